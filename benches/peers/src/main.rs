@@ -1,0 +1,3 @@
+//! Placeholder until the crates below have landed.
+
+fn main() {}

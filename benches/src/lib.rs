@@ -1,0 +1,1 @@
+//! Criterion benchmarks of the bilten crates beside the raw libraries below them.

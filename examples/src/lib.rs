@@ -1,0 +1,1 @@
+//! Small examples of the bilten crates, one per idea.
