@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: the benchmarks, beside real servers.
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::step::{run as run_program, step};
+use crate::workspace::{PEERS, Workspace};
+
+pub(crate) const USAGE: &str = "cargo xtask bench [NAME|peers] [--quick] [-- ARGUMENTS]";
+
+/// Runs every benchmark, the named one, or the comparison with other caches.
+pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
+    let quick = arguments.flag("--quick");
+    let (names, after) = arguments.rest(USAGE)?;
+    let mut command = workspace.cargo();
+    let usual = match names.as_slice() {
+        [name] if name == "peers" => {
+            command.args(["run", "--profile", "bench", "-p", PEERS, "--"]);
+            "5 min to build, then 2 min"
+        }
+        [] => {
+            command.args(["bench", "-p", "bilten-benches", "--benches", "--"]);
+            "5 min to build, then 5 min"
+        }
+        [name] => {
+            command.args(["bench", "-p", "bilten-benches", "--bench", name, "--"]);
+            "5 min to build, then 1 min"
+        }
+        _ => return Err(Failure::usage("more than one benchmark name").remedy(USAGE)),
+    };
+    command.args(quick.then_some("--quick")).args(after);
+    step("benchmarks in release", usual, || run_program(&mut command))
+}

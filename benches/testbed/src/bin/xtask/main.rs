@@ -1,0 +1,125 @@
+//! `cargo xtask`: the developer commands of bilten, in Rust's standard library alone.
+#![allow(clippy::print_stdout)]
+
+mod bench;
+mod check;
+mod demo;
+mod doctor;
+
+mod arguments;
+mod failure;
+mod machine;
+mod step;
+mod version;
+mod workspace;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+use failure::Failure;
+use workspace::Workspace;
+
+/// One command of the list.
+struct Command {
+    usage: &'static str,
+    summary: &'static str,
+    usual: &'static str,
+    run: fn(&Workspace, Arguments) -> Result<(), Failure>,
+}
+
+const COMMANDS: [Command; 4] = [
+    Command {
+        usage: demo::USAGE,
+        summary: "build and run a service that uses all four crates",
+        usual: "4 min the first time, 5 s later",
+        run: demo::run,
+    },
+    Command {
+        usage: check::USAGE,
+        summary: "format, lints, docs, module cycles, sizes, names, packages",
+        usual: "7 min cold, 1 min warm",
+        run: check::run,
+    },
+    Command {
+        usage: bench::USAGE,
+        summary: "benchmarks; `peers` runs other caches on the same work",
+        usual: "10 min",
+        run: bench::run,
+    },
+    Command {
+        usage: doctor::USAGE,
+        summary: "what is missing on this machine, and the line that mends it",
+        usual: "1 s",
+        run: doctor::run,
+    },
+];
+
+impl Command {
+    /// The word after `cargo xtask`.
+    fn name(&self) -> &'static str {
+        self.usage.split(' ').nth(2).unwrap_or_default()
+    }
+}
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    match dispatch(words.next().as_deref(), words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("\nxtask: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(name: Option<&str>, words: impl Iterator<Item = String>) -> Result<(), Failure> {
+    let Some(name) = name.filter(|name| !["help", "-h", "--help"].contains(name)) else {
+        print!("{}", list());
+        return Ok(());
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name() == name) else {
+        return Err(Failure::usage(format!("no command is called `{name}`"))
+            .remedy("`cargo xtask` lists them"));
+    };
+    let mut arguments = Arguments::new(words);
+    if arguments.flag("--help") || arguments.flag("-h") {
+        println!(
+            "{}\n  {} (usually {})",
+            command.usage, command.summary, command.usual
+        );
+        return Ok(());
+    }
+    (command.run)(&Workspace::find()?, arguments)
+}
+
+fn list() -> String {
+    let mut text = "The commands, with their usual time:\n\n".to_owned();
+    for command in &COMMANDS {
+        text += &format!(
+            "  {}\n      {} ({})\n",
+            command.usage, command.summary, command.usual
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_listed_once_with_its_time() {
+        let list = list();
+        for command in &COMMANDS {
+            assert_eq!(list.matches(command.usage).count(), 1, "{}", command.usage);
+            assert!(!command.usual.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_is_a_usage_error() {
+        let failure = dispatch(Some("tets"), std::iter::empty()).expect_err("unknown");
+        assert_eq!(failure.code(), 2);
+        assert!(failure.to_string().contains("`cargo xtask`"));
+    }
+}
