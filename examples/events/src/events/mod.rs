@@ -1,0 +1,6 @@
+//! Events: what is asked, what is read and written, what is answered.
+
+pub mod queries;
+pub mod repository;
+pub mod request;
+pub mod view;

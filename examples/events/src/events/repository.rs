@@ -1,0 +1,155 @@
+//! Reads and writes of events. Reads run wherever the given connection sends them; writes are one transaction each.
+
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QuerySelect, TransactionSession, TransactionTrait,
+};
+
+use super::queries;
+use super::request::{EventChange, ListRequest, NewEvent, in_order};
+use super::view::{
+    Counts, EventDetail, EventList, EventSummary, EventView, Pagination, SummaryRow,
+};
+use crate::entity::{event, organizer, venue};
+use crate::error::Error;
+
+/// One page of what is published.
+pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<EventList, Error> {
+    let pages = queries::published(request.q.as_deref(), request.city.as_deref())
+        .into_partial_model::<EventView>();
+    let pages = pages.paginate(db, request.limit);
+    let (events, total) = (
+        pages.fetch_page(request.page - 1).await?,
+        pages.num_items().await?,
+    );
+    let pagination = Pagination {
+        page: request.page,
+        limit: request.limit,
+        total,
+        total_pages: total.div_ceil(request.limit),
+    };
+    Ok(EventList { events, pagination })
+}
+
+/// One event with everything.
+pub async fn detail(db: &impl ConnectionTrait, id: i64) -> Result<EventDetail, Error> {
+    let detail = queries::events()
+        .filter(event::COLUMN.id.eq(id))
+        .into_partial_model::<EventDetail>()
+        .one(db)
+        .await?;
+    detail.ok_or_else(|| Error::not_found("event", id))
+}
+
+/// One event in a few columns, and its tickets counted.
+pub async fn summary(db: &impl ConnectionTrait, id: i64) -> Result<EventSummary, Error> {
+    let row = queries::events()
+        .filter(event::COLUMN.id.eq(id))
+        .into_partial_model::<SummaryRow>()
+        .one(db)
+        .await?;
+    let event = row.ok_or_else(|| Error::not_found("event", id))?;
+    let tickets = queries::tickets_of(id).count(db).await?;
+    Ok(EventSummary {
+        event,
+        count: Counts { tickets },
+    })
+}
+
+/// Writes a new event and reads it back.
+pub async fn create(db: &impl TransactionTrait, new: NewEvent) -> Result<EventDetail, Error> {
+    let tx = db.begin().await?;
+    if organizer::Entity::find_by_id(new.organizer_id)
+        .one(&tx)
+        .await?
+        .is_none()
+    {
+        return Err(Error::invalid(
+            "organizerId",
+            format!("there is no organizer {}", new.organizer_id),
+        ));
+    }
+    if venue::Entity::find_by_id(new.venue_id)
+        .one(&tx)
+        .await?
+        .is_none()
+    {
+        return Err(Error::invalid(
+            "venueId",
+            format!("there is no venue {}", new.venue_id),
+        ));
+    }
+    let row = event::ActiveModel {
+        title: Set(new.title),
+        description: Set(new.description),
+        status: Set(new.status),
+        start_date: Set(new.start_date),
+        end_date: Set(new.end_date),
+        capacity: Set(new.capacity),
+        tickets_sold: Set(0),
+        organizer_id: Set(new.organizer_id),
+        venue_id: Set(new.venue_id),
+        ..Default::default()
+    };
+    let row = row.insert(&tx).await?;
+    let detail = detail(&tx, row.id).await?;
+    tx.commit().await?;
+    Ok(detail)
+}
+
+/// Changes what was sent of an event and reads it back.
+pub async fn change(
+    db: &impl TransactionTrait,
+    id: i64,
+    change: EventChange,
+) -> Result<EventDetail, Error> {
+    let tx = db.begin().await?;
+    // Locked, so that the rules are checked against what will be changed; SQLite has one writer at a time anyway.
+    let found = event::Entity::find_by_id(id)
+        .lock_exclusive()
+        .one(&tx)
+        .await?;
+    let found = found.ok_or_else(|| Error::not_found("event", id))?;
+    in_order(
+        change.start_date.unwrap_or(found.start_date),
+        change.end_date.unwrap_or(found.end_date),
+    )?;
+    if change
+        .capacity
+        .is_some_and(|seats| seats < found.tickets_sold)
+    {
+        return Err(Error::Conflict(format!(
+            "{} tickets are sold; capacity cannot be less",
+            found.tickets_sold
+        )));
+    }
+    let mut row = found.into_active_model();
+    apply(&mut row, change);
+    row.update(&tx).await?;
+    let detail = detail(&tx, id).await?;
+    tx.commit().await?;
+    Ok(detail)
+}
+
+fn apply(row: &mut event::ActiveModel, change: EventChange) {
+    let EventChange {
+        title,
+        description,
+        status,
+        start_date,
+        end_date,
+        capacity,
+    } = change;
+    assign(&mut row.title, title);
+    assign(&mut row.description, description);
+    assign(&mut row.status, status);
+    assign(&mut row.start_date, start_date);
+    assign(&mut row.end_date, end_date);
+    assign(&mut row.capacity, capacity);
+}
+
+fn assign<V: Into<sea_orm::Value>>(column: &mut ActiveValue<V>, sent: Option<V>) {
+    if let Some(value) = sent {
+        *column = Set(value);
+    }
+}

@@ -1,0 +1,65 @@
+//! Tables and indexes, made where they are missing.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, Schema};
+
+use crate::entity::{event, organizer, ticket, user, venue};
+
+/// The seven indexes and the SQL that makes each, the same on SQLite and PostgreSQL.
+pub const INDEXES: [(&str, &str); 7] = [
+    ("idx_events_start_date", "events(start_date)"),
+    ("idx_events_organizer_id", "events(organizer_id)"),
+    ("idx_tickets_event_id", "tickets(event_id)"),
+    ("idx_tickets_user_id", "tickets(user_id)"),
+    (
+        "idx_events_status_date_organizer",
+        "events(status, start_date, organizer_id)",
+    ),
+    (
+        "idx_tickets_event_status_user",
+        "tickets(event_id, status, user_id)",
+    ),
+    (
+        "idx_active_events",
+        "events(start_date) WHERE status = 'published'",
+    ),
+];
+
+/// Makes every table and index that is not there yet.
+///
+/// # Errors
+/// The database's error for the first statement it refused.
+pub async fn create(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+    // A table comes after those that it points to.
+    create_table(db, organizer::Entity).await?;
+    create_table(db, venue::Entity).await?;
+    create_table(db, user::Entity).await?;
+    create_table(db, event::Entity).await?;
+    create_table(db, ticket::Entity).await?;
+    for (name, target) in INDEXES {
+        db.execute_unprepared(&format!("CREATE INDEX IF NOT EXISTS {name} ON {target}"))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Keeps other processes out until the transaction ends, so that two services that start at once do not both
+/// make the tables. SQLite has one writer anyway.
+///
+/// # Errors
+/// The database's error when the lock cannot be taken.
+pub async fn lock(tx: &impl ConnectionTrait) -> Result<(), DbErr> {
+    if tx.get_database_backend() == DbBackend::Postgres {
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})"))
+            .await?;
+    }
+    Ok(())
+}
+
+async fn create_table<E: EntityTrait>(db: &impl ConnectionTrait, entity: E) -> Result<(), DbErr> {
+    let mut table = Schema::new(db.get_database_backend()).create_table_from_entity(entity);
+    db.execute(table.if_not_exists()).await?;
+    Ok(())
+}
+
+/// Any number that nothing else in the database locks.
+const LOCK: i64 = 0x6269_6c74_656e;

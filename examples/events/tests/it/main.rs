@@ -1,0 +1,3 @@
+//! The whole service, on SQLite and on real servers.
+
+mod indexes;
