@@ -1,2 +1,34 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
+
+#[cfg(feature = "axum")]
+pub mod routes;
+
+pub mod checks;
+
+mod builder;
+mod health;
+mod runner;
+
+mod life;
+mod registry;
+mod slot;
+
+mod check;
+mod format;
+mod history;
+
+pub mod aggregate;
+mod error;
+mod group;
+mod redact;
+mod report;
+mod status;
+
+pub use builder::HealthBuilder;
+pub use check::{Check, CheckBuilder, CheckContext, IntoVerdict, Verdict, check};
+pub use error::BuildError;
+pub use group::Group;
+pub use health::Health;
+pub use report::{CheckReport, Reason, Report};
+pub use status::Status;

@@ -1,0 +1,189 @@
+//! Puts a set of checks together and refuses what cannot be meant.
+
+use crate::aggregate::{Aggregate, Worst};
+use crate::check::{CheckBuilder, not_too_long, not_zero, valid_name};
+use crate::error::BuildError;
+use crate::group::Group;
+use crate::health::{Defaults, Health};
+use crate::life::Life;
+use crate::registry::{NamedGroup, Registry};
+use crate::runner::Runner;
+use crate::slot::Slot;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Collects checks and settings; [`build`](Self::build) looks at all of them together.
+///
+/// ```
+/// use bilten_health::{Health, check};
+/// use std::time::Duration;
+///
+/// let health = Health::builder()
+///     .check(check("orders", || async {}))
+///     .cache(Duration::from_secs(2))
+///     .build();
+/// assert!(health.is_ok());
+/// ```
+#[must_use = "call `build` to get a `Health`"]
+pub struct HealthBuilder {
+    checks: Vec<CheckBuilder>,
+    groups: Vec<NamedGroup>,
+    defaults: Defaults,
+    aggregator: Arc<dyn Aggregate>,
+    wait_for_start: bool,
+}
+
+impl Health {
+    /// Starts with no checks and the defaults of each setter.
+    pub fn builder() -> HealthBuilder {
+        HealthBuilder {
+            checks: Vec::new(),
+            groups: Vec::new(),
+            defaults: Defaults {
+                timeout: Duration::from_millis(500),
+                cache: Duration::from_secs(1),
+                deadline: Duration::from_millis(900),
+            },
+            aggregator: Arc::new(Worst),
+            wait_for_start: false,
+        }
+    }
+}
+
+impl HealthBuilder {
+    /// Adds a check. Reports list checks in this order.
+    pub fn check(mut self, check: CheckBuilder) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    /// Names a group of checks, found again with [`Group::Named`] and at `/healthz/NAME`.
+    pub fn group(
+        mut self,
+        name: &'static str,
+        checks: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        self.groups.push(NamedGroup {
+            name,
+            members: checks.into_iter().map(Into::into).collect(),
+        });
+        self
+    }
+
+    /// How long a result counts, good or bad. Defaults to 1 s. Zero: each question runs the checks.
+    pub const fn cache(mut self, cache: Duration) -> Self {
+        self.defaults.cache = cache;
+        self
+    }
+
+    /// After how long a group is answered, come what may. Defaults to 900 ms, because Kubernetes gives a probe 1 s.
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.defaults.deadline = deadline;
+        self
+    }
+
+    /// The timeout of checks that have none of their own. Defaults to 500 ms.
+    pub const fn default_timeout(mut self, timeout: Duration) -> Self {
+        self.defaults.timeout = timeout;
+        self
+    }
+
+    /// Replaces the rule by which checks make up a group's status. Defaults to [`Worst`].
+    pub fn aggregator(mut self, aggregator: impl Aggregate) -> Self {
+        self.aggregator = Arc::new(aggregator);
+        self
+    }
+
+    /// Not started, and so not ready, until [`Health::mark_started`] is called. By default the service counts as started once
+    /// all checks with [`in_startup`](CheckBuilder::in_startup) have succeeded together, at once when there are none.
+    pub const fn wait_for_start(mut self) -> Self {
+        self.wait_for_start = true;
+        self
+    }
+
+    /// Checks the settings and puts the set together. Background checks start at once within a Tokio runtime, else with the
+    /// first question.
+    ///
+    /// # Errors
+    ///
+    /// Names the check or setting that cannot be meant: see [`BuildError`].
+    pub fn build(self) -> Result<Health, BuildError> {
+        let Self {
+            checks,
+            groups,
+            defaults,
+            aggregator,
+            wait_for_start,
+        } = self;
+        let whole = || "the whole set".to_owned();
+        for (setting, value) in [
+            ("deadline", defaults.deadline),
+            ("default_timeout", defaults.timeout),
+        ] {
+            not_zero(setting, whole, Some(value))?;
+            not_too_long(setting, whole, Some(value))?;
+        }
+        not_too_long("cache", whole, Some(defaults.cache))?;
+        let mut names = HashSet::with_capacity(checks.len());
+        let mut slots = Vec::with_capacity(checks.len());
+        for check in checks {
+            let slot = Arc::new(defaults.slot(check)?);
+            if !names.insert(slot.name.to_ascii_lowercase()) {
+                return Err(BuildError::DuplicateName {
+                    name: slot.name.to_string(),
+                });
+            }
+            slots.push(slot);
+        }
+        validate_groups(&groups, &names)?;
+        let started = !wait_for_start
+            && !slots
+                .iter()
+                .any(|slot: &Arc<Slot>| slot.is_in(Group::Startup));
+        let life = Life::new(!wait_for_start, started);
+        let registry = Registry::new(slots, groups);
+        let runner = Runner::new(registry, life, defaults.deadline, aggregator);
+        let health = Health {
+            runner: Arc::new(runner),
+            defaults,
+        };
+        for slot in health.runner.registry.snapshot().iter() {
+            health.start_ticker(slot);
+        }
+        Ok(health)
+    }
+}
+
+fn validate_groups(groups: &[NamedGroup], checks: &HashSet<String>) -> Result<(), BuildError> {
+    let mut taken: HashSet<&str> = HashSet::from(["all", "liveness", "readiness", "startup"]);
+    for NamedGroup { name, members } in groups {
+        valid_name("group", name)?;
+        let group = || (*name).to_owned();
+        if !taken.insert(name) {
+            return Err(BuildError::DuplicateGroup { group: group() });
+        }
+        if members.is_empty() {
+            return Err(BuildError::EmptyGroup { group: group() });
+        }
+        if let Some(check) = members
+            .iter()
+            .find(|member| !checks.contains(&member.to_ascii_lowercase()))
+        {
+            return Err(BuildError::UnknownMember {
+                group: group(),
+                check: check.escape_debug().to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl std::fmt::Debug for HealthBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HealthBuilder")
+            .field("checks", &self.checks)
+            .field("defaults", &self.defaults)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,274 @@
+//! The settings of one check and what is wrong with them.
+
+use super::contract::DynCheck;
+use crate::error::BuildError;
+use crate::history::Thresholds;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// No setting may be longer; longer ones are mistakes for "never".
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// A named check with its settings, ready to be handed to [`HealthBuilder::check`](crate::HealthBuilder::check).
+///
+/// Made by [`check()`](crate::check()) and by the functions in [`checks`](crate::checks).
+///
+/// ```
+/// use bilten_health::{Health, check};
+/// use std::time::Duration;
+///
+/// let health = Health::builder()
+///     .check(check("ledger", || async {}).in_readiness().timeout(Duration::from_millis(300)))
+///     .check(check("mail", || async {}).non_critical().background(Duration::from_secs(10)).tags(["external"]))
+///     .build();
+/// assert!(health.is_ok());
+/// ```
+#[must_use = "a check does nothing until it is given to a builder"]
+pub struct CheckBuilder {
+    pub(crate) name: String,
+    pub(crate) check: Arc<dyn DynCheck>,
+    pub(crate) options: Options,
+}
+
+/// Everything a check can be set to; `None` is "the default of the whole set".
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) cache: Option<Duration>,
+    pub(crate) critical: bool,
+    pub(crate) readiness: bool,
+    pub(crate) startup: bool,
+    pub(crate) liveness: bool,
+    pub(crate) local: bool,
+    pub(crate) external_liveness: bool,
+    pub(crate) tags: Vec<&'static str>,
+    pub(crate) background: Option<Duration>,
+    pub(crate) max_staleness: Option<Duration>,
+    pub(crate) initial_delay: Duration,
+    pub(crate) degraded_above: Option<Duration>,
+    pub(crate) thresholds: Thresholds,
+}
+
+impl CheckBuilder {
+    pub(crate) fn new(name: String, check: Arc<dyn DynCheck>) -> Self {
+        let options = Options {
+            timeout: None,
+            cache: None,
+            critical: true,
+            readiness: false,
+            startup: false,
+            liveness: false,
+            local: check.is_local(),
+            external_liveness: false,
+            tags: Vec::new(),
+            background: None,
+            max_staleness: None,
+            initial_delay: Duration::ZERO,
+            degraded_above: None,
+            thresholds: Thresholds {
+                failure: 1,
+                success: 1,
+            },
+        };
+        Self {
+            name,
+            check,
+            options,
+        }
+    }
+
+    /// How long one run may take. Defaults to the set's `default_timeout`, 500 ms.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.options.timeout = Some(timeout);
+        self
+    }
+
+    /// How long a result counts before a question runs the check again, failures included. Defaults to the set's `cache`,
+    /// 1 s. Zero: each question runs it, but never two at once.
+    pub const fn cache(mut self, cache: Duration) -> Self {
+        self.options.cache = Some(cache);
+        self
+    }
+
+    /// The service cannot work without it: when it is down, so is the group. The default.
+    pub const fn critical(mut self) -> Self {
+        self.options.critical = true;
+        self
+    }
+
+    /// The service works without it: when it is down, the group is degraded.
+    pub const fn non_critical(mut self) -> Self {
+        self.options.critical = false;
+        self
+    }
+
+    /// Takes part in `/readyz`. A dependency shared by all instances takes all of them out of traffic at once.
+    pub const fn in_readiness(mut self) -> Self {
+        self.options.readiness = true;
+        self
+    }
+
+    /// Has to succeed once before the service counts as started.
+    pub const fn in_startup(mut self) -> Self {
+        self.options.startup = true;
+        self
+    }
+
+    /// Takes part in `/livez`: when it is down, the process is killed. Refused at build for a check that is not local.
+    pub const fn in_liveness(mut self) -> Self {
+        self.options.liveness = true;
+        self
+    }
+
+    /// Declares that the check asks nothing outside this process.
+    pub const fn local(mut self) -> Self {
+        self.options.local = true;
+        self
+    }
+
+    /// Allows a check in liveness that asks something outside, although its outage restarts every instance.
+    pub const fn allow_external_liveness(mut self) -> Self {
+        self.options.external_liveness = true;
+        self
+    }
+
+    /// Adds tags, by which [`Group::Tag`](crate::Group::Tag) finds it.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = &'static str>) -> Self {
+        self.options.tags.extend(tags);
+        self
+    }
+
+    /// Runs it every `interval` (10 % sooner or later, so that instances do not march in step) instead of on demand;
+    /// questions get the last result at once.
+    pub const fn background(mut self, interval: Duration) -> Self {
+        self.options.background = Some(interval);
+        self
+    }
+
+    /// A background result older than this counts as unknown. Defaults to three intervals.
+    pub const fn max_staleness(mut self, age: Duration) -> Self {
+        self.options.max_staleness = Some(age);
+        self
+    }
+
+    /// Waits this long after registration before the first run; until then it is unknown. Defaults to zero.
+    pub const fn initial_delay(mut self, delay: Duration) -> Self {
+        self.options.initial_delay = delay;
+        self
+    }
+
+    /// So many failures in a row make it down, so many successes up again. Defaults to 1 and 1; zero counts as 1. A check that
+    /// never succeeded is never up, whatever the threshold. A Kubernetes probe has thresholds of its own: these multiply.
+    pub fn thresholds(mut self, failures: u32, successes: u32) -> Self {
+        self.options.thresholds = Thresholds {
+            failure: failures.max(1),
+            success: successes.max(1),
+        };
+        self
+    }
+
+    /// A successful run that took longer than this counts as degraded. Off by default.
+    pub const fn degraded_above(mut self, duration: Duration) -> Self {
+        self.options.degraded_above = Some(duration);
+        self
+    }
+
+    /// Everything that can be said about this check alone; the builder looks at the whole set.
+    pub(crate) fn validate(&self, timeout: Duration, deadline: Duration) -> Result<(), BuildError> {
+        valid_name("check", &self.name)?;
+        for tag in &self.options.tags {
+            valid_name("tag", tag)?;
+        }
+        let of = || format!("check `{}`", self.name);
+        let options = &self.options;
+        let check = || self.name.clone();
+        not_zero("timeout", of, options.timeout)?;
+        not_zero("background", of, options.background)?;
+        not_zero("degraded_above", of, options.degraded_above)?;
+        for (setting, value) in [
+            ("timeout", options.timeout),
+            ("cache", options.cache),
+            ("background", options.background),
+            ("max_staleness", options.max_staleness),
+            ("initial_delay", Some(options.initial_delay)),
+        ] {
+            not_too_long(setting, of, value)?;
+        }
+        match (options.background, options.max_staleness) {
+            (None, None) if timeout > deadline => {
+                return Err(BuildError::TimeoutBeyondDeadline {
+                    check: check(),
+                    timeout,
+                    deadline,
+                });
+            }
+            (None, Some(_)) => {
+                return Err(BuildError::StalenessWithoutBackground { check: check() });
+            }
+            (Some(interval), Some(max_staleness)) if max_staleness <= interval => {
+                return Err(BuildError::StaleBeforeNextRun {
+                    check: check(),
+                    max_staleness,
+                    interval,
+                });
+            }
+            _ => {}
+        }
+        if options.liveness && !options.local && !options.external_liveness {
+            return Err(BuildError::ExternalInLiveness { check: check() });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for CheckBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CheckBuilder")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a name that could break a log line, a metric label, a page or a URL.
+pub(crate) fn valid_name(kind: &'static str, name: &str) -> Result<(), BuildError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+    let problem = match name {
+        "" => "is empty",
+        _ if name.len() > 64 => "is longer than 64 characters",
+        _ if !name.chars().all(plain) => "has characters that do not belong into a name",
+        _ => return Ok(()),
+    };
+    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
+    Err(BuildError::InvalidName {
+        kind,
+        name,
+        problem,
+    })
+}
+
+pub(crate) fn not_zero(
+    setting: &'static str,
+    of: impl Fn() -> String,
+    value: Option<Duration>,
+) -> Result<(), BuildError> {
+    match value {
+        Some(Duration::ZERO) => Err(BuildError::Zero { setting, of: of() }),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn not_too_long(
+    setting: &'static str,
+    of: impl Fn() -> String,
+    value: Option<Duration>,
+) -> Result<(), BuildError> {
+    match value {
+        Some(value) if value > LONGEST => Err(BuildError::TooLong {
+            setting,
+            of: of(),
+            value,
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,165 @@
+//! What one run of a check found.
+
+use crate::redact::redact;
+use crate::report::Reason;
+use crate::status::Status;
+use serde_json::{Map, Value};
+use std::error::Error;
+use std::sync::Arc;
+
+/// What one run of a check found.
+///
+/// ```
+/// use bilten_health::Verdict;
+///
+/// let verdict = Verdict::degraded("replica is behind").detail("lag_ms", 1200);
+/// # let _ = verdict;
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    pub(crate) status: Status,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) error: Option<Arc<str>>,
+    pub(crate) details: Map<String, Value>,
+}
+
+impl Verdict {
+    /// All is well.
+    #[must_use]
+    pub fn up() -> Self {
+        Self {
+            status: Status::Up,
+            reason: None,
+            error: None,
+            details: Map::new(),
+        }
+    }
+
+    /// It works, but not as it should; still healthy.
+    #[must_use]
+    pub fn degraded(why: impl AsRef<str>) -> Self {
+        Self::because(Status::Degraded, why.as_ref())
+    }
+
+    /// It cannot be told; counts as not healthy.
+    #[must_use]
+    pub fn unknown(why: impl AsRef<str>) -> Self {
+        Self::because(Status::Unknown, why.as_ref())
+    }
+
+    /// It does not work.
+    #[must_use]
+    pub fn down(why: impl AsRef<str>) -> Self {
+        Self::because(Status::Down, why.as_ref())
+    }
+
+    /// It does not work, with the error and all its causes as the text.
+    #[must_use]
+    pub fn failed(error: &(dyn Error + 'static)) -> Self {
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            let inner_text = inner.to_string();
+            // Many drivers repeat the cause in their own message.
+            if !text.contains(&inner_text) {
+                text = format!("{text}: {inner_text}");
+            }
+            cause = inner.source();
+        }
+        Self::down(text)
+    }
+
+    /// Sets a more exact reason than `Failed`.
+    #[must_use]
+    pub const fn reason(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Adds a fact for the operator; shown only to those who may see details. Credentials in it are masked.
+    #[must_use]
+    pub fn detail(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        let value = match value.into() {
+            Value::String(text) => Value::String(redact(&text)),
+            other => other,
+        };
+        self.details.insert(key.into(), value);
+        self
+    }
+
+    fn because(status: Status, why: &str) -> Self {
+        Self {
+            status,
+            reason: Some(Reason::Failed),
+            error: Some(redact(why).into()),
+            details: Map::new(),
+        }
+    }
+}
+
+/// What a check's closure may return: `()`, a [`Verdict`], or a `Result` of one of them with any error.
+///
+/// ```
+/// use bilten_health::{Verdict, check};
+///
+/// let plain = check("a", || async {});
+/// let fallible = check("b", || async { "12".parse::<u32>().map(|_| ()) });
+/// let exact = check("c", || async { Ok::<_, std::io::Error>(Verdict::up().detail("queue", 3)) });
+/// # let _ = (plain, fallible, exact);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a check cannot end in `{Self}`",
+    label = "return `()`, a `Verdict`, or a `Result` of one of them whose error fits into a `Box<dyn Error + Send + Sync>`"
+)]
+pub trait IntoVerdict {
+    /// The verdict.
+    fn into_verdict(self) -> Verdict;
+}
+
+impl IntoVerdict for () {
+    fn into_verdict(self) -> Verdict {
+        Verdict::up()
+    }
+}
+
+impl IntoVerdict for Verdict {
+    fn into_verdict(self) -> Verdict {
+        self
+    }
+}
+
+impl<T: IntoVerdict, E: Into<Box<dyn Error + Send + Sync>>> IntoVerdict for Result<T, E> {
+    fn into_verdict(self) -> Verdict {
+        match self {
+            Ok(value) => value.into_verdict(),
+            Err(error) => Verdict::failed(&*error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IntoVerdict, Verdict};
+    use crate::status::Status;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("query failed")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_without_its_password() {
+        let verdict = Err::<(), _>(Outer(std::io::Error::other("no route to db://u:hunter2@h")))
+            .into_verdict();
+        assert_eq!(verdict.status, Status::Down);
+        assert_eq!(
+            verdict.error.as_deref(),
+            Some("query failed: no route to db://***@h")
+        );
+    }
+
+    #[test]
+    fn details_are_masked_too() {
+        let verdict = Verdict::up().detail("url", "db://u:hunter2@h");
+        assert_eq!(verdict.details["url"], "db://***@h");
+    }
+}

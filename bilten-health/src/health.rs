@@ -1,0 +1,151 @@
+//! The handle a service keeps.
+
+use crate::check::{CheckBuilder, Options};
+use crate::error::BuildError;
+use crate::group::Group;
+use crate::report::Report;
+use crate::runner::Runner;
+use crate::slot::{Settings, Slot};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A set of checks and what is known about them. Cheap to clone; all clones share everything.
+///
+/// ```
+/// use bilten_health::{Health, check};
+///
+/// # async fn run() -> Result<(), bilten_health::BuildError> {
+/// let health = Health::builder()
+///     .check(check("orders", || async { Ok::<(), std::io::Error>(()) }).in_readiness())
+///     .build()?;
+/// assert!(health.check().await.healthy);
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+/// ```
+#[derive(Clone, Debug)]
+pub struct Health {
+    pub(crate) runner: Arc<Runner>,
+    pub(crate) defaults: Defaults,
+}
+
+/// What a check gets when it does not say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    pub(crate) timeout: Duration,
+    pub(crate) cache: Duration,
+    pub(crate) deadline: Duration,
+}
+
+impl Health {
+    /// The report of all checks: those without a result that counts are run, all at once, each within its timeout, all
+    /// within the deadline. Any number of callers within the cache time share one run.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with time enabled.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it stops the waiting, never a run: the result is stored for whoever asks next.
+    pub async fn check(&self) -> Arc<Report> {
+        self.check_group(Group::All).await
+    }
+
+    /// The same for one group.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with time enabled.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Health::check`].
+    pub async fn check_group(&self, group: Group) -> Arc<Report> {
+        self.runner.report(group).await
+    }
+
+    /// The report of a group from what is stored: starts no run and does not wait.
+    ///
+    /// A check that never ran is `Unknown`, and so is one whose result is too old.
+    #[must_use]
+    pub fn last(&self, group: Group) -> Arc<Report> {
+        self.runner.stored(group)
+    }
+
+    /// The service has started: `/startupz` is 200 from now on, for ever, and `/readyz` depends on its checks alone.
+    pub fn mark_started(&self) {
+        self.runner.mark_started();
+    }
+
+    /// The service is about to stop: once this returns, every readiness answer is 503, for ever. Liveness stays as it is.
+    /// A second call does nothing.
+    pub fn begin_shutdown(&self) {
+        self.runner.begin_shutdown();
+    }
+
+    /// Adds a check while the service runs; the next question includes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`HealthBuilder::build`](crate::HealthBuilder::build), and when the name is taken.
+    pub fn register(&self, check: CheckBuilder) -> Result<(), BuildError> {
+        let slot = Arc::new(self.defaults.slot(check)?);
+        self.runner.registry.add(Arc::clone(&slot))?;
+        self.start_ticker(&slot);
+        self.runner.members_changed();
+        Ok(())
+    }
+
+    /// Removes a check while the service runs; says whether there was one. Its name is compared without case.
+    pub fn unregister(&self, name: &str) -> bool {
+        let removed = self.runner.registry.remove(name);
+        self.runner.members_changed();
+        removed
+    }
+
+    /// Without a runtime the first question starts it.
+    pub(crate) fn start_ticker(&self, slot: &Arc<Slot>) {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            self.runner.keep_ticking(slot);
+        }
+    }
+}
+
+impl Defaults {
+    /// Validates the check and fills in what it leaves open.
+    pub(crate) fn slot(&self, check: CheckBuilder) -> Result<Slot, BuildError> {
+        // A deadline shortened below the default timeout shortens the default, too.
+        let default_timeout = self.timeout.min(self.deadline);
+        let timeout = check.options.timeout.unwrap_or(default_timeout);
+        check.validate(timeout, self.deadline)?;
+        let CheckBuilder {
+            name,
+            check,
+            options,
+        } = check;
+        let Options {
+            critical,
+            readiness,
+            startup,
+            liveness,
+            tags,
+            ..
+        } = options;
+        let settings = Settings {
+            timeout,
+            cache: options.cache.unwrap_or(self.cache),
+            critical,
+            readiness,
+            startup,
+            liveness,
+            tags: tags.into(),
+            background: options.background,
+            max_staleness: options.max_staleness,
+            initial_delay: options.initial_delay,
+            degraded_above: options.degraded_above,
+            thresholds: options.thresholds,
+        };
+        Ok(Slot::new(&name, check, settings))
+    }
+}

@@ -1,0 +1,100 @@
+//! The HTTP endpoints, as axum routes.
+
+mod accept;
+mod answer;
+
+pub use answer::HOP_HEADER;
+
+use crate::group::Group;
+use crate::health::Health;
+use answer::{Authorise, answer};
+use axum::Router;
+use axum::extract::{Path, Request};
+use axum::http::request::Parts;
+use axum::routing::any;
+use std::sync::Arc;
+
+/// `/livez`, `/readyz`, `/startupz`, `/healthz` and `/healthz/GROUP`, to be merged into a router.
+///
+/// 200 when healthy, 503 when not; GET and HEAD only; never to be stored by a cache. The body says `healthy`, `status` and `timestamp`
+/// and nothing about the checks, unless [`details_for`](Self::details_for) says yes. The format follows `Accept`: JSON,
+/// `application/health+json` or plain text.
+///
+/// ```
+/// use axum::Router;
+/// use bilten_health::{Health, check};
+///
+/// # async fn run() -> Result<(), bilten_health::BuildError> {
+/// let health = Health::builder().check(check("orders", || async {})).build()?;
+/// let app: Router = Router::new().merge(health.routes().details_for(|request| {
+///     request.headers.get("authorization").is_some_and(|value| value == "Bearer of-the-operators")
+/// }));
+/// # let _ = app;
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+/// ```
+#[derive(Clone)]
+#[must_use = "merge it into a router"]
+pub struct Routes {
+    health: Health,
+    authorise: Option<Authorise>,
+}
+
+impl Health {
+    /// The endpoints, for [`Router::merge`].
+    pub fn routes(&self) -> Routes {
+        Routes {
+            health: self.clone(),
+            authorise: None,
+        }
+    }
+}
+
+impl Routes {
+    /// Who may see names, errors and details. By default nobody. A panic counts as no; the status is the same for all.
+    pub fn details_for(
+        mut self,
+        authorise: impl Fn(&Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.authorise = Some(Arc::new(authorise));
+        self
+    }
+
+    /// The router itself, for any state.
+    pub fn into_router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        let fixed = [
+            ("/livez", Group::Liveness),
+            ("/readyz", Group::Readiness),
+            ("/startupz", Group::Startup),
+            ("/healthz", Group::All),
+        ];
+        let mut router = Router::new();
+        for (path, group) in fixed {
+            let Self { health, authorise } = self.clone();
+            let handler = move |request: Request| {
+                answer(health.clone(), authorise.clone(), Some(group), request)
+            };
+            router = router.route(path, any(handler));
+        }
+        let named = move |Path(name): Path<String>, request: Request| {
+            let group = self.health.runner.registry.group_named(&name);
+            answer(self.health.clone(), self.authorise.clone(), group, request)
+        };
+        router.route("/healthz/{group}", any(named))
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> From<Routes> for Router<S> {
+    fn from(routes: Routes) -> Self {
+        routes.into_router()
+    }
+}
+
+impl std::fmt::Debug for Routes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Routes")
+            .field("details_for", &self.authorise.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! The reports that may be repeated.
+
+use crate::group::Group;
+use crate::report::Report;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use tokio::time::Instant;
+
+/// Keeps one report per group until a result changes or runs out.
+///
+/// Every change of any input raises the epoch *after* it is visible; whoever puts a report together reads the epoch *before* it
+/// reads the inputs. So a report made from old inputs carries an old epoch and is never repeated.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    epoch: AtomicU64,
+    kept: RwLock<HashMap<Group, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    report: Arc<Report>,
+    epoch: u64,
+    until: Instant,
+}
+
+impl Board {
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn raise(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn get(&self, group: Group, now: Instant) -> Option<Arc<Report>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.get(&group)?;
+        (found.epoch == self.epoch() && now < found.until).then(|| Arc::clone(&found.report))
+    }
+
+    pub(crate) fn put(&self, group: Group, report: &Arc<Report>, epoch: u64, until: Instant) {
+        let report = Arc::clone(report);
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // A slow writer must not put an older report over a newer one.
+        if kept.get(&group).is_none_or(|found| found.epoch <= epoch) {
+            kept.insert(
+                group,
+                Kept {
+                    report,
+                    epoch,
+                    until,
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! One run of one check: in a task of its own, watched by a second one.
+
+use super::hub::Hub;
+use crate::check::{Alive, CheckContext, Verdict};
+use crate::report::Reason;
+use crate::slot::{Next, Situation, Slot, next};
+use std::any::Any;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Makes sure that a question gets a result: gives what to wait for, or nothing when there is nothing to wait for.
+pub(crate) fn ensure(
+    hub: &Arc<Hub>,
+    slot: &Arc<Slot>,
+    now: Instant,
+) -> Option<watch::Receiver<()>> {
+    keep_ticking(hub, slot);
+    step(hub, slot, |situation| situation, now)
+}
+
+fn step(
+    hub: &Arc<Hub>,
+    slot: &Arc<Slot>,
+    view: impl Fn(Situation) -> Situation,
+    now: Instant,
+) -> Option<watch::Receiver<()>> {
+    let mut state = slot.state();
+    let alive = match next(view(slot.situation(&state, now))) {
+        Next::Use => return None,
+        Next::Join => return state.run.clone(),
+        // Begun under the slot's lock: of two callers, only one can get here.
+        Next::Start => Alive::begin(&slot.alive),
+        Next::Overdue => None,
+    };
+    let Some(alive) = alive else {
+        drop(state);
+        let verdict =
+            Verdict::down("an earlier run has not ended; no new one is started before it does");
+        hub.store(slot, verdict.reason(Reason::StillRunning), Duration::ZERO);
+        return None;
+    };
+    let (done, waiting) = watch::channel(());
+    state.run = Some(waiting.clone());
+    drop(state);
+    let running = Running {
+        slot: Arc::clone(slot),
+        own: waiting.clone(),
+        _done: done,
+    };
+    tokio::spawn(supervise(Arc::clone(hub), running, alive));
+    Some(waiting)
+}
+
+/// Owns the run: wakes all waiters when it ends, and clears it when the runtime ends before it could store a result.
+struct Running {
+    slot: Arc<Slot>,
+    own: watch::Receiver<()>,
+    _done: watch::Sender<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut state = self.slot.state();
+        // Storing a result has cleared it already, and by now the entry may be the next run's.
+        if state
+            .run
+            .as_ref()
+            .is_some_and(|run| run.same_channel(&self.own))
+        {
+            state.run = None;
+        }
+    }
+}
+
+/// Waits for the check as long as its timeout allows, stores what came of it, and does not wait for a check that hangs.
+async fn supervise(hub: Arc<Hub>, running: Running, alive: Alive) {
+    let slot = &running.slot;
+    let limit = slot.settings.timeout;
+    let check = Arc::clone(&slot.check);
+    let context = CheckContext::new(limit, alive);
+    let started = Instant::now();
+    // The closure is called inside the task as well: it may panic before there is a future.
+    let mut task = Abort(tokio::spawn(async move { check.check(&context).await }));
+    let verdict = match timeout(limit, &mut task.0).await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(error)) => broken(error),
+        Err(_) => Verdict::down(format!("no answer within {limit:?}")).reason(Reason::Timeout),
+    };
+    hub.store(slot, verdict, started.elapsed());
+}
+
+/// Aborts the check when it is given up; does not wait for it to stop.
+struct Abort(JoinHandle<Verdict>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn broken(error: JoinError) -> Verdict {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            Verdict::down(format!("panicked: {}", message(&*panic))).reason(Reason::Panicked)
+        }
+        Err(_) => Verdict::unknown("the runtime stopped before the check had ended"),
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}
+
+/// Starts the ticker of a background check, again when its runtime has gone.
+pub(crate) fn keep_ticking(hub: &Arc<Hub>, slot: &Arc<Slot>) {
+    let Some(interval) = slot.settings.background else {
+        return;
+    };
+    let mut ticker = slot.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+    if ticker.as_ref().is_none_or(JoinHandle::is_finished) {
+        // Weak: neither the set nor the check is kept alive by its own ticker.
+        *ticker = Some(tokio::spawn(tick(
+            Arc::downgrade(hub),
+            Arc::downgrade(slot),
+            interval,
+        )));
+    }
+}
+
+async fn tick(hub: Weak<Hub>, slot: Weak<Slot>, interval: Duration) {
+    let Some(delay) = slot.upgrade().map(|slot| slot.settings.initial_delay) else {
+        return;
+    };
+    sleep(delay).await;
+    while let (Some(hub), Some(slot)) = (hub.upgrade(), slot.upgrade()) {
+        step(
+            &hub,
+            &slot,
+            |situation| Situation {
+                age: None,
+                background: false,
+                ..situation
+            },
+            Instant::now(),
+        );
+        drop((hub, slot));
+        sleep(jittered(interval, fastrand::f64())).await;
+    }
+}
+
+/// `interval` with up to 10 % less or more; `random` is in 0..1.
+fn jittered(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::jittered;
+    use std::time::Duration;
+
+    #[test]
+    fn jitter_stays_within_a_tenth() {
+        let interval = Duration::from_secs(10);
+        assert_eq!(jittered(interval, 0.0), Duration::from_secs(9));
+        assert_eq!(jittered(interval, 0.5), interval);
+        assert_eq!(jittered(interval, 1.0), Duration::from_secs(11));
+    }
+}
