@@ -1,1 +1,30 @@
-//! Real servers and real faults for the tests and benchmarks of bilten, and its developer commands.
+#![doc = include_str!("../README.md")]
+
+pub mod shared;
+
+#[cfg(feature = "proxy")]
+mod proxy;
+#[cfg(feature = "proxy")]
+mod wait_async;
+
+mod postgres;
+mod redis;
+
+mod sources;
+
+pub mod install;
+
+mod error;
+mod machine;
+mod url;
+mod wait;
+
+pub use error::Error;
+pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
+#[cfg(feature = "proxy")]
+pub use proxy::{Direction, FaultProxy};
+pub use redis::{Redis, RedisBuilder};
+pub use sources::{Origin, PG_REPLICA_URLS, PG_URL, REDIS_URL, Service, Source, source, sources};
+pub use wait::eventually;
+#[cfg(feature = "proxy")]
+pub use wait_async::eventually_async;

@@ -1,0 +1,8 @@
+//! What the operating system gives: directories, ports, processes, users, programs.
+
+pub(crate) mod directory;
+pub(crate) mod guardian;
+pub(crate) mod port;
+pub(crate) mod process;
+pub(crate) mod program;
+pub(crate) mod user;

@@ -1,0 +1,194 @@
+use std::fmt;
+
+use crate::Error;
+use crate::install::{self, Plan};
+use crate::machine::program;
+use crate::url::ServerUrl;
+
+/// The environment variable with the URL of a Redis to use instead of an own one.
+pub const REDIS_URL: &str = "BILTEN_TEST_REDIS_URL";
+/// The environment variable with the URL of a PostgreSQL primary to use instead of an own one.
+pub const PG_URL: &str = "BILTEN_TEST_PG_URL";
+/// The environment variable with the URLs of its replicas, separated by commas.
+pub const PG_REPLICA_URLS: &str = "BILTEN_TEST_PG_REPLICA_URLS";
+
+/// Where one kind of server comes from on this machine.
+///
+/// ```
+/// for source in bilten_testbed::sources() {
+///     println!("{source}"); // redis       local programs  /usr/bin/redis-server (Redis server v=7.0.15 ...)
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    service: Service,
+    origin: Origin,
+    detail: String,
+}
+
+/// A kind of server.
+///
+/// ```
+/// assert_eq!(bilten_testbed::Service::Redis.to_string(), "redis");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Service {
+    /// Redis or Valkey.
+    Redis,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// The way a server is got, in the order of preference.
+///
+/// ```
+/// assert_eq!(bilten_testbed::Origin::Local.to_string(), "local programs");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// A URL in the environment; faults that need the process are not possible.
+    Environment,
+    /// Programs of this machine, started on loopback.
+    Local,
+    /// Containers, because an engine answers.
+    Docker,
+    /// Nowhere yet: the detail is how to get it.
+    Missing,
+}
+
+impl Source {
+    /// Which server.
+    #[must_use]
+    pub fn service(&self) -> Service {
+        self.service
+    }
+
+    /// How it is got.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The host, the program and its version, or the line to type. Never a password.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Whether tests can have this server now.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.origin != Origin::Missing
+    }
+}
+
+/// Where Redis and PostgreSQL would come from, one row each; starts and changes nothing.
+#[must_use]
+pub fn sources() -> Vec<Source> {
+    vec![source(Service::Redis), source(Service::Postgres)]
+}
+
+/// Where one server would come from.
+#[must_use]
+pub fn source(service: Service) -> Source {
+    let (origin, detail) = find(service);
+    Source {
+        service,
+        origin,
+        detail,
+    }
+}
+
+fn find(service: Service) -> (Origin, String) {
+    if let Some(url) = variable(service.variable()) {
+        let shown = ServerUrl::parse(service.variable(), &url)
+            .map_or_else(|e| e.to_string(), |url| url.place(service.default_port()));
+        return (
+            Origin::Environment,
+            format!("{} = {shown}", service.variable()),
+        );
+    }
+    if let Some(path) = service.program() {
+        let version = program::version(&path).unwrap_or_default();
+        return (Origin::Local, format!("{} ({version})", path.display()));
+    }
+    match install::plan() {
+        Plan::Run(commands) => (
+            Origin::Missing,
+            format!("cargo xtask test installs it: {}", commands.join(" && ")),
+        ),
+        plan => (Origin::Missing, format!("type: {plan}")),
+    }
+}
+
+/// A variable that is set and not empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name)
+        .ok()
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+}
+
+/// The URL in a variable, checked.
+pub(crate) fn url_from(name: &str) -> Result<Option<ServerUrl>, Error> {
+    variable(name)
+        .map(|url| ServerUrl::parse(name, &url))
+        .transpose()
+}
+
+impl Service {
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Redis => REDIS_URL,
+            Self::Postgres => PG_URL,
+        }
+    }
+
+    fn default_port(self) -> u16 {
+        match self {
+            Self::Redis => 6379,
+            Self::Postgres => 5432,
+        }
+    }
+
+    fn program(self) -> Option<std::path::PathBuf> {
+        match self {
+            Self::Redis => crate::redis::program(),
+            Self::Postgres => {
+                program::postgres_directory().map(|directory| directory.join("postgres"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Redis => "redis",
+            Self::Postgres => "postgresql",
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Environment => "environment",
+            Self::Local => "local programs",
+            Self::Docker => "docker",
+            Self::Missing => "missing",
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<11} {:<15} {}",
+            self.service, self.origin, self.detail
+        )
+    }
+}
