@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
+use crate::servers::{self, Servers};
 use crate::step::{run as run_program, step};
 use crate::workspace::{PEERS, Workspace};
 
@@ -28,5 +29,8 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         _ => return Err(Failure::usage("more than one benchmark name").remedy(USAGE)),
     };
     command.args(quick.then_some("--quick")).args(after);
+    servers::make_ready()?;
+    let servers = Servers::start()?;
+    command.envs(servers.environment());
     step("benchmarks in release", usual, || run_program(&mut command))
 }

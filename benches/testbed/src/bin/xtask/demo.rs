@@ -3,28 +3,97 @@
 use crate::arguments::Arguments;
 use crate::doctor;
 use crate::failure::Failure;
+use crate::servers::{self, Servers};
 use crate::step::{run as run_program, step};
 use crate::workspace::Workspace;
 
-pub(crate) const USAGE: &str = "cargo xtask demo [--smoke] [--port N]";
+pub(crate) const USAGE: &str = "cargo xtask demo [--servers] [--smoke] [--port N] [-- ARGUMENTS]";
 
 /// Builds and runs the events service; with `--smoke` it fetches every URL of itself once and ends.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
+    let with_servers = arguments.flag("--servers");
     let smoke = arguments.flag("--smoke");
-    let port = arguments.value("--port")?;
-    arguments.none_left(USAGE)?;
+    let port = arguments
+        .value("--port")?
+        .map(|text| port(&text))
+        .transpose()?;
+    let (words, after) = arguments.rest(USAGE)?;
+    if let Some(word) = words.first() {
+        return Err(Failure::usage(format!("unexpected `{word}`")).remedy(USAGE));
+    }
     doctor::ready_to_build(workspace)?;
+    if with_servers {
+        servers::make_ready()?;
+    }
     step(
         "build the events service",
         "4 min the first time, 5 s later",
         || run_program(workspace.cargo().args(["build", "-p", "bilten-events"])),
     )?;
+    let servers = if with_servers {
+        Some(Servers::start()?)
+    } else {
+        None
+    };
     let mut service = workspace.cargo();
     service
         .args(["run", "--quiet", "-p", "bilten-events", "--"])
-        .args(smoke.then_some("--smoke"));
-    if let Some(port) = port {
-        service.args(["--port", &port]);
+        .args(options(smoke, port, servers.as_ref()))
+        .args(after);
+    if !smoke {
+        println!("\nThe service runs until Ctrl-C.");
     }
     run_program(&mut service)
+}
+
+fn port(text: &str) -> Result<u16, Failure> {
+    let wrong = |_| {
+        Failure::usage(format!("--port {text} is no port"))
+            .remedy("a number from 0 (any free port) to 65535")
+    };
+    text.parse().map_err(wrong)
+}
+
+/// The service's own options.
+fn options(smoke: bool, port: Option<u16>, servers: Option<&Servers>) -> Vec<String> {
+    let mut options = Vec::new();
+    // A smoke run must not meet whatever listens on the usual port.
+    if let Some(port) = port.or(smoke.then_some(0)) {
+        options.extend(["--port".to_owned(), port.to_string()]);
+    }
+    if smoke {
+        options.push("--smoke".to_owned());
+    }
+    if let Some(servers) = servers {
+        options.extend(["--redis".to_owned(), servers.redis_url.clone()]);
+        options.extend(["--database".to_owned(), servers.primary_url.clone()]);
+        options.extend(
+            servers
+                .replica_urls
+                .iter()
+                .flat_map(|url| ["--replica".to_owned(), url.clone()]),
+        );
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_smoke_run_takes_any_free_port() {
+        assert_eq!(options(true, None, None), ["--port", "0", "--smoke"]);
+        assert_eq!(
+            options(true, Some(8080), None),
+            ["--port", "8080", "--smoke"]
+        );
+        assert!(options(false, None, None).is_empty());
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_a_usage_error() {
+        assert_eq!(port("8080"), Ok(8080));
+        assert_eq!(port("80800").map_err(|failure| failure.code()), Err(2));
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::process::Command;
 
+use bilten_testbed::install::{self, Plan};
+use bilten_testbed::{Service, Source, sources};
+
 use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::machine;
@@ -31,6 +34,8 @@ struct Missing {
 enum Need {
     /// Nothing builds without it.
     Everything,
+    /// `cargo xtask test`, `bench` and `demo --servers`.
+    Servers,
     /// Nothing: the commands do without it.
     Nothing,
 }
@@ -40,6 +45,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
     arguments.none_left(USAGE)?;
     let findings: Vec<Finding> = building(workspace)?
         .into_iter()
+        .chain(servers())
         .chain(extras(workspace))
         .collect();
     for finding in &findings {
@@ -123,6 +129,36 @@ fn building(workspace: &Workspace) -> Result<Vec<Finding>, Failure> {
     ])
 }
 
+/// Where the tests' servers come from. One that `cargo xtask test` can install itself is not missing.
+fn servers() -> Vec<Finding> {
+    let ready = |source: &Source| {
+        let installs_itself = matches!(install::plan(), Plan::Run(_));
+        if source.is_available() || installs_itself {
+            Ok(format!("{}: {}", source.origin(), source.detail()))
+        } else {
+            Err(Missing {
+                what: "nowhere to be found".to_owned(),
+                line: source.detail().to_owned(),
+            })
+        }
+    };
+    let name = |source: &Source| {
+        if source.service() == Service::Redis {
+            "redis"
+        } else {
+            "postgresql"
+        }
+    };
+    let all = sources();
+    all.iter()
+        .map(|source| Finding {
+            name: name(source),
+            need: Need::Servers,
+            state: ready(source),
+        })
+        .collect()
+}
+
 fn extras(workspace: &Workspace) -> Vec<Finding> {
     let nextest = "tests run with `cargo test` instead; cargo install --locked cargo-nextest";
     vec![
@@ -141,6 +177,7 @@ fn extras(workspace: &Workspace) -> Vec<Finding> {
             "GiB free",
             "cargo clean, or free some space",
         ),
+        docker(),
         program(
             "node",
             &["--version"],
@@ -152,6 +189,26 @@ fn extras(workspace: &Workspace) -> Vec<Finding> {
             "only tests of the pages will need it",
         ),
     ]
+}
+
+/// An engine that answers could give the servers too.
+fn docker() -> Finding {
+    let answer = machine::first_line(Command::new("timeout").args([
+        "2",
+        "docker",
+        "version",
+        "--format",
+        "{{.Server.Version}}",
+    ]));
+    let missing = || Missing {
+        what: "no engine answers".to_owned(),
+        line: "the tests use local programs".to_owned(),
+    };
+    Finding {
+        name: "docker",
+        need: Need::Nothing,
+        state: answer.ok_or_else(missing),
+    }
 }
 
 /// A program that is optional.

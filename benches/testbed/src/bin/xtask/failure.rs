@@ -36,6 +36,15 @@ impl Failure {
         }
     }
 
+    /// A failure whose words are printed already.
+    pub(crate) fn told() -> Self {
+        Self::new("")
+    }
+
+    pub(crate) fn is_told(&self) -> bool {
+        self.what.is_empty()
+    }
+
     /// Adds the line to type, or the thing to change.
     pub(crate) fn remedy(self, remedy: impl Into<String>) -> Self {
         Self {

@@ -1,10 +1,15 @@
 //! `cargo xtask`: the developer commands of bilten, in Rust's standard library alone.
 #![allow(clippy::print_stdout)]
 
+mod ci;
+
 mod bench;
 mod check;
 mod demo;
+mod test;
+
 mod doctor;
+mod servers;
 
 mod arguments;
 mod failure;
@@ -27,12 +32,18 @@ struct Command {
     run: fn(&Workspace, Arguments) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 4] = [
+const COMMANDS: [Command; 7] = [
     Command {
         usage: demo::USAGE,
         summary: "build and run a service that uses all four crates",
         usual: "4 min the first time, 5 s later",
         run: demo::run,
+    },
+    Command {
+        usage: test::USAGE,
+        summary: "every test, on a real Redis and a real PostgreSQL with two replicas",
+        usual: "9 min the first time, 3 min later",
+        run: test::run,
     },
     Command {
         usage: check::USAGE,
@@ -47,10 +58,22 @@ const COMMANDS: [Command; 4] = [
         run: bench::run,
     },
     Command {
+        usage: servers::USAGE,
+        summary: "Redis and PostgreSQL with two replicas for work by hand, until Ctrl-C",
+        usual: "3 s to start",
+        run: servers::run,
+    },
+    Command {
         usage: doctor::USAGE,
         summary: "what is missing on this machine, and the line that mends it",
         usual: "1 s",
         run: doctor::run,
+    },
+    Command {
+        usage: ci::USAGE,
+        summary: "what the hosted runs do: check, test, both smoke runs, benchmarks compiled",
+        usual: "25 min cold",
+        run: ci::run,
     },
 ];
 
@@ -66,7 +89,9 @@ fn main() -> ExitCode {
     match dispatch(words.next().as_deref(), words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("\nxtask: {failure}");
+            if !failure.is_told() {
+                eprintln!("\nxtask: {failure}");
+            }
             ExitCode::from(failure.code())
         }
     }

@@ -1,10 +1,16 @@
 //! One step of a command: it announces itself, runs with its output visible, and says how long it took.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
+use crate::machine;
 
 /// Runs `work` between a line that says what it does and how long it usually takes, and a line with the time it took.
 pub(crate) fn step<T>(
@@ -46,6 +52,83 @@ pub(crate) fn capture(command: &mut Command) -> Result<(bool, String), Failure> 
     Ok((output.status.success(), text))
 }
 
+/// Runs a program, shows what it writes as it comes, and returns that too with whether it succeeded.
+pub(crate) fn tee(command: &Command) -> Result<(bool, String), Failure> {
+    let line = line_of(command);
+    println!("    $ {line}");
+    let failed = |error| not_started(&line, &error);
+    let mut command = with_lifeline(command);
+    let (reader, writer) = io::pipe().map_err(failed)?;
+    // One pipe for both keeps their lines in order.
+    command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone().map_err(failed)?)
+        .stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // It holds the pipe's other end: reading would never end.
+    drop(command);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || forward(reader, &sender));
+    let mut output = Vec::new();
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(300)) {
+            Ok(chunk) => output.extend_from_slice(&chunk),
+            // A process that it left behind may keep the pipe open for ever.
+            Err(RecvTimeoutError::Timeout) if child.try_wait().map_err(failed)?.is_some() => break,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let status = child.wait().map_err(failed)?;
+    Ok((
+        status.success(),
+        String::from_utf8_lossy(&output).into_owned(),
+    ))
+}
+
+/// The same command as a child that the kernel ends when this process is killed, where util-linux is at hand.
+///
+/// Otherwise a killed `cargo xtask` would leave a service or a test run behind.
+fn with_lifeline(command: &Command) -> Command {
+    static THERE: OnceLock<bool> = OnceLock::new();
+    let there = *THERE
+        .get_or_init(|| machine::first_line(Command::new("setpriv").arg("--version")).is_some());
+    let mut lasting = Command::new(if there {
+        OsStr::new("setpriv")
+    } else {
+        command.get_program()
+    });
+    if there {
+        lasting
+            .args(["--pdeathsig", "TERM", "--"])
+            .arg(command.get_program());
+    }
+    lasting.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => lasting.env(name, value),
+            None => lasting.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        lasting.current_dir(folder);
+    }
+    lasting
+}
+
+/// Copies to the standard output and to `sender` until the other end is closed.
+fn forward(mut reader: impl Read, sender: &mpsc::Sender<Vec<u8>>) {
+    let mut buffer = [0; 8192];
+    while let Ok(length) = reader.read(&mut buffer) {
+        let mut out = io::stdout().lock();
+        // A closed terminal does not stop the run.
+        let _ = out.write_all(&buffer[..length]).and_then(|()| out.flush());
+        if length == 0 || sender.send(buffer[..length].to_vec()).is_err() {
+            return;
+        }
+    }
+}
+
 /// The command as a person would type it, without its environment.
 pub(crate) fn line_of(command: &Command) -> String {
     let program = command.get_program().to_string_lossy();
@@ -60,7 +143,7 @@ pub(crate) fn line_of(command: &Command) -> String {
     })
 }
 
-pub(crate) fn not_started(line: &str, error: &std::io::Error) -> Failure {
+pub(crate) fn not_started(line: &str, error: &io::Error) -> Failure {
     Failure::missing(format!("`{line}` did not start: {error}")).remedy("cargo xtask doctor")
 }
 
@@ -88,6 +171,26 @@ mod tests {
         assert_eq!(shown(430), "0.4 s");
         assert_eq!(shown(12_900), "12 s");
         assert_eq!(shown(185_000), "3 min 05 s");
+    }
+
+    #[test]
+    fn what_a_program_writes_is_returned_in_its_order() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
+        let (succeeded, output) = tee(&command).expect("a shell is there");
+        assert_eq!((succeeded, output.as_str()), (false, "one\ntwo\nthree\n"));
+    }
+
+    #[test]
+    fn a_process_left_behind_does_not_hold_the_run() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo out; sleep 20 & exit 0"]);
+        let start = Instant::now();
+        assert_eq!(
+            tee(&command).expect("a shell is there"),
+            (true, "out\n".to_owned())
+        );
+        assert!(start.elapsed() < Duration::from_secs(15));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(crate) const PUBLISHED: [&str; 4] = [
 /// Other caches on the same work: many dependencies that nothing else needs, so only some commands build it.
 pub(crate) const PEERS: &str = "bilten-peers";
 
+/// Features that no test of a normal run needs and that cost many dependencies.
+const NOT_TESTED: [&str; 1] = ["bilten-testbed/docker"];
+
 /// The checkout this binary was built from.
 #[derive(Debug)]
 pub(crate) struct Workspace {
@@ -90,6 +93,11 @@ impl Workspace {
             .collect()
     }
 
+    /// Every feature of every package that tests build, as `--features` takes them.
+    pub(crate) fn test_features(&self) -> Result<String, Failure> {
+        Ok(test_features(&self.packages()?))
+    }
+
     /// Every file of the checkout except build output, packages of other tools and the history.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Failure> {
         let mut found = Vec::new();
@@ -118,6 +126,20 @@ impl Workspace {
     fn read(&self, path: &Path) -> Result<String, Failure> {
         fs::read_to_string(self.root.join(path)).map_err(|error| unreadable(path, &error))
     }
+}
+
+fn test_features(packages: &[Package]) -> String {
+    let tested = packages.iter().filter(|package| package.name != PEERS);
+    let features = tested.flat_map(|package| {
+        package
+            .features
+            .iter()
+            .map(|feature| format!("{}/{feature}", package.name))
+    });
+    features
+        .filter(|feature| !feature.ends_with("/default") && !NOT_TESTED.contains(&feature.as_str()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
@@ -202,6 +224,27 @@ moka = "1"
         assert_eq!(
             keys_of(MANIFEST, "features"),
             ["default", "memory", "redis"]
+        );
+    }
+
+    #[test]
+    fn tests_build_every_feature_but_the_costly_ones() {
+        let package = |name: &str, features: &[&str]| Package {
+            name: name.to_owned(),
+            folder: name.into(),
+            features: features
+                .iter()
+                .map(|feature| (*feature).to_owned())
+                .collect(),
+        };
+        let packages = [
+            package("bilten-cache", &["default", "redis", "json"]),
+            package("bilten-testbed", &["docker", "proxy"]),
+            package("bilten-peers", &["all"]),
+        ];
+        assert_eq!(
+            test_features(&packages),
+            "bilten-cache/redis,bilten-cache/json,bilten-testbed/proxy"
         );
     }
 

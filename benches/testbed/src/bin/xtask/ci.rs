@@ -1,0 +1,96 @@
+//! `cargo xtask ci`: what the hosted runs do, with the time of each part.
+
+use std::time::{Duration, Instant};
+
+use crate::arguments::Arguments;
+use crate::failure::Failure;
+use crate::step::{Took, run as run_program, step};
+use crate::workspace::Workspace;
+use crate::{check, demo, test};
+
+pub(crate) const USAGE: &str = "cargo xtask ci";
+
+/// Runs every part even after one has failed, and ends with the tests' line.
+pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Failure> {
+    arguments.none_left(USAGE)?;
+    let mut parts = Parts::default();
+    let start = Instant::now();
+    let mut counts = None;
+    parts.run("check", || check::run(workspace, words("")));
+    parts.run("test", || {
+        let report = test::report(workspace, words(""))?;
+        counts = Some(report.total());
+        report.verdict()
+    });
+    parts.run("demo --smoke", || demo::run(workspace, words("--smoke")));
+    parts.run("demo --servers --smoke", || {
+        demo::run(workspace, words("--servers --smoke"))
+    });
+    parts.run("bench --no-run", || {
+        let mut bench = workspace.cargo();
+        bench.args(["bench", "-p", "bilten-benches", "--no-run"]);
+        step("compile the benchmarks", "4 min", || {
+            run_program(&mut bench)
+        })
+    });
+    parts.add("total", parts.failed.is_empty(), start.elapsed());
+    println!("\n{}", parts.lines.join("\n"));
+    if !parts.failed.is_empty() {
+        println!("failed: {}", parts.failed.join(", "));
+    }
+    if let Some(counts) = counts {
+        println!("{counts}");
+    }
+    if parts.failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::told())
+    }
+}
+
+fn words(line: &str) -> Arguments {
+    Arguments::new(line.split_whitespace().map(str::to_owned))
+}
+
+/// What has run so far.
+#[derive(Default)]
+struct Parts {
+    lines: Vec<String>,
+    failed: Vec<&'static str>,
+}
+
+impl Parts {
+    fn run(&mut self, name: &'static str, part: impl FnOnce() -> Result<(), Failure>) {
+        println!("\n##### {name}");
+        let start = Instant::now();
+        let result = part();
+        if let Err(failure) = &result {
+            println!("{failure}");
+            self.failed.push(name);
+        }
+        self.add(name, result.is_ok(), start.elapsed());
+    }
+
+    fn add(&mut self, name: &str, succeeded: bool, took: Duration) {
+        let verdict = if succeeded { "ok" } else { "FAILED" };
+        self.lines.push(format!(
+            "{name:<24} {verdict:<7} {:>12}",
+            Took(took).to_string()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_part_does_not_stop_the_next() {
+        let mut parts = Parts::default();
+        parts.run("one", || Err(Failure::new("no")));
+        parts.run("two", || Ok(()));
+        assert_eq!(parts.failed, ["one"]);
+        assert_eq!(parts.lines.len(), 2);
+        assert!(parts.lines[0].contains("FAILED") && parts.lines[1].contains("ok"));
+    }
+}
