@@ -33,7 +33,6 @@ pub(crate) struct Launch {
 /// the thread that started it nor on the group that a test runner kills.
 #[derive(Debug)]
 pub(crate) struct Server {
-    // Dropped before the directory: its guardian may still write there.
     guardian: Guardian,
     launch: Launch,
     directory: RunDirectory,
@@ -148,11 +147,20 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.guardian.end();
+        // Nothing is left unless somebody killed the guardian.
+        if self.is_running() || !self.processes().is_empty() {
+            let _ = self.kill();
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Guardian {
     shell: Child,
     server: u32,
-    told_to_leave: bool,
 }
 
 impl Guardian {
@@ -196,22 +204,26 @@ impl Guardian {
         Ok(Self {
             shell,
             server,
-            told_to_leave: false,
         })
     }
 
     /// Ends the guardian without touching the server or its directory.
     fn leave(mut self) {
         if let Some(pipe) = &mut self.shell.stdin {
-            self.told_to_leave = pipe.write_all(b"leave\n").is_ok();
+            // When it is dead already there is nobody to tell.
+            let _ = pipe.write_all(b"leave\n");
         }
+    }
+
+    /// Lets it end the server and remove the directory, and waits; it bounds its own work to some seconds.
+    fn end(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
     }
 }
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        drop(self.shell.stdin.take());
-        // It bounds its own work to some seconds.
-        let _ = self.shell.wait();
+        self.end();
     }
 }

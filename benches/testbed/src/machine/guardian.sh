@@ -37,6 +37,8 @@ while [ "$tries" -lt 300 ] && alive=$(left) && [ -n "$alive" ]; do
   tries=$((tries + 1))
   sleep 0.02
 done
+# A process leaves its directory a moment before it has ended.
+[ -z "$alive" ] && wait "$server"
 # A killed postmaster leaves its 56 bytes of System V shared memory; line 7 names them.
 if [ -f "$work/postmaster.pid" ]; then
   segment=$(sed -n 7p "$work/postmaster.pid" | awk '{ print $2 }')

@@ -1,6 +1,6 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -260,6 +260,12 @@ impl PostgresNode {
             ));
         }
         process::signal(signal, &pids)
+    }
+
+    /// Its directory: the log, the configuration, the data. It goes with the server.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.server().directory().to_path_buf()
     }
 
     /// The last 40 lines of its log.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Error;
-use crate::machine::directory::{Lock, base, set_mode};
+use crate::machine::directory::{Lock, RunDirectory, base};
 use crate::machine::program;
 use crate::machine::user::ServerUser;
 
 /// Raised when the recipe below changes, so that an old template is not used.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 3;
 
 /// A stopped, empty data directory of this PostgreSQL version, made once per machine and copied for each node.
 ///
@@ -30,44 +30,29 @@ pub(super) fn ready(programs: &Path) -> Result<PathBuf, Error> {
     let template = base.join(format!("template-{RECIPE}-{}", name.trim_matches('-')));
     // Other test processes wait here while the first one makes it.
     let _making = Lock::wait(&base.join("template.lock"))?;
-    if !template.join("complete").exists() {
-        let _ = fs::remove_dir_all(&template);
-        make(programs, &template)?;
+    if !template.exists() {
+        // Made elsewhere and moved: a process that dies on the way leaves no half template.
+        let directory = RunDirectory::make("template")?;
+        let data = directory.path().join("data");
+        make(programs, &data)?;
+        fs::rename(&data, &template).map_err(|e| Error::io("move the template", e))?;
     }
-    Ok(template.join("data"))
+    Ok(template)
 }
 
-fn make(programs: &Path, template: &Path) -> Result<(), Error> {
+fn make(programs: &Path, data: &Path) -> Result<(), Error> {
     let user = ServerUser::current()?;
-    let data = template.join("data");
-    fs::create_dir(template).map_err(|e| Error::io(format!("make {}", template.display()), e))?;
-    user.own(template)?;
-    set_mode(template, 0o700)?;
     let mut initdb = command(&programs.join("initdb"), user);
-    initdb.arg("-D").arg(&data).args([
-        "-U",
-        "postgres",
-        "-A",
-        "trust",
-        "-E",
-        "UTF8",
-        "--no-locale",
-        "--no-sync",
-    ]);
-    initdb.args(["--no-instructions", "--wal-segsize=1"]);
+    initdb.arg("-D").arg(data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
+    initdb.args(["--no-sync", "--no-instructions", "--wal-segsize=1"]);
     finish(&mut initdb, "initdb", "")?;
     fs::write(data.join("pg_hba.conf"), HBA).map_err(|e| Error::io("write pg_hba.conf", e))?;
     let mut single = command(&programs.join("postgres"), user);
-    single
-        .args(["--single", "-F", "-D"])
-        .arg(&data)
-        .arg("postgres");
-    finish(
-        &mut single,
-        "postgres --single",
-        "create role needs_password nologin;\n",
-    )?;
-    fs::write(template.join("complete"), b"").map_err(|e| Error::io("finish the template", e))
+    single.args(["--single", "-F"]);
+    // The data directory remembers the most connections it was run with, and a replica must not allow fewer.
+    single.args(["-c", "max_connections=1", "-c", "superuser_reserved_connections=0"]);
+    single.arg("-D").arg(data).arg("postgres");
+    finish(&mut single, "postgres --single", "create role needs_password nologin;\n")
 }
 
 /// Everybody is trusted on loopback, except members of `needs_password`: that is how a wrong password is tested.

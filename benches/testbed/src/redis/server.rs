@@ -169,6 +169,12 @@ impl Redis {
         self.server().resume()
     }
 
+    /// Its directory: the log, the configuration, the data. It goes with the server.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.server().directory().to_path_buf()
+    }
+
     /// The last 40 lines of its log.
     #[must_use]
     pub fn log_tail(&self) -> String {

@@ -1,5 +1,6 @@
 //! The testbed against real servers.
 
+mod leftovers;
 mod postgres;
 #[cfg(feature = "proxy")]
 mod proxy;
