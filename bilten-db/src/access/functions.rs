@@ -1,0 +1,84 @@
+//! Functions that a replica refuses, or, worse, accepts with a meaning of its own.
+
+use sea_orm::DbBackend;
+
+/// Whether calling `name` belongs on the primary.
+pub(super) fn is_denied(backend: DbBackend, name: &str, denied: &[Box<str>]) -> bool {
+    let (exact, prefixes): (&[&str], &[&str]) = match backend {
+        DbBackend::Postgres => (POSTGRES, POSTGRES_PREFIXES),
+        DbBackend::MySql => (MYSQL, &[]),
+        DbBackend::Sqlite => (SQLITE, &[]),
+        _ => return true,
+    };
+    exact.iter().any(|f| name.eq_ignore_ascii_case(f))
+        || prefixes.iter().any(|p| starts_with(name, p))
+        || denied.iter().any(|f| name.eq_ignore_ascii_case(f))
+}
+
+fn starts_with(name: &str, prefix: &str) -> bool {
+    name.as_bytes()
+        .get(..prefix.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(prefix.as_bytes()))
+}
+
+// A standby takes advisory locks, session settings and snapshots without a word, and they mean nothing there.
+const POSTGRES: &[&str] = &[
+    "nextval",
+    "setval",
+    "currval",
+    "lastval",
+    "set_config",
+    "txid_current",
+    "pg_current_xact_id",
+    "pg_export_snapshot",
+    "pg_notify",
+    "pg_logical_emit_message",
+    "pg_promote",
+    "pg_reload_conf",
+    "pg_rotate_logfile",
+    "pg_switch_wal",
+    "pg_terminate_backend",
+    "pg_cancel_backend",
+    "query_to_xml",
+    "setseed",
+];
+
+const POSTGRES_PREFIXES: &[&str] = &[
+    "pg_advisory_",
+    "pg_try_advisory_",
+    "pg_current_wal_",
+    "pg_wal_replay_",
+    "pg_backup_",
+    "pg_start_backup",
+    "pg_stop_backup",
+    "pg_stat_reset",
+    "pg_create_",
+    "pg_drop_",
+    "pg_replication_",
+    "pg_logical_slot_",
+    "lo_",
+    "dblink",
+];
+
+const MYSQL: &[&str] = &[
+    "get_lock",
+    "release_lock",
+    "release_all_locks",
+    "is_free_lock",
+    "is_used_lock",
+    "last_insert_id",
+    "found_rows",
+    "row_count",
+    "load_file",
+    "nextval",
+    "setval",
+    "lastval",
+];
+
+const SQLITE: &[&str] = &[
+    "last_insert_rowid",
+    "changes",
+    "total_changes",
+    "load_extension",
+    "writefile",
+];

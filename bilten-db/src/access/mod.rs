@@ -1,0 +1,119 @@
+//! Decides from the SQL text alone whether a statement only reads.
+//!
+//! The rule is fail-safe: whatever is not proven to be a read goes to the primary. A statement is a read when it begins with
+//! `SELECT`, `VALUES`, `TABLE` or `WITH`, is a single statement, takes no lock, stores nothing (`INTO`), contains no
+//! data-modifying keyword and calls no function that a replica would answer wrongly or refuse (advisory locks, sequences,
+//! session settings). Functions written by users can still hide a write; a read-only replica refuses those before any
+//! effect, and the cluster then runs them on the primary and remembers.
+
+mod functions;
+mod lexer;
+
+use sea_orm::DbBackend;
+
+use lexer::{Lexer, Token};
+
+/// What a statement needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a statement reads or it does not")]
+pub enum Access {
+    /// Proven to read only: any replica may answer it.
+    Read,
+    /// Writes, locks, or is not understood: the primary must run it.
+    Write,
+}
+
+/// Tells whether `sql` only reads.
+///
+/// Does not allocate; costs some nanoseconds per byte of SQL. Unknown SQL, a second statement, an unfinished string or
+/// comment, and a NUL byte are all [`Access::Write`].
+///
+/// ```
+/// use bilten_db::access::{Access, classify};
+/// use bilten_db::sea_orm::DatabaseBackend::Postgres;
+///
+/// assert_eq!(classify(Postgres, "SELECT * FROM event"), Access::Read);
+/// assert_eq!(classify(Postgres, "SELECT * FROM event FOR UPDATE"), Access::Write);
+/// assert_eq!(classify(Postgres, "SELECT 'for update; delete'"), Access::Read);
+/// assert_eq!(classify(Postgres, "WITH x AS (DELETE FROM event RETURNING id) SELECT * FROM x"), Access::Write);
+/// ```
+#[must_use]
+pub fn classify(backend: DbBackend, sql: &str) -> Access {
+    classify_denying(backend, sql, &[])
+}
+
+/// As [`classify`], and a call of one of the `denied` functions (lower case) makes it a write too.
+pub(crate) fn classify_denying(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Access {
+    match reads(backend, sql, denied) {
+        Some(()) => Access::Read,
+        None => Access::Write,
+    }
+}
+
+/// `Some` when the whole text was understood and only reads.
+fn reads(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Option<()> {
+    let mut tokens = Lexer::new(backend, sql);
+    let mut now = head(&mut tokens)?;
+    let mut before = Token::End;
+    loop {
+        let next = tokens.next_token();
+        match now {
+            Token::End => break,
+            Token::Unknown => return None,
+            Token::Punct(b';') => return only_semicolons(next, &mut tokens),
+            Token::Word(word) if before != Token::Punct(b'.') && writes(word, next) => return None,
+            Token::Word(name) | Token::Quoted(name)
+                if next == Token::Punct(b'(') && functions::is_denied(backend, name, denied) =>
+            {
+                return None;
+            }
+            Token::Word(_) | Token::Quoted(_) | Token::Punct(_) | Token::Literal => {}
+        }
+        (before, now) = (now, next);
+    }
+    tokens.is_balanced().then_some(())
+}
+
+/// Skips opening brackets and returns the first word when a read may begin with it.
+fn head<'a>(tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
+    loop {
+        match tokens.next_token() {
+            Token::Punct(b'(') => {}
+            Token::Word(word) if is_any(word, &["select", "values", "table", "with"]) => {
+                return Some(Token::Word(word));
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Nothing but further semicolons may follow the first.
+fn only_semicolons<'a>(mut next: Token<'a>, tokens: &mut Lexer<'a>) -> Option<()> {
+    while next == Token::Punct(b';') {
+        next = tokens.next_token();
+    }
+    (next == Token::End && tokens.is_balanced()).then_some(())
+}
+
+/// Whether an unquoted word, seen with what follows it, writes or locks.
+fn writes(word: &str, next: Token<'_>) -> bool {
+    let followed_by = |words: &[&str]| matches!(next, Token::Word(w) if is_any(w, words));
+    match word.len() {
+        3 if word.eq_ignore_ascii_case("for") => followed_by(&["update", "share", "no", "key"]),
+        4 if word.eq_ignore_ascii_case("lock") => followed_by(&["in"]),
+        4 => is_any(word, &["into"]),
+        5 => is_any(word, &["merge"]),
+        6 => is_any(word, &["insert", "update", "delete"]),
+        // `replace(text, ..)` is a function everywhere; `REPLACE INTO` is a write.
+        7 if word.eq_ignore_ascii_case("replace") => next != Token::Punct(b'('),
+        8 => is_any(word, &["truncate"]) && next != Token::Punct(b'('),
+        _ => false,
+    }
+}
+
+fn is_any(word: &str, words: &[&str]) -> bool {
+    words.iter().any(|w| word.eq_ignore_ascii_case(w))
+}
+
+#[cfg(test)]
+mod tests;

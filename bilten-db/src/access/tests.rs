@@ -1,0 +1,249 @@
+use proptest::prelude::*;
+use sea_orm::DatabaseBackend::{self as DbBackend, MySql, Postgres, Sqlite};
+
+use super::{Access, classify, classify_denying};
+
+const READS: &[&str] = &[
+    "select 1",
+    "SELECT * FROM event",
+    "  \n\t select 1 ;",
+    "select 1;;  ; -- done",
+    "-- a comment\nselect 1",
+    "/* a */ /* b */ select 1",
+    "(select 1) union all (select 2)",
+    "((select 1))",
+    "values (1), (2)",
+    "table event",
+    "with x as (select 1) select * from x",
+    "with recursive t(n) as (values (1) union all select n + 1 from t where n < 5) select * from t",
+    "select 'for update; delete from event'",
+    "select 'it''s; delete'",
+    "select a.\"update\", a.delete from a",
+    "select \"for update\" from a",
+    "select substring(name from 1 for 3) from event",
+    "select replace(name, 'a', 'b') from event",
+    "select count(*) as num_items from (select id from event) as sub_query",
+    "select updated_at, deleted, inserted_by, intolerant, for_update from event",
+    "select id from event where name = $1 limit 20 offset 40",
+    "select trim(both from name) from event order by 1",
+    "select truncate(1.5, 1)",
+    "select lower(name) from \"Ünïcode\" where größe > 1",
+    "select 1e5, 1.5, .5",
+];
+
+const WRITES: &[&str] = &[
+    "",
+    "   ",
+    "-- nothing",
+    ";",
+    "insert into event values (1)",
+    "INSERT INTO event (name) VALUES ('a') RETURNING id",
+    "update event set name = 'select'",
+    "delete from event",
+    "merge into event using x on true when matched then delete",
+    "replace into event values (1)",
+    "truncate event",
+    "create table a (id int)",
+    "drop table a",
+    "alter table a add b int",
+    "set search_path = x",
+    "show all",
+    "begin",
+    "commit",
+    "explain analyze select 1",
+    "call p()",
+    "do $$ begin end $$",
+    "copy event to stdout",
+    "listen x",
+    "vacuum",
+    "select 1; delete from event",
+    "select 1; select 2",
+    "select * from event for update",
+    "select * from event FOR\n UPDATE",
+    "select * from event for /* now */ update",
+    "select * from event for update skip locked",
+    "select * from event for no key update",
+    "select * from event for key share",
+    "select * from event for share of event nowait",
+    "select * into copy from event",
+    "with x as (insert into event values (1) returning id) select * from x",
+    "with x as (update event set a = 1 returning *) select * from x",
+    "WITH x AS (DELETE FROM event RETURNING *) SELECT * FROM x",
+    "with x as (select 1) insert into event select * from x",
+    "with x as (select 1) delete from event",
+    "select 'unfinished",
+    "select \"unfinished",
+    "select /* unfinished",
+    "select (1",
+    "select 1)",
+    "select 1 \0",
+    "'select'",
+    "\"select\" 1",
+    "selectx 1",
+];
+
+#[test]
+fn what_reads_everywhere_is_a_read() {
+    for backend in [Postgres, MySql, Sqlite] {
+        for sql in READS {
+            // `"` quotes a string in MySQL, so a qualified `"update"` is not SQL there.
+            let mysql_only = backend == MySql && sql.contains('"');
+            let param = backend != Postgres && sql.contains('$');
+            if !mysql_only && !param {
+                assert_eq!(classify(backend, sql), Access::Read, "{backend:?}: {sql}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_writes_locks_or_is_not_understood_is_a_write() {
+    for backend in [Postgres, MySql, Sqlite] {
+        for sql in WRITES {
+            assert_eq!(classify(backend, sql), Access::Write, "{backend:?}: {sql}");
+        }
+    }
+}
+
+#[test]
+fn postgres_quotes_and_functions() {
+    let table = [
+        ("select $$ delete; $$", Access::Read),
+        ("select $a$ $b$ for update $a$", Access::Read),
+        ("select $a$ never ends $b$", Access::Write),
+        ("select $1, $2", Access::Read),
+        ("select e'it\\'s; delete'", Access::Read),
+        ("select E'a\\\\'", Access::Read),
+        ("select e'a\\'", Access::Write),
+        ("select 'a\\'", Access::Write),
+        ("select 'c:\\dir'", Access::Read),
+        ("select /* a /* nested */ delete */ 1", Access::Read),
+        (
+            "select data #> '{a}', data @> '{}' from event",
+            Access::Read,
+        ),
+        ("select a[1] from event", Access::Read),
+        ("select nextval('s')", Access::Write),
+        ("select NextVal ('s')", Access::Write),
+        ("select nextval/**/('s')", Access::Write),
+        ("select \"nextval\"('s')", Access::Write),
+        ("select pg_catalog.setval('s', 1)", Access::Write),
+        ("select currval('s'), lastval()", Access::Write),
+        ("select pg_advisory_lock(42)", Access::Write),
+        ("select pg_try_advisory_xact_lock(42)", Access::Write),
+        ("select set_config('a.b', 'c', false)", Access::Write),
+        ("select pg_export_snapshot()", Access::Write),
+        ("select lo_create(0)", Access::Write),
+        ("select txid_current()", Access::Write),
+        ("select pg_notify('a', 'b')", Access::Write),
+        ("select pg_current_wal_insert_lsn()", Access::Write),
+        ("select nextval from event", Access::Read),
+        (
+            "select pg_is_in_recovery(), inet_server_port()",
+            Access::Read,
+        ),
+        ("table event for update", Access::Write),
+        ("select 1 -- for update\r; delete from event", Access::Write),
+    ];
+    for (sql, access) in table {
+        assert_eq!(classify(Postgres, sql), access, "{sql}");
+    }
+}
+
+#[test]
+fn mysql_comments_quotes_and_variables() {
+    let table = [
+        ("select `update`, `a``b` from `delete`", Access::Read),
+        ("select 1 # for update", Access::Read),
+        ("select 1 # \n for update", Access::Write),
+        ("select 1 -- for update", Access::Read),
+        ("select 5--1 from a", Access::Read),
+        ("select 5--1; delete from a", Access::Write),
+        ("select \"delete; update\"", Access::Read),
+        ("select 'it\\'s'", Access::Write),
+        ("select * from a lock in share mode", Access::Write),
+        ("select * from a for share", Access::Write),
+        ("select /*! sql_no_cache */ 1", Access::Write),
+        ("select /*M! 1 */", Access::Write),
+        ("select /*+ max_execution_time(10) */ 1", Access::Read),
+        ("select @a := 1", Access::Write),
+        ("select @@version", Access::Write),
+        ("select 1 into @a", Access::Write),
+        ("select * from a into outfile 'b'", Access::Write),
+        ("select get_lock('a', 1)", Access::Write),
+        ("select last_insert_id()", Access::Write),
+    ];
+    for (sql, access) in table {
+        assert_eq!(classify(MySql, sql), access, "{sql}");
+    }
+}
+
+#[test]
+fn sqlite_quotes_and_functions() {
+    let table = [
+        ("select [update], `delete` from \"insert\"", Access::Read),
+        ("select 'a\\'", Access::Read),
+        ("select last_insert_rowid()", Access::Write),
+        ("select changes()", Access::Write),
+        ("select load_extension('a')", Access::Write),
+        ("pragma journal_mode = delete", Access::Write),
+        ("select ?1, :name, @name, $name", Access::Read),
+    ];
+    for (sql, access) in table {
+        assert_eq!(classify(Sqlite, sql), access, "{sql}");
+    }
+}
+
+#[test]
+fn a_denied_function_makes_a_write() {
+    let denied = ["record_visit".into()];
+    let sql = "select app.Record_Visit(1)";
+    assert_eq!(classify(Postgres, sql), Access::Read);
+    assert_eq!(classify_denying(Postgres, sql, &denied), Access::Write);
+}
+
+fn backend() -> impl Strategy<Value = DbBackend> {
+    prop_oneof![Just(Postgres), Just(MySql), Just(Sqlite)]
+}
+
+/// Pieces that a lexer could trip over, in any order.
+fn soup() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "select", "with", "from", "as", "for", "update", "a", "1", "(", ")", ";", ",", ".", "'",
+        "''", "\"", "`", "[", "]", "$$", "$a$", "$1", "--", "/*", "*/", "#", "\n", "\r", "\\",
+        "e'", "@", ":=", "é", "\0", " ", "-", "/",
+    ]);
+    prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn never_panics(backend in backend(), sql in ".*") {
+        let _ = classify(backend, &sql);
+    }
+
+    #[test]
+    fn never_panics_on_broken_quotes(backend in backend(), sql in soup()) {
+        let _ = classify(backend, &sql);
+    }
+
+    /// Whatever stands around it, a data-modifying keyword outside comments and quotes is seen.
+    #[test]
+    fn a_bare_write_keyword_is_never_a_read(
+        backend in backend(),
+        keyword in prop::sample::select(vec!["insert", "UPDATE", "Delete", "merge", "into"]),
+        before in "[a-z0-9 ,()=*+<>\n]{0,20}",
+        after in "[a-z0-9 ,()=*+<>\n;]{0,20}",
+        gap in prop::sample::select(vec![" ", "\n", "/* c */", " -- c\n", "'text'", ";", "("]),
+    ) {
+        let sql = format!("with x as (select {before}{gap}{keyword} {after}) select 1");
+        prop_assert_eq!(classify(backend, &sql), Access::Write, "{}", sql);
+    }
+
+    /// Comments change nothing.
+    #[test]
+    fn a_comment_between_words_changes_nothing(backend in backend(), comment in "[a-z ;']{0,12}") {
+        let sql = format!("select/*{comment}*/1/*{comment}*/from/*{comment}*/a");
+        prop_assert_eq!(classify(backend, &sql), Access::Read, "{}", sql);
+    }
+}

@@ -1,0 +1,112 @@
+//! The five things that SeaORM asks of a connection, as values that can run on any node.
+
+use std::future::Future;
+
+use sea_orm::{
+    AccessMode, DatabaseTransaction, ExecResult, IsolationLevel, QueryResult, QueryStream,
+    Statement, TransactionOptions,
+};
+
+use crate::driver::Backend;
+use crate::fault::Fault;
+
+/// What decides where a call may run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wants<'a> {
+    /// The SQL text decides.
+    Statement(&'a str),
+    /// A transaction runs on the primary unless it promises to read only.
+    Transaction { read_only: bool },
+}
+
+/// Something to run on one node, and perhaps on another one after that.
+pub(crate) trait Call: Send + Sync {
+    type Output: Send;
+
+    fn wants(&self) -> Wants<'_>;
+
+    fn on(&self, backend: &dyn Backend)
+    -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+}
+
+pub(crate) struct Execute<'a>(pub(crate) &'a Statement);
+pub(crate) struct ExecuteUnprepared<'a>(pub(crate) &'a str);
+pub(crate) struct QueryOne<'a>(pub(crate) &'a Statement);
+pub(crate) struct QueryAll<'a>(pub(crate) &'a Statement);
+pub(crate) struct OpenStream<'a>(pub(crate) &'a Statement);
+pub(crate) struct Begin(pub(crate) TransactionOptions);
+
+impl Call for Execute<'_> {
+    type Output = ExecResult;
+
+    fn wants(&self) -> Wants<'_> {
+        Wants::Statement(&self.0.sql)
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<ExecResult, Fault> {
+        backend.execute(self.0).await
+    }
+}
+
+impl Call for ExecuteUnprepared<'_> {
+    type Output = ExecResult;
+
+    fn wants(&self) -> Wants<'_> {
+        Wants::Statement(self.0)
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<ExecResult, Fault> {
+        backend.execute_unprepared(self.0).await
+    }
+}
+
+impl Call for QueryOne<'_> {
+    type Output = Option<QueryResult>;
+
+    fn wants(&self) -> Wants<'_> {
+        Wants::Statement(&self.0.sql)
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<Option<QueryResult>, Fault> {
+        backend.query_one(self.0).await
+    }
+}
+
+impl Call for QueryAll<'_> {
+    type Output = Vec<QueryResult>;
+
+    fn wants(&self) -> Wants<'_> {
+        Wants::Statement(&self.0.sql)
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<Vec<QueryResult>, Fault> {
+        backend.query_all(self.0).await
+    }
+}
+
+impl Call for OpenStream<'_> {
+    type Output = QueryStream;
+
+    fn wants(&self) -> Wants<'_> {
+        Wants::Statement(&self.0.sql)
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<QueryStream, Fault> {
+        backend.stream(self.0).await
+    }
+}
+
+impl Call for Begin {
+    type Output = DatabaseTransaction;
+
+    fn wants(&self) -> Wants<'_> {
+        // A standby cannot give SERIALIZABLE, not even for reading.
+        let read_only = self.0.access_mode == Some(AccessMode::ReadOnly)
+            && self.0.isolation_level != Some(IsolationLevel::Serializable);
+        Wants::Transaction { read_only }
+    }
+
+    async fn on(&self, backend: &dyn Backend) -> Result<DatabaseTransaction, Fault> {
+        backend.begin(self.0).await
+    }
+}

@@ -1,0 +1,135 @@
+//! What runs statements on one node: a pool of sqlx, or a connection that the user brought.
+
+pub(crate) mod adopted;
+pub(crate) mod lease;
+#[cfg(feature = "mysql")]
+pub(crate) mod mysql;
+pub(crate) mod open;
+pub(crate) mod pool;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+pub(crate) mod probe;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;
+
+use std::fmt::Debug;
+use std::future::Future;
+
+use async_trait::async_trait;
+use sea_orm::{
+    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
+    QueryStream, RuntimeErr, Statement, TransactionOptions,
+};
+use sqlx::pool::{PoolConnection, PoolOptions};
+
+use crate::PoolConfig;
+use crate::fault::Fault;
+
+/// Runs statements on one node.
+#[async_trait]
+pub(crate) trait Backend: Debug + Send + Sync {
+    fn kind(&self) -> DbBackend;
+    /// Host and port, or a path; no user name, no password.
+    fn address(&self) -> &str;
+    async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault>;
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault>;
+    async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault>;
+    async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault>;
+    async fn stream(&self, stmt: &Statement) -> Result<QueryStream, Fault>;
+    async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault>;
+    /// The present pool as SeaORM knows it.
+    fn connection(&self) -> DatabaseConnection;
+    fn load(&self) -> PoolLoad;
+    /// Gives up every connection and begins with a fresh pool; waiters fail at once.
+    fn discard(&self) {}
+    async fn close(&self);
+    fn prober(&self) -> Box<dyn Prober>;
+    /// Whether the node is worth watching even when nothing failed.
+    fn is_watched(&self) -> bool;
+}
+
+/// Looks at a node on a connection of its own.
+#[async_trait]
+pub(crate) trait Prober: Send {
+    async fn probe(&mut self) -> Result<Sample, Fault>;
+}
+
+/// What a probe saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sample {
+    /// `None` when the database has no such notion.
+    pub(crate) in_recovery: Option<bool>,
+    /// Position in the log: what a primary wrote, what a replica replayed.
+    pub(crate) position: Option<u64>,
+    pub(crate) system_id: Option<u64>,
+    pub(crate) timeline: Option<u32>,
+}
+
+/// Connections of a pool at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PoolLoad {
+    pub(crate) size: u32,
+    pub(crate) idle: u32,
+    pub(crate) max: u32,
+}
+
+impl PoolLoad {
+    /// A connection is to spare, or may be opened.
+    pub(crate) fn is_free(self) -> bool {
+        self.idle > 0 || self.size < self.max
+    }
+}
+
+/// What differs between the databases that sqlx speaks to.
+pub(crate) trait Driver: sqlx::Database {
+    const BACKEND: DbBackend;
+    /// Whether a connection given up in the middle of a statement is thrown away.
+    const DETACH: bool;
+    /// Whether nodes are probed even when nothing failed.
+    const WATCHED: bool;
+
+    type Options: Clone + Debug + Send + Sync + 'static;
+
+    fn parse(url: &str) -> Result<Self::Options, sqlx::Error>;
+    fn address(options: &Self::Options) -> String;
+    /// Settings that each connection starts with.
+    fn session(options: &Self::Options, pool: &PoolConfig, read_only: bool)
+    -> ConnectOptions<Self>;
+    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, read_only: bool) -> PoolOptions<Self>;
+    fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection;
+    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream;
+
+    fn execute(
+        conn: &mut Self::Connection,
+        stmt: &Statement,
+    ) -> impl Future<Output = Executed> + Send;
+    fn execute_unprepared(
+        conn: &mut Self::Connection,
+        sql: &str,
+    ) -> impl Future<Output = Executed> + Send;
+    fn query_one(
+        conn: &mut Self::Connection,
+        stmt: &Statement,
+    ) -> impl Future<Output = FetchedOne> + Send;
+    fn query_all(
+        conn: &mut Self::Connection,
+        stmt: &Statement,
+    ) -> impl Future<Output = FetchedAll> + Send;
+    fn sample(
+        conn: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Sample, sqlx::Error>> + Send;
+}
+
+pub(crate) type ConnectOptions<D> =
+    <<D as sqlx::Database>::Connection as sqlx::Connection>::Options;
+pub(crate) type Executed = Result<ExecResult, sqlx::Error>;
+pub(crate) type FetchedOne = Result<Option<QueryResult>, sqlx::Error>;
+pub(crate) type FetchedAll = Result<Vec<QueryResult>, sqlx::Error>;
+
+pub(crate) fn exec_err(error: sqlx::Error) -> Fault {
+    Fault::Statement(DbErr::Exec(RuntimeErr::SqlxError(error.into())))
+}
+
+pub(crate) fn query_err(error: sqlx::Error) -> Fault {
+    Fault::Statement(DbErr::Query(RuntimeErr::SqlxError(error.into())))
+}

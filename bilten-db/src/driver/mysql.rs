@@ -1,0 +1,109 @@
+//! MySQL and MariaDB.
+
+use std::sync::Arc;
+
+use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
+use sea_query_sqlx::SqlxValues;
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql};
+
+use super::open::{Target, open_server};
+use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use crate::{Error, PoolConfig};
+
+pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
+    open_server::<MySql>(target)
+}
+
+impl Driver for MySql {
+    const BACKEND: DbBackend = DbBackend::MySql;
+    const DETACH: bool = true;
+    const WATCHED: bool = true;
+
+    type Options = MySqlConnectOptions;
+
+    fn parse(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
+        url.parse()
+    }
+
+    fn address(options: &MySqlConnectOptions) -> String {
+        match options.get_socket() {
+            Some(path) => path.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
+    fn session(
+        options: &MySqlConnectOptions,
+        pool: &PoolConfig,
+        _read_only: bool,
+    ) -> MySqlConnectOptions {
+        options
+            .clone()
+            .disable_statement_logging()
+            .statement_cache_capacity(pool.statement_cache)
+    }
+
+    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, read_only: bool) -> PoolOptions<Self> {
+        let limit = pool.statement_timeout;
+        options.after_connect(move |conn, _| {
+            Box::pin(async move {
+                if read_only {
+                    conn.execute("SET SESSION TRANSACTION READ ONLY").await?;
+                }
+                if let Some(limit) = limit {
+                    limit_statements(conn, limit.as_millis()).await?;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {
+        DatabaseConnection::from(pool)
+    }
+
+    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream {
+        QueryStream::from((conn, stmt, None))
+    }
+
+    async fn execute(conn: &mut MySqlConnection, stmt: &Statement) -> Executed {
+        query(stmt).execute(conn).await.map(Into::into)
+    }
+
+    async fn execute_unprepared(conn: &mut MySqlConnection, sql: &str) -> Executed {
+        conn.execute(AssertSqlSafe(sql)).await.map(Into::into)
+    }
+
+    async fn query_one(conn: &mut MySqlConnection, stmt: &Statement) -> FetchedOne {
+        let row = query(stmt).fetch_optional(conn).await?;
+        Ok(row.map(Into::into))
+    }
+
+    async fn query_all(conn: &mut MySqlConnection, stmt: &Statement) -> FetchedAll {
+        let rows = query(stmt).fetch_all(conn).await?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    async fn sample(conn: &mut MySqlConnection) -> Result<Sample, sqlx::Error> {
+        conn.execute("select 1").await?;
+        Ok(Sample::default())
+    }
+}
+
+/// MySQL counts milliseconds and ends reads only; MariaDB counts seconds under another name.
+async fn limit_statements(conn: &mut MySqlConnection, millis: u128) -> Result<(), sqlx::Error> {
+    let mysql = format!("SET SESSION max_execution_time = {millis}");
+    if conn.execute(AssertSqlSafe(mysql)).await.is_ok() {
+        return Ok(());
+    }
+    let mariadb = format!("SET SESSION max_statement_time = {millis} / 1000");
+    conn.execute(AssertSqlSafe(mariadb)).await.map(drop)
+}
+
+fn query(stmt: &Statement) -> Query<'_, MySql, SqlxValues> {
+    let values = stmt.values.clone().unwrap_or(Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(stmt.sql.as_str()), SqlxValues(values))
+}

@@ -1,0 +1,288 @@
+//! A pool of sqlx, with its own budgets for connecting, waiting and answering.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use metrics::Histogram;
+use sea_orm::{
+    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
+    QueryResult, QueryStream, RuntimeErr, Statement, TransactionOptions, TransactionTrait,
+};
+use sqlx::pool::PoolOptions;
+use sqlx::{Connection, Pool};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::lease::Lease;
+use super::probe::OwnConnection;
+use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, exec_err, query_err};
+use crate::PoolConfig;
+use crate::fault::Fault;
+
+/// After this long without a connection the node is looked at: it may be dead, not busy.
+const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Runs statements through a pool of sqlx that can be replaced as a whole.
+pub(crate) struct SqlxPool<D: Driver> {
+    options: D::Options,
+    address: String,
+    config: PoolConfig,
+    present: RwLock<Present<D>>,
+    suspicion: Arc<Notify>,
+    acquire_seconds: Histogram,
+}
+
+struct Present<D: Driver> {
+    pool: Pool<D>,
+    read_only: bool,
+}
+
+impl<D: Driver> SqlxPool<D> {
+    /// Opens nothing yet. `suspicion` is notified when the node should be looked at.
+    pub(crate) fn new(
+        options: D::Options,
+        config: PoolConfig,
+        read_only: bool,
+        suspicion: Arc<Notify>,
+        acquire_seconds: Histogram,
+    ) -> Self {
+        let pool = build::<D>(&options, &config, read_only);
+        Self {
+            address: D::address(&options),
+            options,
+            config,
+            present: RwLock::new(Present { pool, read_only }),
+            suspicion,
+            acquire_seconds,
+        }
+    }
+
+    fn pool(&self) -> Pool<D> {
+        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        present.pool.clone()
+    }
+
+    fn replace(&self) {
+        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+        let read_only = present.read_only;
+        let pool = build::<D>(&self.options, &self.config, read_only);
+        let old = std::mem::replace(&mut *present, Present { pool, read_only });
+        drop(present);
+        // Polled once, `close` fails all waiters; the rest waits for connections in use.
+        tokio::spawn(async move { timeout(CLOSE_LIMIT, old.pool.close()).await.is_ok() });
+    }
+
+    async fn lease(&self) -> Result<Lease<D>, Fault> {
+        let begun = Instant::now();
+        let conn = self.acquire(&self.pool()).await?;
+        self.acquire_seconds.record(begun.elapsed());
+        Ok(Lease::new(conn, self.config.max_uses))
+    }
+
+    async fn acquire(&self, pool: &Pool<D>) -> Result<sqlx::pool::PoolConnection<D>, Fault> {
+        let (limit, overdue) = self.acquire_limit(pool);
+        let mut closed = pool.close_event();
+        let acquired = closed.do_until(pool.acquire());
+        match self.watched(limit, acquired).await {
+            Some(Ok(Ok(conn))) => Ok(conn),
+            Some(Ok(Err(error))) => Err(acquire_fault(error, overdue)),
+            Some(Err(_closed)) => Err(Fault::Discarded),
+            None => Err(overdue),
+        }
+    }
+
+    /// How long to wait, and what it means when that was not enough: with a connection to be opened the server is
+    /// slow, otherwise the pool is full.
+    fn acquire_limit(&self, pool: &Pool<D>) -> (Duration, Fault) {
+        let max = self.config.max;
+        if pool.num_idle() == 0 && pool.size() < max {
+            let limit = self.config.connect_timeout;
+            (limit, Fault::ConnectTimeout(limit))
+        } else {
+            let waited = self.config.acquire_timeout;
+            (waited, Fault::Saturated { max, waited })
+        }
+    }
+
+    /// `None` when the limit passed; asks for a probe when it takes suspiciously long.
+    async fn watched<F: Future>(&self, limit: Duration, wait: F) -> Option<F::Output> {
+        tokio::pin!(wait);
+        let slow = SLOW_ACQUIRE.min(limit);
+        if let Ok(output) = timeout(slow, &mut wait).await {
+            return Some(output);
+        }
+        self.suspicion.notify_one();
+        timeout(limit.saturating_sub(slow), wait).await.ok()
+    }
+
+    /// `Err` holds the limit when the answer did not come in time.
+    async fn answer<F: Future>(&self, answer: F) -> Result<F::Output, Duration> {
+        match self.config.query_timeout {
+            Some(limit) => timeout(limit, answer).await.map_err(|_| limit),
+            None => Ok(answer.await),
+        }
+    }
+}
+
+#[async_trait]
+impl<D> Backend for SqlxPool<D>
+where
+    D: Driver,
+    <D::Connection as Connection>::Options: Clone,
+{
+    fn kind(&self) -> DbBackend {
+        D::BACKEND
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault> {
+        let mut lease = self.lease().await?;
+        let outcome = self.answer(D::execute(&mut lease, stmt)).await;
+        lease.settle(outcome, exec_err)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault> {
+        let mut lease = self.lease().await?;
+        let outcome = self.answer(D::execute_unprepared(&mut lease, sql)).await;
+        lease.settle(outcome, exec_err)
+    }
+
+    async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault> {
+        let mut lease = self.lease().await?;
+        let outcome = self.answer(D::query_one(&mut lease, stmt)).await;
+        lease.settle(outcome, query_err)
+    }
+
+    async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault> {
+        let mut lease = self.lease().await?;
+        let outcome = self.answer(D::query_all(&mut lease, stmt)).await;
+        lease.settle(outcome, query_err)
+    }
+
+    async fn stream(&self, stmt: &Statement) -> Result<QueryStream, Fault> {
+        let lease = self.lease().await?;
+        let conn = lease.into_inner().ok_or(Fault::Discarded)?;
+        Ok(D::stream(conn, stmt.clone()))
+    }
+
+    async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault> {
+        let pool = self.pool();
+        let (limit, overdue) = self.acquire_limit(&pool);
+        let mut closed = pool.close_event();
+        let connection = D::wrap(pool);
+        let begun = closed.do_until(connection.begin_with_options(options));
+        match self.watched(limit, begun).await {
+            Some(Ok(Ok(transaction))) => Ok(transaction),
+            Some(Ok(Err(error))) => Err(begin_fault(error, overdue)),
+            Some(Err(_closed)) => Err(Fault::Discarded),
+            None => Err(overdue),
+        }
+    }
+
+    fn connection(&self) -> DatabaseConnection {
+        D::wrap(self.pool())
+    }
+
+    fn load(&self) -> PoolLoad {
+        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        PoolLoad {
+            size: present.pool.size(),
+            idle: u32::try_from(present.pool.num_idle()).unwrap_or(u32::MAX),
+            max: self.config.max,
+        }
+    }
+
+    fn discard(&self) {
+        // An embedded database has no server to lose, and an in-memory one lives in its connections.
+        if D::WATCHED {
+            self.replace();
+        }
+    }
+
+    async fn close(&self) {
+        self.pool().close().await;
+    }
+
+    fn prober(&self) -> Box<dyn Prober> {
+        let read_only = self
+            .present
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read_only;
+        let options = D::session(&self.options, &self.config, read_only);
+        Box::new(OwnConnection::<D>::new(
+            options,
+            self.config.connect_timeout,
+        ))
+    }
+
+    fn is_watched(&self) -> bool {
+        D::WATCHED
+    }
+}
+
+impl<D: Driver> fmt::Debug for SqlxPool<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlxPool")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+fn build<D: Driver>(options: &D::Options, config: &PoolConfig, read_only: bool) -> Pool<D> {
+    let session: ConnectOptions<D> = D::session(options, config, read_only);
+    let pool = PoolOptions::<D>::new()
+        .max_connections(config.max)
+        .min_connections(config.min)
+        .idle_timeout(config.idle_timeout)
+        .max_lifetime(config.max_lifetime)
+        // The budgets are kept by the callers of the pool; this only bounds connections in the background.
+        .acquire_timeout(config.acquire_timeout.max(config.connect_timeout))
+        .test_before_acquire(false);
+    D::hooks(ping_if_idle(pool, config), config, read_only).connect_lazy_with(session)
+}
+
+/// A connection long unused may be dead; one in steady use shows it by itself.
+fn ping_if_idle<D: Driver>(pool: PoolOptions<D>, config: &PoolConfig) -> PoolOptions<D> {
+    let Some(threshold) = config.ping_if_idle else {
+        return pool;
+    };
+    let limit = config.connect_timeout;
+    pool.before_acquire(move |conn, meta| {
+        Box::pin(async move {
+            if meta.idle_for < threshold {
+                return Ok(true);
+            }
+            match timeout(limit, conn.ping()).await {
+                Ok(answer) => answer.map(|()| true),
+                Err(_) => Ok(false),
+            }
+        })
+    })
+}
+
+fn acquire_fault(error: sqlx::Error, overdue: Fault) -> Fault {
+    match error {
+        sqlx::Error::PoolTimedOut => overdue,
+        sqlx::Error::PoolClosed => Fault::Discarded,
+        error => Fault::Unreachable(error),
+    }
+}
+
+fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => overdue,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Fault::Discarded,
+        DbErr::Conn(RuntimeErr::SqlxError(error)) => match Arc::try_unwrap(error) {
+            Ok(error) => Fault::Unreachable(error),
+            Err(error) => Fault::Statement(DbErr::Conn(RuntimeErr::SqlxError(error))),
+        },
+        error => Fault::Statement(error),
+    }
+}

@@ -1,0 +1,108 @@
+//! PostgreSQL.
+
+use std::sync::Arc;
+
+use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
+use sea_query_sqlx::SqlxValues;
+use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
+
+use super::open::{Target, open_server};
+use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use crate::{Error, PoolConfig};
+
+/// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote.
+const SAMPLE: &str = "select r, \
+    (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
+    (select system_identifier from pg_control_system()), \
+    case when r then (select timeline_id from pg_control_checkpoint()) \
+    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end \
+    from (select pg_is_in_recovery() as r) as node";
+
+pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
+    open_server::<Postgres>(target)
+}
+
+impl Driver for Postgres {
+    const BACKEND: DbBackend = DbBackend::Postgres;
+    const DETACH: bool = true;
+    const WATCHED: bool = true;
+
+    type Options = PgConnectOptions;
+
+    fn parse(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+        url.parse()
+    }
+
+    fn address(options: &PgConnectOptions) -> String {
+        match options.get_socket() {
+            Some(path) => path.display().to_string(),
+            None => format!("{}:{}", options.get_host(), options.get_port()),
+        }
+    }
+
+    fn session(options: &PgConnectOptions, pool: &PoolConfig, read_only: bool) -> PgConnectOptions {
+        let mut session = options
+            .clone()
+            .disable_statement_logging()
+            .statement_cache_capacity(pool.statement_cache);
+        if read_only {
+            session = session.options([("default_transaction_read_only", "on")]);
+        }
+        if let Some(limit) = pool.statement_timeout {
+            session = session.options([("statement_timeout", limit.as_millis().to_string())]);
+        }
+        session
+    }
+
+    fn hooks(
+        options: PoolOptions<Self>,
+        _pool: &PoolConfig,
+        _read_only: bool,
+    ) -> PoolOptions<Self> {
+        options
+    }
+
+    fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {
+        DatabaseConnection::from(pool)
+    }
+
+    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream {
+        QueryStream::from((conn, stmt, None))
+    }
+
+    async fn execute(conn: &mut PgConnection, stmt: &Statement) -> Executed {
+        query(stmt).execute(conn).await.map(Into::into)
+    }
+
+    async fn execute_unprepared(conn: &mut PgConnection, sql: &str) -> Executed {
+        conn.execute(AssertSqlSafe(sql)).await.map(Into::into)
+    }
+
+    async fn query_one(conn: &mut PgConnection, stmt: &Statement) -> FetchedOne {
+        let row = query(stmt).fetch_optional(conn).await?;
+        Ok(row.map(Into::into))
+    }
+
+    async fn query_all(conn: &mut PgConnection, stmt: &Statement) -> FetchedAll {
+        let rows = query(stmt).fetch_all(conn).await?;
+        Ok(rows.into_iter().map(Into::into).collect())
+    }
+
+    async fn sample(conn: &mut PgConnection) -> Result<Sample, sqlx::Error> {
+        let row: PgRow = conn.fetch_one(SAMPLE).await?;
+        Ok(Sample {
+            in_recovery: row.try_get(0)?,
+            position: row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned),
+            system_id: row.try_get::<Option<i64>, _>(2)?.map(i64::cast_unsigned),
+            timeline: row.try_get::<Option<i32>, _>(3)?.map(i32::cast_unsigned),
+        })
+    }
+}
+
+fn query(stmt: &Statement) -> Query<'_, Postgres, SqlxValues> {
+    let values = stmt.values.clone().unwrap_or(Values(Vec::new()));
+    sqlx::query_with(AssertSqlSafe(stmt.sql.as_str()), SqlxValues(values))
+}

@@ -1,0 +1,176 @@
+//! What went wrong on one node, sorted by what it means for the next step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+
+use crate::error::internal;
+
+/// Why a node did not serve a call.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// No connection could be opened; nothing was sent.
+    Unreachable(sqlx::Error),
+    /// Opening a connection took too long; nothing was sent.
+    ConnectTimeout(Duration),
+    /// The pool was given up while the call waited for a connection; nothing was sent.
+    Discarded,
+    /// Every connection stayed in use; nothing was sent.
+    Saturated { max: u32, waited: Duration },
+    /// The answer did not come in time.
+    QueryTimeout(Duration),
+    /// The database or the driver answered with an error.
+    Statement(DbErr),
+}
+
+/// The meaning of a [`Fault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The node cannot be reached.
+    Unreachable,
+    /// A connection broke while in use, or its pool was given up.
+    Lost,
+    /// No connection, or no answer, in time.
+    Slow,
+    /// The node is busy, not broken.
+    Busy,
+    /// A replica cancelled a read to go on replaying, or found a deadlock with it.
+    Conflict,
+    /// The statement writes, and this node takes no writes.
+    ReadOnly,
+    /// An answer meant for the caller.
+    Answer,
+}
+
+impl Fault {
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            Self::Unreachable(_) => Trouble::Unreachable,
+            Self::Discarded => Trouble::Lost,
+            Self::ConnectTimeout(_) | Self::QueryTimeout(_) => Trouble::Slow,
+            Self::Saturated { .. } => Trouble::Busy,
+            Self::Statement(error) => trouble_of(error),
+        }
+    }
+
+    /// What a caller of SeaORM sees.
+    pub(crate) fn into_db_err(self, node: &str, address: &str) -> DbErr {
+        match self {
+            Self::Statement(error) => error,
+            Self::Unreachable(error) => DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))),
+            Self::ConnectTimeout(waited) => internal(format!(
+                "{node} at {address}: no connection within connect_timeout ({waited:?}); is the server up and not overloaded?"
+            )),
+            Self::Discarded => internal(format!(
+                "{node} at {address} went down while waiting for a connection"
+            )),
+            Self::Saturated { max, waited } => internal(format!(
+                "{node} at {address}: all {max} connections were in use for acquire_timeout ({waited:?}); raise max or hold connections for less long"
+            )),
+            Self::QueryTimeout(waited) => internal(format!(
+                "{node} at {address}: no answer within query_timeout ({waited:?}); the statement may still run on the server"
+            )),
+        }
+    }
+}
+
+fn trouble_of(error: &DbErr) -> Trouble {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Trouble::Busy,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Trouble::Lost,
+        DbErr::Conn(RuntimeErr::SqlxError(e)) if !matches!(**e, sqlx::Error::Database(_)) => {
+            Trouble::Unreachable
+        }
+        DbErr::Conn(RuntimeErr::SqlxError(e))
+        | DbErr::Exec(RuntimeErr::SqlxError(e))
+        | DbErr::Query(RuntimeErr::SqlxError(e)) => driver_trouble(e),
+        _ => Trouble::Answer,
+    }
+}
+
+/// The meaning of the driver's error.
+pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
+    match error {
+        sqlx::Error::Database(answer) => answer
+            .code()
+            .map_or(Trouble::Answer, |code| code_trouble(&code)),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed => Trouble::Lost,
+        sqlx::Error::PoolClosed => Trouble::Lost,
+        sqlx::Error::PoolTimedOut => Trouble::Busy,
+        _ => Trouble::Answer,
+    }
+}
+
+/// SQLSTATE (PostgreSQL, MySQL) or the result code of SQLite.
+fn code_trouble(code: &str) -> Trouble {
+    match code {
+        "25006" => Trouble::ReadOnly,
+        // Recovery conflict, deadlock with replay.
+        "40001" | "40P01" => Trouble::Conflict,
+        "57P01" | "57P02" | "57P03" => Trouble::Lost,
+        "53300" => Trouble::Busy,
+        // A session of a role that is not there any more, or of a database being dropped.
+        "57P04" => Trouble::Lost,
+        _ if code.len() == 5 && code.starts_with("08") => Trouble::Lost,
+        _ if sqlite_read_only(code) => Trouble::ReadOnly,
+        _ => Trouble::Answer,
+    }
+}
+
+/// SQLITE_READONLY is 8; extended codes keep it in the low byte.
+fn sqlite_read_only(code: &str) -> bool {
+    code.len() < 5 && code.parse::<u32>().is_ok_and(|n| n & 0xff == 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_tells_what_to_do_next() {
+        let table = [
+            ("25006", Trouble::ReadOnly),
+            ("8", Trouble::ReadOnly),
+            ("1032", Trouble::ReadOnly),
+            ("40001", Trouble::Conflict),
+            ("57P01", Trouble::Lost),
+            ("57P03", Trouble::Lost),
+            ("08006", Trouble::Lost),
+            ("53300", Trouble::Busy),
+            ("57014", Trouble::Answer),
+            ("42P01", Trouble::Answer),
+            ("23505", Trouble::Answer),
+            ("22012", Trouble::Answer),
+            ("5", Trouble::Answer),
+        ];
+        for (code, trouble) in table {
+            assert_eq!(code_trouble(code), trouble, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_full_pool_is_busy_and_a_cut_connection_is_lost() {
+        let cut = || sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(
+            Fault::Statement(DbErr::Query(RuntimeErr::SqlxError(Arc::new(cut())))).trouble(),
+            Trouble::Lost
+        );
+        assert_eq!(Fault::Unreachable(cut()).trouble(), Trouble::Unreachable);
+        let full = Fault::Saturated {
+            max: 3,
+            waited: Duration::from_secs(1),
+        };
+        assert_eq!(full.trouble(), Trouble::Busy);
+        let text = full.into_db_err("r1", "db-2:5432").to_string();
+        assert!(
+            text.contains("r1 at db-2:5432")
+                && text.contains("acquire_timeout")
+                && text.contains("max"),
+            "{text}"
+        );
+    }
+}

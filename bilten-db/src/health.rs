@@ -1,0 +1,155 @@
+//! Whether a node is in rotation, and when it may come back.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The state of one node. Reading it costs one atomic load.
+#[derive(Debug)]
+pub(crate) struct Health {
+    out: AtomicBool,
+    strikes: AtomicU32,
+    ejections: AtomicU64,
+    detail: Mutex<Detail>,
+}
+
+#[derive(Debug, Default)]
+struct Detail {
+    reason: Option<String>,
+    until: Option<Instant>,
+    readmitted: Option<Instant>,
+}
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self {
+            out: AtomicBool::new(false),
+            strikes: AtomicU32::new(0),
+            ejections: AtomicU64::new(0),
+            detail: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        !self.out.load(Ordering::Relaxed)
+    }
+
+    /// Takes the node out of rotation; `true` when it was in it.
+    pub(crate) fn eject(&self, now: Instant, reason: String) -> bool {
+        let mut detail = self.detail();
+        let was_up = self.is_up();
+        if was_up
+            && detail
+                .readmitted
+                .is_some_and(|at| now.duration_since(at) > LONGEST_PAUSE)
+        {
+            self.strikes.store(0, Ordering::Relaxed);
+        }
+        // Many calls fail at once on the same broken node: that is one strike, not many.
+        if was_up || detail.until.is_none_or(|until| now >= until) {
+            let strikes = self.strikes.fetch_add(1, Ordering::Relaxed);
+            detail.until = Some(now + pause(strikes, fastrand::f64()));
+        }
+        detail.reason = Some(reason);
+        self.out.store(true, Ordering::Relaxed);
+        if was_up {
+            self.ejections.fetch_add(1, Ordering::Relaxed);
+        }
+        was_up
+    }
+
+    /// Puts the node back after a successful probe; `true` when it was out.
+    pub(crate) fn readmit(&self, now: Instant) -> bool {
+        let mut detail = self.detail();
+        if self.is_up() {
+            return false;
+        }
+        *detail = Detail {
+            readmitted: Some(now),
+            ..Detail::default()
+        };
+        self.out.store(false, Ordering::Relaxed);
+        true
+    }
+
+    /// How long to wait for the next trial; zero when it is due.
+    pub(crate) fn pause_left(&self, now: Instant) -> Duration {
+        let until = self.detail().until;
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    pub(crate) fn reason(&self) -> Option<String> {
+        self.detail().reason.clone()
+    }
+
+    pub(crate) fn ejections(&self) -> u64 {
+        self.ejections.load(Ordering::Relaxed)
+    }
+
+    fn detail(&self) -> MutexGuard<'_, Detail> {
+        self.detail.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// One second doubling to one minute, a fifth more or less by `dice` from 0 to 1.
+fn pause(strikes: u32, dice: f64) -> Duration {
+    let doubled = FIRST_PAUSE.saturating_mul(1 << strikes.min(6));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.8 + 0.4 * dice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_a_minute() {
+        let seconds: Vec<u64> = (0..9)
+            .map(|strikes| pause(strikes, 0.5).as_secs())
+            .collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert!(pause(0, 0.0) < pause(0, 1.0));
+        assert!(pause(u32::MAX, 1.0) <= LONGEST_PAUSE.mul_f64(1.2));
+    }
+
+    #[test]
+    fn many_failures_at_once_are_one_strike() {
+        let health = Health::new();
+        let now = Instant::now();
+        assert!(health.eject(now, "refused".into()));
+        for _ in 0..50 {
+            assert!(!health.eject(now, "refused".into()));
+        }
+        assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
+        assert_eq!(health.ejections(), 1);
+        assert!(health.pause_left(now) <= Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn a_failed_trial_makes_the_next_pause_longer() {
+        let health = Health::new();
+        let now = Instant::now();
+        health.eject(now, "refused".into());
+        let trial = now + Duration::from_secs(2);
+        assert_eq!(health.pause_left(trial), Duration::ZERO);
+        health.eject(trial, "refused".into());
+        assert!(health.pause_left(trial) >= Duration::from_millis(1600));
+    }
+
+    #[test]
+    fn strikes_are_forgotten_after_a_good_minute() {
+        let health = Health::new();
+        let now = Instant::now();
+        health.eject(now, "a".into());
+        assert!(health.readmit(now));
+        assert!(health.is_up() && health.reason().is_none());
+        health.eject(now + Duration::from_secs(30), "b".into());
+        assert_eq!(health.strikes.load(Ordering::Relaxed), 2);
+        health.readmit(now + Duration::from_secs(60));
+        health.eject(now + Duration::from_secs(121), "c".into());
+        assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
+        assert_eq!(health.reason().as_deref(), Some("c"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Every metric of this crate. Handles are made once per node, so install the recorder before the cluster is built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Gauge, Histogram};
+
+/// Why a node was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// A read whose turn came to this replica.
+    Read,
+    /// A write, a lock, or SQL that is not understood.
+    Write,
+    /// A transaction.
+    Transaction,
+    /// A read that the caller sent here.
+    Pinned,
+    /// A read that no replica could serve.
+    Fallback,
+    /// The second try of a read.
+    Retry,
+}
+
+impl Reason {
+    const ALL: [Self; 6] = [
+        Self::Read,
+        Self::Write,
+        Self::Transaction,
+        Self::Pinned,
+        Self::Fallback,
+        Self::Retry,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Transaction => "transaction",
+            Self::Pinned => "pinned",
+            Self::Fallback => "fallback",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// The handles of one node.
+#[derive(Debug)]
+pub(crate) struct NodeMetrics {
+    statements: [[Counter; 2]; 6],
+    seconds: Histogram,
+    acquire_seconds: Histogram,
+    in_flight: Gauge,
+    up: Gauge,
+    ejections: Counter,
+    learned: Counter,
+}
+
+impl NodeMetrics {
+    pub(crate) fn new(node: &Arc<str>) -> Self {
+        let statements = Reason::ALL.map(|reason| {
+            ["ok", "error"].map(|outcome| {
+                metrics::counter!("bilten_db_statements_total",
+                    "node" => node.to_string(), "reason" => reason.name(), "outcome" => outcome)
+            })
+        });
+        let up = metrics::gauge!("bilten_db_node_up", "node" => node.to_string());
+        up.set(1.0);
+        Self {
+            statements,
+            seconds: metrics::histogram!("bilten_db_statement_seconds", "node" => node.to_string()),
+            acquire_seconds: metrics::histogram!("bilten_db_acquire_seconds", "node" => node.to_string()),
+            in_flight: metrics::gauge!("bilten_db_in_flight", "node" => node.to_string()),
+            up,
+            ejections: metrics::counter!("bilten_db_ejections_total", "node" => node.to_string()),
+            learned: metrics::counter!("bilten_db_misread_total", "node" => node.to_string()),
+        }
+    }
+
+    pub(crate) fn acquire_seconds(&self) -> Histogram {
+        self.acquire_seconds.clone()
+    }
+
+    pub(crate) fn begun(&self) {
+        self.in_flight.increment(1.0);
+    }
+
+    pub(crate) fn ended(&self) {
+        self.in_flight.decrement(1.0);
+    }
+
+    pub(crate) fn finished(&self, reason: Reason, ok: bool, took: Duration) {
+        self.statements[reason as usize][usize::from(!ok)].increment(1);
+        self.seconds.record(took);
+    }
+
+    pub(crate) fn ejected(&self) {
+        self.ejections.increment(1);
+        self.up.set(0.0);
+    }
+
+    pub(crate) fn readmitted(&self) {
+        self.up.set(1.0);
+    }
+
+    pub(crate) fn misread(&self) {
+        self.learned.increment(1);
+    }
+}
+
+/// Says what each metric means, for recorders that show it.
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        "bilten_db_statements_total",
+        "Statements by node, reason of the choice, and outcome."
+    );
+    metrics::describe_histogram!(
+        "bilten_db_statement_seconds",
+        metrics::Unit::Seconds,
+        "From the choice of the node to its answer, waiting for a connection included."
+    );
+    metrics::describe_histogram!(
+        "bilten_db_acquire_seconds",
+        metrics::Unit::Seconds,
+        "Waiting for a connection of the node's pool."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_in_flight",
+        "Statements running or waiting on the node."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_node_up",
+        "1 when the node is in rotation, 0 when it is ejected."
+    );
+    metrics::describe_counter!(
+        "bilten_db_ejections_total",
+        "How often the node was taken out of rotation."
+    );
+    metrics::describe_counter!(
+        "bilten_db_misread_total",
+        "Reads that turned out to write and ran on the primary."
+    );
+}

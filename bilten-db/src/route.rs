@@ -1,0 +1,79 @@
+//! Picks the replica that serves a read: a pure function over what is known about each.
+
+/// What the choice needs to know about a replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct View {
+    /// In rotation, and not tried before by this call.
+    pub(crate) eligible: bool,
+    /// Has a connection to spare, or may open one.
+    pub(crate) free: bool,
+}
+
+/// The index of the replica whose turn it is.
+///
+/// Eligible replicas are filtered first and counted off by `turn`, so the neighbour of a dead replica gets no double
+/// share. A full replica is passed over while another has a connection to spare: nobody waits without need.
+pub(crate) fn pick(views: impl Iterator<Item = View> + Clone, turn: usize) -> Option<usize> {
+    let free = |view: &View| view.eligible && view.free;
+    nth(views.clone(), turn, free).or_else(|| nth(views, turn, |view| view.eligible))
+}
+
+fn nth(
+    views: impl Iterator<Item = View> + Clone,
+    turn: usize,
+    fits: impl Fn(&View) -> bool,
+) -> Option<usize> {
+    let fitting = views.clone().filter(|view| fits(view)).count();
+    let turn = turn.checked_rem(fitting)?;
+    let mut fitting = views.enumerate().filter(|(_, view)| fits(view));
+    fitting.nth(turn).map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FREE: View = View {
+        eligible: true,
+        free: true,
+    };
+    const FULL: View = View {
+        eligible: true,
+        free: false,
+    };
+    const OUT: View = View {
+        eligible: false,
+        free: true,
+    };
+
+    fn shares(views: &[View], turns: usize) -> Vec<usize> {
+        let mut shares = vec![0; views.len()];
+        for turn in 0..turns {
+            if let Some(index) = pick(views.iter().copied(), turn) {
+                shares[index] += 1;
+            }
+        }
+        shares
+    }
+
+    #[test]
+    fn turns_are_dealt_evenly_whoever_is_out() {
+        let table: [(&[View], &[usize]); 7] = [
+            (&[], &[]),
+            (&[OUT], &[0]),
+            (&[FREE], &[60]),
+            (&[FREE, FREE], &[30, 30]),
+            (&[OUT, FREE, FREE], &[0, 30, 30]),
+            (&[FREE, FULL, FREE], &[30, 0, 30]),
+            (&[FULL, OUT, FULL], &[30, 0, 30]),
+        ];
+        for (views, expected) in table {
+            assert_eq!(shares(views, 60), expected, "{views:?}");
+        }
+    }
+
+    #[test]
+    fn any_start_is_fine() {
+        assert_eq!(pick([FREE, FREE].into_iter(), usize::MAX), Some(1));
+    }
+}

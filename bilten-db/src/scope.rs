@@ -1,0 +1,89 @@
+//! Routing hints for everything that a future does, however deep.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::node::Node;
+
+/// Where the reads of a [`with_route`] scope go. Writes always go to the primary.
+///
+/// ```
+/// # use bilten_db::{Cluster, Error, sea_orm::ConnectionTrait};
+/// use bilten_db::scope::{Route, with_route};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// # let sql = "select 1";
+/// with_route(Route::Primary, async { db.execute_unprepared(sql).await }).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Route {
+    /// All reads go to the primary: they see every commit.
+    Primary,
+    /// All reads go to replicas; without one they fail with [`Error::NoReplica`](crate::Error::NoReplica).
+    Replica,
+    /// The first read picks a node and the others stay with it, so that they agree about the data.
+    OneNode,
+}
+
+tokio::task_local! {
+    static SCOPE: Scope;
+}
+
+struct Scope {
+    route: Route,
+    pin: Mutex<Option<Pin>>,
+}
+
+struct Pin {
+    cluster: usize,
+    node: Arc<Node>,
+}
+
+/// Runs `future` with a hint for its reads. An inner scope takes the place of an outer one.
+///
+/// The hint belongs to the task: what `future` spawns does not see it.
+///
+/// # Cancellation
+///
+/// Nothing is held when the returned future is dropped.
+pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
+    let scope = Scope {
+        route,
+        pin: Mutex::new(None),
+    };
+    SCOPE.scope(scope, future).await
+}
+
+/// The hint of the present task.
+pub(crate) fn route() -> Option<Route> {
+    SCOPE.try_with(|scope| scope.route).ok()
+}
+
+/// The node that this scope's reads of `cluster` stay with.
+pub(crate) fn pinned(cluster: usize) -> Option<Arc<Node>> {
+    with_pin(|pin| match pin {
+        Some(pin) if pin.cluster == cluster => Some(Arc::clone(&pin.node)),
+        _ => None,
+    })?
+}
+
+/// From now on this scope's reads of `cluster` stay with `node`.
+pub(crate) fn pin(cluster: usize, node: &Arc<Node>) {
+    with_pin(|pin| {
+        *pin = Some(Pin {
+            cluster,
+            node: Arc::clone(node),
+        });
+    });
+}
+
+fn with_pin<T>(look: impl FnOnce(&mut Option<Pin>) -> T) -> Option<T> {
+    let inside = |scope: &Scope| {
+        (scope.route == Route::OneNode)
+            .then(|| look(&mut scope.pin.lock().unwrap_or_else(PoisonError::into_inner)))
+    };
+    SCOPE.try_with(inside).ok().flatten()
+}

@@ -1,0 +1,104 @@
+//! What a cluster looks like from inside, for health checks and dashboards.
+
+use serde::Serialize;
+
+/// The nodes of a cluster at one moment, the primary first.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+/// let db = bilten_db::Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// let status = db.status();
+/// assert_eq!(status.primary().id, "primary");
+/// assert!(status.primary().is_up());
+/// assert_eq!(status.replicas().count(), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct ClusterStatus {
+    /// Every node.
+    pub nodes: Vec<NodeStatus>,
+    /// Statements that looked like reads and are known to write.
+    pub learned_writes: usize,
+}
+
+impl ClusterStatus {
+    /// The node that takes the writes.
+    ///
+    /// # Panics
+    ///
+    /// Never for a status made by [`Cluster::status`](crate::Cluster::status), which always has a primary.
+    #[must_use]
+    pub fn primary(&self) -> &NodeStatus {
+        &self.nodes[0]
+    }
+
+    /// The other nodes.
+    pub fn replicas(&self) -> impl Iterator<Item = &NodeStatus> {
+        self.nodes.iter().filter(|node| node.role == Role::Replica)
+    }
+}
+
+/// One node at one moment.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct NodeStatus {
+    /// `primary`, or the id that the replica was given.
+    pub id: String,
+    /// Host and port, or the path of a file.
+    pub address: String,
+    /// Its part in the cluster.
+    pub role: Role,
+    /// Whether it is in rotation.
+    pub state: State,
+    /// Why it is not.
+    pub reason: Option<String>,
+    /// Statements running or waiting for a connection.
+    pub in_flight: u32,
+    /// Its connections.
+    pub pool: PoolStatus,
+    /// How often it was taken out of rotation.
+    pub ejections: u64,
+}
+
+impl NodeStatus {
+    /// Whether the node is in rotation.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+}
+
+/// The connections of one node; zeros for an adopted connection, which keeps them to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PoolStatus {
+    /// Open, or being opened.
+    pub size: u32,
+    /// Waiting for work.
+    pub idle: u32,
+    /// Most that may be open.
+    pub max: u32,
+}
+
+/// The part that a node plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// Takes the writes.
+    Primary,
+    /// Serves reads.
+    Replica,
+}
+
+/// Whether a node is in rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum State {
+    /// In rotation.
+    Up,
+    /// Out of rotation until a probe succeeds.
+    Ejected,
+}
