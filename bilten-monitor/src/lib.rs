@@ -1,2 +1,47 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![doc = include_str!("../README.md")]
+#![cfg_attr(all(feature = "axum", feature = "prometheus", feature = "sea-orm"), doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(all(feature = "axum", feature = "prometheus", feature = "sea-orm")),
+    doc = "Times what a service does: query monitors, an HTTP layer, slow alerts and Prometheus."
+)]
+
+mod builder;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod metric;
+mod monitor;
+#[cfg(feature = "sea-orm")]
+pub mod observe;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
+
+mod family;
+pub mod query;
+
+pub mod alert;
+mod hub;
+mod in_flight;
+mod limits;
+mod outbox;
+mod recorded;
+mod sample;
+mod tally;
+
+mod clock;
+mod context;
+mod error;
+mod label;
+mod names;
+mod outcome;
+mod registry;
+mod statement;
+mod table;
+
+pub use builder::MonitorBuilder;
+pub use clock::Clock;
+pub use context::RequestContext;
+pub use error::Error;
+pub use monitor::Monitor;
+pub use names::Naming;
+pub use outcome::Outcome;
+pub use tally::Losses;

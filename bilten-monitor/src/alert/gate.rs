@@ -1,0 +1,145 @@
+//! The rate limit: one alert for each subject and window, and a bound over all subjects.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One subject's limit; it lives beside the subject's series, so it is bounded like the labels are.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// The clock reading from which the next alert may pass.
+    open_at: AtomicU64,
+    suppressed: AtomicU64,
+    worst: AtomicU64,
+}
+
+/// What an alert that passes has to tell of those that did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// How many were held back since the last one that passed.
+    pub(crate) suppressed: u64,
+    /// The largest value among them and this one.
+    pub(crate) worst: u64,
+}
+
+impl Gate {
+    /// Lets the first of each window through, and counts the others.
+    pub(crate) fn admit(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
+        self.worst.fetch_max(value, Ordering::Relaxed);
+        let open_at = self.open_at.load(Ordering::Relaxed);
+        let next = now.saturating_add(window);
+        let admitted = now >= open_at
+            && burst.has_room(now, window)
+            && self
+                .open_at
+                .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !admitted {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(Passed {
+            suppressed: self.suppressed.swap(0, Ordering::Relaxed),
+            worst: self.worst.swap(0, Ordering::Relaxed).max(value),
+        })
+    }
+}
+
+/// The limit over all subjects: so many alerts in each window.
+#[derive(Debug)]
+pub(crate) struct Burst {
+    limit: u64,
+    /// The window's number in the upper half, the alerts in it in the lower.
+    state: AtomicU64,
+}
+
+impl Burst {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self {
+            limit: u64::from(limit),
+            state: AtomicU64::new(0),
+        }
+    }
+
+    fn has_room(&self, now: u64, window: u64) -> bool {
+        let number = (now / window.max(1)) & 0xffff_ffff;
+        let take = |state: u64| {
+            let used = if state >> 32 == number {
+                state & 0xffff_ffff
+            } else {
+                0
+            };
+            (used < self.limit).then(|| (number << 32) | (used + 1))
+        };
+        self.state
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: u64 = 60;
+
+    #[test]
+    fn the_first_passes_and_the_next_window_tells_of_the_others() {
+        let (gate, burst) = (Gate::default(), Burst::new(10));
+        assert_eq!(
+            gate.admit(0, WINDOW, &burst, 5),
+            Some(Passed {
+                suppressed: 0,
+                worst: 5
+            })
+        );
+        for value in 0..9_999 {
+            assert_eq!(gate.admit(1, WINDOW, &burst, value), None);
+        }
+        let passed = gate.admit(61, WINDOW, &burst, 7);
+        assert_eq!(
+            passed,
+            Some(Passed {
+                suppressed: 9_999,
+                worst: 9_998
+            })
+        );
+    }
+
+    #[test]
+    fn all_subjects_together_keep_the_burst() {
+        let burst = Burst::new(3);
+        let gates: Vec<Gate> = (0..10).map(|_| Gate::default()).collect();
+        let passed = gates
+            .iter()
+            .filter(|gate| gate.admit(5, WINDOW, &burst, 1).is_some())
+            .count();
+        assert_eq!(passed, 3);
+        let later = gates
+            .iter()
+            .filter(|gate| gate.admit(65, WINDOW, &burst, 1).is_some())
+            .count();
+        assert_eq!(later, 3, "a new window has room again");
+    }
+
+    #[test]
+    fn one_of_many_racing_threads_passes() {
+        let (gate, burst) = (Gate::default(), Burst::new(100));
+        let passed: usize = std::thread::scope(|scope| {
+            let racers: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        (0..1000)
+                            .filter(|_| gate.admit(1, WINDOW, &burst, 1).is_some())
+                            .count()
+                    })
+                })
+                .collect();
+            racers
+                .into_iter()
+                .map(|racer| racer.join().expect("joined"))
+                .sum()
+        });
+        assert_eq!(passed, 1);
+        let next = gate.admit(100, WINDOW, &burst, 1).expect("a new window");
+        assert_eq!(next.suppressed, 3_999);
+    }
+}

@@ -1,0 +1,50 @@
+use super::{Alert, AlertKind, AlertSink, Refused};
+
+/// Writes alerts as `tracing` warnings, target `bilten_monitor::alert`. The default sink.
+///
+/// ```
+/// use bilten_monitor::{Monitor, alert::TracingSink};
+///
+/// let monitor = Monitor::builder().alert_sink(TracingSink).build()?;
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TracingSink;
+
+impl AlertSink for TracingSink {
+    fn deliver(&self, alert: &Alert) -> Result<(), Refused> {
+        let facts = alert
+            .facts
+            .iter()
+            .map(|(name, value)| format!("{name}={value:?}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        match alert.kind {
+            AlertKind::TooManyLabels => tracing::warn!(
+                target: "bilten_monitor::alert",
+                kind = alert.kind.label(),
+                subject = %alert.subject,
+                "too many values of one label: further ones are counted under `other`",
+            ),
+            AlertKind::SlowQuery | AlertKind::SlowRequest => tracing::warn!(
+                target: "bilten_monitor::alert",
+                kind = alert.kind.label(),
+                subject = %alert.subject,
+                duration_ms = millis(alert.duration),
+                threshold_ms = millis(alert.threshold),
+                worst_ms = millis(alert.worst),
+                outcome = alert.outcome.label(),
+                error = alert.outcome.error_type(),
+                suppressed = alert.suppressed,
+                facts,
+                "{}", alert.kind.label(),
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,286 @@
+//! How a monitor is configured.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use metrics::Recorder;
+
+use crate::alert::{AlertSink, Desk, TracingSink};
+use crate::clock::{Clock, Time, nanos};
+use crate::error::Error;
+use crate::hub::Hub;
+use crate::limits::Limits;
+use crate::monitor::Monitor;
+use crate::names::Naming;
+use crate::outbox::Outbox;
+use crate::registry::Registry;
+use crate::sample::{MetricSink, Sample};
+use crate::tally::{Loss, Tallies};
+
+/// Configures a [`Monitor`]. Everything has a default; [`build`](Self::build) checks what was set.
+///
+/// ```
+/// use std::time::Duration;
+/// use bilten_monitor::{Monitor, alert::TracingSink};
+///
+/// let monitor = Monitor::builder()
+///     .slow_query(Duration::from_millis(50))
+///     .slow_query_for("yearly_report", Duration::from_secs(5))
+///     .slow_request(Duration::from_secs(1))
+///     .alert_sink(TracingSink)
+///     .build()?;
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct MonitorBuilder {
+    limits: Limits,
+    duplicate: Option<(&'static str, &'static str)>,
+    alert_sinks: Vec<Box<dyn AlertSink>>,
+    alert_window: Duration,
+    alert_burst: u32,
+    alert_queue: usize,
+    metric_sinks: Vec<Box<dyn MetricSink>>,
+    metric_queue: usize,
+    max_label_values: usize,
+    naming: Naming,
+    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    refresh_handles: Duration,
+    clock: Time,
+}
+
+impl Monitor {
+    /// Starts a configuration.
+    pub fn builder() -> MonitorBuilder {
+        MonitorBuilder {
+            limits: Limits::default(),
+            duplicate: None,
+            alert_sinks: Vec::new(),
+            alert_window: Duration::from_secs(60),
+            alert_burst: 20,
+            alert_queue: 1024,
+            metric_sinks: Vec::new(),
+            metric_queue: 8192,
+            max_label_values: 100,
+            naming: Naming::default(),
+            recorder: None,
+            refresh_handles: Duration::from_secs(10),
+            clock: Time::system(),
+        }
+    }
+}
+
+impl MonitorBuilder {
+    /// A query that takes longer raises an alert. Defaults to 100 ms; `None` turns it off.
+    pub fn slow_query(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.limits.query = threshold.into();
+        self
+    }
+
+    /// A threshold of its own for one query name. It is a bucket bound of the exporter made for this monitor.
+    pub fn slow_query_for(mut self, name: &'static str, threshold: Duration) -> Self {
+        if self.limits.queries.insert(name, threshold).is_some() {
+            self.duplicate.get_or_insert(("slow_query_for", name));
+        }
+        self
+    }
+
+    /// A request that takes longer raises an alert. Defaults to 1 s; `None` turns it off.
+    pub fn slow_request(mut self, threshold: impl Into<Option<Duration>>) -> Self {
+        self.limits.request = threshold.into();
+        self
+    }
+
+    /// A threshold of its own for one route pattern, such as a long poll or an upload.
+    pub fn slow_request_for(mut self, route: &'static str, threshold: Duration) -> Self {
+        if self.limits.routes.insert(route, threshold).is_some() {
+            self.duplicate.get_or_insert(("slow_request_for", route));
+        }
+        self
+    }
+
+    /// Adds a sink for alerts. Without one, alerts go to [`TracingSink`].
+    pub fn alert_sink(mut self, sink: impl AlertSink) -> Self {
+        self.alert_sinks.push(Box::new(sink));
+        self
+    }
+
+    /// After an alert, the next one of the same kind and subject waits this long. Defaults to 60 s.
+    pub fn alert_window(mut self, window: Duration) -> Self {
+        self.alert_window = window;
+        self
+    }
+
+    /// At most so many alerts in one window, over all kinds and subjects. Defaults to 20.
+    pub fn alert_burst(mut self, alerts: u32) -> Self {
+        self.alert_burst = alerts;
+        self
+    }
+
+    /// Alerts that wait for one sink before further ones are dropped and counted. Defaults to 1024.
+    pub fn alert_queue(mut self, alerts: usize) -> Self {
+        self.alert_queue = alerts;
+        self
+    }
+
+    /// Adds a second place for every recorded value, beside the recorder.
+    pub fn metric_sink(mut self, sink: impl MetricSink) -> Self {
+        self.metric_sinks.push(Box::new(sink));
+        self
+    }
+
+    /// Values that wait for one metric sink before further ones are dropped and counted. Defaults to 8192.
+    pub fn metric_queue(mut self, samples: usize) -> Self {
+        self.metric_queue = samples;
+        self
+    }
+
+    /// Different query names, routes and metric series that are kept apart. Defaults to 100 of each.
+    ///
+    /// What is over is counted under `other`, and in `bilten.monitor.overflowed`; nothing is lost.
+    pub fn max_label_values(mut self, values: usize) -> Self {
+        self.max_label_values = values;
+        self
+    }
+
+    /// Which names the metrics carry. Defaults to OpenTelemetry's.
+    pub fn naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
+
+    /// The recorder to use. Defaults to the process's own, whenever it is installed.
+    pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
+        self.recorder = Some(recorder);
+        self
+    }
+
+    /// How long a handle of the recorder is used before it is asked for again. Defaults to 10 s.
+    ///
+    /// Keep it below an exporter's idle timeout, or samples of a forgotten series are lost.
+    pub fn refresh_handles(mut self, period: Duration) -> Self {
+        self.refresh_handles = period;
+        self
+    }
+
+    /// The clock to read. Defaults to the system's monotonic clock.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Time::Custom(Box::new(clock));
+        self
+    }
+
+    /// Builds the monitor and starts a thread for each sink.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Zero`], [`Error::EmptyName`] and [`Error::Duplicate`] name the setter; [`Error::Thread`] when
+    /// the system gives no thread.
+    pub fn build(self) -> Result<Monitor, Error> {
+        self.validate()?;
+        let registry = Arc::new(Registry::new(
+            self.recorder,
+            self.naming,
+            nanos(self.refresh_handles),
+        ));
+        let time = Arc::new(self.clock);
+        let tallies = Arc::new(Tallies::new(Arc::clone(&registry), Arc::clone(&time)));
+        let mut desk = Desk::new(self.alert_window, self.alert_burst, Arc::clone(&tallies));
+        if self.alert_sinks.is_empty() {
+            desk.add(Box::new(TracingSink), self.alert_queue)?;
+        }
+        for sink in self.alert_sinks {
+            desk.add(sink, self.alert_queue)?;
+        }
+        let samples = self
+            .metric_sinks
+            .into_iter()
+            .map(|sink| outbox(sink, self.metric_queue, &tallies));
+        Ok(Monitor::new(Hub {
+            time,
+            registry,
+            desk,
+            samples: samples.collect::<Result<_, _>>()?,
+            tallies,
+            limits: self.limits,
+            max_labels: self.max_label_values,
+            shared: Mutex::default(),
+        }))
+    }
+
+    fn validate(&self) -> Result<(), Error> {
+        const OFF: &str = "give a positive duration, or None to turn this alert off";
+        const POSITIVE: &str = "give a positive value, or leave the setter out for the default";
+        let Limits {
+            query,
+            request,
+            queries,
+            routes,
+        } = &self.limits;
+        let zero = |limit: &Duration| limit.is_zero();
+        let numbers: [(&str, bool, &str); 10] = [
+            ("slow_query", query.as_ref().is_some_and(zero), OFF),
+            ("slow_request", request.as_ref().is_some_and(zero), OFF),
+            ("slow_query_for", queries.values().any(zero), POSITIVE),
+            ("slow_request_for", routes.values().any(zero), POSITIVE),
+            ("alert_window", self.alert_window.is_zero(), POSITIVE),
+            ("refresh_handles", self.refresh_handles.is_zero(), POSITIVE),
+            ("alert_burst", self.alert_burst == 0, POSITIVE),
+            ("alert_queue", self.alert_queue == 0, POSITIVE),
+            ("metric_queue", self.metric_queue == 0, POSITIVE),
+            ("max_label_values", self.max_label_values == 0, POSITIVE),
+        ];
+        if let Some(&(field, _, remedy)) = numbers.iter().find(|(_, is_zero, _)| *is_zero) {
+            return Err(Error::Zero { field, remedy });
+        }
+        let sizes = [
+            ("alert_queue", self.alert_queue, MAX_QUEUE),
+            ("metric_queue", self.metric_queue, MAX_QUEUE),
+            ("max_label_values", self.max_label_values, MAX_LABEL_VALUES),
+        ];
+        if let Some(&(field, _, most)) = sizes.iter().find(|(_, size, most)| size > most) {
+            return Err(Error::TooLarge { field, most });
+        }
+        for (field, names) in [("slow_query_for", queries), ("slow_request_for", routes)] {
+            if names.contains_key("") {
+                return Err(Error::EmptyName { field });
+            }
+        }
+        self.duplicate.map_or(Ok(()), |(field, name)| {
+            Err(Error::Duplicate { field, name })
+        })
+    }
+}
+
+/// Queues are allocated at once.
+const MAX_QUEUE: usize = 1_000_000;
+/// A time series database suffers long before this.
+const MAX_LABEL_VALUES: usize = 100_000;
+
+fn outbox(
+    sink: Box<dyn MetricSink>,
+    queue: usize,
+    tallies: &Arc<Tallies>,
+) -> Result<Outbox<Sample>, Error> {
+    let tallies = Arc::clone(tallies);
+    let failed = move |why: &str| {
+        if tallies.count(Loss::SinkFailure) {
+            tracing::warn!(target: "bilten_monitor", why, "a metric sink fails; further failures are only counted");
+        }
+    };
+    Outbox::start(
+        "bilten-samples",
+        queue,
+        move |sample: Sample| sink.observe(&sample),
+        failed,
+    )
+}
+
+impl fmt::Debug for MonitorBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MonitorBuilder")
+            .field("limits", &self.limits)
+            .field("naming", &self.naming)
+            .field("max_label_values", &self.max_label_values)
+            .finish_non_exhaustive()
+    }
+}

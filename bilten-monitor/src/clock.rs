@@ -1,0 +1,78 @@
+//! Where the time comes from.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// A monotonic clock. The default is the operating system's; tests and simulated time bring their own.
+///
+/// ```
+/// use std::time::Duration;
+/// use bilten_monitor::{Clock, Monitor};
+///
+/// struct Stopped;
+/// impl Clock for Stopped {
+///     fn now(&self) -> Duration {
+///         Duration::from_secs(5)
+///     }
+/// }
+/// let monitor = Monitor::builder().clock(Stopped).build()?;
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+pub trait Clock: Send + Sync + 'static {
+    /// The time since a fixed point in the past; never goes back.
+    fn now(&self) -> Duration;
+}
+
+/// The clock a monitor reads. The system's own is not behind a pointer: it is read twice per query.
+pub(crate) enum Time {
+    System(Instant),
+    Custom(Box<dyn Clock>),
+}
+
+impl Time {
+    pub(crate) fn system() -> Self {
+        Self::System(Instant::now())
+    }
+
+    /// Nanoseconds since a fixed point; 584 years fit.
+    pub(crate) fn now(&self) -> u64 {
+        match self {
+            Self::System(epoch) => nanos(epoch.elapsed()),
+            Self::Custom(clock) => nanos(clock.now()),
+        }
+    }
+}
+
+impl fmt::Debug for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System(_) => "System",
+            Self::Custom(_) => "Custom",
+        })
+    }
+}
+
+/// A duration in nanoseconds; what does not fit is the largest value.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds as the seconds that a histogram records.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "53 bits hold 104 days in nanoseconds"
+)]
+pub(crate) fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_too_long_is_the_largest_value() {
+        assert_eq!(nanos(Duration::MAX), u64::MAX);
+        assert!((seconds(2_500_000_000) - 2.5).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,206 @@
+//! Facts about the request under way, for alerts only.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+thread_local! {
+    /// The request whose future is being polled on this thread.
+    static CURRENT: RefCell<Option<Frame>> = const { RefCell::new(None) };
+}
+
+/// At most so many facts are kept for one request.
+const MAX_FACTS: usize = 16;
+/// A fact's value is cut to so many bytes.
+const MAX_FACT_BYTES: usize = 256;
+
+/// A name and a value that go into an alert and never into a label.
+pub(crate) type Fact = (&'static str, String);
+
+/// What is known of the request under way: who sent it, which tenant it is for.
+///
+/// Facts reach alerts only. No label can be made of them, so a user id cannot become a time series.
+/// Inside a service wrapped by the HTTP layer, [`RequestContext::current`] finds the request from anywhere in
+/// the same task, also from a middleware further in. It does not cross `tokio::spawn` by itself.
+///
+/// Nothing is allocated for a request until its first fact is set.
+///
+/// ```
+/// use bilten_monitor::RequestContext;
+///
+/// // In an authentication middleware; outside a monitored request this does nothing.
+/// if let Some(context) = RequestContext::current() {
+///     context.set("userId", "42");
+/// }
+/// ```
+#[derive(Clone)]
+pub struct RequestContext(Arc<Facts>);
+
+#[derive(Default)]
+struct Facts(Mutex<Vec<Fact>>);
+
+impl RequestContext {
+    /// The request that this task is serving, or `None` outside the HTTP layer.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.with_borrow_mut(|frame| {
+            let frame = frame.as_mut()?;
+            Some(Self(Arc::clone(
+                frame.facts.get_or_insert_with(Arc::default),
+            )))
+        })
+    }
+
+    /// Sets a fact; a second value of the same name replaces the first.
+    ///
+    /// At most 16 facts are kept, and 256 bytes of each value; what is over is left out.
+    pub fn set(&self, name: &'static str, value: impl Into<String>) {
+        let value = shortened(value.into());
+        let mut facts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fact) = facts.iter_mut().find(|fact| fact.0 == name) {
+            fact.1 = value;
+        } else if facts.len() < MAX_FACTS {
+            facts.push((name, value));
+        }
+    }
+}
+
+impl fmt::Debug for RequestContext {
+    /// Names only: values are the users' own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let facts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_set()
+            .entries(facts.iter().map(|fact| fact.0))
+            .finish()
+    }
+}
+
+/// The place of one request's facts, empty until something is set.
+#[derive(Clone, Default)]
+pub(crate) struct Frame {
+    facts: Option<Arc<Facts>>,
+}
+
+impl Frame {
+    /// Makes this the current request until the guard is dropped; also when a poll panics.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the HTTP layer enters frames")
+    )]
+    pub(crate) fn enter(&mut self) -> Entered<'_> {
+        let outer = CURRENT.replace(Some(std::mem::take(self)));
+        Entered { frame: self, outer }
+    }
+
+    /// What was set so far.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "the HTTP layer reads frames")
+    )]
+    pub(crate) fn facts(&self) -> Vec<Fact> {
+        self.facts.as_ref().map_or_else(Vec::new, |facts| {
+            facts
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame").finish_non_exhaustive()
+    }
+}
+
+/// Puts the outer request back, and the facts into their frame.
+pub(crate) struct Entered<'a> {
+    frame: &'a mut Frame,
+    outer: Option<Frame>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if let Some(frame) = CURRENT.replace(self.outer.take()) {
+            *self.frame = frame;
+        }
+    }
+}
+
+/// The facts of the current request, if there is one and it has any.
+pub(crate) fn current_facts() -> Vec<Fact> {
+    let facts = CURRENT.with_borrow(|frame| frame.as_ref().and_then(|frame| frame.facts.clone()));
+    facts.map_or_else(Vec::new, |facts| {
+        facts
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    })
+}
+
+fn shortened(mut value: String) -> String {
+    if value.len() > MAX_FACT_BYTES {
+        let cut = (0..=MAX_FACT_BYTES)
+            .rev()
+            .find(|&at| value.is_char_boundary(at))
+            .unwrap_or(0);
+        value.truncate(cut);
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_no_request_outside_a_frame() {
+        assert!(RequestContext::current().is_none());
+        assert!(current_facts().is_empty());
+    }
+
+    #[test]
+    fn facts_stay_with_their_own_request() {
+        let (mut outer, mut inner) = (Frame::default(), Frame::default());
+        {
+            let _outer = outer.enter();
+            RequestContext::current()
+                .expect("a request")
+                .set("userId", "1");
+            {
+                let _inner = inner.enter();
+                RequestContext::current()
+                    .expect("a request")
+                    .set("userId", "2");
+            }
+            assert_eq!(current_facts(), [("userId", "1".to_owned())]);
+        }
+        assert_eq!(outer.facts(), [("userId", "1".to_owned())]);
+        assert_eq!(inner.facts(), [("userId", "2".to_owned())]);
+        assert!(RequestContext::current().is_none());
+    }
+
+    #[test]
+    fn facts_are_bounded_in_number_and_size() {
+        const NAMES: [&str; 20] = [
+            "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q",
+            "r", "s", "t",
+        ];
+        let mut frame = Frame::default();
+        {
+            let _entered = frame.enter();
+            let context = RequestContext::current().expect("a request");
+            NAMES
+                .iter()
+                .for_each(|name| context.set(name, "é".repeat(1 << 20)));
+            context.set("a", "replaced");
+            assert!(!format!("{context:?}").contains("replaced"));
+        }
+        let facts = frame.facts();
+        assert_eq!(facts.len(), MAX_FACTS);
+        assert_eq!(facts[0], ("a", "replaced".to_owned()));
+        assert_eq!(facts[1].1.len(), MAX_FACT_BYTES);
+    }
+}

@@ -1,0 +1,167 @@
+//! One request and its response: the guard that makes exactly one observation of it.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Request, StatusCode};
+
+use super::layer::Shared;
+use super::method;
+use super::route::{Ended, Route, SERVER_ERROR};
+use crate::alert::{AlertKind, Incident};
+use crate::clock::seconds;
+use crate::context::{Entered, Frame};
+use crate::outcome::Outcome;
+
+/// A request under way. Dropping it counts the request as cancelled.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    route: Arc<Route>,
+    method: u8,
+    started: u64,
+    status: u16,
+    sent: u64,
+    open: bool,
+    frame: Frame,
+    request_size: Option<u64>,
+}
+
+impl Exchange {
+    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> Self {
+        let started = shared.hub.time.now();
+        let method = method::index(request.method());
+        shared.active(method).enter(&shared.hub.registry, started);
+        Self {
+            route: Arc::clone(shared.route(request.uri(), request.extensions())),
+            shared: Arc::clone(shared),
+            method,
+            started,
+            status: 0,
+            sent: 0,
+            open: true,
+            frame: Frame::default(),
+            request_size: declared_length(request.headers()),
+        }
+    }
+
+    /// Makes this the task's current request while something of it runs.
+    pub(super) fn enter(&mut self) -> Entered<'_> {
+        self.frame.enter()
+    }
+
+    /// The head of the response is there.
+    pub(super) fn head(&mut self, status: StatusCode) {
+        let hub = &*self.shared.hub;
+        let now = hub.time.now();
+        self.status = status.as_u16();
+        let head = self.route.head(hub, self.method, self.status);
+        head.first_byte
+            .record(hub, now, seconds(now.saturating_sub(self.started)));
+        if let Some(size) = self.request_size {
+            head.request_size.record(hub, now, bytes(size));
+        }
+    }
+
+    pub(super) const fn sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// Whether a response of this status to this request has no body that anybody would read.
+    pub(super) fn is_bodiless(&self) -> bool {
+        let connected =
+            self.method == method::index(&Method::CONNECT) && (200..300).contains(&self.status);
+        self.method == method::index(&Method::HEAD)
+            || matches!(self.status, 100..200 | 204 | 304)
+            || connected
+    }
+
+    /// The response is whole.
+    pub(super) fn complete(self) {
+        let outcome = if self.status >= 500 {
+            Outcome::Error(SERVER_ERROR)
+        } else {
+            Outcome::Success
+        };
+        self.end(outcome);
+    }
+
+    pub(super) fn end(mut self, outcome: Outcome) {
+        self.close(outcome);
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        self.open = false;
+        let hub = &*self.shared.hub;
+        let now = hub.time.now();
+        let took = now.saturating_sub(self.started);
+        self.shared.active(self.method).leave(&hub.registry, now);
+        let end = self.route.end(
+            hub,
+            Ended {
+                method: self.method,
+                status: self.status,
+                outcome,
+            },
+        );
+        end.duration.record(hub, now, seconds(took));
+        if self.status > 0 {
+            end.response_size.record(hub, now, bytes(self.sent));
+        }
+        if took > self.route.threshold_nanos {
+            self.alert(now, took, outcome);
+        }
+    }
+
+    #[cold]
+    fn alert(&self, now: u64, took: u64, outcome: Outcome) {
+        let incident = Incident {
+            kind: AlertKind::SlowRequest,
+            subject: &self.route.name,
+            duration_nanos: took,
+            threshold_nanos: self.route.threshold_nanos,
+            outcome,
+        };
+        let facts = || {
+            let mut facts = vec![("method", method::label(self.method).to_owned())];
+            if self.status > 0 {
+                facts.push(("status", self.status.to_string()));
+            }
+            facts.extend(self.frame.facts());
+            facts
+        };
+        self.shared
+            .hub
+            .desk
+            .raise(&self.route.slow, now, &incident, facts);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.open {
+            self.close(Outcome::Cancelled);
+        }
+    }
+}
+
+/// Ends an exchange as panicked when it is dropped, which happens only when what it watches unwinds.
+pub(super) struct Unwinding<'a>(pub(super) &'a mut Option<Exchange>);
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.0.take() {
+            exchange.end(Outcome::Panicked);
+        }
+    }
+}
+
+/// The length that the headers declare, if they do and it is a number.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]
+fn bytes(count: u64) -> f64 {
+    count as f64
+}

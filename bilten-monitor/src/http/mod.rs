@@ -1,0 +1,20 @@
+//! The tower layer that times requests.
+
+mod body;
+mod exchange;
+mod future;
+mod layer;
+mod method;
+#[cfg(feature = "axum")]
+#[path = "pattern_axum.rs"]
+mod pattern;
+#[cfg(not(feature = "axum"))]
+#[path = "pattern_none.rs"]
+mod pattern;
+mod route;
+mod service;
+
+pub use body::TimedBody;
+pub use future::TimedResponse;
+pub use layer::HttpLayer;
+pub use service::TimedService;

@@ -1,0 +1,185 @@
+//! The bounded set of routes, and the series of each.
+
+use std::sync::Arc;
+
+use metrics::SharedString;
+
+use super::method;
+use crate::alert::Gate;
+use crate::hub::Hub;
+use crate::names::{self, OTHER, label};
+use crate::outcome::Outcome;
+use crate::recorded::Recorded;
+use crate::registry::LabelPair;
+use crate::table::{Table, hash_number, hash_text};
+
+/// Requests that no route matched; a raw path never becomes a label.
+const UNMATCHED: &str = "unmatched";
+/// Combinations of method, status and outcome that one route keeps apart.
+const SERIES_PER_ROUTE: usize = 64;
+
+/// Every route of a layer, up to the configured number.
+#[derive(Debug)]
+pub(super) struct Routes {
+    hub: Arc<Hub>,
+    scheme: &'static str,
+    table: Table<Route>,
+    unmatched: Arc<Route>,
+    other: Arc<Route>,
+    overflow: Gate,
+}
+
+impl Routes {
+    pub(super) fn new(hub: &Arc<Hub>, scheme: &'static str) -> Self {
+        Self {
+            table: Table::new(hub.max_labels),
+            unmatched: Arc::new(Route::new(hub, scheme, UNMATCHED.into())),
+            other: Arc::new(Route::new(hub, scheme, OTHER.into())),
+            overflow: Gate::default(),
+            scheme,
+            hub: Arc::clone(hub),
+        }
+    }
+
+    pub(super) fn unmatched(&self) -> &Arc<Route> {
+        &self.unmatched
+    }
+
+    /// The route of this pattern, or `other` when there are too many.
+    pub(super) fn named(&self, pattern: &str) -> &Arc<Route> {
+        let make = || Route::new(&self.hub, self.scheme, pattern.to_owned().into());
+        self.table
+            .find_or_insert(hash_text(pattern), |route| &*route.name == pattern, make)
+            .unwrap_or_else(|| {
+                self.hub.overflowed("route", &self.overflow);
+                &self.other
+            })
+    }
+}
+
+/// Everything that is kept for one route.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) name: SharedString,
+    pub(super) threshold_nanos: u64,
+    pub(super) slow: Gate,
+    scheme: &'static str,
+    heads: Table<(u64, Head)>,
+    ends: Table<(Ended, End)>,
+    other_head: Head,
+    other_end: End,
+}
+
+/// What is recorded when the head of the response is there.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) first_byte: Recorded,
+    pub(super) request_size: Recorded,
+}
+
+/// What is recorded when the response has ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) duration: Recorded,
+    pub(super) response_size: Recorded,
+}
+
+/// What tells the ends of one route apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    pub(super) method: u8,
+    /// Zero when there was no response.
+    pub(super) status: u16,
+    pub(super) outcome: Outcome,
+}
+
+impl Route {
+    fn new(hub: &Hub, scheme: &'static str, name: SharedString) -> Self {
+        let other = [
+            (label::ROUTE, name.clone()),
+            (label::METHOD, OTHER.into()),
+            (label::SCHEME, scheme.into()),
+        ];
+        Self {
+            threshold_nanos: hub.limits.request_nanos(&name),
+            slow: Gate::default(),
+            heads: Table::new(SERIES_PER_ROUTE),
+            ends: Table::new(SERIES_PER_ROUTE),
+            other_head: Head::new(hub, &other),
+            other_end: End::new(hub, &other),
+            scheme,
+            name,
+        }
+    }
+
+    pub(super) fn head(&self, hub: &Hub, method: u8, status: u16) -> &Head {
+        let key = u64::from(method) << 16 | u64::from(status);
+        let make = || (key, Head::new(hub, &self.labels(method, status)));
+        self.heads
+            .find_or_insert(hash_number(key), |entry| entry.0 == key, make)
+            .map_or(&self.other_head, |entry| &entry.1)
+    }
+
+    pub(super) fn end(&self, hub: &Hub, ended: Ended) -> &End {
+        let make = || {
+            let mut labels = self.labels(ended.method, ended.status);
+            labels.push((label::HTTP_OUTCOME, ended.outcome.label().into()));
+            labels.extend(error_label(ended).map(|kind| (label::ERROR, kind)));
+            (ended, End::new(hub, &labels))
+        };
+        self.ends
+            .find_or_insert(hash_ended(ended), |entry| entry.0 == ended, make)
+            .map_or(&self.other_end, |entry| &entry.1)
+    }
+
+    fn labels(&self, method: u8, status: u16) -> Vec<LabelPair> {
+        let mut labels = vec![
+            (label::ROUTE, self.name.clone()),
+            (label::METHOD, method::label(method).into()),
+            (label::SCHEME, self.scheme.into()),
+        ];
+        if status > 0 {
+            labels.push((label::STATUS, status.to_string().into()));
+        }
+        labels
+    }
+}
+
+/// OpenTelemetry's rule: a server error is told by its status, everything else by what went wrong.
+fn error_label(ended: Ended) -> Option<SharedString> {
+    match ended.outcome {
+        Outcome::Error(SERVER_ERROR) => Some(ended.status.to_string().into()),
+        outcome => outcome.error_type().map(Into::into),
+    }
+}
+
+/// The error type of a complete response with a status of 500 and above.
+pub(super) const SERVER_ERROR: &str = "server_error";
+
+fn hash_ended(ended: Ended) -> u64 {
+    let outcome = match ended.outcome {
+        Outcome::Success => 1,
+        Outcome::Cancelled => 2,
+        Outcome::Panicked => 3,
+        Outcome::Error(kind) => hash_text(kind),
+    };
+    hash_number(outcome ^ (u64::from(ended.method) << 16 | u64::from(ended.status)))
+}
+
+impl Head {
+    fn new(hub: &Hub, labels: &[LabelPair]) -> Self {
+        Self {
+            first_byte: Recorded::new(&hub.registry, &names::REQUEST_FIRST_BYTE, labels),
+            request_size: Recorded::new(&hub.registry, &names::REQUEST_SIZE, labels),
+        }
+    }
+}
+
+impl End {
+    fn new(hub: &Hub, labels: &[LabelPair]) -> Self {
+        Self {
+            duration: Recorded::new(&hub.registry, &names::REQUEST_DURATION, labels),
+            response_size: Recorded::new(&hub.registry, &names::RESPONSE_SIZE, labels),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+use std::mem;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::body::TimedBody;
+use super::exchange::{Exchange, Unwinding};
+use super::future::TimedResponse;
+use super::layer::Shared;
+
+/// A service whose requests are timed. Made by [`HttpLayer`](super::HttpLayer), which has an example.
+#[derive(Clone, Debug)]
+pub struct TimedService<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+impl<S> TimedService<S> {
+    pub(super) const fn new(inner: S, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for TimedService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    ResBody: http_body::Body,
+{
+    type Response = Response<TimedBody<ResBody>>;
+    type Error = S::Error;
+    type Future = TimedResponse<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        if self.shared.is_excluded(request.uri()) {
+            return TimedResponse::new(self.inner.call(request), None);
+        }
+        // Before the inner call: a handler may panic before there is a future.
+        let mut exchange = Some(Exchange::begin(&self.shared, &request));
+        let unwinding = Unwinding(&mut exchange);
+        let entered = unwinding.0.as_mut().map(Exchange::enter);
+        let future = self.inner.call(request);
+        drop(entered);
+        mem::forget(unwinding);
+        TimedResponse::new(future, exchange)
+    }
+}

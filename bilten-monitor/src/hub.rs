@@ -1,0 +1,79 @@
+//! Where every observation comes together: the clock, the recorder, the sinks and the limits.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::alert::{AlertKind, Desk, Gate, Incident};
+use crate::clock::Time;
+use crate::in_flight::InFlight;
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::outcome::Outcome;
+use crate::registry::{Registry, SeriesId};
+use crate::sample::Sample;
+use crate::tally::{Loss, Tallies};
+
+/// Shared by everything that one monitor measures.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) time: Arc<Time>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) desk: Desk,
+    pub(crate) samples: Vec<Outbox<Sample>>,
+    pub(crate) limits: Limits,
+    pub(crate) max_labels: usize,
+    pub(crate) shared: Mutex<HashMap<String, Arc<InFlight>>>,
+}
+
+impl Hub {
+    /// Sends a value to the metric sinks. Neither waits nor allocates.
+    pub(crate) fn sample(&self, id: &Arc<SeriesId>, value: f64) {
+        for sink in &self.samples {
+            if !sink.offer(Sample::new(id, value)) {
+                self.tallies.count(Loss::SampleDropped);
+            }
+        }
+    }
+
+    /// Counts an observation that goes to `other` because `label` has too many values, and raises an alert.
+    pub(crate) fn overflowed(&self, label: &'static str, gate: &Gate) {
+        self.tallies.count(Loss::Overflowed);
+        let incident = Incident {
+            kind: AlertKind::TooManyLabels,
+            subject: label,
+            duration_nanos: 0,
+            threshold_nanos: 0,
+            outcome: Outcome::Success,
+        };
+        let kept = || vec![("kept", self.max_labels.to_string())];
+        self.desk.raise(gate, self.time.now(), &incident, kept);
+    }
+
+    /// A number in flight that several layers of one monitor share: two would overwrite each other's gauge.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only HTTP layers share numbers in flight")
+    )]
+    pub(crate) fn shared_in_flight(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> InFlight,
+    ) -> Arc<InFlight> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = shared.get(key) {
+            return Arc::clone(found);
+        }
+        let made = Arc::new(make());
+        shared.insert(key.to_owned(), Arc::clone(&made));
+        made
+    }
+
+    /// Waits until the sinks have handled what was queued so far, at most `limit`.
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
+        let started = std::time::Instant::now();
+        let left = || limit.saturating_sub(started.elapsed());
+        self.desk.flush(left()) && self.samples.iter().all(|sink| sink.flush(left()))
+    }
+}

@@ -1,0 +1,63 @@
+//! Thresholds above which an operation is slow.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::nanos;
+
+/// Thresholds in nanoseconds; the largest value means never.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) query: Option<Duration>,
+    pub(crate) request: Option<Duration>,
+    pub(crate) queries: HashMap<&'static str, Duration>,
+    pub(crate) routes: HashMap<&'static str, Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            query: Some(Duration::from_millis(100)),
+            request: Some(Duration::from_secs(1)),
+            queries: HashMap::new(),
+            routes: HashMap::new(),
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn query_nanos(&self, name: &str) -> u64 {
+        self.queries
+            .get(name)
+            .copied()
+            .or(self.query)
+            .map_or(u64::MAX, nanos)
+    }
+
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only the HTTP layer has routes")
+    )]
+    pub(crate) fn request_nanos(&self, route: &str) -> u64 {
+        self.routes
+            .get(route)
+            .copied()
+            .or(self.request)
+            .map_or(u64::MAX, nanos)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_its_own_comes_before_the_general_threshold() {
+        let mut limits = Limits::default();
+        limits.queries.insert("report", Duration::from_secs(5));
+        assert_eq!(limits.query_nanos("report"), 5_000_000_000);
+        assert_eq!(limits.query_nanos("other"), 100_000_000);
+        limits.query = None;
+        assert_eq!(limits.query_nanos("other"), u64::MAX);
+    }
+}

@@ -1,0 +1,93 @@
+//! The monitor itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::family::Declared;
+use crate::hub::Hub;
+use crate::names;
+use crate::query::{Queries, Query};
+use crate::tally::Losses;
+
+/// Times queries and requests, and tells of the slow ones. Cheap to clone; every clone is the same monitor.
+///
+/// One monitor for each recorder: two on the same one would overwrite each other's numbers in flight.
+///
+/// ```
+/// use std::time::Duration;
+/// use bilten_monitor::Monitor;
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let monitor = Monitor::builder().slow_query(Duration::from_millis(50)).build()?;
+/// let event = monitor.query("event_by_id").run(async { Ok::<_, std::io::Error>("a concert") }).await;
+/// assert_eq!(event.ok(), Some("a concert"));
+/// # Ok::<(), bilten_monitor::Error>(()) }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Monitor(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) queries: Queries,
+    pub(crate) metrics: Declared,
+}
+
+impl Monitor {
+    pub(crate) fn new(hub: Hub) -> Self {
+        let hub = Arc::new(hub);
+        let queries = Queries::new(&hub);
+        let metrics = Declared::new(&hub);
+        Self(Arc::new(Inner {
+            hub,
+            queries,
+            metrics,
+        }))
+    }
+
+    /// A query of this name, to run something with.
+    ///
+    /// The name becomes a label, so it is a constant of the program and never made from a user's data. An empty
+    /// name is counted as `unnamed`. After the number of names that
+    /// [`max_label_values`](crate::MonitorBuilder::max_label_values) allows, new ones are counted under `other`.
+    pub fn query(&self, name: &'static str) -> Query {
+        let name = if name.is_empty() {
+            names::UNNAMED
+        } else {
+            name
+        };
+        Query::new(Arc::clone(self.0.queries.named(name, || name.into())))
+    }
+
+    /// How many queries are under way at this moment.
+    #[must_use]
+    pub fn queries_in_flight(&self) -> i64 {
+        self.0.queries.in_flight()
+    }
+
+    /// What this monitor did not deliver, did not keep or counted elsewhere.
+    #[must_use]
+    pub fn losses(&self) -> Losses {
+        self.0.hub.tallies.losses()
+    }
+
+    /// Waits until the sinks have handled what was queued, at most `limit`; `false` when they have not.
+    ///
+    /// For the end of a program. It blocks the thread, so call it after the runtime's work is done.
+    #[must_use]
+    pub fn flush(&self, limit: Duration) -> bool {
+        self.0.hub.flush(limit)
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor")
+            .field("losses", &self.losses())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,105 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use pin_project_lite::pin_project;
+use sea_orm::{DbBackend, DbErr, QueryResult, Statement, StreamTrait};
+
+use super::Observed;
+use super::fault::outcome;
+use crate::outcome::Outcome;
+use crate::query::Span;
+
+impl<C: StreamTrait> StreamTrait for Observed<C> {
+    type Stream<'a>
+        = ObservedStream<C::Stream<'a>>
+    where
+        Self: 'a;
+
+    fn get_database_backend(&self) -> DbBackend {
+        self.inner.get_database_backend()
+    }
+
+    fn stream_raw<'a>(
+        &'a self,
+        statement: Statement,
+    ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
+        Box::pin(async move {
+            let span = self.query(&statement.sql).start();
+            let opened = self.inner.stream_raw(statement).await;
+            let mut span = Some(span);
+            if opened.is_err()
+                && let Some(span) = span.take()
+            {
+                span.finish(outcome(&opened));
+            }
+            opened.map(|stream| ObservedStream {
+                stream,
+                span,
+                rows: 0,
+            })
+        })
+    }
+}
+
+pin_project! {
+    /// Rows of a timed statement: its time ends with the last row.
+    ///
+    /// Dropping the stream before its end counts the statement as cancelled.
+    ///
+    /// ```no_run
+    /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bilten_monitor::Monitor;
+    /// use futures_util::TryStreamExt;
+    /// use sea_orm::{Database, DbBackend, Statement, StreamTrait};
+    ///
+    /// let db = Monitor::builder().build()?.observe(Database::connect("sqlite::memory:").await?);
+    /// let mut rows = db.stream_raw(Statement::from_string(DbBackend::Sqlite, "SELECT 1")).await?;
+    /// while let Some(_row) = rows.try_next().await? {}
+    /// # Ok(()) }
+    /// ```
+    pub struct ObservedStream<S> {
+        #[pin]
+        stream: S,
+        span: Option<Span>,
+        rows: u64,
+    }
+}
+
+impl<S: Stream<Item = Result<QueryResult, DbErr>>> Stream for ObservedStream<S> {
+    type Item = Result<QueryResult, DbErr>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let item = ready!(this.stream.poll_next(cx));
+        let ended = match &item {
+            None => Some(Outcome::Success),
+            Some(Err(_)) => item.as_ref().map(outcome),
+            Some(Ok(_)) => {
+                *this.rows += 1;
+                None
+            }
+        };
+        if let Some(outcome) = ended
+            && let Some(mut span) = this.span.take()
+        {
+            span.rows(*this.rows);
+            span.finish(outcome);
+        }
+        Poll::Ready(item)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.stream.size_hint()
+    }
+}
+
+impl<S> fmt::Debug for ObservedStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObservedStream")
+            .field("rows", &self.rows)
+            .finish_non_exhaustive()
+    }
+}

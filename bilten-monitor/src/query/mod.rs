@@ -1,0 +1,112 @@
+//! Timing queries: futures, closures and anything between two points.
+
+mod series;
+mod span;
+mod timed;
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+pub use crate::statement::Fingerprint;
+pub use span::Span;
+pub use timed::Timed;
+
+pub(crate) use series::{Queries, QuerySeries};
+
+use crate::outcome::Outcome;
+
+/// A named query that is about to run. Made by [`Monitor::query`](crate::Monitor::query).
+///
+/// Whatever happens there is exactly one observation: success, error with its type, cancelled or panicked.
+/// What was wrapped comes back untouched.
+///
+/// ```
+/// use bilten_monitor::Monitor;
+///
+/// let monitor = Monitor::builder().build()?;
+/// let parsed = monitor.query("parse_answer").run_sync(|| "42".parse::<u32>());
+/// assert_eq!(parsed, Ok(42));
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+#[must_use = "a query is timed when it runs something"]
+pub struct Query(Arc<QuerySeries>);
+
+/// Says how an output is to be counted.
+pub type Judge<O> = fn(&O) -> Outcome;
+
+impl Query {
+    pub(crate) const fn new(series: Arc<QuerySeries>) -> Self {
+        Self(series)
+    }
+
+    /// Times a future that returns a `Result`; an error is told by the short name of its type.
+    pub fn run<F, T, E>(self, future: F) -> Timed<F::IntoFuture, Judge<Result<T, E>>>
+    where
+        F: IntoFuture<Output = Result<T, E>>,
+    {
+        Timed::new(self, future.into_future(), Outcome::of::<T, E>)
+    }
+
+    /// Times a future that cannot fail.
+    pub fn run_infallible<F: IntoFuture>(
+        self,
+        future: F,
+    ) -> Timed<F::IntoFuture, Judge<F::Output>> {
+        Timed::new(self, future.into_future(), |_| Outcome::Success)
+    }
+
+    /// Times a future and lets `judge` say how it ended, for a finer error type than the type's name.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use bilten_monitor::{Monitor, Outcome};
+    ///
+    /// let monitor = Monitor::builder().build()?;
+    /// let found = monitor.query("event_by_id").run_with(async { None::<u32> }, |event| match event {
+    ///     Some(_) => Outcome::Success,
+    ///     None => Outcome::Error("not_found"),
+    /// });
+    /// assert_eq!(found.await, None);
+    /// # Ok::<(), bilten_monitor::Error>(()) }).unwrap();
+    /// ```
+    pub fn run_with<F, J>(self, future: F, judge: J) -> Timed<F::IntoFuture, J>
+    where
+        F: IntoFuture,
+        J: FnOnce(&F::Output) -> Outcome,
+    {
+        Timed::new(self, future.into_future(), judge)
+    }
+
+    /// Times a closure that returns a `Result`, on this thread.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the closure returns, untouched.
+    pub fn run_sync<T, E>(self, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        self.run_sync_with(work, Outcome::of::<T, E>)
+    }
+
+    /// Times a closure and lets `judge` say how it ended.
+    pub fn run_sync_with<T>(
+        self,
+        work: impl FnOnce() -> T,
+        judge: impl FnOnce(&T) -> Outcome,
+    ) -> T {
+        let span = self.start();
+        let output = work();
+        span.finish(judge(&output));
+        output
+    }
+
+    /// Begins an operation that the caller ends.
+    pub fn start(self) -> Span {
+        Span::begin(self.0)
+    }
+}
+
+impl fmt::Debug for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Query").field(&self.0.name).finish()
+    }
+}

@@ -1,0 +1,170 @@
+//! The series of one query name, and the bounded set of all of them.
+
+use std::sync::Arc;
+
+use metrics::SharedString;
+
+use crate::alert::{AlertKind, Gate, Incident};
+use crate::clock::seconds;
+use crate::context;
+use crate::hub::Hub;
+use crate::in_flight::InFlight;
+use crate::names::{self, label};
+use crate::outcome::Outcome;
+use crate::recorded::Recorded;
+use crate::table::{Table, hash_text};
+
+/// Different error types that one query keeps apart; further ones are `other`.
+const ERROR_TYPES: usize = 16;
+
+/// Everything that is kept for one query name.
+#[derive(Debug)]
+pub(crate) struct QuerySeries {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) name: SharedString,
+    threshold_nanos: u64,
+    in_flight: InFlight,
+    success: Recorded,
+    cancelled: Recorded,
+    panicked: Recorded,
+    rows: Recorded,
+    errors: Table<(&'static str, Recorded)>,
+    other_error: Recorded,
+    slow: Gate,
+}
+
+impl QuerySeries {
+    pub(crate) fn new(hub: &Arc<Hub>, name: SharedString) -> Self {
+        let registry = &hub.registry;
+        let named = [(label::QUERY, name.clone())];
+        Self {
+            threshold_nanos: hub.limits.query_nanos(&name),
+            in_flight: InFlight::new(registry, &names::QUERY_ACTIVE, &named),
+            success: durations(hub, &name, Outcome::Success),
+            cancelled: durations(hub, &name, Outcome::Cancelled),
+            panicked: durations(hub, &name, Outcome::Panicked),
+            rows: Recorded::new(registry, &names::QUERY_ROWS, &named),
+            errors: Table::new(ERROR_TYPES),
+            other_error: durations(hub, &name, Outcome::Error(names::OTHER)),
+            slow: Gate::default(),
+            hub: Arc::clone(hub),
+            name,
+        }
+    }
+
+    /// Counts one in, and reads the clock.
+    pub(crate) fn begin(&self) -> u64 {
+        let now = self.hub.time.now();
+        self.in_flight.enter(&self.hub.registry, now);
+        now
+    }
+
+    /// The one observation of an operation that began at `started`.
+    pub(crate) fn end(&self, started: u64, outcome: Outcome, rows: Option<u64>) {
+        let now = self.hub.time.now();
+        let took = now.saturating_sub(started);
+        self.in_flight.leave(&self.hub.registry, now);
+        self.recorded(outcome).record(&self.hub, now, seconds(took));
+        if let Some(rows) = rows {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "rows that fit in memory are far below 2^53"
+            )]
+            self.rows.record(&self.hub, now, rows as f64);
+        }
+        if took > self.threshold_nanos {
+            self.alert(now, took, outcome, rows);
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.count()
+    }
+
+    fn recorded(&self, outcome: Outcome) -> &Recorded {
+        match outcome {
+            Outcome::Success => &self.success,
+            Outcome::Cancelled => &self.cancelled,
+            Outcome::Panicked => &self.panicked,
+            Outcome::Error(kind) => self
+                .errors
+                .find_or_insert(
+                    hash_text(kind),
+                    |entry| entry.0 == kind,
+                    || (kind, durations(&self.hub, &self.name, outcome)),
+                )
+                .map_or(&self.other_error, |entry| &entry.1),
+        }
+    }
+
+    #[cold]
+    fn alert(&self, now: u64, took: u64, outcome: Outcome, rows: Option<u64>) {
+        let incident = Incident {
+            kind: AlertKind::SlowQuery,
+            subject: &self.name,
+            duration_nanos: took,
+            threshold_nanos: self.threshold_nanos,
+            outcome,
+        };
+        let facts = || {
+            let mut facts = context::current_facts();
+            facts.extend(rows.map(|rows| ("rows", rows.to_string())));
+            facts
+        };
+        self.hub.desk.raise(&self.slow, now, &incident, facts);
+    }
+}
+
+fn durations(hub: &Hub, name: &SharedString, outcome: Outcome) -> Recorded {
+    let mut labels = vec![
+        (label::QUERY, name.clone()),
+        (label::OUTCOME, outcome.label().into()),
+    ];
+    labels.extend(outcome.error_type().map(|kind| (label::ERROR, kind.into())));
+    Recorded::new(&hub.registry, &names::QUERY_DURATION, &labels)
+}
+
+/// Every query name of a monitor, up to the configured number.
+#[derive(Debug)]
+pub(crate) struct Queries {
+    table: Table<QuerySeries>,
+    other: Arc<QuerySeries>,
+    overflow: Gate,
+}
+
+impl Queries {
+    pub(crate) fn new(hub: &Arc<Hub>) -> Self {
+        Self {
+            table: Table::new(hub.max_labels),
+            other: Arc::new(QuerySeries::new(hub, names::OTHER.into())),
+            overflow: Gate::default(),
+        }
+    }
+
+    /// The series of this name, or `other` when there are too many names.
+    pub(crate) fn named(
+        &self,
+        name: &str,
+        owned: impl FnOnce() -> SharedString,
+    ) -> &Arc<QuerySeries> {
+        if name == names::OTHER {
+            return &self.other;
+        }
+        let hub = &self.other.hub;
+        let make = || QuerySeries::new(hub, owned());
+        self.table
+            .find_or_insert(hash_text(name), |entry| &*entry.name == name, make)
+            .unwrap_or_else(|| {
+                hub.overflowed("query", &self.overflow);
+                &self.other
+            })
+    }
+
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.table
+            .iter()
+            .map(|series| series.in_flight())
+            .sum::<i64>()
+            + self.other.in_flight()
+    }
+}

@@ -1,0 +1,282 @@
+//! Which recorder observations go to, and handles that survive its late arrival and its forgetting.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(feature = "prometheus")]
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
+
+use crate::names::{Kind, Naming, Pair, Spec};
+use crate::table::hash_text;
+
+static METADATA: Metadata<'static> =
+    Metadata::new("bilten_monitor", Level::INFO, Some("bilten_monitor"));
+
+/// A label before it has been given the name of a family.
+pub(crate) type LabelPair = (Pair, SharedString);
+
+/// One series as it is registered: its name, kind and labels.
+#[derive(Debug)]
+pub(crate) struct SeriesId {
+    pub(crate) kind: Kind,
+    pub(crate) key: Key,
+    unit: Option<metrics::Unit>,
+    help: &'static str,
+}
+
+impl SeriesId {
+    pub(crate) fn new(kind: Kind, name: &'static str, labels: Vec<Label>) -> Self {
+        let clean = |label: Label| {
+            let (name, value) = label.into_parts();
+            Label::new(name, clean(value))
+        };
+        let labels: Vec<_> = labels.into_iter().map(clean).collect();
+        Self {
+            kind,
+            key: Key::from_parts(name, labels),
+            unit: None,
+            help: "Recorded by the application.",
+        }
+    }
+}
+
+/// The recorder of a monitor: the one it was given, or the process's.
+pub(crate) struct Registry {
+    recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+    naming: Naming,
+    refresh_nanos: u64,
+    described: Mutex<HashSet<String>>,
+}
+
+impl Registry {
+    pub(crate) fn new(
+        recorder: Option<Arc<dyn Recorder + Send + Sync>>,
+        naming: Naming,
+        refresh_nanos: u64,
+    ) -> Self {
+        Self {
+            recorder,
+            naming,
+            refresh_nanos,
+            described: Mutex::default(),
+        }
+    }
+
+    /// The series of a metric: one for each family of names in use.
+    pub(crate) fn ids(&self, spec: &Spec, labels: &[LabelPair]) -> Box<[Arc<SeriesId>]> {
+        let id = |family| {
+            let labels = labels
+                .iter()
+                .map(|(name, value)| Label::new(name.of(family), clean(value.clone())));
+            Arc::new(SeriesId {
+                kind: spec.kind,
+                key: Key::from_parts(spec.name.of(family), labels.collect::<Vec<_>>()),
+                unit: spec.unit,
+                help: spec.help,
+            })
+        };
+        self.naming.families().iter().copied().map(id).collect()
+    }
+
+    #[cfg(feature = "prometheus")]
+    pub(crate) const fn refresh(&self) -> Duration {
+        Duration::from_nanos(self.refresh_nanos)
+    }
+
+    /// Calls `f` with the recorder, and whether it is one that keeps anything.
+    fn with<T>(&self, f: impl FnOnce(&dyn Recorder, bool) -> T) -> T {
+        match &self.recorder {
+            Some(recorder) => f(recorder.as_ref(), true),
+            None => metrics::with_recorder(|recorder| f(recorder, !is_noop(recorder))),
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        self.recorder.is_some() || metrics::with_recorder(|recorder| !is_noop(recorder))
+    }
+
+    /// Tells the recorder the unit and the help text, once for each name.
+    fn describe(&self, recorder: &dyn Recorder, id: &SeriesId) {
+        let mut described = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if !described.insert(id.key.name().to_owned()) {
+            return;
+        }
+        let name: KeyName = id.key.name().to_owned().into();
+        match id.kind {
+            Kind::Counter => recorder.describe_counter(name, id.unit, id.help.into()),
+            Kind::Gauge => recorder.describe_gauge(name, id.unit, id.help.into()),
+            Kind::Histogram => recorder.describe_histogram(name, id.unit, id.help.into()),
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("naming", &self.naming)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A label value is cut to so many bytes, and the rest of it becomes a hash.
+const MAX_LABEL_BYTES: usize = 200;
+
+/// A value that every exporter writes unambiguously.
+///
+/// The Prometheus exporter takes `\\` and `\\\\` for the same text, so two series would get one name.
+fn clean(value: SharedString) -> SharedString {
+    if value.len() <= MAX_LABEL_BYTES && !value.contains('\\') {
+        return value;
+    }
+    let mut cut: String = value.replace('\\', "%5C");
+    if cut.len() > MAX_LABEL_BYTES {
+        let end = (0..=MAX_LABEL_BYTES)
+            .rev()
+            .find(|&at| cut.is_char_boundary(at))
+            .unwrap_or(0);
+        cut.truncate(end);
+        cut.push_str(&format!("~{:016x}", hash_text(&value)));
+    }
+    cut.into()
+}
+
+/// The facade's own no-op recorder has no size; every recorder that keeps something has one.
+fn is_noop(recorder: &dyn Recorder) -> bool {
+    size_of_val(recorder) == 0
+}
+
+/// A kind of handle that a recorder gives out.
+pub(crate) trait Handle: Sized {
+    fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self;
+}
+
+impl Handle for metrics::Counter {
+    fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
+        recorder.register_counter(&id.key, &METADATA)
+    }
+}
+
+impl Handle for metrics::Gauge {
+    fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
+        recorder.register_gauge(&id.key, &METADATA)
+    }
+}
+
+impl Handle for metrics::Histogram {
+    fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
+        recorder.register_histogram(&id.key, &METADATA)
+    }
+}
+
+struct Resolved<H> {
+    at: u64,
+    live: bool,
+    handles: Box<[H]>,
+}
+
+/// The handles of one series, asked for on first use and again when they may have gone stale.
+///
+/// A handle taken before a recorder is installed does nothing for ever, and an exporter with an idle timeout
+/// forgets a series whose handle somebody still holds. So handles from the no-op recorder are asked for again
+/// as soon as a real one is there, and others once they are older than the refresh period.
+pub(crate) struct Cached<H> {
+    pub(crate) ids: Box<[Arc<SeriesId>]>,
+    resolved: ArcSwapOption<Resolved<H>>,
+}
+
+impl<H: Handle> Cached<H> {
+    pub(crate) fn new(ids: Box<[Arc<SeriesId>]>) -> Self {
+        Self {
+            ids,
+            resolved: ArcSwapOption::const_empty(),
+        }
+    }
+
+    /// Calls `f` for the handle of each family. `now` is a reading of the monitor's clock.
+    pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) {
+        let current = self.resolved.load();
+        if let Some(resolved) = current
+            .as_deref()
+            .filter(|resolved| is_fresh(resolved, registry, now))
+        {
+            resolved.handles.iter().for_each(f);
+            return;
+        }
+        let resolved = Arc::new(self.resolve(registry, now));
+        resolved.handles.iter().for_each(f);
+        self.resolved.store(Some(resolved));
+    }
+
+    fn resolve(&self, registry: &Registry, now: u64) -> Resolved<H> {
+        registry.with(|recorder, live| {
+            let register = |id: &Arc<SeriesId>| {
+                if live {
+                    registry.describe(recorder, id);
+                }
+                H::register(recorder, id)
+            };
+            Resolved {
+                at: now,
+                live,
+                handles: self.ids.iter().map(register).collect(),
+            }
+        })
+    }
+}
+
+fn is_fresh<H>(resolved: &Resolved<H>, registry: &Registry, now: u64) -> bool {
+    if resolved.live {
+        now.saturating_sub(resolved.at) <= registry.refresh_nanos
+    } else {
+        !registry.is_live()
+    }
+}
+
+impl<H> fmt::Debug for Cached<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.ids.iter().map(|id| &id.key))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_label_values_stay_apart_and_short() {
+        assert_eq!(&*clean("plain \"quoted\"\n".into()), "plain \"quoted\"\n");
+        assert_ne!(clean("a\\b".into()), clean("a\\\\b".into()));
+        let long = |last: char| SharedString::from("é".repeat(500_000) + &last.to_string());
+        assert!(clean(long('x')).len() <= MAX_LABEL_BYTES + 17);
+        assert_ne!(clean(long('x')), clean(long('y')));
+    }
+
+    #[test]
+    fn the_no_op_recorder_is_told_from_a_real_one() {
+        struct Real(#[expect(dead_code, reason = "gives it a size")] u8);
+        impl Recorder for Real {
+            fn describe_counter(&self, _: KeyName, _: Option<metrics::Unit>, _: SharedString) {}
+            fn describe_gauge(&self, _: KeyName, _: Option<metrics::Unit>, _: SharedString) {}
+            fn describe_histogram(&self, _: KeyName, _: Option<metrics::Unit>, _: SharedString) {}
+            fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> metrics::Counter {
+                metrics::Counter::noop()
+            }
+            fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> metrics::Gauge {
+                metrics::Gauge::noop()
+            }
+            fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> metrics::Histogram {
+                metrics::Histogram::noop()
+            }
+        }
+        assert!(is_noop(&metrics::NoopRecorder));
+        assert!(!is_noop(&Real(0)));
+    }
+}

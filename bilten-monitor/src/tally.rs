@@ -1,0 +1,125 @@
+//! What the monitor counts about itself, so that nothing is lost unnoticed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::Counter;
+
+use crate::clock::Time;
+use crate::names::{self, Spec};
+use crate::registry::{Cached, Registry};
+
+/// What a monitor did not deliver, did not keep or counted elsewhere, since it was built.
+///
+/// ```
+/// use bilten_monitor::Monitor;
+///
+/// let monitor = Monitor::builder().build()?;
+/// assert_eq!(monitor.losses().alerts_dropped, 0);
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Losses {
+    /// Observations counted under `other` because a label had too many values.
+    pub overflowed: u64,
+    /// Alerts held back by the rate limit; the next alert of the same subject carries their number.
+    pub alerts_suppressed: u64,
+    /// Alerts lost because a sink's queue was full.
+    pub alerts_dropped: u64,
+    /// Deliveries that a sink refused or panicked on.
+    pub sink_failures: u64,
+    /// Samples lost because a metric sink's queue was full.
+    pub samples_dropped: u64,
+    /// Values and names refused by the metric interface.
+    pub rejected: u64,
+}
+
+/// The counters behind [`Losses`], shared with the sinks' threads.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) time: Arc<Time>,
+    overflowed: Tally,
+    alerts_suppressed: Tally,
+    alerts_dropped: Tally,
+    sink_failures: Tally,
+    samples_dropped: Tally,
+    rejected: Tally,
+}
+
+/// Which counter.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Loss {
+    Overflowed,
+    AlertSuppressed,
+    AlertDropped,
+    SinkFailure,
+    SampleDropped,
+    Rejected,
+}
+
+impl Tallies {
+    pub(crate) fn new(registry: Arc<Registry>, time: Arc<Time>) -> Self {
+        Self {
+            overflowed: Tally::new(&registry, &names::OVERFLOWED),
+            alerts_suppressed: Tally::new(&registry, &names::ALERTS_SUPPRESSED),
+            alerts_dropped: Tally::new(&registry, &names::ALERTS_DROPPED),
+            sink_failures: Tally::new(&registry, &names::SINK_FAILURES),
+            samples_dropped: Tally::new(&registry, &names::SAMPLES_DROPPED),
+            rejected: Tally::new(&registry, &names::REJECTED),
+            registry,
+            time,
+        }
+    }
+
+    /// Counts one, and says whether it was the first of its kind.
+    pub(crate) fn count(&self, loss: Loss) -> bool {
+        let tally = match loss {
+            Loss::Overflowed => &self.overflowed,
+            Loss::AlertSuppressed => &self.alerts_suppressed,
+            Loss::AlertDropped => &self.alerts_dropped,
+            Loss::SinkFailure => &self.sink_failures,
+            Loss::SampleDropped => &self.samples_dropped,
+            Loss::Rejected => &self.rejected,
+        };
+        tally.add_one(&self.registry, self.time.now())
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        Losses {
+            overflowed: self.overflowed.total(),
+            alerts_suppressed: self.alerts_suppressed.total(),
+            alerts_dropped: self.alerts_dropped.total(),
+            sink_failures: self.sink_failures.total(),
+            samples_dropped: self.samples_dropped.total(),
+            rejected: self.rejected.total(),
+        }
+    }
+}
+
+/// A counter that can be read in the process and is mirrored to the recorder.
+#[derive(Debug)]
+struct Tally {
+    total: AtomicU64,
+    counter: Cached<Counter>,
+}
+
+impl Tally {
+    fn new(registry: &Registry, spec: &Spec) -> Self {
+        Self {
+            total: AtomicU64::new(0),
+            counter: Cached::new(registry.ids(spec, &[])),
+        }
+    }
+
+    fn add_one(&self, registry: &Registry, now: u64) -> bool {
+        self.counter
+            .each(registry, now, |counter| counter.increment(1));
+        self.total.fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+}
