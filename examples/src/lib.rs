@@ -1,1 +1,39 @@
-//! Small examples of the bilten crates, one per idea.
+//! Small examples of the bilten crates, one per idea: `README.md` is the index.
+//!
+//! The library itself is the guide: every page under `docs/` is a module here, so that its snippets compile and run as
+//! documentation tests.
+
+macro_rules! guide {
+    ($($module:ident = $file:literal),* $(,)?) => {
+        $(
+            #[doc = include_str!(concat!("../../docs/", $file))]
+            pub mod $module {}
+        )*
+
+        #[cfg(test)]
+        const PAGES: &[&str] = &[$($file),*];
+    };
+}
+
+guide! {
+    architecture = "architecture.md",
+    contributing = "contributing.md",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::PAGES;
+
+    #[test]
+    fn every_page_of_the_guide_is_compiled() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+        let mut missing = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") && name != "SUMMARY.md" && !PAGES.contains(&name.as_str()) {
+                missing.push(name);
+            }
+        }
+        assert!(missing.is_empty(), "add to the list in examples/src/lib.rs: {missing:?}");
+    }
+}

@@ -7,9 +7,12 @@
 
 pub mod body;
 pub mod config;
+pub mod database;
 pub mod entity;
 pub mod error;
 pub mod events;
 pub mod schema;
 pub mod seed_data;
+pub mod serve;
+pub mod smoke;
 pub mod tickets;

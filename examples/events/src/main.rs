@@ -1,3 +1,1 @@
-//! Starts the service, or checks it from outside with `--smoke`.
-
 fn main() {}

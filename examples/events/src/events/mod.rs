@@ -4,3 +4,5 @@ pub mod queries;
 pub mod repository;
 pub mod request;
 pub mod view;
+pub mod routes;
+pub mod service;

@@ -19,12 +19,12 @@ pub fn events() -> Select<event::Entity> {
 /// `q` looks for a part of the title and `city` for the whole name of the town, both without regard to case.
 #[must_use]
 pub fn published(q: Option<&str>, city: Option<&str>) -> Select<event::Entity> {
-    let mut select = events().filter(has_status("published"));
+    let mut select = event::Entity::find().filter(has_status("published"));
     if let Some(q) = q {
         select = select.filter(lower(event::Column::Title).like(containing(q)));
     }
     if let Some(city) = city {
-        select = select.filter(lower(venue::Column::City).eq(city.to_lowercase()));
+        select = select.inner_join(venue::Entity).filter(lower(venue::Column::City).eq(city.to_lowercase()));
     }
     // The id settles the order of events that begin together: pages must not overlap.
     select
@@ -32,11 +32,12 @@ pub fn published(q: Option<&str>, city: Option<&str>) -> Select<event::Entity> {
         .order_by_asc(event::Column::Id)
 }
 
-/// What waits to be published, for the editors, by date and organizer: `idx_events_status_date_organizer`.
+/// What an editor looks through, by date and organizer: `idx_events_status_date_organizer`.
 #[must_use]
-pub fn drafts() -> Select<event::Entity> {
+pub fn with_status(status: event::Status, from: OffsetDateTime, to: OffsetDateTime) -> Select<event::Entity> {
     event::Entity::find()
-        .filter(has_status("draft"))
+        .filter(event::Column::Status.eq(status))
+        .filter(event::Column::StartDate.between(from, to))
         .order_by_asc(event::Column::StartDate)
         .order_by_asc(event::Column::OrganizerId)
 }

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel,
-    PaginatorTrait, QueryFilter, QuerySelect, TransactionSession, TransactionTrait,
+    LoaderTrait, PaginatorTrait, QueryFilter, QuerySelect, TransactionSession, TransactionTrait,
 };
 
 use super::queries;
@@ -15,13 +15,12 @@ use crate::error::Error;
 
 /// One page of what is published.
 pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<EventList, Error> {
-    let pages = queries::published(request.q.as_deref(), request.city.as_deref())
-        .into_partial_model::<EventView>();
-    let pages = pages.paginate(db, request.limit);
-    let (events, total) = (
-        pages.fetch_page(request.page - 1).await?,
-        pages.num_items().await?,
-    );
+    let pages = queries::published(request.q.as_deref(), request.city.as_deref()).paginate(db, request.limit);
+    let (rows, total) = (pages.fetch_page(request.page - 1).await?, pages.num_items().await?);
+    let (organizers, venues) = tokio::try_join!(rows.load_one(organizer::Entity, db), rows.load_one(venue::Entity, db))?;
+    let rows = rows.into_iter().zip(organizers).zip(venues);
+    let events = rows.map(|((event, organizer), venue)| EventView::try_from((event, organizer, venue)));
+    let events = events.collect::<Result<_, _>>()?;
     let pagination = Pagination {
         page: request.page,
         limit: request.limit,

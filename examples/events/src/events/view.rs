@@ -1,6 +1,6 @@
 //! What an event looks like from outside.
 
-use sea_orm::DerivePartialModel;
+use sea_orm::{DbErr, DerivePartialModel};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -33,6 +33,28 @@ pub struct EventView {
     /// Where it is.
     #[sea_orm(nested)]
     pub venue: VenueView,
+}
+
+impl TryFrom<(event::Model, Option<organizer::Model>, Option<venue::Model>)> for EventView {
+    type Error = DbErr;
+
+    fn try_from(row: (event::Model, Option<organizer::Model>, Option<venue::Model>)) -> Result<Self, DbErr> {
+        // The foreign keys say that both exist.
+        let (event, Some(organizer), Some(venue)) = row else {
+            return Err(DbErr::RecordNotFound(format!("organizer or venue of event {}", row.0.id)));
+        };
+        Ok(Self {
+            id: event.id,
+            title: event.title,
+            description: event.description,
+            status: event.status,
+            start_date: event.start_date,
+            end_date: event.end_date,
+            capacity: event.capacity,
+            organizer: OrganizerView { id: organizer.id, name: organizer.name },
+            venue: VenueView { id: venue.id, name: venue.name, city: venue.city },
+        })
+    }
 }
 
 /// An event on its own page. What changes with every sale is only here: a sale must not make every list stale.

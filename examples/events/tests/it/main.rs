@@ -1,3 +1,2 @@
-//! The whole service, on SQLite and on real servers.
-
+//! x
 mod indexes;

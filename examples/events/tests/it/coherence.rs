@@ -1,0 +1,89 @@
+//! What was changed is what is seen next.
+
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::api::{Api, on_servers};
+
+#[tokio::test]
+async fn creating_an_event_invalidates_the_lists_in_memory() {
+    a_new_event_is_listed(&Api::without_servers().await).await;
+}
+
+#[tokio::test]
+async fn creating_an_event_invalidates_the_lists_on_servers() {
+    let redis = bilten_testbed::Redis::start().unwrap();
+    a_new_event_is_listed(&Api::start(&on_servers(redis.url())).await).await;
+}
+
+async fn a_new_event_is_listed(api: &Api) {
+    let list = "/api/v1/events?q=unheard%20of&limit=5";
+    assert_eq!(api.get(list).await.json["pagination"]["total"], 0);
+    assert_eq!(api.get(list).await.x_cache, "l1");
+    let path = api.event("Unheard Of", 10).await;
+    let after = api.get(list).await;
+    assert_eq!((after.x_cache.as_str(), &after.json["pagination"]["total"]), ("miss", &json!(1)));
+    assert_eq!(after.json["events"][0]["title"], "Unheard Of");
+    let detail = api.get(&path).await;
+    assert_eq!((detail.x_cache.as_str(), &detail.json["title"]), ("l1", &json!("Unheard Of")), "written through");
+}
+
+#[tokio::test]
+async fn a_change_is_seen_in_detail_summary_and_list_in_memory() {
+    a_change_is_seen(&Api::without_servers().await).await;
+}
+
+#[tokio::test]
+async fn a_change_is_seen_in_detail_summary_and_list_on_servers() {
+    let redis = bilten_testbed::Redis::start().unwrap();
+    a_change_is_seen(&Api::start(&on_servers(redis.url())).await).await;
+}
+
+async fn a_change_is_seen(api: &Api) {
+    let path = api.event("Before", 10).await;
+    let (summary, list) = (format!("{path}/summary"), "/api/v1/events?q=after%20all");
+    assert_eq!(api.get(&summary).await.json["title"], "Before");
+    assert_eq!(api.get(list).await.json["pagination"]["total"], 0);
+    let reply = api.send(Method::PATCH, &path, Some(&json!({ "title": "After All" }))).await;
+    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    assert_eq!(api.get(&path).await.json["title"], "After All");
+    assert_eq!(api.get(&summary).await.json["title"], "After All");
+    assert_eq!(api.get(list).await.json["pagination"]["total"], 1);
+}
+
+#[tokio::test]
+async fn a_second_process_finds_in_l2_what_the_first_one_loaded() {
+    let redis = bilten_testbed::Redis::start().unwrap();
+    let config = on_servers(redis.url());
+    let (first, second) = (Api::start(&config).await, Api::start(&config).await);
+    let mine = first.get("/api/v1/events/42").await;
+    assert_eq!(mine.x_cache, "miss");
+    // The load is stored in L2 behind the answer.
+    let mut theirs = second.get("/api/v1/events/42").await;
+    for id in 43..143 {
+        if theirs.x_cache == "l2" {
+            break;
+        }
+        let path = format!("/api/v1/events/{id}");
+        first.get(&path).await;
+        theirs = second.get(&path).await;
+    }
+    assert_eq!(theirs.x_cache, "l2");
+}
+
+#[tokio::test]
+async fn a_hot_event_is_loaded_once() {
+    let api = Api::without_servers().await;
+    let gets = (0..64).map(|_| {
+        let api = api.clone();
+        tokio::spawn(async move { api.get("/api/v1/events/7").await })
+    });
+    let mut missed = 0;
+    for get in gets.collect::<Vec<_>>() {
+        let reply = get.await.unwrap();
+        assert_eq!((reply.status, &reply.json["id"]), (StatusCode::OK, &json!(7)));
+        missed += usize::from(reply.x_cache == "miss");
+    }
+    assert!(missed >= 1);
+    assert_eq!(api.loads(), 1);
+}
