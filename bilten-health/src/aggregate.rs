@@ -46,7 +46,7 @@ impl Part {
 /// use bilten_health::{Status, aggregate::{Aggregate, Part, Worst}};
 ///
 /// let parts = [Part::new(Status::Up, true), Part::new(Status::Down, false)];
-/// assert_eq!(Worst.aggregate(&parts), Status::Degraded);
+/// assert_eq!(Worst::default().aggregate(&parts), Status::Degraded);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -90,7 +90,7 @@ mod tests {
         ];
         for (parts, expected) in table {
             let parts: Vec<_> = parts.iter().map(|&(s, c)| Part::new(s, c)).collect();
-            assert_eq!(Worst.aggregate(&parts), expected, "{parts:?}");
+            assert_eq!(Worst::default().aggregate(&parts), expected, "{parts:?}");
         }
     }
 }

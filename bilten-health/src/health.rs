@@ -98,6 +98,7 @@ impl Health {
     }
 
     /// Removes a check while the service runs; says whether there was one. Its name is compared without case.
+    #[allow(clippy::must_use_candidate)] // most callers only want it gone
     pub fn unregister(&self, name: &str) -> bool {
         let removed = self.runner.registry.remove(name);
         self.runner.members_changed();

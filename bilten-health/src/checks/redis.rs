@@ -35,10 +35,12 @@ struct Redis<C>(C);
 impl<C: ClientLike + Sync + 'static> Check for Redis<C> {
     async fn check(&self, context: &CheckContext) -> Verdict {
         let limit = context.budget();
-        let mut options = Options::default();
-        options.timeout = Some(limit);
-        options.max_attempts = Some(1);
-        options.fail_fast = true;
+        let options = Options {
+            timeout: Some(limit),
+            max_attempts: Some(1),
+            fail_fast: true,
+            ..Options::default()
+        };
         let client: WithOptions<C> = self.0.with_options(&options);
         // The outer limit holds even when the client's own tasks are stuck.
         match timeout(limit, client.ping::<String>(None)).await {

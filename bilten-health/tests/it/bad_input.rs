@@ -1,0 +1,146 @@
+//! What cannot be meant is refused, with the name and the remedy.
+
+use crate::doubles::{built, ms, passing};
+use bilten_health::{BuildError, Health};
+use std::time::Duration;
+
+fn refused(health: Result<Health, BuildError>, parts: &[&str]) {
+    let error = health.expect_err("it should be refused").to_string();
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+}
+
+#[test]
+fn names_that_could_break_something_are_refused() {
+    refused(
+        built([passing("")]),
+        &["check name ``", "is empty", "use 1 to 64"],
+    );
+    refused(built([passing(&"x".repeat(65))]), &["longer than 64"]);
+    refused(built([passing(&"x".repeat(100_000))]), &["longer than 64"]);
+    for hostile in [
+        "a b",
+        "a\nb",
+        "a\"b",
+        "<b>",
+        "a*",
+        "{a}",
+        "ä",
+        "a\u{0}",
+        "../%2e?x#y",
+    ] {
+        refused(built([passing(hostile)]), &["do not belong into a name"]);
+    }
+    let newline = built([passing("a\nb")]).unwrap_err().to_string();
+    assert!(!newline.contains('\n'), "the name is escaped: {newline:?}");
+    refused(built([passing("a").tags(["x y"])]), &["tag name `x y`"]);
+    refused(
+        Health::builder()
+            .check(passing("a"))
+            .group("a b", ["a"])
+            .build(),
+        &["group name `a b`"],
+    );
+}
+
+#[test]
+fn two_checks_of_one_name_are_refused_whatever_the_case() {
+    refused(
+        built([passing("db"), passing("DB")]),
+        &["`DB`", "twice", "rename"],
+    );
+}
+
+#[test]
+fn durations_that_make_no_sense_are_refused() {
+    refused(
+        built([passing("a").timeout(Duration::ZERO)]),
+        &["`timeout` of check `a` is zero"],
+    );
+    refused(
+        built([passing("a").timeout(Duration::MAX)]),
+        &["`timeout` of check `a`", "24 h"],
+    );
+    refused(
+        built([passing("a").timeout(ms(901))]),
+        &["check `a`", "901ms", "900ms", "raise `deadline`"],
+    );
+    refused(
+        built([passing("a").background(Duration::ZERO)]),
+        &["`background` of check `a` is zero"],
+    );
+    refused(built([passing("a").background(Duration::MAX)]), &["24 h"]);
+    refused(
+        built([passing("a").initial_delay(Duration::MAX)]),
+        &["`initial_delay`"],
+    );
+    refused(
+        built([passing("a").cache(Duration::MAX)]),
+        &["`cache` of check `a`"],
+    );
+    refused(
+        built([passing("a").degraded_above(Duration::ZERO)]),
+        &["`degraded_above`"],
+    );
+    refused(
+        Health::builder().deadline(Duration::ZERO).build(),
+        &["`deadline` of the whole set is zero"],
+    );
+    refused(
+        Health::builder().default_timeout(Duration::ZERO).build(),
+        &["`default_timeout`"],
+    );
+    refused(
+        Health::builder().cache(Duration::MAX).build(),
+        &["`cache` of the whole set"],
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_refused() {
+    refused(
+        built([passing("a").max_staleness(ms(1))]),
+        &["`max_staleness` of check `a`", "`background`"],
+    );
+    let ten = Duration::from_secs(10);
+    refused(
+        built([passing("a").background(ten).max_staleness(ten)]),
+        &["check `a`", "10s", "two to three times"],
+    );
+}
+
+#[test]
+fn a_check_that_leaves_the_process_is_refused_in_liveness() {
+    refused(
+        built([passing("db").in_liveness()]),
+        &["check `db`", "restart every instance", "in_readiness"],
+    );
+    assert!(built([passing("db").in_liveness().allow_external_liveness()]).is_ok());
+    assert!(built([passing("loop").local().in_liveness()]).is_ok());
+}
+
+#[test]
+fn groups_that_cannot_work_are_refused() {
+    let with = |name, members: &[&str]| {
+        Health::builder()
+            .check(passing("a"))
+            .group(name, members.iter().map(ToString::to_string))
+            .build()
+    };
+    refused(
+        with("edge", &["b"]),
+        &["group `edge`", "check `b`", "not registered"],
+    );
+    refused(with("edge", &[]), &["group `edge`", "always be up"]);
+    refused(
+        with("readiness", &["a"]),
+        &["group `readiness` exists already"],
+    );
+    let twice = Health::builder()
+        .check(passing("a"))
+        .group("edge", ["a"])
+        .group("edge", ["a"])
+        .build();
+    refused(twice, &["group `edge` exists already"]);
+}

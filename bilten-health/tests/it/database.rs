@@ -1,0 +1,96 @@
+//! A database as it comes and goes, with a real server.
+
+use crate::doubles::{health, ms, of};
+use bilten_health::{Health, Reason, Status, checks};
+use bilten_testbed::{Postgres, shared};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use std::time::Duration;
+use tokio::time::Instant;
+
+async fn connect(url: String) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(2)
+        .acquire_timeout(Duration::from_secs(5))
+        .sqlx_logging(false);
+    Database::connect(options).await.unwrap()
+}
+
+async fn becomes(health: &Health, healthy: bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let report = health.check().await;
+        if report.healthy == healthy {
+            return;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "never became healthy={healthy}: {}",
+            report.to_json()
+        );
+        tokio::time::sleep(ms(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_answers_is_up() {
+    let database = shared::postgres().unwrap().database("health").unwrap();
+    let connection = connect(database.primary_url()).await;
+    let report = health([checks::database("postgres", &connection)])
+        .check()
+        .await;
+    assert_eq!(report.status, Status::Up, "{}", report.to_json());
+}
+
+#[tokio::test]
+async fn sqlite_in_memory_is_up() {
+    let connection = connect("sqlite::memory:".into()).await;
+    assert!(
+        health([checks::database("sqlite", &connection)])
+            .check()
+            .await
+            .healthy
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_killed_is_down_and_up_again_when_it_is_back() {
+    let server = Postgres::start().unwrap();
+    let connection = connect(server.primary().url()).await;
+    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    server.primary().kill().unwrap();
+    becomes(&health, false).await;
+    let report = health.check().await;
+    assert!(report.duration < ms(900), "{}", report.to_json());
+    server.primary().restart().unwrap();
+    becomes(&health, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_is_down_within_the_timeout() {
+    let server = Postgres::start().unwrap();
+    let connection = connect(server.primary().url()).await;
+    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    server.primary().pause().unwrap();
+    let report = health.check().await;
+    assert_eq!(
+        of(&report, "postgres").reason,
+        Some(Reason::Timeout),
+        "{}",
+        report.to_json()
+    );
+    server.primary().resume().unwrap();
+    becomes(&health, true).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_is_down_with_its_error() {
+    let connection = connect("sqlite::memory:".into()).await;
+    let health = health([checks::database("sqlite", &connection)]);
+    connection.close().await.unwrap();
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Down);
+    assert!(of(&report, "sqlite").error.is_some());
+}

@@ -1,0 +1,271 @@
+//! The endpoints, as a probe sees them.
+
+use crate::doubles::{Switch, failing, health, ms, passing};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use bilten_health::{Health, check};
+use http_body_util::BodyExt;
+use tokio::time::advance;
+use tower::ServiceExt;
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: String,
+}
+
+async fn ask(app: &Router, request: axum::http::request::Builder) -> Answer {
+    let response = app
+        .clone()
+        .oneshot(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    let (parts, body) = response.into_parts();
+    let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+    }
+}
+
+async fn get(app: &Router, path: &str) -> Answer {
+    ask(app, Request::get(path)).await
+}
+
+fn app(health: &Health) -> Router {
+    Router::new().merge(health.routes())
+}
+
+fn app_with_details(health: &Health) -> Router {
+    Router::new().merge(
+        health
+            .routes()
+            .details_for(|parts| parts.headers.contains_key("x-operator")),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_path_asks_its_group() {
+    let app = app(&health([
+        failing("db").in_readiness(),
+        failing("mail").non_critical(),
+    ]));
+    for (path, expected) in [
+        ("/livez", 200),
+        ("/readyz", 503),
+        ("/startupz", 200),
+        ("/healthz", 503),
+    ] {
+        let answer = get(&app, path).await;
+        assert_eq!(answer.status.as_u16(), expected, "{path}");
+        let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(
+            json["healthy"],
+            expected == 200,
+            "status and body agree on {path}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_has_a_path_and_a_stranger_has_none() {
+    let health = Health::builder()
+        .check(passing("a"))
+        .check(failing("b"))
+        .group("edge", ["a"])
+        .build()
+        .unwrap();
+    let app = app(&health);
+    assert_eq!(get(&app, "/healthz/edge").await.status, 200);
+    assert_eq!(get(&app, "/healthz/all").await.status, 503);
+    assert_eq!(get(&app, "/healthz/stranger").await.status, 404);
+    assert_eq!(get(&app, "/healthz/%22%3Cb%3E").await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_public_answer_has_no_names_errors_or_details() {
+    let leaky = check("internal-db-7", || async {
+        Err::<(), _>("postgres://bob:hunter2@db7.internal refused")
+    });
+    let health = health([leaky.in_readiness()]);
+    for app in [app(&health), app_with_details(&health)] {
+        for path in [
+            "/readyz",
+            "/healthz",
+            "/readyz?verbose",
+            "/healthz?details=true&format=full",
+        ] {
+            for accept in ["*/*", "application/health+json", "text/plain", "text/html"] {
+                let answer = ask(&app, Request::get(path).header("accept", accept)).await;
+                for secret in ["internal", "db7", "bob", "hunter2", "refused", "postgres"] {
+                    assert!(
+                        !answer.body.contains(secret),
+                        "{path} {accept}: {}",
+                        answer.body
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn details_are_for_those_who_may_see_them_and_credentials_for_nobody() {
+    let leaky = check("db", || async {
+        Err::<(), _>("postgres://bob:hunter2@db7.internal refused")
+    });
+    let app = app_with_details(&health([leaky]));
+    let answer = ask(&app, Request::get("/healthz").header("x-operator", "1")).await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.body.contains("postgres://***@db7.internal refused"),
+        "{}",
+        answer.body
+    );
+    assert!(!answer.body.contains("hunter2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authoriser_that_panics_gets_the_public_answer() {
+    let health = health([passing("db")]);
+    let app: Router = Router::new().merge(
+        health
+            .routes()
+            .details_for(|_| panic!("session store is gone")),
+    );
+    let answer = get(&app, "/healthz").await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.body.contains("db"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_has_the_headers_of_get_and_no_body() {
+    let app = app(&health([failing("db").in_readiness()]));
+    for path in [
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/healthz",
+        "/healthz/nobody",
+    ] {
+        let (get, head) = (get(&app, path).await, ask(&app, Request::head(path)).await);
+        assert_eq!(get.status, head.status);
+        assert_eq!(get.headers, head.headers, "{path}");
+        assert!(head.body.is_empty() && !get.body.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_methods_are_told_what_is_allowed() {
+    let app = app(&health([passing("db")]));
+    for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let answer = ask(&app, Request::builder().method(method).uri("/readyz")).await;
+        assert_eq!(answer.status, 405);
+        assert_eq!(answer.headers[header::ALLOW], "GET, HEAD");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_answer_may_be_stored() {
+    let app = app(&health([failing("db")]));
+    for path in [
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/healthz",
+        "/healthz/all",
+        "/healthz/nobody",
+    ] {
+        assert_eq!(
+            get(&app, path).await.headers[header::CACHE_CONTROL],
+            "no-store",
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_format_follows_the_accept_header() {
+    let app = app_with_details(&health([passing("a"), failing("b").non_critical()]));
+    let ask = |accept: &'static str| {
+        let app = app.clone();
+        async move {
+            ask(
+                &app,
+                Request::get("/healthz")
+                    .header("accept", accept)
+                    .header("x-operator", "1"),
+            )
+            .await
+        }
+    };
+    let kubelet = ask("*/*").await;
+    assert_eq!(kubelet.headers[header::CONTENT_TYPE], "application/json");
+
+    let draft = ask("application/health+json").await;
+    assert_eq!(
+        draft.headers[header::CONTENT_TYPE],
+        "application/health+json"
+    );
+    let json: serde_json::Value = serde_json::from_str(&draft.body).unwrap();
+    assert_eq!(json["status"], "warn");
+    assert_eq!(json["checks"]["a:responseTime"][0]["observedUnit"], "ms");
+    assert_eq!(json["checks"]["a:responseTime"][0]["status"], "pass");
+    assert!(json["checks"]["a:responseTime"][0].get("output").is_none());
+    assert_eq!(
+        json["checks"]["b:responseTime"][0]["output"],
+        "it does not work"
+    );
+
+    let plain = ask("text/plain").await;
+    assert!(plain.body.starts_with("degraded\na up "), "{}", plain.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_probes_a_second_are_all_answered_from_one_run() {
+    let switch = Switch::new(true);
+    let app = app(&health([switch.check("db").in_readiness()]));
+    for _ in 0..99 {
+        assert_eq!(get(&app, "/readyz").await.status, 200);
+        advance(ms(10)).await;
+    }
+    assert_eq!(switch.runs.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_from_another_health_check_runs_nothing() {
+    let switch = Switch::new(true);
+    let app = app(&health([switch.check("other-service").in_readiness()]));
+    let hop = || Request::get("/readyz").header(bilten_health::routes::HOP_HEADER, "1");
+    assert_eq!(ask(&app, hop()).await.status, 503, "nothing is known yet");
+    assert_eq!(switch.runs.get(), 0);
+    get(&app, "/readyz").await;
+    advance(ms(5000)).await;
+    assert_eq!(ask(&app, hop()).await.status, 200);
+    assert_eq!(switch.runs.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_no_one_expects_get_an_answer() {
+    let app = app(&health([passing("db")]));
+    let long = format!("/readyz?{}", "x".repeat(60_000));
+    assert_eq!(get(&app, &long).await.status, 200);
+    let accept = axum::http::HeaderValue::from_bytes(&[0xff, 0xfe]).unwrap();
+    assert_eq!(
+        ask(&app, Request::get("/readyz").header("accept", accept))
+            .await
+            .status,
+        200
+    );
+    let many = "text/plain;q=0.1,".repeat(5000);
+    assert_eq!(
+        ask(&app, Request::get("/readyz").header("accept", many))
+            .await
+            .status,
+        200
+    );
+}

@@ -1,0 +1,219 @@
+//! Checks that hang, block, panic or never stop.
+
+use crate::doubles::{Count, hanging, health, ms, of, passing, slow};
+use bilten_health::{Health, Reason, Status, Verdict, check, checks};
+use std::future::pending;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_hangs_times_out_and_leaves_the_others_alone() {
+    let report = health([passing("a"), hanging("b"), slow("c", ms(400))])
+        .check()
+        .await;
+    assert!(
+        (ms(500)..ms(520)).contains(&report.duration),
+        "{:?}",
+        report.duration
+    );
+    assert_eq!(of(&report, "b").reason, Some(Reason::Timeout));
+    assert_eq!(
+        of(&report, "b").error.as_deref(),
+        Some("no answer within 500ms")
+    );
+    assert!(of(&report, "a").healthy && of(&report, "c").healthy);
+    assert!(!report.healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_panics_is_down_and_leaves_the_others_alone() {
+    async fn panics() {
+        panic!("inside postgres://u:hunter2@h")
+    }
+    let in_future = check("future", panics);
+    let in_closure = check("closure", || -> std::future::Ready<()> {
+        panic!("before there is a future")
+    });
+    let in_thread = checks::blocking("thread", || -> Verdict { panic!("in a thread") });
+    let report = health([passing("a"), in_future, in_closure, in_thread])
+        .check()
+        .await;
+    for name in ["future", "closure", "thread"] {
+        assert_eq!(of(&report, name).reason, Some(Reason::Panicked), "{name}");
+    }
+    assert_eq!(
+        of(&report, "future").error.as_deref(),
+        Some("panicked: inside postgres://***@h")
+    );
+    assert_eq!(
+        of(&report, "thread").error.as_deref(),
+        Some("panicked: in a thread")
+    );
+    assert!(of(&report, "a").healthy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_timed_out_is_dropped() {
+    struct Dropped(Count);
+    impl Drop for Dropped {
+        fn drop(&mut self) {
+            self.0.add();
+        }
+    }
+    let dropped = Count::default();
+    let counter = dropped.clone();
+    let health = health([check("a", move || {
+        let connection = Dropped(counter.clone());
+        async move {
+            let _connection = connection;
+            pending::<()>().await;
+        }
+    })]);
+    health.check().await;
+    tokio::task::yield_now().await;
+    assert_eq!(dropped.get(), 1, "its connection goes back");
+}
+
+/// A check that blocks its thread until the test lets it go.
+fn blocking_the_thread(
+    name: &str,
+    runs: &Count,
+) -> (bilten_health::CheckBuilder, mpsc::Sender<()>) {
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let runs = runs.clone();
+    let blocked = check(name, move || {
+        let (gate, runs) = (Arc::clone(&gate), runs.clone());
+        async move {
+            runs.add();
+            let _ = gate.lock().unwrap().recv();
+        }
+    });
+    (blocked, release)
+}
+
+// The order: ask, get the answer while the thread is still blocked, ask again, and only then let it go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_blocked_thread_delays_no_answer_and_gets_no_second_run() {
+    let runs = Count::default();
+    let (blocked, release) = blocking_the_thread("blocked", &runs);
+    let health = Health::builder()
+        .check(blocked.timeout(ms(100)).cache(Duration::ZERO))
+        .check(passing("a"))
+        .build()
+        .unwrap();
+    let first = health.check().await;
+    assert_eq!(of(&first, "blocked").reason, Some(Reason::Timeout));
+    assert!(of(&first, "a").healthy);
+    let second = health.check().await;
+    assert_eq!(of(&second, "blocked").reason, Some(Reason::StillRunning));
+    assert_eq!(runs.get(), 1);
+
+    drop(release);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !health.check().await.healthy {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the check never recovered"
+        );
+        tokio::time::sleep(ms(5)).await;
+    }
+    assert!(runs.get() > 1, "it runs again once the old run has ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn blocking_work_that_overruns_keeps_its_run_alive() {
+    let runs = Count::default();
+    let counter = runs.clone();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let health = health([checks::blocking("disk", move || {
+        counter.add();
+        let _ = gate.lock().unwrap().recv();
+    })
+    .timeout(ms(50))
+    .cache(Duration::ZERO)]);
+    assert_eq!(
+        of(&*health.check().await, "disk").reason,
+        Some(Reason::Timeout)
+    );
+    assert_eq!(
+        of(&*health.check().await, "disk").reason,
+        Some(Reason::StillRunning)
+    );
+    assert_eq!(runs.get(), 1);
+    drop(release);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_holds_when_a_timeout_is_as_long() {
+    let health = Health::builder()
+        .check(hanging("a").timeout(ms(300)))
+        .deadline(ms(300))
+        .build()
+        .unwrap();
+    let report = health.check().await;
+    assert!(report.duration <= ms(301), "{:?}", report.duration);
+    assert_eq!(report.status, Status::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_deadline_shortens_the_default_timeout() {
+    let health = Health::builder()
+        .check(hanging("a"))
+        .deadline(ms(200))
+        .build()
+        .unwrap();
+    assert!(health.check().await.duration <= ms(201));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_checks_are_answered() {
+    let builder = (0..10_000).fold(Health::builder(), |builder, i| {
+        builder.check(slow(&format!("check-{i}"), ms(50)))
+    });
+    let report = builder.build().unwrap().check().await;
+    assert!(report.healthy);
+    assert_eq!(report.checks.len(), 10_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_text_of_a_megabyte_is_cut() {
+    let long = check("a", || async { Err::<(), _>("x".repeat(1 << 20)) });
+    let report = health([long]).check().await;
+    assert!(of(&report, "a").error.as_deref().unwrap().len() < 1100);
+}
+
+#[test]
+fn a_runtime_that_ends_within_a_run_leaves_nothing_behind() {
+    let first_run = Count::default();
+    let runs = first_run.clone();
+    let health = health([check("a", move || {
+        let first = runs.add() == 1;
+        async move {
+            if first {
+                pending::<()>().await;
+            }
+        }
+    })]);
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    first.block_on(async {
+        let asking = health.clone();
+        tokio::spawn(async move { asking.check().await });
+        while first_run.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+    });
+    drop(first);
+    assert!(
+        runtime().block_on(health.check()).healthy,
+        "a new runtime starts a new run"
+    );
+}
