@@ -138,7 +138,7 @@ fn servers() -> Vec<Finding> {
         } else {
             Err(Missing {
                 what: "nowhere to be found".to_owned(),
-                line: source.detail().to_owned(),
+                line: source.detail().trim_start_matches("type: ").to_owned(),
             })
         }
     };

@@ -18,6 +18,19 @@ pub(crate) fn first_line(command: &mut Command) -> Option<String> {
     (output.status.success() && !text.is_empty()).then_some(text)
 }
 
+/// What Rust calls this machine, as in `x86_64-unknown-linux-gnu`.
+pub(crate) fn host_triple() -> Option<String> {
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .map(str::to_owned)
+}
+
 /// The line that installs packages here; the names are those of apt, dnf and brew.
 pub(crate) fn install_line([apt, dnf, brew]: [&str; 3]) -> String {
     let there = |program| first_line(Command::new(program).arg("--version")).is_some();

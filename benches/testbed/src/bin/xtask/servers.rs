@@ -1,8 +1,9 @@
 //! Redis and PostgreSQL for the other commands, and `cargo xtask servers` for work by hand.
 
 use bilten_testbed::{
-    Origin, PG_REPLICA_URLS, PG_URL, Postgres, REDIS_URL, Redis, Service, install, shared, source,
-    sources,
+    Origin, PG_REPLICA_URLS, PG_URL, Postgres, REDIS_URL, Redis, Service,
+    install::{self, Plan},
+    shared, source, sources,
 };
 
 use crate::arguments::Arguments;
@@ -32,9 +33,12 @@ pub(crate) fn make_ready() -> Result<(), Failure> {
     if sources().iter().all(|source| source.is_available()) {
         return Ok(());
     }
-    step("install the missing servers", "30 s", || {
-        install::run().map_err(|error| missing(&error))
-    })
+    match install::plan() {
+        Plan::Ask(line) => Err(Failure::missing("a server is missing").remedy(line)),
+        _ => step("install the missing servers", "30 s", || {
+            install::run().map_err(|error| missing(&error))
+        }),
+    }
 }
 
 impl Servers {

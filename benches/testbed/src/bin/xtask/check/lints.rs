@@ -1,7 +1,8 @@
 //! What Rust's own tools say: rustfmt, cargo, clippy, rustdoc.
 
 use crate::failure::Failure;
-use crate::step::{capture, run};
+use crate::machine;
+use crate::step::{run, tee};
 use crate::workspace::{PUBLISHED, Package, Workspace};
 
 /// `cargo fmt --check` for every package.
@@ -13,11 +14,13 @@ pub(super) fn format(workspace: &Workspace) -> Result<String, Failure> {
 
 /// Cargo's own warnings (an unknown key, a feature that is not there) and a lock file that does not fit.
 pub(super) fn manifests(workspace: &Workspace) -> Result<String, Failure> {
-    let (fetched, output) = capture(
-        workspace
-            .cargo()
-            .args(["fetch", "--locked", "--color", "never"]),
-    )?;
+    let mut fetch = workspace.cargo();
+    fetch.args(["fetch", "--locked", "--color", "never"]);
+    // Without it cargo fetches for every system there is.
+    if let Some(host) = machine::host_triple() {
+        fetch.args(["--target", &host]);
+    }
+    let (fetched, output) = tee(&fetch)?;
     let warnings: Vec<_> = output
         .lines()
         .filter(|line| line.starts_with("warning:") || line.starts_with("error"))
@@ -25,7 +28,6 @@ pub(super) fn manifests(workspace: &Workspace) -> Result<String, Failure> {
     if fetched && warnings.is_empty() {
         return Ok("no warning, lock file fits".to_owned());
     }
-    print!("{output}");
     let failure = Failure::new(
         warnings
             .first()
@@ -42,7 +44,7 @@ pub(super) fn clippy(workspace: &Workspace) -> Result<String, Failure> {
     for set in &sets {
         let mut clippy = workspace.cargo();
         clippy
-            .args(["clippy", "--quiet", "--keep-going"])
+            .args(["clippy", "--keep-going"])
             .args(set)
             .args(["--", "-D", "warnings"]);
         println!("  {}", set.join(" "));
@@ -92,7 +94,6 @@ pub(super) fn docs(workspace: &Workspace) -> Result<String, Failure> {
     let mut doc = workspace.cargo();
     doc.args([
         "doc",
-        "--quiet",
         "--no-deps",
         "--lib",
         "--all-features",

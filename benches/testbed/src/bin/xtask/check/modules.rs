@@ -30,7 +30,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<String, Failure> {
     if cycles > 0 {
         let failure = Failure::new(format!("{cycles} import cycles between modules"));
         return Err(failure
-            .remedy("move what both need into a module below them, or pass it as an argument"));
+            .remedy("move what both need into a module below them, or pass it as an argument; `impl X { fn builder() }` can stand beside its builder"));
     }
     Ok(format!("{} crates, no cycle", trees.len()))
 }

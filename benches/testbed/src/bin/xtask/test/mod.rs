@@ -149,7 +149,12 @@ impl fmt::Display for Report {
             "{:<28} {:>6} {:>6} {:>7}",
             "suite", "passed", "failed", "skipped"
         )?;
-        for (suite, counts) in &self.outcome.suites {
+        for (suite, counts) in self
+            .outcome
+            .suites
+            .iter()
+            .filter(|(_, counts)| **counts != Counts::default())
+        {
             writeln!(
                 f,
                 "{suite:<28} {:>6} {:>6} {:>7}",
