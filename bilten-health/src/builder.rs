@@ -1,6 +1,7 @@
 //! Puts a set of checks together and refuses what cannot be meant.
 
 use crate::aggregate::{Aggregate, Worst};
+use crate::change::{Change, Listener, Listeners};
 use crate::check::{CheckBuilder, not_too_long, not_zero, valid_name};
 use crate::error::BuildError;
 use crate::group::Group;
@@ -31,6 +32,7 @@ pub struct HealthBuilder {
     groups: Vec<NamedGroup>,
     defaults: Defaults,
     aggregator: Arc<dyn Aggregate>,
+    listeners: Vec<Listener>,
     wait_for_start: bool,
 }
 
@@ -46,6 +48,7 @@ impl Health {
                 deadline: Duration::from_millis(900),
             },
             aggregator: Arc::new(Worst),
+            listeners: Vec::new(),
             wait_for_start: false,
         }
     }
@@ -102,6 +105,13 @@ impl HealthBuilder {
         self
     }
 
+    /// Calls `listener` once for each change of a check's reported status, in order, on a thread where it may block. It
+    /// delays no answer; a panic in it is logged. When it is more than 1,024 changes behind, the oldest are left out.
+    pub fn on_change(mut self, listener: impl Fn(&Change) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
     /// Checks the settings and puts the set together. Background checks start at once within a Tokio runtime, else with the
     /// first question.
     ///
@@ -114,6 +124,7 @@ impl HealthBuilder {
             groups,
             defaults,
             aggregator,
+            listeners,
             wait_for_start,
         } = self;
         let whole = || "the whole set".to_owned();
@@ -143,7 +154,13 @@ impl HealthBuilder {
                 .any(|slot: &Arc<Slot>| slot.is_in(Group::Startup));
         let life = Life::new(!wait_for_start, started);
         let registry = Registry::new(slots, groups);
-        let runner = Runner::new(registry, life, defaults.deadline, aggregator);
+        let runner = Runner::new(
+            registry,
+            life,
+            defaults.deadline,
+            aggregator,
+            Listeners::new(listeners),
+        );
         let health = Health {
             runner: Arc::new(runner),
             defaults,

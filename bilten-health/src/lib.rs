@@ -5,6 +5,7 @@
 pub mod routes;
 
 pub mod checks;
+pub mod watch;
 
 mod builder;
 mod health;
@@ -14,6 +15,7 @@ mod life;
 mod registry;
 mod slot;
 
+pub mod change;
 mod check;
 mod format;
 mod history;

@@ -5,6 +5,7 @@ use crate::report::Report;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Keeps one report per group until a result changes or runs out.
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Board {
     epoch: AtomicU64,
+    raised: watch::Sender<()>,
     kept: RwLock<HashMap<Group, Kept>>,
 }
 
@@ -31,6 +33,11 @@ impl Board {
 
     pub(crate) fn raise(&self) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
+        self.raised.send_replace(());
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.raised.subscribe()
     }
 
     pub(crate) fn get(&self, group: Group, now: Instant) -> Option<Arc<Report>> {

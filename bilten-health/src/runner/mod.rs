@@ -2,9 +2,15 @@
 
 mod board;
 mod hub;
+#[cfg(feature = "metrics")]
+mod measure;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_measure.rs"]
+mod measure;
 mod run;
 
 use crate::aggregate::{Aggregate, Part};
+use crate::change::Listeners;
 use crate::group::Group;
 use crate::life::{Life, overlay};
 use crate::registry::Registry;
@@ -35,11 +41,12 @@ impl Runner {
         life: Life,
         deadline: Duration,
         aggregator: Arc<dyn Aggregate>,
+        listeners: Listeners,
     ) -> Self {
         Self {
             registry,
             life,
-            hub: Arc::default(),
+            hub: Arc::new(Hub::new(listeners)),
             deadline,
             aggregator,
         }
@@ -94,6 +101,11 @@ impl Runner {
     /// Starts the check's ticker if it is to have one. Within a Tokio runtime only.
     pub(crate) fn keep_ticking(&self, slot: &Arc<Slot>) {
         run::keep_ticking(&self.hub, slot);
+    }
+
+    /// Wakes whenever anything changes that a report is made from.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.hub.board.subscribe()
     }
 
     /// Checks were added or removed.

@@ -4,6 +4,7 @@ mod next;
 
 pub(crate) use next::{Next, Situation, next};
 
+use crate::change::Change;
 use crate::check::{DynCheck, Verdict};
 use crate::group::Group;
 use crate::history::{History, Thresholds};
@@ -62,13 +63,6 @@ struct Stored {
     duration: Duration,
     finished: Instant,
     checked_at: SystemTime,
-}
-
-/// A change of the reported status.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Change {
-    pub(crate) from: Status,
-    pub(crate) to: Status,
 }
 
 impl Slot {
@@ -142,13 +136,23 @@ impl Slot {
         }
         // Together with the result: nobody may join a run whose result is already older than the question.
         state.run = None;
+        let error = verdict.error.clone();
         state.last = Some(Stored {
             verdict,
             duration,
             finished: Instant::now(),
             checked_at,
         });
-        (from != to).then_some(Change { from, to })
+        let changes = state.history.changes();
+        let check = Arc::clone(&self.name);
+        (from != to).then_some(Change {
+            check,
+            from,
+            to,
+            at: checked_at,
+            error,
+            changes,
+        })
     }
 
     /// How the check stands at `now`, and until when that may be repeated.

@@ -4,6 +4,7 @@
 
 mod background;
 mod bad_input;
+mod changes;
 #[cfg(feature = "sea-orm")]
 mod database;
 mod doubles;

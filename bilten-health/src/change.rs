@@ -1,0 +1,144 @@
+//! Changes of status, and who is told of them.
+
+use crate::status::Status;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// More changes than this do not wait for a listener that is too slow; the oldest are left out.
+const QUEUE: usize = 1024;
+
+/// The reported status of a check has changed.
+///
+/// ```
+/// use bilten_health::{Health, change::Change, check};
+///
+/// let health = Health::builder()
+///     .check(check("orders", || async {}))
+///     .on_change(|change: &Change| eprintln!("{}: {} -> {}", change.check, change.from, change.to))
+///     .build();
+/// assert!(health.is_ok());
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Change {
+    /// The check.
+    pub check: Arc<str>,
+    /// What it was.
+    pub from: Status,
+    /// What it is.
+    pub to: Status,
+    /// When it changed.
+    pub at: SystemTime,
+    /// The error of the result that changed it; credentials masked.
+    pub error: Option<Arc<str>>,
+    /// How often this check has changed so far: a number that keeps growing is a flapping check.
+    pub changes: u64,
+}
+
+pub(crate) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
+
+/// Tells listeners of changes, in order, on a thread where they may block, one change at a time.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    listeners: Vec<Listener>,
+    queue: Arc<Mutex<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Change>,
+    delivering: bool,
+    left_out: u64,
+}
+
+impl Listeners {
+    pub(crate) fn new(listeners: Vec<Listener>) -> Self {
+        Self {
+            listeners,
+            queue: Arc::default(),
+        }
+    }
+
+    /// Queues the change and returns at once. Within a Tokio runtime only.
+    pub(crate) fn tell(&self, change: Change) {
+        if self.listeners.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        if queue.waiting.len() == QUEUE {
+            queue.waiting.pop_front();
+            queue.left_out += 1;
+        }
+        queue.waiting.push_back(change);
+        if !std::mem::replace(&mut queue.delivering, true) {
+            let delivery = Delivery {
+                listeners: self.listeners.clone(),
+                queue: Arc::clone(&self.queue),
+                ended: false,
+            };
+            tokio::task::spawn_blocking(move || delivery.run());
+        }
+    }
+}
+
+/// The one delivery under way; gives its place free however it ends, also when the runtime never ran it.
+struct Delivery {
+    listeners: Vec<Listener>,
+    queue: Arc<Mutex<Queue>>,
+    ended: bool,
+}
+
+impl Delivery {
+    fn run(mut self) {
+        while let Some((change, left_out)) = self.next() {
+            if left_out > 0 {
+                tracing::warn!(
+                    left_out,
+                    "a listener of health changes is too slow; the oldest changes were left out"
+                );
+            }
+            for listener in &self.listeners {
+                if catch_unwind(AssertUnwindSafe(|| listener(&change))).is_err() {
+                    tracing::error!(
+                        check = &*change.check,
+                        "a listener of health changes panicked"
+                    );
+                }
+            }
+        }
+    }
+
+    /// The next change; when there is none, the place is given free under the same lock, so that none is forgotten.
+    fn next(&mut self) -> Option<(Change, u64)> {
+        let mut queue = lock(&self.queue);
+        let Some(change) = queue.waiting.pop_front() else {
+            queue.delivering = false;
+            self.ended = true;
+            return None;
+        };
+        Some((change, std::mem::take(&mut queue.left_out)))
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        // After a regular end another delivery may hold the place already.
+        if !self.ended {
+            lock(&self.queue).delivering = false;
+        }
+    }
+}
+
+fn lock(queue: &Mutex<Queue>) -> MutexGuard<'_, Queue> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Debug for Listeners {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listeners")
+            .field("count", &self.listeners.len())
+            .finish_non_exhaustive()
+    }
+}

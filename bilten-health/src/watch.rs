@@ -1,0 +1,75 @@
+//! Following the status of a group.
+
+use crate::group::Group;
+use crate::health::Health;
+use crate::runner::Runner;
+use crate::status::Status;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// A watch asks at least this often, so that a result that runs out is noticed as well.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Follows the status of a group: made by [`Health::watch`].
+///
+/// ```
+/// use bilten_health::{Group, Health, Status, check};
+///
+/// # async fn run() -> Result<(), bilten_health::BuildError> {
+/// let health = Health::builder().check(check("orders", || async {}).in_readiness()).build()?;
+/// let mut watch = health.watch(Group::Readiness);
+/// assert_eq!(watch.next().await, Status::Up); // the first answer comes at once
+/// health.begin_shutdown();
+/// assert_eq!(watch.next().await, Status::ShuttingDown); // each further one with a change
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Watch {
+    runner: Arc<Runner>,
+    raised: watch::Receiver<()>,
+    group: Group,
+    told: Option<Status>,
+}
+
+impl Health {
+    /// Follows a group's status. The checks are asked as often as their cache time allows while somebody waits for
+    /// [`Watch::next`].
+    #[must_use]
+    pub fn watch(&self, group: Group) -> Watch {
+        Watch {
+            runner: Arc::clone(&self.runner),
+            raised: self.runner.subscribe(),
+            group,
+            told: None,
+        }
+    }
+}
+
+impl Watch {
+    /// The status at the first call; after that, waits until it is another one than told last.
+    ///
+    /// Changes that come and go between two calls are not told.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with time enabled.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost when it is dropped.
+    pub async fn next(&mut self) -> Status {
+        loop {
+            // Marked as seen before the report is made: a change in between wakes the wait below.
+            self.raised.mark_unchanged();
+            let status = self.runner.report(self.group).await.status;
+            if self.told.replace(status) != Some(status) {
+                return status;
+            }
+            let _ = timeout(ASK_EVERY, self.raised.changed()).await;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Who is told of a change, and when.
+
+use crate::doubles::{Count, Switch, health, ms, passing};
+use bilten_health::{Group, Health, Status, change::Change};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
+use tokio::time::{advance, sleep, timeout};
+
+type Seen = Arc<Mutex<Vec<(Status, Status)>>>;
+
+fn listening(switch: &Switch, failures: u32, successes: u32) -> (Health, Seen) {
+    let seen = Seen::default();
+    let listener = Arc::clone(&seen);
+    let health = Health::builder()
+        .check(switch.check("a").thresholds(failures, successes))
+        .on_change(move |change: &Change| listener.lock().unwrap().push((change.from, change.to)))
+        .build()
+        .unwrap();
+    (health, seen)
+}
+
+async fn alternate(health: &Health, switch: &Switch) {
+    for works in [true, false, true, false] {
+        switch.set(works);
+        health.check().await;
+        health.check().await;
+        advance(ms(1001)).await;
+    }
+}
+
+async fn eventually(what: impl Fn() -> bool) {
+    let waiting = async {
+        while !what() {
+            sleep(ms(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(20), waiting)
+        .await
+        .expect("it should have happened by now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listener_is_told_once_per_change_and_in_order() {
+    use Status::{Down, Unknown, Up};
+    let switch = Switch::new(true);
+    let (health, seen) = listening(&switch, 1, 1);
+    alternate(&health, &switch).await;
+    // The listener runs on a real thread, which a paused clock does not wait for.
+    tokio::time::resume();
+    eventually(|| seen.lock().unwrap().len() >= 4).await;
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(Unknown, Up), (Up, Down), (Down, Up), (Up, Down)]
+    );
+    assert_eq!(
+        health.last(Group::All).checks[0].changes,
+        4,
+        "flapping is counted"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn thresholds_spare_the_listener_the_flapping() {
+    let switch = Switch::new(true);
+    let (health, seen) = listening(&switch, 2, 2);
+    alternate(&health, &switch).await;
+    assert_eq!(health.last(Group::All).checks[0].changes, 0);
+    // A change that does come is told after all that would have come before it.
+    health.check().await;
+    advance(ms(1001)).await;
+    health.check().await;
+    tokio::time::resume();
+    eventually(|| !seen.lock().unwrap().is_empty()).await;
+    assert_eq!(*seen.lock().unwrap(), [(Status::Unknown, Status::Down)]);
+}
+
+// The order: the listener blocks on the first change, all answers come, and only then is it let go.
+#[tokio::test(start_paused = true)]
+async fn a_listener_that_blocks_or_panics_delays_no_answer() {
+    let switch = Switch::new(true);
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let told = Count::default();
+    let counter = told.clone();
+    let health = Health::builder()
+        .check(switch.check("a"))
+        .on_change(|_| panic!("this listener is broken"))
+        .on_change(move |_| {
+            let _ = gate.lock().unwrap().recv();
+            counter.add();
+        })
+        .build()
+        .unwrap();
+    alternate(&health, &switch).await;
+    assert_eq!(told.get(), 0, "all answers came while it was blocked");
+    drop(release);
+    tokio::time::resume();
+    eventually(|| told.get() == 4).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_tells_each_status_once() {
+    let switch = Switch::new(true);
+    let health = health([switch.check("a").in_readiness()]);
+    let mut watch = health.watch(Group::Readiness);
+    assert_eq!(watch.next().await, Status::Up);
+    assert!(
+        timeout(ms(10_000), watch.next()).await.is_err(),
+        "nothing has changed"
+    );
+    switch.set(false);
+    assert_eq!(watch.next().await, Status::Down, "it asks by itself");
+    health.begin_shutdown();
+    assert_eq!(watch.next().await, Status::ShuttingDown);
+}
+
+// The order: the watch waits, then the change comes: it must be woken and not find out a second later.
+#[tokio::test(start_paused = true)]
+async fn a_watch_is_woken_by_a_change() {
+    let health = health([passing("a").in_readiness()]);
+    let mut watch = health.watch(Group::Readiness);
+    watch.next().await;
+    let begun = tokio::time::Instant::now();
+    let waiting = tokio::spawn(async move { watch.next().await });
+    sleep(ms(5)).await;
+    health.begin_shutdown();
+    assert_eq!(waiting.await.unwrap(), Status::ShuttingDown);
+    assert_eq!(begun.elapsed(), ms(5));
+}
+
+#[cfg(feature = "metrics")]
+#[test]
+fn each_run_is_measured_and_each_question_is_not() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let health = health([Switch::new(false).check("db"), passing("mail")]);
+            for _ in 0..10 {
+                health.check().await;
+            }
+        });
+    });
+    let read = |value| match value {
+        DebugValue::Counter(count) => count.to_string(),
+        DebugValue::Gauge(value) => value.to_string(),
+        DebugValue::Histogram(values) => format!("{} values", values.len()),
+    };
+    let mut seen: Vec<String> = snapshots
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let label = key.key().labels().next().unwrap().value();
+            format!("{} {label} {}", key.key().name(), read(value))
+        })
+        .collect();
+    seen.sort();
+    let expected = [
+        "health_check_duration_seconds db 1 values",
+        "health_check_duration_seconds mail 1 values",
+        "health_check_up db 0",
+        "health_check_up mail 1",
+        "health_status_changes_total db 1",
+        "health_status_changes_total mail 1",
+    ];
+    assert_eq!(seen, expected);
+}
