@@ -1,2 +1,48 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
+
+mod cache;
+mod region;
+
+mod invalidate;
+mod read_through;
+
+mod region_state;
+
+mod coherence;
+mod engine;
+mod loader;
+mod memory;
+mod recovery;
+mod single_flight;
+mod ticket;
+
+mod codec;
+mod entry;
+mod envelope;
+pub mod key;
+mod pattern;
+pub mod remote;
+
+mod clock;
+mod error;
+mod stats;
+
+#[cfg(feature = "test-util")]
+pub mod test_util;
+
+pub use crate::cache::{Cache, CacheBuilder};
+pub use crate::error::Error;
+pub use crate::invalidate::Ack;
+pub use crate::key::Key;
+pub use crate::loader::{LoadContext, Loaded};
+pub use crate::pattern::Pattern;
+pub use crate::region::{Region, RegionBuilder};
+#[cfg(feature = "fred")]
+pub use crate::remote::redis::Redis;
+pub use crate::stats::Stats;
+
+/// How a cache is doing.
+pub mod status {
+    pub use crate::cache::{Connection, Status};
+}

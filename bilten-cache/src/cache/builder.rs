@@ -1,0 +1,182 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::{Cache, Registry, Shared};
+use crate::clock::{Clock, nanos};
+use crate::coherence::{Coherence, tail};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::memory::Memory;
+use crate::recovery::Recovery;
+use crate::remote::{Gate, Limits, Remote};
+use crate::stats::CacheMeters;
+use crate::ticket::Tickets;
+
+/// Settings of a [`Cache`], from [`Cache::builder`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bilten_cache::Cache;
+///
+/// let cache = Cache::builder("shop").memory_bytes(16 << 20).build().await?;
+/// assert_eq!(cache.name(), "shop");
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build()`"]
+pub struct CacheBuilder {
+    name: String,
+    memory_bytes: u64,
+    remote: Second,
+    limits: Limits,
+    isolated_ttl: Duration,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Debug)]
+enum Second {
+    None,
+    #[cfg(feature = "fred")]
+    Redis(crate::remote::redis::Redis),
+    Own(Arc<dyn Remote>),
+}
+
+impl CacheBuilder {
+    pub(super) fn new(name: String) -> Self {
+        Self {
+            name,
+            memory_bytes: 64 << 20,
+            remote: Second::None,
+            limits: Limits {
+                budget: Duration::from_millis(250),
+                concurrent: 1024,
+            },
+            isolated_ttl: Duration::from_secs(5),
+            clock: Clock::system(),
+        }
+    }
+
+    /// The memory for entries of all regions, in bytes. Defaults to 64 MiB. Zero keeps nothing in this process.
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = bytes;
+        self
+    }
+
+    /// Puts Redis or Valkey behind the memory. Without it the cache is in memory only.
+    #[cfg(feature = "fred")]
+    pub fn redis(mut self, redis: impl Into<crate::remote::redis::Redis>) -> Self {
+        self.remote = Second::Redis(redis.into());
+        self
+    }
+
+    /// Puts a second level of your own behind the memory.
+    pub fn remote(mut self, remote: impl Remote) -> Self {
+        self.remote = Second::Own(Arc::new(remote));
+        self
+    }
+
+    /// How long one call to the second level may take. Defaults to 250 ms. A read that it cannot answer in this time goes on
+    /// to its loader.
+    pub fn remote_budget(mut self, budget: Duration) -> Self {
+        self.limits.budget = budget;
+        self
+    }
+
+    /// How many calls to the second level may be under way at once. Defaults to 1,024. More are misses, so that memory stays
+    /// bounded when it stalls.
+    pub fn remote_concurrency(mut self, calls: usize) -> Self {
+        self.limits.concurrent = calls;
+        self
+    }
+
+    /// How long entries of this process are served without news from the log. Defaults to 5 s. This bounds how stale
+    /// a process can be that is cut off.
+    pub fn isolated_ttl(mut self, limit: Duration) -> Self {
+        self.isolated_ttl = limit;
+        self
+    }
+
+    /// Builds the cache. A second level that cannot be reached is not an error: the cache works from memory, says so in a
+    /// warning and in [`Cache::status`], and connects when it can.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the setting that has no meaning. Wrong credentials are one.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime, when there is a second level.
+    pub async fn build(self) -> Result<Cache, Error> {
+        self.check()?;
+        let remote = match self.remote {
+            Second::None => None,
+            #[cfg(feature = "fred")]
+            Second::Redis(redis) => Some(redis.connect(&self.name, self.limits.budget).await?),
+            Second::Own(remote) => Some(remote),
+        };
+        let name: Arc<str> = self.name.into();
+        let meters = CacheMeters::new(&name);
+        let isolated = remote.is_some().then(|| nanos(self.isolated_ttl));
+        let node = fastrand::u64(1..);
+        let clock = self.clock;
+        let engine = Arc::new(Engine {
+            name: Arc::clone(&name),
+            node,
+            memory: Memory::new(self.memory_bytes, clock.clone()),
+            tickets: Tickets::new(),
+            coherence: Coherence::new(node, isolated),
+            gate: remote
+                .map(|remote| Gate::new(remote, self.limits, clock.clone(), Arc::clone(&meters))),
+            recovery: Recovery::default(),
+            meters,
+            longest_life: AtomicU64::new(0),
+            clock,
+        });
+        let tasks = if engine.gate.is_some() {
+            vec![tail::start(&engine).await]
+        } else {
+            Vec::new()
+        };
+        Ok(Cache {
+            shared: Arc::new(Shared {
+                engine,
+                regions: Registry::new(name),
+                tasks,
+            }),
+        })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            return Err(Error::config(
+                "cache name",
+                format!("`{}` is not a name", self.name.escape_debug()),
+                "use 1 to 64 letters, digits and `_ - .`",
+            ));
+        }
+        for (field, duration) in [
+            ("remote_budget", self.limits.budget),
+            ("isolated_ttl", self.isolated_ttl),
+        ] {
+            if duration.is_zero() {
+                return Err(Error::config(
+                    field,
+                    "it is zero",
+                    "use a positive duration",
+                ));
+            }
+        }
+        if self.limits.concurrent == 0 || self.limits.concurrent > 1 << 20 {
+            let problem = format!("it is {}", self.limits.concurrent);
+            return Err(Error::config(
+                "remote_concurrency",
+                problem,
+                "use 1 to 1,048,576",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+mod builder;
+mod registry;
+mod status;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::task::AbortHandle;
+
+pub use self::builder::CacheBuilder;
+pub(crate) use self::registry::Registry;
+pub use self::status::{Connection, Status};
+use crate::codec::default_codec;
+use crate::engine::Engine;
+use crate::invalidate::{self, Ack};
+use crate::key::Key;
+use crate::loader::MAX_TAG_BYTES;
+use crate::pattern::Pattern;
+use crate::region::RegionBuilder;
+use crate::remote::Scope;
+use crate::stats::Stats;
+
+/// A cache: one budget of memory, one second level, one log of invalidations.
+///
+/// Cheap to clone; its own tasks end with the last clone and the last [`Region`](crate::Region).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bilten_cache::{Cache, Pattern};
+///
+/// let cache = Cache::builder("shop").memory_bytes(64 << 20).build().await?;
+/// let lists = cache.region::<(str_key::City, u32), Vec<i64>>("events:list").build()?;
+/// # mod str_key { pub type City = String; }
+///
+/// let page = ("berlin".to_owned(), 1);
+/// lists.get_or_load(&page, async |_| Ok::<_, std::io::Error>(vec![1, 2, 3])).await?;
+///
+/// let _ = cache.invalidate_pattern(&Pattern::glob("events:list:berlin:*")?).await;
+/// assert_eq!(lists.peek(&page), None);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Cache {
+    shared: Arc<Shared>,
+}
+
+/// What the handles of a cache and of its regions keep alive.
+pub(crate) struct Shared {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) regions: Registry,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Cache {
+    /// Starts to build a cache. The name is part of every key in the second level and a label of every metric, so
+    /// caches that shall share entries have the same name.
+    pub fn builder(name: impl Into<String>) -> CacheBuilder {
+        CacheBuilder::new(name.into())
+    }
+
+    /// Starts to build a region whose values are kept in both levels.
+    ///
+    /// `name` is the first part of the region's keys: `event` holds `event:1`, `event:2` and so on.
+    pub fn region<K, V>(&self, name: impl Into<String>) -> RegionBuilder<K, V>
+    where
+        K: Key + ?Sized,
+        V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+    {
+        RegionBuilder::new(Arc::clone(&self.shared), name.into(), default_codec())
+    }
+
+    /// Starts to build a region whose values stay in this process, because they cannot or shall not be serialised.
+    /// Invalidations still reach every process.
+    pub fn memory_region<K, V>(&self, name: impl Into<String>) -> RegionBuilder<K, V>
+    where
+        K: Key + ?Sized,
+        V: Send + Sync + 'static,
+    {
+        RegionBuilder::new(Arc::clone(&self.shared), name.into(), None)
+    }
+
+    /// Invalidates every key that the pattern takes, in all regions and processes. One append to the log, whether three
+    /// keys match or three million.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped. So it is for all invalidations.
+    pub async fn invalidate_pattern(&self, pattern: &Pattern) -> Ack {
+        invalidate::invalidate(&self.shared.engine, Scope::Pattern(pattern.clone())).await
+    }
+
+    /// Invalidates every entry that carries the tag, in all regions and processes. Costs as little as a pattern.
+    ///
+    /// A tag longer than 256 bytes is on no entry, so there is nothing to do.
+    pub async fn invalidate_tag(&self, tag: &str) -> Ack {
+        if tag.len() > MAX_TAG_BYTES {
+            return if self.shared.engine.gate.is_some() {
+                Ack::Everywhere
+            } else {
+                Ack::Local
+            };
+        }
+        invalidate::invalidate(&self.shared.engine, Scope::Tag(tag.into())).await
+    }
+
+    /// Invalidates everything, in all regions and processes.
+    pub async fn clear(&self) -> Ack {
+        invalidate::invalidate(&self.shared.engine, Scope::All).await
+    }
+
+    /// Counts of all regions since the cache was built.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.shared.regions.stats();
+        self.shared.engine.meters.add_to(&mut stats);
+        stats
+    }
+
+    /// How the cache is doing now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::of(&self.shared.engine)
+    }
+
+    /// The cache's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.engine.name
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name())
+            .field("status", &self.status())
+            .finish()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("name", &self.engine.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+use std::fmt;
+
+use crate::engine::Engine;
+use crate::remote::BreakerState;
+
+/// How a cache is doing, from [`Cache::status`](crate::Cache::status). Its `Display` is one line for a log.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bilten_cache::Cache;
+/// use bilten_cache::status::Connection;
+///
+/// let status = Cache::builder("shop").build().await?.status();
+/// assert_eq!(status.connection, Connection::MemoryOnly);
+/// assert_eq!(status.to_string(), "memory only, 0 entries in 0 bytes");
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether there is a second level and whether it answers.
+    pub connection: Connection,
+    /// The last record of the log that was applied.
+    pub log_position: u64,
+    /// Scopes that are remembered as invalidated.
+    pub markers: usize,
+    /// How often a limit made an invalidation wider than it was.
+    pub markers_widened: u64,
+    /// Invalidations that wait for the second level.
+    pub waiting: usize,
+    /// Entries in this process.
+    pub memory_entries: u64,
+    /// What they weigh, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Whether there is a second level and whether it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Connection {
+    /// There is none.
+    MemoryOnly,
+    /// It answers and the log is up to date.
+    Connected,
+    /// The log has not been heard of for some time; entries of this process are served a little longer.
+    Unheard,
+    /// It fails or has not been reached yet: reads come from memory and from loaders.
+    Down,
+}
+
+impl Status {
+    pub(crate) fn of(engine: &Engine) -> Self {
+        let (markers, markers_widened) = engine.coherence.markers();
+        Self {
+            connection: Connection::of(engine),
+            log_position: engine.coherence.applied(),
+            markers,
+            markers_widened,
+            waiting: engine.recovery.len(),
+            memory_entries: engine.memory.entries(),
+            memory_bytes: engine.memory.bytes(),
+        }
+    }
+}
+
+impl Connection {
+    fn of(engine: &Engine) -> Self {
+        let Some(gate) = &engine.gate else {
+            return Self::MemoryOnly;
+        };
+        if gate.breaker_state() != BreakerState::Closed || !engine.coherence.is_synced() {
+            Self::Down
+        } else if engine.coherence.is_isolated(engine.clock.now()) {
+            Self::Unheard
+        } else {
+            Self::Connected
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.connection {
+            Connection::MemoryOnly => "memory only",
+            Connection::Connected => "second level connected",
+            Connection::Unheard => "second level silent",
+            Connection::Down => "second level down, serving from memory",
+        })?;
+        write!(
+            f,
+            ", {} entries in {} bytes",
+            self.memory_entries, self.memory_bytes
+        )?;
+        if self.waiting > 0 {
+            write!(f, ", {} invalidations waiting", self.waiting)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::Pattern;
+use crate::remote::Scope;
+
+/// True globs are tried one by one, so there are few; above this the widest literal prefix stands in.
+const MAX_GLOBS: usize = 256;
+/// Prefixes and tags that are remembered; above this they become one marker on everything.
+const MAX_MARKERS: usize = 65_536;
+
+/// Which keys, tags and patterns were invalidated at which position of the log.
+///
+/// Pure: it knows positions and names, nothing of time, locks or Redis. It grows with the
+/// number of different scopes, never with the number of keys they hit, and when it is full it
+/// invalidates more than was asked, never less.
+#[derive(Debug, Default)]
+pub(crate) struct Markers {
+    all: u64,
+    newest_tag: u64,
+    tags: HashMap<Arc<str>, u64>,
+    /// By length, so that a key is looked up once per length that occurs.
+    prefixes: BTreeMap<usize, HashMap<Arc<str>, u64>>,
+    globs: Vec<(Pattern, u64)>,
+    count: usize,
+    overflows: u64,
+}
+
+impl Markers {
+    /// Notes that `scope` was invalidated at `position`. Positions only ever rise.
+    pub(crate) fn mark(&mut self, scope: &Scope, position: u64) {
+        match scope {
+            Scope::Key(_) => {}
+            Scope::All => self.all = self.all.max(position),
+            Scope::Tag(tag) => {
+                self.newest_tag = self.newest_tag.max(position);
+                raise(&mut self.tags, tag, position, &mut self.count);
+            }
+            Scope::Pattern(pattern) => self.mark_pattern(pattern, position),
+        }
+        if self.count > MAX_MARKERS {
+            self.collapse();
+        }
+    }
+
+    fn mark_pattern(&mut self, pattern: &Pattern, position: u64) {
+        if let Some(prefix) = pattern.as_prefix() {
+            return self.mark_prefix(prefix, position);
+        }
+        if let Some(known) = self.globs.iter_mut().find(|(glob, _)| glob == pattern) {
+            known.1 = known.1.max(position);
+        } else if self.globs.len() < MAX_GLOBS {
+            self.globs.push((pattern.clone(), position));
+        } else {
+            self.overflows += 1;
+            self.mark_prefix(pattern.literal(), position);
+        }
+    }
+
+    fn mark_prefix(&mut self, prefix: &Arc<str>, position: u64) {
+        if prefix.is_empty() {
+            self.all = self.all.max(position);
+        } else {
+            raise(
+                self.prefixes.entry(prefix.len()).or_default(),
+                prefix,
+                position,
+                &mut self.count,
+            );
+        }
+    }
+
+    fn collapse(&mut self) {
+        let overflows = self.overflows + 1;
+        let all = self.newest();
+        *self = Self {
+            all,
+            newest_tag: all,
+            overflows,
+            ..Self::default()
+        };
+    }
+
+    /// The newest position of any marker.
+    fn newest(&self) -> u64 {
+        let prefixes = self
+            .prefixes
+            .values()
+            .flat_map(|same_length| same_length.values());
+        let globs = self.globs.iter().map(|(_, position)| position);
+        [&self.all, &self.newest_tag]
+            .into_iter()
+            .chain(prefixes)
+            .chain(globs)
+            .copied()
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// The newest position at which a scope that takes this key or one of its tags was invalidated.
+    pub(crate) fn newest_for<'t>(
+        &self,
+        key: &str,
+        tags: impl IntoIterator<Item = &'t Arc<str>>,
+    ) -> u64 {
+        let tags = tags
+            .into_iter()
+            .filter_map(|tag| self.tags.get(tag))
+            .copied()
+            .max();
+        self.newest_for_key(key).max(tags.unwrap_or(0))
+    }
+
+    /// As [`newest_for`](Self::newest_for), for a load whose tags are not known yet: any tag counts.
+    pub(crate) fn newest_for_load(&self, key: &str) -> u64 {
+        self.newest_for_key(key).max(self.newest_tag)
+    }
+
+    fn newest_for_key(&self, key: &str) -> u64 {
+        let mut newest = self.all;
+        for (length, same_length) in self.prefixes.range(..=key.len()) {
+            if let Some(position) = key
+                .get(..*length)
+                .and_then(|prefix| same_length.get(prefix))
+            {
+                newest = newest.max(*position);
+            }
+        }
+        for (glob, position) in &self.globs {
+            if *position > newest && glob.matches(key) {
+                newest = *position;
+            }
+        }
+        newest
+    }
+
+    /// Forgets markers at or below `position`, which nothing that is still alive should be older than. What is
+    /// older all the same counts as invalidated.
+    pub(crate) fn prune(&mut self, position: u64) {
+        self.all = self.all.max(position);
+        self.tags.retain(|_, at| *at > position);
+        self.prefixes.retain(|_, same_length| {
+            same_length.retain(|_, at| *at > position);
+            !same_length.is_empty()
+        });
+        self.globs.retain(|(_, at)| *at > position);
+        self.count = self.tags.len() + self.prefixes.values().map(HashMap::len).sum::<usize>();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count + self.globs.len() + usize::from(self.all > 0)
+    }
+
+    /// How often a limit made an invalidation wider than it was.
+    pub(crate) fn overflows(&self) -> u64 {
+        self.overflows
+    }
+}
+
+fn raise(map: &mut HashMap<Arc<str>, u64>, name: &Arc<str>, position: u64, count: &mut usize) {
+    if let Some(known) = map.get_mut(name) {
+        *known = position.max(*known);
+    } else {
+        map.insert(Arc::clone(name), position);
+        *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Scope {
+        Scope::Pattern(Pattern::glob(text).unwrap())
+    }
+
+    fn tags(names: &[&str]) -> Vec<Arc<str>> {
+        names.iter().map(|name| Arc::from(*name)).collect()
+    }
+
+    #[test]
+    fn the_newest_matching_scope_decides() {
+        let mut markers = Markers::default();
+        markers.mark(&pattern("events:list:*"), 3);
+        markers.mark(&pattern("events:*"), 2);
+        markers.mark(&pattern("events:*:7"), 5);
+        markers.mark(&Scope::Tag("berlin".into()), 4);
+        markers.mark(&Scope::Key("events:list:1".into()), 99);
+        for (key, with, expected) in [
+            ("events:list:1", &[][..], 3),
+            ("events:list:7", &[], 5),
+            ("events:detail:1", &[], 2),
+            ("other:1", &[], 0),
+            ("other:1", &["berlin"], 4),
+            ("events:list:1", &["paris", "berlin"], 4),
+        ] {
+            assert_eq!(
+                markers.newest_for(key, &tags(with)),
+                expected,
+                "{key} {with:?}"
+            );
+        }
+        markers.mark(&Scope::All, 6);
+        assert_eq!(markers.newest_for("other:1", &[]), 6);
+    }
+
+    #[test]
+    fn an_older_record_never_lowers_a_marker() {
+        let mut markers = Markers::default();
+        for position in [5, 3] {
+            markers.mark(&pattern("a*"), position);
+            markers.mark(&pattern("a*b"), position);
+            markers.mark(&Scope::Tag("t".into()), position);
+            markers.mark(&Scope::All, position);
+        }
+        assert_eq!(markers.newest_for("ab", &tags(&["t"])), 5);
+        assert_eq!(markers.newest_for("x", &[]), 5);
+    }
+
+    #[test]
+    fn a_prefix_never_cuts_a_character() {
+        let mut markers = Markers::default();
+        markers.mark(&Scope::Pattern(Pattern::prefix("aü")), 1);
+        markers.mark(&Scope::Pattern(Pattern::prefix("ab")), 2);
+        assert_eq!(markers.newest_for("aüx", &[]), 1);
+        assert_eq!(markers.newest_for("aß", &[]), 0);
+    }
+
+    #[test]
+    fn too_many_globs_widen_to_their_literal_prefix() {
+        let mut markers = Markers::default();
+        for n in 0..=MAX_GLOBS as u64 {
+            markers.mark(&pattern(&format!("events:{n}:*:x")), n + 1);
+        }
+        assert_eq!(
+            markers.newest_for(&format!("events:{MAX_GLOBS}:other"), &[]),
+            MAX_GLOBS as u64 + 1
+        );
+        assert_eq!(markers.overflows(), 1);
+    }
+
+    #[test]
+    fn too_many_scopes_become_one_marker_on_everything() {
+        let mut markers = Markers::default();
+        for n in 0..=MAX_MARKERS as u64 {
+            markers.mark(&Scope::Tag(n.to_string().into()), n + 1);
+        }
+        assert_eq!(markers.newest_for("untagged", &[]), MAX_MARKERS as u64 + 1);
+        assert_eq!((markers.len(), markers.overflows()), (1, 1));
+    }
+
+    #[test]
+    fn pruning_forgets_only_what_is_old() {
+        let mut markers = Markers::default();
+        markers.mark(&pattern("a*"), 1);
+        markers.mark(&pattern("b*"), 2);
+        markers.mark(&Scope::Tag("t".into()), 1);
+        markers.prune(1);
+        assert_eq!(
+            (
+                markers.newest_for("a", &tags(&["t"])),
+                markers.newest_for("b", &[])
+            ),
+            (1, 2)
+        );
+        assert_eq!(
+            markers.len(),
+            2,
+            "the pattern that is left, and one on everything"
+        );
+    }
+}

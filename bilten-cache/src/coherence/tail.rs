@@ -1,0 +1,219 @@
+//! The task that follows the log.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::clock::Nanos;
+use crate::engine::Engine;
+use crate::recovery::Pending;
+use crate::remote::{Gate, RemoteError, Scope};
+
+/// How long one read of the log waits for news.
+const WAIT: Duration = Duration::from_millis(500);
+/// What a call that should answer at once may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the log's position, its incarnation and the store's clock are sampled.
+const PULSE: Nanos = 1_000_000_000;
+/// How often the log's position is noted, to know later which markers are old.
+const SAMPLE: Nanos = 60_000_000_000;
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why following the log was interrupted.
+#[derive(Debug, thiserror::Error)]
+enum Interruption {
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("records are missing")]
+    Gap,
+    #[error("the log was lost or replaced")]
+    Lost,
+}
+
+/// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
+pub(crate) async fn start(engine: &Arc<Engine>) -> AbortHandle {
+    let synced = match &engine.gate {
+        Some(gate) => sync(engine, gate).await,
+        None => Ok(()),
+    };
+    if let Err(error) = synced {
+        tracing::warn!(cache = %engine.name, %error, "second cache level is not reachable: starting in memory, connecting in the background");
+    }
+    tokio::spawn(follow(Arc::clone(engine))).abort_handle()
+}
+
+async fn follow(engine: Arc<Engine>) {
+    let Some(gate) = &engine.gate else { return };
+    let mut tail = Tail {
+        engine: &engine,
+        gate,
+        next_pulse: 0,
+        positions: VecDeque::new(),
+    };
+    let mut pause = FIRST_PAUSE;
+    let mut silent = false;
+    loop {
+        match tail.turn().await {
+            Ok(()) => {
+                if std::mem::take(&mut silent) {
+                    tracing::info!(cache = %engine.name, "following the log of the second cache level again");
+                }
+                pause = FIRST_PAUSE;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut silent, true) {
+                    tracing::warn!(cache = %engine.name, %error, "lost the log of the second cache level");
+                }
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+struct Tail<'e> {
+    engine: &'e Engine,
+    gate: &'e Gate,
+    next_pulse: Nanos,
+    /// Where the log stood at some times, newest last.
+    positions: VecDeque<(Nanos, u64)>,
+}
+
+impl Tail<'_> {
+    /// One round: what is new in the log, and now and then whether it is still the same log.
+    async fn turn(&mut self) -> Result<(), Interruption> {
+        let engine = self.engine;
+        if !engine.coherence.is_synced() {
+            sync(engine, self.gate).await?;
+        }
+        let asked = engine.clock.now();
+        self.read(WAIT).await?;
+        if asked >= self.next_pulse {
+            self.pulse().await?;
+            self.next_pulse = asked.saturating_add(PULSE);
+            self.prune(asked);
+        }
+        engine.coherence.contact(asked);
+        deliver(engine, self.gate).await?;
+        Ok(())
+    }
+
+    async fn read(&self, wait: Duration) -> Result<(), Interruption> {
+        let position = self.engine.coherence.applied();
+        let remote = self.gate.remote();
+        for record in within(wait + PATIENCE, remote.tail(position, wait)).await? {
+            if !self.engine.apply(&record) {
+                self.engine.meters.log_gaps.add(1);
+                return self.lost(Interruption::Gap);
+            }
+        }
+        Ok(())
+    }
+
+    async fn pulse(&self) -> Result<(), Interruption> {
+        let engine = self.engine;
+        let before = engine.coherence.applied();
+        let pulse = within(PATIENCE, self.gate.remote().pulse()).await?;
+        engine
+            .coherence
+            .set_server_time(pulse.server_millis, engine.clock.now());
+        let Some(position) = pulse.position else {
+            return self.lost(Interruption::Lost);
+        };
+        if position.incarnation != engine.coherence.incarnation() {
+            return self.lost(Interruption::Lost);
+        }
+        if position.number < before {
+            // An older copy took over, under the same incarnation. Our next record tells the script,
+            // which then begins a new one; until somebody appends, say it ourselves.
+            let author = engine.coherence.author();
+            within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
+            return self.lost(Interruption::Lost);
+        }
+        if position.number > before {
+            self.read(Duration::ZERO).await?;
+            if engine.coherence.applied() < position.number {
+                engine.meters.log_gaps.add(1);
+                return self.lost(Interruption::Gap);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets markers that are older than the longest life of an entry.
+    fn prune(&mut self, now: Nanos) {
+        if self
+            .positions
+            .back()
+            .is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLE)
+        {
+            self.positions
+                .push_back((now, self.engine.coherence.applied()));
+        }
+        let life = self
+            .engine
+            .longest_life
+            .load(Ordering::Relaxed)
+            .saturating_add(SAMPLE);
+        while let Some((at, position)) = self.positions.front().copied()
+            && now.saturating_sub(at) > life
+        {
+            self.engine.coherence.prune(position);
+            self.positions.pop_front();
+        }
+        // Two days at one a minute; with longer lives every other sample goes.
+        if self.positions.len() > 2_880 {
+            self.positions = self.positions.iter().copied().step_by(2).collect();
+        }
+    }
+
+    fn lost(&self, why: Interruption) -> Result<(), Interruption> {
+        self.engine.coherence.doubt();
+        self.engine.clear_memory();
+        Err(why)
+    }
+}
+
+/// Loads position, incarnation and markers, without which nothing in L2 can be trusted.
+async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
+    let doubts = engine.coherence.doubts();
+    let asked = engine.clock.now();
+    let snapshot = within(PATIENCE, gate.remote().snapshot()).await?;
+    engine
+        .coherence
+        .set_server_time(snapshot.server_millis, engine.clock.now());
+    engine.coherence.adopt(&snapshot, doubts);
+    engine.memory.clear();
+    engine.coherence.contact(asked);
+    gate.answered();
+    Ok(())
+}
+
+/// Hands the invalidations that waited to L2, oldest first, until one fails.
+async fn deliver(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
+    while let Some(pending) = engine.recovery.first() {
+        let Pending { scope, .. } = &pending;
+        let position = within(
+            PATIENCE,
+            gate.remote().invalidate(scope, engine.coherence.author()),
+        )
+        .await?;
+        engine.acknowledge(scope, position);
+        engine.recovery.done(&pending);
+    }
+    Ok(())
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, RemoteError>>,
+) -> Result<T, RemoteError> {
+    tokio::time::timeout(limit, call)
+        .await
+        .unwrap_or(Err(RemoteError::Timeout))
+}

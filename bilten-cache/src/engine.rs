@@ -1,0 +1,101 @@
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::clock::{Clock, Nanos};
+use crate::coherence::{Coherence, Effect};
+use crate::entry::{Began, Entry};
+use crate::memory::Memory;
+use crate::recovery::Recovery;
+use crate::remote::{Gate, Position, Record, Scope};
+use crate::stats::CacheMeters;
+use crate::ticket::{Ticket, Tickets};
+
+/// The parts that all regions of a cache share.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) name: Arc<str>,
+    pub(crate) node: u64,
+    pub(crate) clock: Clock,
+    pub(crate) memory: Memory,
+    pub(crate) tickets: Tickets,
+    pub(crate) coherence: Coherence,
+    pub(crate) gate: Option<Gate>,
+    pub(crate) recovery: Recovery,
+    pub(crate) meters: Arc<CacheMeters>,
+    /// The longest life that an entry was given here, in nanoseconds.
+    pub(crate) longest_life: AtomicU64,
+}
+
+/// What a read must show when it wants to fill L1.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) ticket: Ticket,
+    pub(crate) began: Began,
+}
+
+impl Engine {
+    /// To be taken before a read begins that may fill L1.
+    pub(crate) fn start(&self, key: &str) -> Start {
+        Start {
+            ticket: self.tickets.take(key),
+            began: self.coherence.begin(),
+        }
+    }
+
+    /// Whether nothing has invalidated the key since; a caller that comes now may wait for that read.
+    pub(crate) fn is_current(&self, key: &str, start: &Start) -> bool {
+        self.tickets.is_current(start.ticket) && self.coherence.may_join(key, start.began)
+    }
+
+    /// The entry, if L1 may serve it.
+    pub(crate) fn hit(&self, key: &str, now: Nanos) -> Option<Arc<Entry>> {
+        let entry = self.memory.get(key)?;
+        (entry.is_fresh(now) && self.coherence.trusts(key, &entry, now)).then_some(entry)
+    }
+
+    /// Fills L1, unless the key changed since `ticket` was taken.
+    pub(crate) fn fill(&self, key: &Arc<str>, entry: Entry, ticket: Ticket) -> bool {
+        self.coherence.is_valid(key, &entry.tags, entry.began)
+            && self
+                .memory
+                .insert_if(key, entry, || self.tickets.is_current(ticket))
+    }
+
+    /// The second level, if it may be read for this key.
+    pub(crate) fn readable(&self, key: &str) -> Option<&Gate> {
+        let gate = self.gate.as_ref()?;
+        (self.coherence.is_synced() && !self.recovery.covers(key)).then_some(gate)
+    }
+
+    /// Takes note of our own record. When the log turns out to be another one, L1 goes.
+    pub(crate) fn acknowledge(&self, scope: &Scope, position: Position) {
+        if !self.coherence.acknowledge(scope, position) {
+            self.clear_memory();
+        }
+    }
+
+    /// Applies a record of the log. `false`: records before it are missing.
+    pub(crate) fn apply(&self, record: &Record) -> bool {
+        match self.coherence.apply(record) {
+            Effect::Nothing => {}
+            Effect::DropKey(key) => {
+                self.tickets.bump(&key, None);
+                self.memory.remove(&key);
+            }
+            Effect::Gap => return false,
+        }
+        self.meters.log_records.add(1);
+        true
+    }
+
+    /// Throws all of L1 away, and what is being loaded into it.
+    pub(crate) fn flush(&self) {
+        self.coherence.flush();
+        self.clear_memory();
+    }
+
+    pub(crate) fn clear_memory(&self) {
+        self.meters.flushes.add(1);
+        self.memory.clear();
+    }
+}

@@ -1,0 +1,214 @@
+//! The bytes of an entry in the second level.
+//!
+//! ```text
+//!  0  4  magic and version: B L T 1       12  4  CRC-32 of everything from byte 16
+//!  4  8  log position, big endian         16  8  incarnation of the log
+//! 24  8  created, server milliseconds     32  8  fresh for, milliseconds
+//! 40  4  schema version of the region     44  4  load time, milliseconds
+//! 48  2  length of the region's name      50  2  length of the key
+//! 52  2  number of tags                   54  2  flags, 0
+//! 56  .. region, key, tags (2 bytes length each), payload
+//! ```
+//!
+//! The position stands outside the checksum because a script of the store fills it in.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+const MAGIC: &[u8; 4] = b"BLT1";
+const HEADER: usize = 56;
+const CHECKED_FROM: usize = 16;
+
+/// Where the log position stands in the envelope: eight bytes, big endian.
+pub(crate) const POSITION_OFFSET: usize = 4;
+
+/// An entry as the second level keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope<'a> {
+    pub(crate) position: u64,
+    pub(crate) incarnation: u64,
+    pub(crate) created_millis: u64,
+    pub(crate) fresh_millis: u64,
+    pub(crate) load_millis: u32,
+    pub(crate) schema: u32,
+    pub(crate) region: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) tags: Vec<Arc<str>>,
+    pub(crate) payload: Bytes,
+}
+
+impl<'a> Envelope<'a> {
+    pub(crate) fn encode(&self) -> Bytes {
+        let tags: usize = self.tags.iter().map(|tag| 2 + tag.len()).sum();
+        let size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len();
+        let mut out = BytesMut::with_capacity(size);
+        out.put_slice(MAGIC);
+        out.put_u64(self.position);
+        out.put_u32(0);
+        out.put_u64(self.incarnation);
+        out.put_u64(self.created_millis);
+        out.put_u64(self.fresh_millis);
+        out.put_u32(self.schema);
+        out.put_u32(self.load_millis);
+        out.put_u16(length(self.region));
+        out.put_u16(length(self.key));
+        out.put_u16(u16::try_from(self.tags.len()).unwrap_or(u16::MAX));
+        out.put_u16(0);
+        out.put_slice(self.region.as_bytes());
+        out.put_slice(self.key.as_bytes());
+        for tag in &self.tags {
+            out.put_u16(length(tag));
+            out.put_slice(tag.as_bytes());
+        }
+        out.put_slice(&self.payload);
+        let checksum = crc32fast::hash(&out[CHECKED_FROM..]);
+        out[12..16].copy_from_slice(&checksum.to_be_bytes());
+        out.freeze()
+    }
+
+    /// Reads an envelope that must belong to this region and key. Anything else, from any version, cut
+    /// short, swapped or damaged, is `None`: a miss.
+    pub(crate) fn decode(bytes: &Bytes, region: &'a str, key: &'a str) -> Option<Self> {
+        if bytes.get(..4)? != MAGIC || bytes.len() < HEADER {
+            return None;
+        }
+        if crc32fast::hash(bytes.get(CHECKED_FROM..)?) != u32_at(bytes, 12)? {
+            return None;
+        }
+        let mut at = HEADER;
+        let region_there = take(bytes, &mut at, u16_at(bytes, 48)?.into())?;
+        let key_there = take(bytes, &mut at, u16_at(bytes, 50)?.into())?;
+        if region_there != region.as_bytes()
+            || key_there != key.as_bytes()
+            || u16_at(bytes, 54)? != 0
+        {
+            return None;
+        }
+        let mut tags = Vec::new();
+        for _ in 0..u16_at(bytes, 52)? {
+            let length = u16_at(bytes, at)?;
+            at += 2;
+            tags.push(
+                std::str::from_utf8(take(bytes, &mut at, length.into())?)
+                    .ok()?
+                    .into(),
+            );
+        }
+        Some(Self {
+            position: u64_at(bytes, POSITION_OFFSET)?,
+            incarnation: u64_at(bytes, 16)?,
+            created_millis: u64_at(bytes, 24)?,
+            fresh_millis: u64_at(bytes, 32)?,
+            schema: u32_at(bytes, 40)?,
+            load_millis: u32_at(bytes, 44)?,
+            region,
+            key,
+            tags,
+            payload: bytes.slice(at..),
+        })
+    }
+}
+
+fn length(text: &str) -> u16 {
+    // Regions, keys and tags are all limited to far less when they are made.
+    u16::try_from(text.len()).unwrap_or(u16::MAX)
+}
+
+fn take<'b>(bytes: &'b Bytes, at: &mut usize, length: usize) -> Option<&'b [u8]> {
+    let end = at.checked_add(length)?;
+    let slice = bytes.get(*at..end)?;
+    *at = end;
+    Some(slice)
+}
+
+fn u16_at(bytes: &Bytes, at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &Bytes, at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u64_at(bytes: &Bytes, at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn sample() -> Envelope<'static> {
+        Envelope {
+            position: 7,
+            incarnation: 0x0102_0304_0506_0708,
+            created_millis: 1_700_000_000_000,
+            fresh_millis: 60_000,
+            load_millis: 12,
+            schema: 3,
+            region: "event",
+            key: "event:42",
+            tags: vec!["city:berlin".into(), "".into()],
+            payload: Bytes::from_static(br#"{"id":42}"#),
+        }
+    }
+
+    /// Version 1 as it was first written. It must decode for as long as there is a version 1.
+    const SNAPSHOT_V1: &[u8] = include_bytes!("../testdata/envelope_v1.bin");
+
+    #[test]
+    fn the_first_version_still_decodes() {
+        let bytes = Bytes::from_static(SNAPSHOT_V1);
+        assert_eq!(
+            Envelope::decode(&bytes, "event", "event:42"),
+            Some(sample())
+        );
+        assert_eq!(sample().encode(), bytes);
+    }
+
+    #[test]
+    fn another_entrys_bytes_are_a_miss() {
+        let bytes = sample().encode();
+        assert!(Envelope::decode(&bytes, "event", "event:43").is_none());
+        assert!(Envelope::decode(&bytes, "even", "event:42").is_none());
+    }
+
+    #[test]
+    fn every_damaged_byte_and_every_cut_is_a_miss_or_a_newer_position() {
+        let whole = sample().encode();
+        for at in 0..whole.len() {
+            assert!(
+                Envelope::decode(&whole.slice(..at), "event", "event:42").is_none(),
+                "cut at {at}"
+            );
+            for damage in [0x01, 0x80, 0xff] {
+                let mut bytes = whole.to_vec();
+                bytes[at] ^= damage;
+                let read = Envelope::decode(&bytes.into(), "event", "event:42");
+                let in_position = (POSITION_OFFSET..POSITION_OFFSET + 8).contains(&at);
+                assert_eq!(read.is_some(), in_position, "byte {at} with {damage}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_at_all_never_panic(mut bytes: Vec<u8>, with_magic: bool) {
+            if with_magic && bytes.len() >= HEADER {
+                bytes[..4].copy_from_slice(MAGIC);
+                let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]).to_be_bytes();
+                bytes[12..16].copy_from_slice(&checksum);
+            }
+            let _ = Envelope::decode(&bytes.into(), "event", "event:42");
+        }
+
+        #[test]
+        fn what_is_written_is_read(position: u64, payload: Vec<u8>, tags in proptest::collection::vec(".{0,20}", 0..5)) {
+            let tags = tags.iter().map(|tag| Arc::from(tag.as_str())).collect();
+            let envelope = Envelope { position, payload: payload.into(), tags, ..sample() };
+            prop_assert_eq!(Envelope::decode(&envelope.encode(), "event", "event:42"), Some(envelope));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Changes, and the one order in which they happen: L2, then the ticket, then L1.
+//!
+//! Each change runs in a task of its own. A caller that is dropped on the way therefore never leaves
+//! half a change behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::engine::Engine;
+use crate::entry::Entry;
+use crate::remote::{Position, Scope};
+
+/// What is known when a change returns. This process never serves the old value again in any case.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use bilten_cache::{Ack, Cache};
+///
+/// let cache = Cache::builder("shop").build().await?; // no second level
+/// assert_eq!(cache.clear().await, Ack::Local);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "a deferred change is not yet known to other processes"]
+pub enum Ack {
+    /// The second level has it, and every connected process learns of it within a log delivery.
+    Everywhere,
+    /// There is no second level.
+    Local,
+    /// The second level could not be reached. The change waits in a bounded queue; until it is delivered this process
+    /// does not read what it concerns from the second level. Other processes may serve the old value until then, at most for
+    /// their `isolated_ttl` if they are cut off too, and otherwise for its time to live.
+    Deferred,
+}
+
+/// Invalidates a scope.
+pub(crate) async fn invalidate(engine: &Arc<Engine>, scope: Scope) -> Ack {
+    engine.meters.invalidations.add(1);
+    if engine.gate.is_none() {
+        engine.coherence.mark_here(&scope);
+        drop_from_memory(engine, &scope);
+        return Ack::Local;
+    }
+    let task = Arc::clone(engine);
+    // Only a panic or a runtime that shuts down end the task early; nothing is known then.
+    tokio::spawn(async move { invalidate_both(&task, scope).await })
+        .await
+        .unwrap_or(Ack::Deferred)
+}
+
+async fn invalidate_both(engine: &Engine, scope: Scope) -> Ack {
+    let position = match &engine.gate {
+        Some(gate) => gate
+            .call(|remote| remote.invalidate(&scope, engine.coherence.author()))
+            .await
+            .ok(),
+        None => None,
+    };
+    let ack = note(engine, &scope, position);
+    drop_from_memory(engine, &scope);
+    ack
+}
+
+/// Takes note of what L2 said, or did not say, before L1 is touched.
+fn note(engine: &Engine, scope: &Scope, position: Option<Position>) -> Ack {
+    if let Some(position) = position {
+        engine.acknowledge(scope, position);
+        return Ack::Everywhere;
+    }
+    engine.meters.deferred.add(1);
+    engine.recovery.push(scope.clone());
+    if !matches!(scope, Scope::Key(_)) {
+        // Without a position in the log there is nothing to compare entries with.
+        engine.flush();
+    }
+    Ack::Deferred
+}
+
+fn drop_from_memory(engine: &Engine, scope: &Scope) {
+    match scope {
+        Scope::Key(key) => {
+            engine.tickets.bump(key, None);
+            engine.memory.remove(key);
+        }
+        Scope::All => engine.memory.clear(),
+        Scope::Tag(_) | Scope::Pattern(_) => {}
+    }
+}
+
+/// A value that its caller wants in both levels.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) key: Arc<str>,
+    /// For L2; `None` when there is no L2 or nothing can be put there.
+    pub(crate) envelope: Option<Bytes>,
+    pub(crate) keep: Duration,
+    pub(crate) entry: Entry,
+    pub(crate) ticket: crate::ticket::Ticket,
+}
+
+/// Puts a value into both levels.
+pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
+    if engine.gate.is_none() {
+        put_in_memory(engine, change, None);
+        return Ack::Local;
+    }
+    let task = Arc::clone(engine);
+    tokio::spawn(async move { write_both(&task, change).await })
+        .await
+        .unwrap_or(Ack::Deferred)
+}
+
+async fn write_both(engine: &Engine, change: Change) -> Ack {
+    let scope = Scope::Key(Arc::clone(&change.key));
+    let author = engine.coherence.author();
+    let position = match (&engine.gate, &change.envelope) {
+        (Some(gate), Some(envelope)) if engine.coherence.is_synced() => gate
+            .call(|remote| remote.write(&change.key, envelope.clone(), change.keep, author))
+            .await
+            .ok(),
+        // Nothing that others could read can be put there: what is there must go.
+        (Some(gate), _) => gate
+            .call(|remote| remote.invalidate(&scope, author))
+            .await
+            .ok(),
+        (None, _) => None,
+    };
+    let ack = note(engine, &scope, position);
+    put_in_memory(engine, change, position);
+    ack
+}
+
+fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
+    if let Some(position) = position {
+        // The write happened at its own record: what was invalidated before it is older.
+        change.entry.began.position = change.entry.began.position.max(position.number);
+    }
+    match engine.tickets.bump(&change.key, Some(change.ticket)) {
+        Some(ticket) if engine.fill(&change.key, change.entry, ticket) => {}
+        // Another change overlapped with this one, and L2 alone knows which came last.
+        _ => engine.memory.remove(&change.key),
+    }
+}

@@ -1,0 +1,166 @@
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::remote::Scope;
+
+/// Invalidations that wait for the second level; more than these collapse into one `clear`.
+const LIMIT: usize = 10_000;
+
+/// Invalidations that the second level does not know yet. Never values: those load again.
+///
+/// What is waiting here must not be read from the second level, where the old value may still be.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    queue: Mutex<Queue>,
+    /// So that the usual case, nothing waiting, costs one relaxed load.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    next: u64,
+    order: BTreeMap<u64, Scope>,
+    keys: HashMap<Arc<str>, u64>,
+}
+
+/// One invalidation out of the queue; it stays in force until [`Recovery::done`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pending {
+    number: u64,
+    pub(crate) scope: Scope,
+}
+
+impl Recovery {
+    /// Queues an invalidation.
+    pub(crate) fn push(&self, scope: Scope) {
+        let mut queue = self.queue();
+        queue.push(scope);
+        self.waiting.store(queue.order.len(), Ordering::Release);
+    }
+
+    /// Whether the second level may still hold an old value of this key.
+    pub(crate) fn covers(&self, key: &str) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0 && self.queue().covers(key)
+    }
+
+    pub(crate) fn first(&self) -> Option<Pending> {
+        self.queue()
+            .order
+            .first_key_value()
+            .map(|(number, scope)| Pending {
+                number: *number,
+                scope: scope.clone(),
+            })
+    }
+
+    /// The second level has it. A newer invalidation of the same key stays.
+    pub(crate) fn done(&self, pending: &Pending) {
+        let mut queue = self.queue();
+        queue.remove(pending.number);
+        self.waiting.store(queue.order.len(), Ordering::Release);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, scope: Scope) {
+        let number = self.next;
+        self.next += 1;
+        if self.order.len() >= LIMIT || scope == Scope::All {
+            self.order.clear();
+            self.keys.clear();
+            self.order.insert(number, Scope::All);
+            return;
+        }
+        if let Scope::Key(key) = &scope
+            && let Some(older) = self.keys.insert(Arc::clone(key), number)
+        {
+            self.order.remove(&older);
+        }
+        self.order.insert(number, scope);
+    }
+
+    fn covers(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+            || self.order.len() > self.keys.len()
+                && self.order.values().any(|scope| match scope {
+                    Scope::Key(_) => false,
+                    Scope::Pattern(pattern) => pattern.matches(key),
+                    // The tags of what the store holds are not known before it is read.
+                    Scope::Tag(_) | Scope::All => true,
+                })
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(Scope::Key(key)) = self.order.remove(&number)
+            && self.keys.get(&key) == Some(&number)
+        {
+            self.keys.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Pattern;
+
+    fn key(name: impl ToString) -> Scope {
+        Scope::Key(name.to_string().into())
+    }
+
+    #[test]
+    fn what_waits_is_in_force_until_it_is_done() {
+        let recovery = Recovery::default();
+        assert!(!recovery.covers("event:1"));
+        recovery.push(key("event:1"));
+        assert!(recovery.covers("event:1") && !recovery.covers("event:2"));
+        let first = recovery.first().unwrap();
+        assert!(
+            recovery.covers("event:1"),
+            "still in force while it is under way"
+        );
+        recovery.done(&first);
+        assert!(!recovery.covers("event:1"));
+        assert_eq!(recovery.first(), None);
+    }
+
+    #[test]
+    fn a_second_invalidation_meanwhile_is_not_lost() {
+        let recovery = Recovery::default();
+        recovery.push(key("event:1"));
+        let first = recovery.first().unwrap();
+        recovery.push(key("event:1"));
+        recovery.done(&first);
+        assert!(recovery.covers("event:1"));
+        assert_eq!(recovery.len(), 1);
+    }
+
+    #[test]
+    fn wide_scopes_cover_what_they_take() {
+        let recovery = Recovery::default();
+        recovery.push(Scope::Pattern(Pattern::glob("events:list:*").unwrap()));
+        assert!(recovery.covers("events:list:1") && !recovery.covers("event:1"));
+        recovery.push(Scope::Tag("berlin".into()));
+        assert!(recovery.covers("event:1"));
+    }
+
+    #[test]
+    fn an_overflow_collapses_into_one_clear() {
+        let recovery = Recovery::default();
+        for n in 0..=LIMIT {
+            recovery.push(key(n));
+        }
+        assert_eq!(recovery.len(), 1);
+        assert_eq!(recovery.first().unwrap().scope, Scope::All);
+        assert!(recovery.covers("anything"));
+    }
+}

@@ -1,0 +1,215 @@
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Region;
+use crate::cache::Shared;
+use crate::codec::Codec;
+use crate::error::Error;
+use crate::key::Key;
+use crate::region_state::{Options, RegionState, Weigher};
+use crate::single_flight::Flights;
+
+/// The longest time to live; what is longer counts as this. Ten years.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+const MAX_NAME_BYTES: usize = 128;
+
+/// Settings of a [`Region`], from [`Cache::region`](crate::Cache::region).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// let cache = bilten_cache::Cache::builder("shop").build().await?;
+/// let events = cache
+///     .region::<i64, String>("event")
+///     .time_to_live(Duration::from_secs(1800))
+///     .jitter(Duration::from_secs(60))
+///     .schema_version(2)
+///     .build()?;
+/// # let _ = events;
+/// let error = cache.region::<i64, String>("other").time_to_live(Duration::ZERO).build().unwrap_err();
+/// assert!(error.to_string().starts_with("time_to_live: it is zero"));
+/// # Ok(()) }
+/// ```
+#[must_use = "a builder does nothing until `build()`"]
+pub struct RegionBuilder<K: ?Sized, V> {
+    cache: Arc<Shared>,
+    name: String,
+    options: Options,
+    codec: Option<Codec<V>>,
+    weigher: Option<Weigher<V>>,
+    key: PhantomData<fn(&K)>,
+}
+
+impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
+    pub(crate) fn new(cache: Arc<Shared>, name: String, codec: Option<Codec<V>>) -> Self {
+        let options = Options {
+            time_to_live: Duration::from_secs(300),
+            memory_time_to_live: None,
+            jitter: Duration::ZERO,
+            load_timeout: Duration::from_secs(30),
+            lease: Duration::from_secs(2),
+            schema_version: 0,
+        };
+        Self {
+            cache,
+            name,
+            options,
+            codec,
+            weigher: None,
+            key: PhantomData,
+        }
+    }
+
+    /// How long a value is fresh, in both levels. Defaults to five minutes; ten years at most. Zero is an error: to not cache
+    /// a value, return [`Loaded::uncached`](crate::Loaded::uncached).
+    pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
+        self.options.time_to_live = time_to_live;
+        self
+    }
+
+    /// A shorter time for this process's memory. Defaults to the time to live. Programs that write to Redis or to
+    /// the source without this cache are noticed after this time.
+    pub fn memory_time_to_live(mut self, time_to_live: impl Into<Option<Duration>>) -> Self {
+        self.options.memory_time_to_live = time_to_live.into();
+        self
+    }
+
+    /// Adds up to this much to each time to live, so that entries stored together do not all run out
+    /// together. Defaults to none.
+    pub fn jitter(mut self, jitter: Duration) -> Self {
+        self.options.jitter = jitter;
+        self
+    }
+
+    /// How long a loader may take. Defaults to 30 s. Then it is dropped and everybody who waits gets
+    /// [`Error::LoadTimeout`].
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.options.load_timeout = limit;
+        self
+    }
+
+    /// How long other processes wait for a process that died while it loaded. Defaults to 2 s. A load that takes
+    /// longer keeps its lease alive, so this need not cover the longest load.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.options.lease = lease;
+        self
+    }
+
+    /// Raise it when `V` changes so that old entries must not be read. Defaults to 0. Entries of another version are
+    /// misses.
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.options.schema_version = version;
+        self
+    }
+
+    /// Tells how many bytes a value has on the heap, for the budget of L1. Defaults to the length of its serialised
+    /// form. Called once per fill.
+    pub fn weigher(mut self, heap_bytes: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(heap_bytes));
+        self
+    }
+
+    /// Makes the region, or another handle of it if this process has it already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the setting: a zero duration, a name with other characters than `A-Z a-z 0-9 _ - . :`, or
+    /// a name that is taken by a region with other types or settings, or that is the beginning of another one's.
+    pub fn build(self) -> Result<Region<K, V>, Error> {
+        check_name(&self.name)?;
+        let options = checked(self.options)?;
+        let Self {
+            cache,
+            name,
+            codec,
+            weigher,
+            ..
+        } = self;
+        let state = cache
+            .regions
+            .get_or_insert(&name, &options, |name, meters| RegionState {
+                engine: Arc::clone(&cache.engine),
+                name,
+                options: options.clone(),
+                codec,
+                weigher,
+                flights: Arc::new(Flights::new()),
+                meters,
+                key_type: std::any::type_name::<K>(),
+            })?;
+        Ok(Region::new(state, cache))
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
+    let problem = if name.is_empty() {
+        "it is empty".to_owned()
+    } else if name.len() > MAX_NAME_BYTES {
+        format!("it is longer than {MAX_NAME_BYTES} bytes")
+    } else if !name.bytes().all(plain) || name.starts_with(':') || name.ends_with(':') {
+        format!("`{}` is not a name", name.escape_debug())
+    } else {
+        return Ok(());
+    };
+    Err(Error::config(
+        "region name",
+        problem,
+        "use letters, digits and `_ - .`, with `:` only between them",
+    ))
+}
+
+fn checked(mut options: Options) -> Result<Options, Error> {
+    const REMEDY: &str = "use a positive duration; to not cache a value, return `Loaded::uncached()` from its loader";
+    for (field, duration) in [
+        ("time_to_live", Some(options.time_to_live)),
+        ("memory_time_to_live", options.memory_time_to_live),
+        ("load_timeout", Some(options.load_timeout)),
+        ("lease", Some(options.lease)),
+    ] {
+        if duration.is_some_and(|d| d.is_zero()) {
+            return Err(Error::config(field, "it is zero", REMEDY));
+        }
+    }
+    options.time_to_live = options.time_to_live.min(LONGEST);
+    options.jitter = options.jitter.min(LONGEST);
+    options.load_timeout = options.load_timeout.min(LONGEST);
+    options.lease = options
+        .lease
+        .clamp(Duration::from_millis(10), Duration::from_secs(3600));
+    Ok(options)
+}
+
+impl<K: ?Sized, V> fmt::Debug for RegionBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegionBuilder")
+            .field("name", &self.name)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_plain_text() {
+        for name in ["event", "events:list", "A-1.b_c"] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", ":a", "a:", "a b", "a*", "{a}", "ü", &"x".repeat(129)] {
+            assert!(
+                check_name(name)
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("region name: "),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,331 @@
+mod builder;
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::builder::RegionBuilder;
+use crate::error::{BoxError, Error};
+use crate::invalidate::{self, Ack, Change};
+use crate::key::{self, Key, MAX_KEY_BYTES};
+use crate::loader::{Job, LoadContext, Loaded};
+use crate::read_through;
+use crate::region_state::{Level, Packed, RegionState};
+use crate::remote::Scope;
+use crate::stats::Stats;
+
+/// A typed view of a [`Cache`](crate::Cache): one kind of key, one kind of value, one set of defaults.
+///
+/// Cheap to clone. A hit in this process hands out the stored `Arc` and neither decodes, allocates nor waits.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use bilten_cache::Cache;
+///
+/// let cache = Cache::builder("shop").build().await?;
+/// let names = cache.region::<i64, String>("name").time_to_live(Duration::from_secs(60)).build()?;
+///
+/// let name = names.get_or_load(&7, async |_| Ok::<_, std::io::Error>("Ada".to_owned())).await?;
+/// assert_eq!(*name, "Ada");
+/// assert_eq!(names.peek(&7).as_deref(), Some(&"Ada".to_owned()));
+///
+/// let _ = names.remove(&7).await?;
+/// assert_eq!(names.get(&7).await, None);
+/// # Ok(()) }
+/// ```
+pub struct Region<K: ?Sized, V> {
+    state: Arc<RegionState<V>>,
+    /// Keeps the cache's own tasks running.
+    _cache: Arc<dyn fmt::Debug + Send + Sync>,
+    key: PhantomData<fn(&K)>,
+}
+
+impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
+    fn new(state: Arc<RegionState<V>>, cache: Arc<dyn fmt::Debug + Send + Sync>) -> Self {
+        Self {
+            state,
+            _cache: cache,
+            key: PhantomData,
+        }
+    }
+
+    /// The value if this process has it. Synchronous, never asks the second level.
+    #[must_use]
+    pub fn peek(&self, key: &K) -> Option<Arc<V>> {
+        key::with_encoded(&self.state.name, key, |key| self.state.hit(key))
+    }
+
+    /// The value if the cache has it. Trouble with the second level is a miss.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: nothing is changed.
+    pub async fn get(&self, key: &K) -> Option<Arc<V>> {
+        let found = match self.look(key) {
+            Looked::Hit(value) => return Some(value),
+            Looked::Miss(key) => read_through::get(&self.state, &key).await,
+            Looked::TooLong => None,
+        };
+        self.count(found.as_ref().map(|_| Level::Remote));
+        found
+    }
+
+    /// The value, from wherever it is quickest: this process, a load that is under way, the second level, `load`.
+    ///
+    /// `load` returns the value or a [`Loaded`] with tags and a time to live of its own. However many callers ask for a key at
+    /// once, it runs once. It runs in a task of its own, so it owns what it uses (`async move`).
+    ///
+    /// A key longer than [`MAX_KEY_BYTES`] is loaded for every caller and not cached.
+    ///
+    /// # Errors
+    ///
+    /// Only what the loader did: [`Error::Load`], [`Error::LoadPanicked`], [`Error::LoadTimeout`], [`Error::Recursive`], and
+    /// [`Error::LoadAbandoned`] while the runtime shuts down. Errors are not cached; everybody who waited gets the same one.
+    ///
+    /// # Cancellation
+    ///
+    /// A load that has begun goes on, for others who wait and for the cache.
+    pub async fn get_or_load<T, E, F, Fut>(&self, key: &K, load: F) -> Result<Arc<V>, Error>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+    {
+        let result = match self.look(key) {
+            Looked::Hit(value) => return Ok(value),
+            Looked::Miss(key) => read_through::get_or_load(&self.state, key, load).await,
+            Looked::TooLong => {
+                self.state.meters.loads.add(1);
+                let engine = &self.state.engine;
+                let job = Job::new(
+                    engine.node,
+                    &self.state.name,
+                    &"".into(),
+                    self.state.options.load_timeout,
+                )?;
+                job.run(load)
+                    .await
+                    .map(|loaded| (loaded.value, Level::Loader))
+            }
+        };
+        self.count(result.as_ref().ok().map(|(_, level)| *level));
+        result.map(|(value, _)| value)
+    }
+
+    /// Puts a value into both levels, for a caller that has just made it the truth.
+    ///
+    /// A load that began before does not overwrite it, here or anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise: then the key is removed, so that
+    /// no older value stays behind.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn set(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<Ack, Error> {
+        self.put(self.checked(key)?, value.into())
+            .await
+            .map(|(_, ack)| ack)
+    }
+
+    /// Writes to the source and then, with what the write returned, to both levels.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when the write fails. Nobody can tell then whether the source changed, so the key is
+    /// removed. [`Error::KeyTooLong`] before anything is written. A value that does not serialise is returned all the
+    /// same, after a warning, and is not cached.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while the source is written, it removes the key, because the write may have happened.
+    pub async fn write_through<T, E, Fut>(&self, key: &K, write: Fut) -> Result<Arc<V>, Error>
+    where
+        Fut: Future<Output = Result<T, E>>,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        let key = self.checked(key)?;
+        let unsure = Unsure {
+            state: Arc::clone(&self.state),
+            key: Some(Arc::clone(&key)),
+        };
+        let written = write.await;
+        unsure.settled();
+        match written {
+            Ok(value) => {
+                let loaded = value.into();
+                let value = Arc::clone(&loaded.value);
+                if let Err(error) = self.put(key, loaded).await {
+                    tracing::warn!(%error, "value was written to its source but is not cached");
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                let _ = invalidate::invalidate(&self.state.engine, Scope::Key(key)).await;
+                Err(Error::Write {
+                    region: Arc::clone(&self.state.name),
+                    source: Arc::from(error.into()),
+                })
+            }
+        }
+    }
+
+    /// Removes a key everywhere. When this returns, no read of this process returns a value whose load began
+    /// before the call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
+        Ok(invalidate::invalidate(&self.state.engine, Scope::Key(self.checked(key)?)).await)
+    }
+
+    /// Invalidates every key of this region. Costs the same however many there are.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn clear(&self) -> Ack {
+        let everything = crate::Pattern::prefix(&format!("{}:", self.state.name));
+        invalidate::invalidate(&self.state.engine, Scope::Pattern(everything)).await
+    }
+
+    /// The region's counts since the cache was built.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.state.meters.snapshot()
+    }
+
+    /// The region's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    async fn put(&self, key: Arc<str>, loaded: Loaded<V>) -> Result<(Arc<V>, Ack), Error> {
+        let engine = &self.state.engine;
+        let value = Arc::clone(&loaded.value);
+        if !loaded.cached {
+            return Ok((value, invalidate::invalidate(engine, Scope::Key(key)).await));
+        }
+        let start = engine.start(&key);
+        let Packed {
+            entry,
+            keep,
+            envelope,
+            ..
+        } = self.state.pack(&key, loaded, start.began, Duration::ZERO);
+        let envelope = match envelope.transpose() {
+            Ok(envelope) => envelope,
+            Err(source) => {
+                let _ = invalidate::invalidate(engine, Scope::Key(key)).await;
+                return Err(self.state.encode_error(source));
+            }
+        };
+        let change = Change {
+            key,
+            envelope,
+            keep,
+            entry,
+            ticket: start.ticket,
+        };
+        Ok((value, invalidate::write(engine, change).await))
+    }
+
+    fn look(&self, key: &K) -> Looked<V> {
+        key::with_encoded(&self.state.name, key, |key| match self.state.hit(key) {
+            Some(value) => {
+                self.state.meters.hits_memory.add(1);
+                Looked::Hit(value)
+            }
+            None if key.len() > MAX_KEY_BYTES => {
+                self.state.meters.keys_refused.add(1);
+                Looked::TooLong
+            }
+            None => Looked::Miss(key.into()),
+        })
+    }
+
+    fn checked(&self, key: &K) -> Result<Arc<str>, Error> {
+        key::with_encoded(&self.state.name, key, |key| {
+            if key.len() <= MAX_KEY_BYTES {
+                return Ok(key.into());
+            }
+            self.state.meters.keys_refused.add(1);
+            Err(Error::KeyTooLong {
+                region: Arc::clone(&self.state.name),
+                bytes: key.len(),
+                limit: MAX_KEY_BYTES,
+            })
+        })
+    }
+
+    fn count(&self, from: Option<Level>) {
+        match from {
+            Some(Level::Memory) => self.state.meters.hits_memory.add(1),
+            Some(Level::Remote) => self.state.meters.hits_remote.add(1),
+            Some(Level::Loader) | None => self.state.meters.misses.add(1),
+        }
+    }
+}
+
+enum Looked<V> {
+    Hit(Arc<V>),
+    Miss(Arc<str>),
+    TooLong,
+}
+
+/// Removes a key when it is dropped before anybody knows whether the source was written.
+struct Unsure<V: Send + Sync + 'static> {
+    state: Arc<RegionState<V>>,
+    key: Option<Arc<str>>,
+}
+
+impl<V: Send + Sync + 'static> Unsure<V> {
+    fn settled(mut self) {
+        self.key = None;
+    }
+}
+
+impl<V: Send + Sync + 'static> Drop for Unsure<V> {
+    fn drop(&mut self) {
+        let Some(key) = self.key.take() else { return };
+        self.state.engine.tickets.bump(&key, None);
+        self.state.engine.memory.remove(&key);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let state = Arc::clone(&self.state);
+            runtime
+                .spawn(async move { invalidate::invalidate(&state.engine, Scope::Key(key)).await });
+        }
+    }
+}
+
+impl<K: ?Sized, V> Clone for Region<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            _cache: Arc::clone(&self._cache),
+            key: PhantomData,
+        }
+    }
+}
+
+impl<K: ?Sized, V> fmt::Debug for Region<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region")
+            .field("name", &self.state.name)
+            .finish_non_exhaustive()
+    }
+}

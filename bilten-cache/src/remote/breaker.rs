@@ -1,0 +1,139 @@
+use crate::clock::Nanos;
+
+/// Failures in a row that open the breaker.
+const OPENS_AFTER: u32 = 5;
+const FIRST_PAUSE: Nanos = 250_000_000;
+const LONGEST_PAUSE: Nanos = 4_000_000_000;
+
+/// A circuit breaker: after five failures in a row it turns calls away for a quarter of a second,
+/// then lets one through; each failed probe doubles the pause up to four seconds.
+///
+/// Pure, the time comes from outside. Our own rather than a crate: the ones there are take rolling
+/// failure rates and call their clock themselves, and this is all that a cache needs.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    failures: u32,
+    pause: Nanos,
+    open_until: Option<Nanos>,
+    probing_since: Option<Nanos>,
+}
+
+/// What the breaker is doing, for status and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BreakerState {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl Breaker {
+    /// Whether a call may go ahead now.
+    pub(crate) fn admits(&mut self, now: Nanos) -> bool {
+        let Some(until) = self.open_until else {
+            return true;
+        };
+        // A probe whose end nobody reported (its future was dropped) must not block for ever.
+        let probing = self
+            .probing_since
+            .is_some_and(|since| now < since.saturating_add(self.pause));
+        if now < until || probing {
+            return false;
+        }
+        self.probing_since = Some(now);
+        true
+    }
+
+    pub(crate) fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn failed(&mut self, now: Nanos) {
+        self.failures = self.failures.saturating_add(1);
+        if self.open_until.is_some() {
+            // Calls that were under way when it opened fail late; only a probe lengthens the pause.
+            if self.probing_since.take().is_none() {
+                return;
+            }
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        } else if self.failures >= OPENS_AFTER {
+            self.pause = FIRST_PAUSE;
+        } else {
+            return;
+        }
+        self.open_until = Some(now.saturating_add(self.pause));
+    }
+
+    pub(crate) fn state(&self) -> BreakerState {
+        match (self.open_until, self.probing_since) {
+            (None, _) => BreakerState::Closed,
+            (Some(_), None) => BreakerState::Open,
+            (Some(_), Some(_)) => BreakerState::HalfOpen,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened_at(now: Nanos) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..OPENS_AFTER {
+            assert!(breaker.admits(now));
+            breaker.failed(now);
+        }
+        breaker
+    }
+
+    #[test]
+    fn five_failures_in_a_row_open_it() {
+        let mut breaker = Breaker::default();
+        for _ in 0..OPENS_AFTER - 1 {
+            breaker.failed(0);
+        }
+        breaker.succeeded();
+        breaker.failed(0);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(!opened_at(0).admits(FIRST_PAUSE - 1));
+    }
+
+    #[test]
+    fn after_the_pause_exactly_one_probe_goes_through() {
+        let mut breaker = opened_at(0);
+        assert!(breaker.admits(FIRST_PAUSE));
+        assert!(!breaker.admits(FIRST_PAUSE));
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        assert!(breaker.admits(FIRST_PAUSE) && breaker.admits(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_pause_up_to_its_limit() {
+        let mut breaker = opened_at(0);
+        let mut now = FIRST_PAUSE;
+        let mut pause = FIRST_PAUSE;
+        for _ in 0..10 {
+            assert!(breaker.admits(now));
+            breaker.failed(now);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            assert!(!breaker.admits(now + pause - 1));
+            now += pause;
+        }
+        assert_eq!(pause, LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn late_failures_of_old_calls_do_not_lengthen_the_pause() {
+        let mut breaker = opened_at(0);
+        breaker.failed(10);
+        assert!(breaker.admits(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_probe_that_was_dropped_gives_its_place_to_another() {
+        let mut breaker = opened_at(0);
+        assert!(breaker.admits(FIRST_PAUSE));
+        assert!(breaker.admits(2 * FIRST_PAUSE));
+    }
+}

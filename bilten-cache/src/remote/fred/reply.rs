@@ -1,0 +1,254 @@
+//! What the server's answers mean. Anything may stand in a key that somebody else wrote, so
+//! nothing here is taken for granted.
+
+use bytes::Bytes;
+use fred::types::Value;
+
+use crate::remote::{Lease, Position, Pulse, Record, RemoteError, Scope, Snapshot};
+
+/// Incarnations, nodes and tokens travel as sixteen hexadecimal digits: a Lua number would lose some.
+pub(super) fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+pub(super) fn lease(value: &Value) -> Result<Lease, RemoteError> {
+    match value {
+        Value::Integer(1) => Ok(Lease::Owned),
+        Value::Integer(_) => Ok(Lease::Busy),
+        other => bytes(other).map(Lease::Value).ok_or_else(unexpected),
+    }
+}
+
+pub(super) fn yes(value: &Value) -> bool {
+    matches!(value, Value::Integer(1))
+}
+
+pub(super) fn position(value: &Value) -> Result<Position, RemoteError> {
+    let Value::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let incarnation = parts.first().and_then(hex_number).ok_or_else(unexpected)?;
+    let number = parts.get(1).and_then(number).ok_or_else(unexpected)?;
+    Ok(Position {
+        incarnation,
+        number,
+    })
+}
+
+pub(super) fn pulse(value: &Value) -> Result<Pulse, RemoteError> {
+    let Value::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let position = match (
+        parts.get(2).and_then(hex_number),
+        parts.get(3).and_then(number),
+    ) {
+        (Some(incarnation), Some(number)) => Some(Position {
+            incarnation,
+            number,
+        }),
+        _ => None,
+    };
+    Ok(Pulse {
+        position,
+        server_millis: millis(parts)?,
+    })
+}
+
+pub(super) fn snapshot(value: &Value) -> Result<Snapshot, RemoteError> {
+    let Value::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let fields: Vec<(String, &Value)> = match parts.get(2) {
+        Some(Value::Array(flat)) => flat
+            .chunks_exact(2)
+            .filter_map(|pair| Some((text(&pair[0])?, &pair[1])))
+            .collect(),
+        Some(Value::Map(map)) => map
+            .iter()
+            .filter_map(|(k, v)| Some((k.as_str()?.to_owned(), v)))
+            .collect(),
+        _ => return Err(unexpected()),
+    };
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| *value)
+    };
+    let incarnation = field("inc").and_then(hex_number).ok_or_else(unexpected)?;
+    let last = field("n").and_then(number).ok_or_else(unexpected)?;
+    let markers = fields.iter().filter(|(name, _)| name.contains(':'));
+    // A marker that cannot be read may have been about anything.
+    let markers = markers.map(|(name, value)| {
+        let scope = Scope::decode(name)
+            .filter(|_| number(value).is_some())
+            .unwrap_or(Scope::All);
+        (scope, number(value).unwrap_or(last))
+    });
+    Ok(Snapshot {
+        position: Position {
+            incarnation,
+            number: last,
+        },
+        server_millis: millis(parts)?,
+        markers: markers.collect(),
+    })
+}
+
+/// The answer of `XREAD`: the records of one stream, oldest first.
+pub(super) fn records(value: &Value) -> Result<Vec<Record>, RemoteError> {
+    let entries = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Map(map) => map.iter().next().map(|(_, entries)| entries),
+        Value::Array(streams) => match streams.first() {
+            Some(Value::Array(stream)) => stream.get(1),
+            None => return Ok(Vec::new()),
+            Some(_) => None,
+        },
+        _ => None,
+    };
+    let Some(Value::Array(entries)) = entries else {
+        return Err(unexpected());
+    };
+    entries
+        .iter()
+        .map(|entry| record(entry).ok_or_else(unexpected))
+        .collect()
+}
+
+fn record(entry: &Value) -> Option<Record> {
+    let Value::Array(parts) = entry else {
+        return None;
+    };
+    let id = text(parts.first()?)?;
+    let number = id.split_once('-')?.0.parse().ok()?;
+    let fields: Vec<(String, String)> = match parts.get(1)? {
+        Value::Array(flat) => flat
+            .chunks_exact(2)
+            .filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)))
+            .collect(),
+        Value::Map(map) => map
+            .iter()
+            .filter_map(|(k, v)| Some((k.as_str()?.to_owned(), text(v)?)))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value.as_str())
+    };
+    let node = field("w")
+        .and_then(|node| u64::from_str_radix(node, 16).ok())
+        .unwrap_or(0);
+    Some(Record {
+        number,
+        node,
+        scope: field("s").and_then(Scope::decode),
+    })
+}
+
+fn millis(parts: &[Value]) -> Result<u64, RemoteError> {
+    let seconds = parts.first().and_then(number).ok_or_else(unexpected)?;
+    let micros = parts.get(1).and_then(number).ok_or_else(unexpected)?;
+    Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
+}
+
+fn number(value: &Value) -> Option<u64> {
+    match value {
+        Value::Integer(n) => u64::try_from(*n).ok(),
+        other => text(other)?.parse().ok(),
+    }
+}
+
+fn hex_number(value: &Value) -> Option<u64> {
+    u64::from_str_radix(&text(value)?, 16).ok()
+}
+
+fn text(value: &Value) -> Option<String> {
+    String::from_utf8(bytes(value)?.to_vec()).ok()
+}
+
+pub(super) fn bytes(value: &Value) -> Option<Bytes> {
+    match value {
+        Value::Bytes(bytes) => Some(bytes.clone()),
+        Value::String(text) => Some(text.clone().into_inner()),
+        _ => None,
+    }
+}
+
+fn unexpected() -> RemoteError {
+    RemoteError::Refused(
+        "the answer does not have the expected form; does another program use our keys?".into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn array(parts: Vec<Value>) -> Value {
+        Value::Array(parts)
+    }
+
+    #[test]
+    fn records_are_read_whatever_else_is_in_them() {
+        let entry = |id: &str, fields: Vec<Value>| array(vec![id.into(), array(fields)]);
+        let good = entry(
+            "7-0",
+            vec![
+                "w".into(),
+                "000000000000000a".into(),
+                "s".into(),
+                "k:event:1".into(),
+            ],
+        );
+        let foreign = entry("8-0", vec!["x".into(), "y".into()]);
+        let reply = array(vec![array(vec!["log".into(), array(vec![good, foreign])])]);
+        let expected = vec![
+            Record::new(7, 10, Some(Scope::Key("event:1".into()))),
+            Record::new(8, 0, None),
+        ];
+        assert_eq!(records(&reply).unwrap(), expected);
+        assert_eq!(records(&Value::Null).unwrap(), []);
+        assert!(records(&Value::Integer(1)).is_err());
+    }
+
+    #[test]
+    fn a_marker_nobody_can_read_counts_as_everything() {
+        let fields = [
+            "inc",
+            "000000000000000f",
+            "n",
+            "9",
+            "t:berlin",
+            "4",
+            "x:new kind",
+            "6",
+            "p:a",
+            "?",
+        ];
+        let fields = fields.map(Value::from).to_vec();
+        let read = snapshot(&array(vec!["10".into(), "5000".into(), array(fields)])).unwrap();
+        assert_eq!(
+            (read.position, read.server_millis),
+            (Position::new(15, 9), 10_005)
+        );
+        assert_eq!(
+            read.markers,
+            [
+                (Scope::Tag("berlin".into()), 4),
+                (Scope::All, 6),
+                (Scope::All, 9)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_log_that_is_gone_has_no_position() {
+        let reply = array(vec!["10".into(), "0".into(), Value::Null, Value::Null]);
+        assert_eq!(pulse(&reply).unwrap(), Pulse::new(None, 10_000));
+    }
+}

@@ -1,0 +1,143 @@
+//! What runs inside the server. Each script touches the keys of one slot only, except the two that are
+//! marked, which a cluster replaces by their two halves.
+
+use fred::types::scripts::Script;
+
+use crate::envelope::POSITION_OFFSET;
+
+/// Records kept for nodes that were away; who misses more starts over.
+const LOG_LENGTH: u32 = 100_000;
+/// Scopes kept; more become one marker on everything.
+const MARKERS: u32 = 50_000;
+
+/// The scripts, with their hashes.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) lease: Script,
+    pub(super) store: Script,
+    pub(super) renew: Script,
+    pub(super) release: Script,
+    /// Value, lease and log in one step: not on a cluster.
+    pub(super) write: Script,
+    /// Value, lease and log in one step: not on a cluster.
+    pub(super) remove: Script,
+    pub(super) put: Script,
+    pub(super) unlink: Script,
+    pub(super) append: Script,
+    pub(super) snapshot: Script,
+    pub(super) pulse: Script,
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        let log = append_function();
+        let write = format!(
+            "{log}
+local at = append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
+local envelope = string.sub(ARGV[1], 1, {offset}) .. struct.pack('>I8', at[2]) .. string.sub(ARGV[1], {rest})
+redis.call('SET', KEYS[1], envelope, 'PX', ARGV[2])
+redis.call('DEL', KEYS[2])
+return at",
+            offset = POSITION_OFFSET,
+            rest = POSITION_OFFSET + 9,
+        );
+        let remove = format!(
+            "{log}
+redis.call('UNLINK', KEYS[1], KEYS[2])
+return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
+        );
+        let append = format!(
+            "{log} return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
+        );
+        Self {
+            lease: Script::from_lua(LEASE),
+            store: Script::from_lua(STORE),
+            renew: Script::from_lua(RENEW),
+            release: Script::from_lua(RELEASE),
+            write: Script::from_lua(write),
+            remove: Script::from_lua(remove),
+            put: Script::from_lua(
+                "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) redis.call('DEL', KEYS[2]) return 1",
+            ),
+            unlink: Script::from_lua("return redis.call('UNLINK', KEYS[1], KEYS[2])"),
+            append: Script::from_lua(append),
+            snapshot: Script::from_lua(SNAPSHOT),
+            pulse: Script::from_lua(PULSE),
+        }
+    }
+}
+
+/// KEYS value, lease. ARGV token, hold in ms, over an existing value.
+const LEASE: &str = "
+if ARGV[3] == '0' then
+  local value = redis.call('GET', KEYS[1])
+  if value then return value end
+end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+return 0";
+
+/// KEYS value, lease. ARGV token, envelope, keep in ms.
+const STORE: &str = "
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1";
+
+/// KEYS lease. ARGV token, hold in ms.
+const RENEW: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])";
+
+/// KEYS lease. ARGV token.
+const RELEASE: &str = "
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])";
+
+/// KEYS meta, log. ARGV a new incarnation.
+const SNAPSHOT: &str = "
+if not redis.call('HGET', KEYS[1], 'inc') then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', 0)
+end
+local time = redis.call('TIME')
+return {time[1], time[2], redis.call('HGETALL', KEYS[1])}";
+
+/// KEYS meta.
+const PULSE: &str = "
+local time = redis.call('TIME')
+local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
+return {time[1], time[2], at[1], at[2]}";
+
+/// Appends one record. It begins a new incarnation when the log is gone, or when its position has gone back under
+/// the incarnation that the caller knows (an older copy took over): then the markers may be missing some, and every
+/// entry of the old incarnation must count as a miss.
+fn append_function() -> String {
+    format!(
+        "
+local function append(meta, log, node, known, seen, fresh, scope)
+  local at = redis.call('HMGET', meta, 'inc', 'n')
+  local inc, n = at[1], tonumber(at[2] or '0') or 0
+  if not inc or (inc == known and n < tonumber(seen)) then
+    inc = fresh
+    redis.call('DEL', meta, log)
+    redis.call('HSET', meta, 'inc', inc, 'n', 0)
+  end
+  n = redis.call('HINCRBY', meta, 'n', 1)
+  local number = string.format('%.0f', n)
+  if string.sub(scope, 1, 2) ~= 'k:' then
+    if redis.call('HLEN', meta) > {MARKERS} then
+      redis.call('DEL', meta)
+      redis.call('HSET', meta, 'inc', inc, 'n', number, 'a:', number)
+    end
+    redis.call('HSET', meta, scope, number)
+  end
+  local id = number .. '-0'
+  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope)
+  if type(added) == 'table' and added.err then
+    redis.call('DEL', log)
+    redis.call('XADD', log, id, 'w', node, 's', scope)
+  end
+  return {{inc, n}}
+end"
+    )
+}

@@ -1,0 +1,55 @@
+/// The names under which a cache keeps its things in the shared store.
+///
+/// A value and its lease carry the same hash tag, so they share a slot of a Redis Cluster; log and
+/// markers share another. Redis Cluster takes the text between the first `{` and `}` as the tag, and
+/// encoded keys contain neither.
+///
+/// ```
+/// use bilten_cache::remote::Keyspace;
+///
+/// let names = Keyspace::new("shop");
+/// assert_eq!(names.value("event:42"), "shop:v:{event:42}");
+/// assert_eq!(names.log(), "{shop}:log");
+/// ```
+#[derive(Debug, Clone)]
+pub struct Keyspace {
+    name: String,
+    log: String,
+    meta: String,
+}
+
+impl Keyspace {
+    /// The names of the cache `name`.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            log: format!("{{{name}}}:log"),
+            meta: format!("{{{name}}}:meta"),
+        }
+    }
+
+    /// Where the value of an encoded key is.
+    #[must_use]
+    pub fn value(&self, key: &str) -> String {
+        [&self.name, ":v:{", key, "}"].concat()
+    }
+
+    /// Where the lease of an encoded key is.
+    #[must_use]
+    pub fn lease(&self, key: &str) -> String {
+        [&self.name, ":l:{", key, "}"].concat()
+    }
+
+    /// The stream of invalidations.
+    #[must_use]
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// The hash with incarnation, position and markers.
+    #[must_use]
+    pub fn meta(&self) -> &str {
+        &self.meta
+    }
+}

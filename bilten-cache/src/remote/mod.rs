@@ -1,0 +1,118 @@
+//! The second level: what the cache asks of a shared store, free of any client's types.
+
+mod breaker;
+#[cfg(feature = "fred")]
+pub(crate) mod fred;
+mod gate;
+mod keyspace;
+mod record;
+#[cfg(feature = "fred")]
+pub(crate) mod redis;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub(crate) use self::breaker::BreakerState;
+pub(crate) use self::gate::{Gate, Limits};
+pub use self::keyspace::Keyspace;
+pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
+
+/// A future of a [`Remote`] call.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, RemoteError>> + Send + 'a>>;
+
+/// What a try for the lease of a key found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lease {
+    /// Somebody stored a value in the meantime.
+    Value(Bytes),
+    /// The lease is ours until it runs out or somebody changes the key.
+    Owned,
+    /// Another load holds it.
+    Busy,
+}
+
+/// A shared second level with an ordered log of invalidations.
+///
+/// Every method that appends to the log does its change **first** and appends after it, or does
+/// both at once. Implementations are expected to give up by themselves; the cache puts its
+/// own time limit, circuit breaker and bound on concurrent calls around each of them.
+pub trait Remote: fmt::Debug + Send + Sync + 'static {
+    /// Reads the envelope of a key.
+    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>>;
+
+    /// Takes the lease of a key for one load, unless there is a value or another lease. With
+    /// `over_value` the value that is there does not count, because it was found to be of no use.
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Reply<'a, Lease>;
+
+    /// Stores the envelope and gives the lease back, only if `token` still holds it.
+    fn store<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        envelope: Bytes,
+        keep: Duration,
+    ) -> Reply<'a, bool>;
+
+    /// Lengthens the lease if `token` still holds it.
+    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool>;
+
+    /// Gives the lease back if `token` still holds it.
+    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()>;
+
+    /// Stores the envelope whoever holds the lease, breaks the lease and logs the key. The record's
+    /// position is written into the envelope where the store can do that in the same step.
+    fn write<'a>(
+        &'a self,
+        key: &'a str,
+        envelope: Bytes,
+        keep: Duration,
+        author: Author,
+    ) -> Reply<'a, Position>;
+
+    /// Appends a record; for a key, its value and its lease are removed first.
+    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
+
+    /// Everything a node must know before it trusts any value. Creates an empty log if there is none.
+    fn snapshot(&self) -> Reply<'_, Snapshot>;
+
+    /// Where the log stands now.
+    fn pulse(&self) -> Reply<'_, Pulse>;
+
+    /// Records after `position`, oldest first; waits up to `wait` for the first one.
+    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;
+}
+
+/// Why a call to the second level gave no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The time limit ran out.
+    #[error("no answer in time")]
+    Timeout,
+    /// There is no connection.
+    #[error("not connected: {0}")]
+    Unavailable(String),
+    /// The circuit breaker is open: the store has failed several times in a row.
+    #[error("the circuit breaker is open")]
+    BreakerOpen,
+    /// Too many calls are under way.
+    #[error("too many calls at once")]
+    Overloaded,
+    /// The store answered with an error.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// User name or password are wrong.
+    #[error("authentication failed")]
+    Authentication,
+}

@@ -1,0 +1,192 @@
+use std::sync::Arc;
+
+use crate::Pattern;
+
+/// What an invalidation is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// One encoded key.
+    Key(Arc<str>),
+    /// Everything that carries a tag.
+    Tag(Arc<str>),
+    /// Every key that a pattern takes.
+    Pattern(Pattern),
+    /// Everything.
+    All,
+}
+
+impl Scope {
+    /// The scope as one text, as it stands in the log and in the marker hash.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Key(key) => format!("k:{key}"),
+            Self::Tag(tag) => format!("t:{tag}"),
+            Self::Pattern(pattern) => match pattern.as_prefix() {
+                Some(prefix) => format!("p:{prefix}"),
+                None => format!("g:{}", pattern.source()),
+            },
+            Self::All => "a:".to_owned(),
+        }
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote. Anything else is `None`.
+    #[must_use]
+    pub fn decode(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        Some(match kind {
+            "k" => Self::Key(name.into()),
+            "t" => Self::Tag(name.into()),
+            "p" => Self::Pattern(Pattern::from_encoded_prefix(name)),
+            "g" => Self::Pattern(Pattern::glob(name).ok()?),
+            "a" => Self::All,
+            _ => return None,
+        })
+    }
+}
+
+/// Who appends a record, and what it last knew of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Author {
+    /// A number that no other node has.
+    pub node: u64,
+    /// The incarnation of the log that the node knows.
+    pub incarnation: u64,
+    /// The highest position it has seen.
+    pub seen: u64,
+}
+
+impl Author {
+    /// An author.
+    #[must_use]
+    pub fn new(node: u64, incarnation: u64, seen: u64) -> Self {
+        Self {
+            node,
+            incarnation,
+            seen,
+        }
+    }
+}
+
+/// Where a record went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Position {
+    /// The incarnation of the log.
+    pub incarnation: u64,
+    /// The record's dense number.
+    pub number: u64,
+}
+
+impl Position {
+    /// A position.
+    #[must_use]
+    pub fn new(incarnation: u64, number: u64) -> Self {
+        Self {
+            incarnation,
+            number,
+        }
+    }
+}
+
+/// One record of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Its dense number.
+    pub number: u64,
+    /// The node that appended it.
+    pub node: u64,
+    /// What it is about; `None` when it cannot be read, which counts as everything.
+    pub scope: Option<Scope>,
+}
+
+impl Record {
+    /// A record.
+    #[must_use]
+    pub fn new(number: u64, node: u64, scope: Option<Scope>) -> Self {
+        Self {
+            number,
+            node,
+            scope,
+        }
+    }
+}
+
+/// Where the log stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pulse {
+    /// Incarnation and last position; `None` when the log is gone.
+    pub position: Option<Position>,
+    /// The store's own clock, in milliseconds since 1970.
+    pub server_millis: u64,
+}
+
+impl Pulse {
+    /// A pulse.
+    #[must_use]
+    pub fn new(position: Option<Position>, server_millis: u64) -> Self {
+        Self {
+            position,
+            server_millis,
+        }
+    }
+}
+
+/// What a starting node must know.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Incarnation and last position.
+    pub position: Position,
+    /// The store's own clock, in milliseconds since 1970.
+    pub server_millis: u64,
+    /// Scopes wider than a key, with the position of their last invalidation.
+    pub markers: Vec<(Scope, u64)>,
+}
+
+impl Snapshot {
+    /// A snapshot.
+    #[must_use]
+    pub fn new(position: Position, server_millis: u64, markers: Vec<(Scope, u64)>) -> Self {
+        Self {
+            position,
+            server_millis,
+            markers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_survives_the_way_through_the_log() {
+        for scope in [
+            Scope::Key("event:4:2".into()),
+            Scope::Tag("city:berlin".into()),
+            Scope::Pattern(Pattern::glob("events:list:*").unwrap()),
+            Scope::Pattern(Pattern::glob("events:*:[ab]").unwrap()),
+            Scope::All,
+        ] {
+            let read = Scope::decode(&scope.encode()).expect("readable");
+            assert_eq!(read.encode(), scope.encode());
+        }
+        let prefix = Scope::Pattern(Pattern::prefix("tenant*"));
+        let Some(Scope::Pattern(read)) = Scope::decode(&prefix.encode()) else {
+            panic!("a pattern")
+        };
+        assert!(read.matches("tenant%2A:1") && !read.matches("tenantX"));
+    }
+
+    #[test]
+    fn what_no_version_wrote_is_not_a_scope() {
+        for text in ["", "x", "x:y", "g:", "g:["] {
+            assert_eq!(Scope::decode(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Every metric name, and the counters behind `stats()`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+/// A counter that can be read back and that the metrics facade sees as well.
+///
+/// The handle is looked up once: install a recorder before the cache is built.
+pub(crate) struct Meter {
+    count: AtomicU64,
+    exported: Counter,
+}
+
+impl Meter {
+    fn new(exported: Counter) -> Self {
+        Self {
+            count: AtomicU64::new(0),
+            exported,
+        }
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.count.fetch_add(n, Ordering::Relaxed);
+        self.exported.increment(n);
+    }
+
+    fn value(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Meter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.value())
+    }
+}
+
+/// What happens in one region.
+#[derive(Debug)]
+pub(crate) struct RegionMeters {
+    pub(crate) hits_memory: Meter,
+    pub(crate) hits_remote: Meter,
+    pub(crate) misses: Meter,
+    pub(crate) coalesced: Meter,
+    pub(crate) loads: Meter,
+    pub(crate) load_errors: Meter,
+    pub(crate) undecodable: Meter,
+    pub(crate) unencodable: Meter,
+    pub(crate) fills_refused: Meter,
+    pub(crate) stores_refused: Meter,
+    pub(crate) keys_refused: Meter,
+    pub(crate) load_seconds: Histogram,
+}
+
+impl RegionMeters {
+    pub(crate) fn new(cache: &str, region: &str) -> Self {
+        let labels = [("cache", cache.to_owned()), ("region", region.to_owned())];
+        let hits = |level: &'static str| {
+            let [cache, region] = labels.clone();
+            Meter::new(counter!(
+                "bilten_cache_hits_total",
+                &[cache, region, ("level", level.to_owned())]
+            ))
+        };
+        let refused = |reason: &'static str| {
+            let [cache, region] = labels.clone();
+            Meter::new(counter!(
+                "bilten_cache_refused_total",
+                &[cache, region, ("reason", reason.to_owned())]
+            ))
+        };
+        Self {
+            hits_memory: hits("memory"),
+            hits_remote: hits("remote"),
+            misses: Meter::new(counter!("bilten_cache_misses_total", &labels)),
+            coalesced: Meter::new(counter!("bilten_cache_coalesced_total", &labels)),
+            loads: Meter::new(counter!("bilten_cache_loads_total", &labels)),
+            load_errors: Meter::new(counter!("bilten_cache_load_errors_total", &labels)),
+            undecodable: Meter::new(counter!("bilten_cache_undecodable_total", &labels)),
+            unencodable: refused("unencodable"),
+            fills_refused: refused("ticket"),
+            stores_refused: refused("lease"),
+            keys_refused: refused("key_too_long"),
+            load_seconds: histogram!("bilten_cache_load_seconds", &labels),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        Stats {
+            hits_memory: self.hits_memory.value(),
+            hits_remote: self.hits_remote.value(),
+            misses: self.misses.value(),
+            coalesced: self.coalesced.value(),
+            loads: self.loads.value(),
+            load_errors: self.load_errors.value(),
+            undecodable: self.undecodable.value(),
+            unencodable: self.unencodable.value(),
+            fills_refused: self.fills_refused.value(),
+            stores_refused: self.stores_refused.value(),
+            keys_refused: self.keys_refused.value(),
+            ..Stats::default()
+        }
+    }
+}
+
+/// What happens to the cache as a whole.
+#[derive(Debug)]
+pub(crate) struct CacheMeters {
+    pub(crate) remote_failures: Meter,
+    pub(crate) breaker_opened: Meter,
+    pub(crate) invalidations: Meter,
+    pub(crate) deferred: Meter,
+    pub(crate) flushes: Meter,
+    pub(crate) log_records: Meter,
+    pub(crate) log_gaps: Meter,
+}
+
+impl CacheMeters {
+    pub(crate) fn new(cache: &str) -> Arc<Self> {
+        let labels = [("cache", cache.to_owned())];
+        Arc::new(Self {
+            remote_failures: Meter::new(counter!("bilten_cache_remote_failures_total", &labels)),
+            breaker_opened: Meter::new(counter!("bilten_cache_breaker_opened_total", &labels)),
+            invalidations: Meter::new(counter!("bilten_cache_invalidations_total", &labels)),
+            deferred: Meter::new(counter!("bilten_cache_deferred_total", &labels)),
+            flushes: Meter::new(counter!("bilten_cache_flushes_total", &labels)),
+            log_records: Meter::new(counter!("bilten_cache_log_records_total", &labels)),
+            log_gaps: Meter::new(counter!("bilten_cache_log_gaps_total", &labels)),
+        })
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        stats.remote_failures += self.remote_failures.value();
+        stats.breaker_opened += self.breaker_opened.value();
+        stats.invalidations += self.invalidations.value();
+        stats.deferred += self.deferred.value();
+        stats.flushes += self.flushes.value();
+        stats.log_records += self.log_records.value();
+        stats.log_gaps += self.log_gaps.value();
+    }
+}
+
+/// Counts since the cache was built.
+///
+/// Every read is one of `hits_memory`, `hits_remote` and `misses`; who waited for another caller's load counts as
+/// `coalesced` besides. The fields from `remote_failures` on belong to the whole cache and are zero in a
+/// region's statistics.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = bilten_cache::Cache::builder("shop").build().await?;
+/// let prices = cache.region::<str, u32>("price").build()?;
+/// prices.set("tea", 3).await?;
+/// prices.get("tea").await;
+/// assert_eq!(cache.stats().hits_memory, 1);
+/// assert_eq!(cache.stats().hit_ratio(), 1.0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Reads served by this process.
+    pub hits_memory: u64,
+    /// Reads served by the second level.
+    pub hits_remote: u64,
+    /// Reads served by neither.
+    pub misses: u64,
+    /// Reads that waited for a load somebody else had begun.
+    pub coalesced: u64,
+    /// Loaders called.
+    pub loads: u64,
+    /// Loaders that failed, panicked or took too long.
+    pub load_errors: u64,
+    /// Entries of the second level that could not be read, for whatever reason. Each was a miss.
+    pub undecodable: u64,
+    /// Values that did not serialise.
+    pub unencodable: u64,
+    /// Values that were handed to their caller but not kept in memory, because their key changed meanwhile.
+    pub fills_refused: u64,
+    /// Values that the second level refused, because their key changed meanwhile.
+    pub stores_refused: u64,
+    /// Calls with a key that is too long.
+    pub keys_refused: u64,
+    /// Calls to the second level that failed or took too long.
+    pub remote_failures: u64,
+    /// How often the circuit breaker opened.
+    pub breaker_opened: u64,
+    /// Removals and invalidations by this process.
+    pub invalidations: u64,
+    /// Those of them that could not reach the second level at once.
+    pub deferred: u64,
+    /// How often all of L1 was thrown away because records of the log were missing or could not be delivered.
+    pub flushes: u64,
+    /// Records of the log that were applied.
+    pub log_records: u64,
+    /// Gaps found in the log.
+    pub log_gaps: u64,
+}
+
+impl Stats {
+    /// Hits of both levels over all reads, from 0 to 1; 0 before the first read.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)]
+    pub fn hit_ratio(&self) -> f64 {
+        let hits = self.hits_memory + self.hits_remote;
+        let reads = hits + self.misses;
+        if reads == 0 {
+            0.0
+        } else {
+            hits as f64 / reads as f64
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.hits_memory += other.hits_memory;
+        self.hits_remote += other.hits_remote;
+        self.misses += other.misses;
+        self.coalesced += other.coalesced;
+        self.loads += other.loads;
+        self.load_errors += other.load_errors;
+        self.undecodable += other.undecodable;
+        self.unencodable += other.unencodable;
+        self.fills_refused += other.fills_refused;
+        self.stores_refused += other.stores_refused;
+        self.keys_refused += other.keys_refused;
+    }
+}

@@ -1,0 +1,1 @@
+//! A second level that does what a test says.

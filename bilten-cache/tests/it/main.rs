@@ -1,0 +1,1 @@
+//! Behaviour of the cache on real servers.
