@@ -47,6 +47,7 @@ impl Node {
         View {
             eligible: !tried && self.health.is_up(),
             free: self.backend.load().is_free(),
+            in_flight: self.in_flight(),
         }
     }
 

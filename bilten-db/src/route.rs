@@ -7,15 +7,27 @@ pub(crate) struct View {
     pub(crate) eligible: bool,
     /// Has a connection to spare, or may open one.
     pub(crate) free: bool,
+    /// Statements that run or wait there.
+    pub(crate) in_flight: u32,
 }
 
 /// The index of the replica whose turn it is.
 ///
 /// Eligible replicas are filtered first and counted off by `turn`, so the neighbour of a dead replica gets no double
-/// share. A full replica is passed over while another has a connection to spare: nobody waits without need.
+/// share. A full replica is passed over while another has a connection to spare; when all are full, the call waits
+/// where the fewest are before it.
 pub(crate) fn pick(views: impl Iterator<Item = View> + Clone, turn: usize) -> Option<usize> {
     let free = |view: &View| view.eligible && view.free;
-    nth(views.clone(), turn, free).or_else(|| nth(views, turn, |view| view.eligible))
+    nth(views.clone(), turn, free).or_else(|| {
+        let fewest = views
+            .clone()
+            .filter(|view| view.eligible)
+            .map(|view| view.in_flight)
+            .min()?;
+        nth(views, turn, |view| {
+            view.eligible && view.in_flight == fewest
+        })
+    })
 }
 
 fn nth(
@@ -33,18 +45,18 @@ fn nth(
 mod tests {
     use super::*;
 
-    const FREE: View = View {
-        eligible: true,
-        free: true,
-    };
-    const FULL: View = View {
-        eligible: true,
-        free: false,
-    };
-    const OUT: View = View {
-        eligible: false,
-        free: true,
-    };
+    const FREE: View = view(true, true, 3);
+    const FULL: View = view(true, false, 4);
+    const FULLER: View = view(true, false, 9);
+    const OUT: View = view(false, true, 0);
+
+    const fn view(eligible: bool, free: bool, in_flight: u32) -> View {
+        View {
+            eligible,
+            free,
+            in_flight,
+        }
+    }
 
     fn shares(views: &[View], turns: usize) -> Vec<usize> {
         let mut shares = vec![0; views.len()];
@@ -58,7 +70,7 @@ mod tests {
 
     #[test]
     fn turns_are_dealt_evenly_whoever_is_out() {
-        let table: [(&[View], &[usize]); 7] = [
+        let table: [(&[View], &[usize]); 8] = [
             (&[], &[]),
             (&[OUT], &[0]),
             (&[FREE], &[60]),
@@ -66,6 +78,7 @@ mod tests {
             (&[OUT, FREE, FREE], &[0, 30, 30]),
             (&[FREE, FULL, FREE], &[30, 0, 30]),
             (&[FULL, OUT, FULL], &[30, 0, 30]),
+            (&[FULLER, FULL, FULLER], &[0, 60, 0]),
         ];
         for (views, expected) in table {
             assert_eq!(shares(views, 60), expected, "{views:?}");

@@ -118,8 +118,7 @@ impl Router {
 
     async fn read<C: Call>(&self, topology: &Topology, call: &C) -> Result<C::Output, DbErr> {
         let mut tried = None;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        while let Some((node, reason)) = self.next_replica(topology, turn, tried.as_ref()) {
+        while let Some((node, reason)) = self.next_replica(topology, tried.as_ref()) {
             let fault = match node.run(call, reason).await {
                 Ok(output) => return Ok(output),
                 Err(fault) => fault,
@@ -138,7 +137,6 @@ impl Router {
     fn next_replica(
         &self,
         topology: &Topology,
-        turn: usize,
         tried: Option<&Arc<Node>>,
     ) -> Option<(Arc<Node>, Reason)> {
         let is_tried = |node: &Arc<Node>| tried.is_some_and(|t| Arc::ptr_eq(t, node));
@@ -146,6 +144,8 @@ impl Router {
         if let Some(node) = pinned {
             return topology.is_replica(&node).then_some((node, Reason::Pinned));
         }
+        // Only a choice takes a turn: two pinned reads a page would otherwise leave every other replica idle.
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let views = topology
             .replicas
             .iter()

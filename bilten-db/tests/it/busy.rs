@@ -1,0 +1,163 @@
+use std::time::{Duration, Instant};
+
+use bilten_db::sea_orm::ConnectionTrait;
+use bilten_db::{Cluster, PoolConfig};
+use bilten_testbed::{Postgres, eventually};
+
+use crate::fixture::{Shop, ask, builder_for, is_up, port, prepared, tally, who_reads};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_replica_is_passed_over_and_not_ejected() {
+    let shop = Shop::open("busy_full").await;
+    let pool = PoolConfig::default().max(4);
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .replica("r1", &shop.replicas[0])
+        .pool(pool.clone())
+        .connect()
+        .await
+        .unwrap();
+    // Long queries of this cluster fill r1; the other cluster shares nothing with it.
+    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+    let both = shop.builder().pool(pool).connect().await.unwrap();
+    let fill = |db: &Cluster, n: usize| {
+        (0..n)
+            .map(|_| tokio::spawn(slow(db.clone())))
+            .collect::<Vec<_>>()
+    };
+    let busy = fill(&both, 4);
+    eventually(Duration::from_secs(5), || {
+        both.status().replicas().map(|r| r.in_flight).sum::<u32>() == 4
+    });
+    let more = fill(&both, 3);
+    eventually(Duration::from_secs(5), || {
+        both.status().replicas().map(|r| r.in_flight).sum::<u32>() == 7
+    });
+    // Seven of eight connections are taken: only one replica has one to spare, and every read finds it.
+    let begun = Instant::now();
+    let ports = tally(&both, 40).await;
+    assert_eq!(ports.len(), 1, "{ports:?}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "no read waited for a full pool"
+    );
+    assert!(both.status().replicas().all(|r| r.is_up()));
+
+    let alone = fill(&db, 4);
+    eventually(Duration::from_secs(5), || {
+        db.status().replicas().all(|r| r.in_flight == 4)
+    });
+    assert!(is_up(&db, "r1"), "a full pool is no failure");
+    busy.iter()
+        .chain(&more)
+        .chain(&alone)
+        .for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pool_is_told_with_the_setting_to_change() {
+    let shop = Shop::open("busy_told").await;
+    let pool = PoolConfig::default()
+        .max(1)
+        .acquire_timeout(Duration::from_millis(300));
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .pool(pool)
+        .connect()
+        .await
+        .unwrap();
+    let busy = tokio::spawn({
+        let db = db.clone();
+        async move { ask::<bool>(&db, "select pg_sleep(30) is null").await }
+    });
+    eventually(Duration::from_secs(5), || {
+        db.status().primary().in_flight == 1
+    });
+    let error = who_reads(&db).await.unwrap_err().to_string();
+    assert!(
+        error.contains("primary") && error.contains("acquire_timeout") && error.contains("max"),
+        "{error}"
+    );
+    assert!(is_up(&db, "primary"));
+    busy.abort();
+}
+
+#[tokio::test]
+async fn a_statement_that_the_server_ended_is_not_run_elsewhere() {
+    let shop = Shop::open("busy_timeout").await;
+    let pool = PoolConfig::default().statement_timeout(Duration::from_millis(100));
+    let db = shop.builder().pool(pool).connect().await.unwrap();
+    let begun = Instant::now();
+    let error = ask::<bool>(&db, "select pg_sleep(30) is null")
+        .await
+        .unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(error.to_string().contains("statement timeout"), "{error}");
+    assert!(db.status().replicas().all(|r| r.is_up()));
+    assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_cancelled_for_replication_is_run_on_the_other_replica() {
+    let postgres = Postgres::builder()
+        .replicas(2)
+        .setting("max_standby_streaming_delay", "100ms")
+        .start()
+        .unwrap();
+    let postgres = prepared(postgres);
+    // The second replica replays nothing, so nothing can conflict with a read there.
+    postgres
+        .primary()
+        .psql("insert into event (name) select 'a' from generate_series(1, 1000)")
+        .unwrap();
+    postgres.wait_for_replicas().unwrap();
+    postgres.replica(1).pause_replay().unwrap();
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let read = |db: Cluster| async move {
+        ask::<i32>(
+            &db,
+            "select inet_server_port() from (select count(*) from event, pg_sleep(3)) as slow",
+        )
+        .await
+    };
+    let reads: Vec<_> = (0..2).map(|_| tokio::spawn(read(db.clone()))).collect();
+    eventually(Duration::from_secs(5), || {
+        db.status().replicas().all(|r| r.in_flight == 1)
+    });
+    let started = "select count(*) from pg_stat_activity where query like '%pg_sleep(3)%' and wait_event = 'PgSleep'";
+    eventually(Duration::from_secs(5), || {
+        postgres.replica(0).psql(started).unwrap() == "1"
+    });
+    postgres.primary().psql("delete from event").unwrap();
+    postgres.primary().psql("vacuum event").unwrap();
+    let mut ports = Vec::new();
+    for read in reads {
+        ports.push(read.await.unwrap().unwrap());
+    }
+    assert_eq!(
+        ports,
+        [port(postgres.replica(1)); 2],
+        "the conflict moved the read"
+    );
+    assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_for_the_caller_is_not_asked_for_again() {
+    let shop = Shop::open("busy_answer").await;
+    let db = shop.connect().await;
+    for sql in [
+        "select * from no_such_table",
+        "select 1 / 0",
+        "select 'a'::int",
+    ] {
+        let error = ask::<i32>(&db, sql).await.unwrap_err();
+        assert!(!error.to_string().is_empty());
+    }
+    assert!(
+        db.status()
+            .replicas()
+            .all(|r| r.is_up() && r.ejections == 0)
+    );
+    db.execute_unprepared("select 1").await.unwrap();
+}

@@ -1,0 +1,282 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bilten_db::sea_orm::{ConnectionTrait, Statement, StreamTrait};
+use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_testbed::{Postgres, eventually};
+use futures_util::TryStreamExt;
+use tokio::task::JoinSet;
+
+use crate::fixture::{ask, builder_for, is_up, port, private, tally, until_up, who_reads};
+
+/// Fifty callers that read without a pause until they are told to stop.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    tasks: JoinSet<(usize, Duration)>,
+}
+
+impl Readers {
+    fn start(db: &Cluster) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut tasks = JoinSet::new();
+        for _ in 0..50 {
+            let (db, stop) = (db.clone(), Arc::clone(&stop));
+            tasks.spawn(async move {
+                let (mut reads, mut slowest) = (0, Duration::ZERO);
+                while !stop.load(Ordering::Relaxed) {
+                    let begun = Instant::now();
+                    who_reads(&db).await.unwrap();
+                    slowest = slowest.max(begun.elapsed());
+                    reads += 1;
+                }
+                (reads, slowest)
+            });
+        }
+        Self { stop, tasks }
+    }
+
+    /// All reads, and how long the slowest took. Panics when one failed.
+    async fn stop(self) -> (usize, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        let each = self.tasks.join_all().await;
+        let reads = each.iter().map(|(reads, _)| reads).sum();
+        (
+            reads,
+            each.into_iter().map(|(_, slowest)| slowest).max().unwrap(),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_replica_costs_no_reader_an_error() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let readers = Readers::start(&db);
+    eventually(Duration::from_secs(5), || {
+        db.status().replicas().all(|r| r.pool.size > 0)
+    });
+    postgres.replica(0).kill().unwrap();
+    until_up(&db, "r1", false).await;
+    let after = tally(&db, 50).await;
+    assert_eq!(
+        after,
+        [(port(postgres.replica(1)), 50)].into(),
+        "all reads moved to the other replica"
+    );
+    let (reads, slowest) = readers.stop().await;
+    assert!(reads > 50);
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+
+    postgres.replica(0).restart().unwrap();
+    until_up(&db, "r1", true).await;
+    let back = tally(&db, 100).await;
+    assert_eq!(
+        back.values().copied().collect::<Vec<_>>(),
+        [50, 50],
+        "the share came back"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_shut_down_in_order_costs_no_reader_an_error() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let readers = Readers::start(&db);
+    eventually(Duration::from_secs(5), || {
+        db.status().replicas().all(|r| r.pool.size > 0)
+    });
+    postgres.replica(0).stop().unwrap();
+    until_up(&db, "r1", false).await;
+    readers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_replicas_the_primary_stands_in_up_to_its_cap() {
+    let postgres = private(2);
+    let pool = PoolConfig::default().max(4);
+    let fallback = Fallback::Primary { max_in_flight: 2 };
+    let db = builder_for(&postgres)
+        .pool(pool)
+        .fallback(fallback)
+        .connect()
+        .await
+        .unwrap();
+    postgres
+        .replicas()
+        .iter()
+        .for_each(|replica| replica.kill().unwrap());
+    until_up(&db, "r1", false).await;
+    until_up(&db, "r2", false).await;
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
+
+    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+    let busy: Vec<_> = (0..2).map(|_| tokio::spawn(slow(db.clone()))).collect();
+    eventually(Duration::from_secs(5), || {
+        db.status().primary().in_flight == 2
+    });
+    let begun = Instant::now();
+    let error = who_reads(&db).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(
+        error.to_string().contains("already serves 2 reads"),
+        "{error}"
+    );
+    db.execute_unprepared("insert into event (name) values ('a write is not capped')")
+        .await
+        .unwrap();
+
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
+    eventually(Duration::from_secs(5), || {
+        db.status().primary().in_flight == 0
+    });
+    assert_eq!(
+        who_reads(&db).await.unwrap(),
+        port(postgres.primary()),
+        "places came back"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fallback_error_spares_the_primary() {
+    let postgres = private(1);
+    let db = builder_for(&postgres)
+        .fallback(Fallback::Error)
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(0).kill().unwrap();
+    until_up(&db, "r1", false).await;
+    let begun = Instant::now();
+    let error = who_reads(&db).await.unwrap_err();
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert!(
+        error.to_string().contains("no replica is in rotation"),
+        "{error}"
+    );
+    db.execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_replica_is_left_and_keeps_no_permits() {
+    let postgres = private(2);
+    let pool = PoolConfig::default()
+        .max(3)
+        .connect_timeout(Duration::from_millis(500))
+        .query_timeout(Duration::from_millis(500));
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    for round in 0..3 {
+        until_up(&db, "r1", true).await;
+        tally(&db, 20).await;
+        postgres.replica(0).pause().unwrap();
+        let begun = Instant::now();
+        for _ in 0..6 {
+            who_reads(&db).await.unwrap();
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "round {round}: {:?}",
+            begun.elapsed()
+        );
+        until_up(&db, "r1", false).await;
+        eventually(Duration::from_secs(5), || {
+            db.status()
+                .replicas()
+                .any(|r| r.id == "r1" && r.pool.size == 0 && r.in_flight == 0)
+        });
+        postgres.replica(0).resume().unwrap();
+    }
+    until_up(&db, "r1", true).await;
+    let back = tally(&db, 20).await;
+    assert_eq!(back.values().copied().collect::<Vec<_>>(), [10, 10]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_cut_in_the_middle_ends_in_an_error_and_never_begins_again() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let sql = "select inet_server_port(), n from generate_series(1, 2000000) n";
+    let stmt = Statement::from_string(ConnectionTrait::get_database_backend(&db), sql);
+    let mut stream = db.stream_raw(stmt).await.unwrap();
+    let first = stream.try_next().await.unwrap().unwrap();
+    let from: i32 = first.try_get_by_index(0).unwrap();
+    let node = postgres
+        .replicas()
+        .iter()
+        .find(|node| port(node) == from)
+        .unwrap();
+    node.kill().unwrap();
+    let mut last = 1;
+    let end = loop {
+        match stream.try_next().await {
+            Ok(Some(row)) => {
+                let n: i32 = row.try_get_by_index(1).unwrap();
+                assert_eq!(n, last + 1);
+                last = n;
+            }
+            end => break end,
+        }
+    };
+    assert!(end.is_err(), "cut at row {last} of 2000000");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_connection_dies_is_not_run_again() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let sql = "insert into event (name) select 'once' from pg_sleep(30)";
+    let write = tokio::spawn({
+        let db = db.clone();
+        async move { db.execute_unprepared(sql).await }
+    });
+    let running =
+        "select count(*) from pg_stat_activity where query like 'insert%' and state = 'active'";
+    eventually(Duration::from_secs(5), || {
+        postgres.primary().psql(running).unwrap() == "1"
+    });
+    postgres
+        .primary()
+        .psql("select pg_terminate_backend(pid) from pg_stat_activity where query like 'insert%'")
+        .unwrap();
+    write.await.unwrap().unwrap_err();
+    assert_eq!(postgres.primary().psql(running).unwrap(), "0");
+    assert_eq!(
+        postgres
+            .primary()
+            .psql("select count(*) from event")
+            .unwrap(),
+        "0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_primary_is_told_in_time_and_a_restarted_one_is_used_again() {
+    let postgres = Postgres::start().unwrap();
+    postgres
+        .primary()
+        .psql("create table event (id serial, name text)")
+        .unwrap();
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .connect()
+        .await
+        .unwrap();
+    let write = || db.execute_unprepared("insert into event (name) values ('a')");
+    write().await.unwrap();
+    postgres.primary().kill().unwrap();
+    until_up(&db, "primary", false).await;
+    let begun = Instant::now();
+    let error = write().await.unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(error.to_string().contains("refused"), "{error}");
+    postgres.primary().restart().unwrap();
+    until_up(&db, "primary", true).await;
+    write().await.unwrap();
+    assert!(is_up(&db, "primary"));
+}

@@ -1,0 +1,236 @@
+//! Databases with a few tables, entities for them, and ways to ask who answered.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bilten_db::sea_orm::{ConnectionTrait, Database, DbErr, EntityTrait, Statement, TryGetable};
+use bilten_db::{Cluster, ClusterBuilder};
+use bilten_testbed::{Postgres, PostgresNode, eventually_async};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// `event.port` holds the port of the server that took the insert; `place` answers with the port of the server that
+/// reads; `numbers` has as many rows as that port.
+const TABLES: &str = "
+    create table event (id serial primary key, name text not null, port int not null default inet_server_port());
+    create table ticket (id serial primary key, event_id int not null references event (id), seat text not null);
+    create view place as select 1 as id, inet_server_port() as port;
+    create view numbers as select n as id, inet_server_port() as port from generate_series(1, inet_server_port()) n;
+    create function hidden_write() returns int language sql as
+        $$ insert into event (name) values ('hidden') returning port $$;
+";
+
+pub(crate) mod event {
+    use bilten_db::sea_orm::{self, entity::prelude::*};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "event")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i32,
+        pub(crate) name: String,
+        pub(crate) port: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {
+        #[sea_orm(has_many = "super::ticket::Entity")]
+        Ticket,
+    }
+
+    impl Related<super::ticket::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Ticket.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(crate) mod ticket {
+    use bilten_db::sea_orm::{self, entity::prelude::*};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "ticket")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i32,
+        pub(crate) event_id: i32,
+        pub(crate) seat: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {
+        #[sea_orm(
+            belongs_to = "super::event::Entity",
+            from = "Column::EventId",
+            to = "super::event::Column::Id"
+        )]
+        Event,
+    }
+
+    impl Related<super::event::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Event.def()
+        }
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(crate) mod place {
+    use bilten_db::sea_orm::{self, entity::prelude::*};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "place")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i32,
+        pub(crate) port: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+pub(crate) mod numbers {
+    use bilten_db::sea_orm::{self, entity::prelude::*};
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "numbers")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i32,
+        pub(crate) port: i32,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A database with the tables above on shared servers.
+pub(crate) struct Shop {
+    pub(crate) primary: String,
+    pub(crate) replicas: Vec<String>,
+}
+
+impl Shop {
+    pub(crate) async fn open(name: &str) -> Self {
+        let shared = bilten_testbed::shared::postgres()
+            .unwrap()
+            .database(name)
+            .unwrap();
+        shared.psql(TABLES).unwrap();
+        let shop = Self {
+            primary: shared.primary_url(),
+            replicas: shared.replica_urls(),
+        };
+        assert!(shop.replicas.len() >= 2, "these tests need two replicas");
+        shop.settle().await;
+        shop
+    }
+
+    pub(crate) fn builder(&self) -> ClusterBuilder {
+        with_replicas(Cluster::builder().primary(&self.primary), &self.replicas)
+    }
+
+    pub(crate) async fn connect(&self) -> Cluster {
+        self.builder().connect().await.unwrap()
+    }
+
+    /// Waits until each replica has all that the primary has.
+    pub(crate) async fn settle(&self) {
+        let primary = Database::connect(&self.primary).await.unwrap();
+        let position: String = ask(&primary, "select pg_current_wal_insert_lsn()::text")
+            .await
+            .unwrap();
+        let sql = format!("select pg_last_wal_replay_lsn() >= '{position}'::pg_lsn");
+        for url in &self.replicas {
+            let replica = Database::connect(url).await.unwrap();
+            eventually_async(LIMIT, || async {
+                ask::<bool>(&replica, &sql).await.unwrap()
+            })
+            .await;
+            replica.close().await.unwrap();
+        }
+        primary.close().await.unwrap();
+    }
+
+    pub(crate) fn primary_port(&self) -> i32 {
+        port_of(&self.primary)
+    }
+
+    pub(crate) fn replica_ports(&self) -> Vec<i32> {
+        self.replicas.iter().map(|url| port_of(url)).collect()
+    }
+}
+
+/// A cluster of servers of the test's own, with the tables above.
+pub(crate) fn private(replicas: usize) -> Postgres {
+    prepared(Postgres::builder().replicas(replicas).start().unwrap())
+}
+
+pub(crate) fn prepared(postgres: Postgres) -> Postgres {
+    postgres.primary().psql(TABLES).unwrap();
+    postgres.wait_for_replicas().unwrap();
+    postgres
+}
+
+pub(crate) fn builder_for(postgres: &Postgres) -> ClusterBuilder {
+    let urls: Vec<String> = postgres.replicas().iter().map(PostgresNode::url).collect();
+    with_replicas(Cluster::builder().primary(postgres.primary().url()), &urls)
+}
+
+fn with_replicas(builder: ClusterBuilder, urls: &[String]) -> ClusterBuilder {
+    let numbered = urls.iter().enumerate();
+    numbered.fold(builder, |builder, (i, url)| {
+        builder.replica(format!("r{}", i + 1), url)
+    })
+}
+
+pub(crate) fn port(node: &PostgresNode) -> i32 {
+    i32::from(node.port())
+}
+
+fn port_of(url: &str) -> i32 {
+    let (_, host) = url.rsplit_once(':').unwrap();
+    host.split('/').next().unwrap().parse().unwrap()
+}
+
+/// The first column of the first row.
+pub(crate) async fn ask<T: TryGetable>(db: &impl ConnectionTrait, sql: &str) -> Result<T, DbErr> {
+    let stmt = Statement::from_string(db.get_database_backend(), sql);
+    let row = db.query_one_raw(stmt).await?;
+    row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?
+        .try_get_by_index(0)
+}
+
+/// The port of the server that answers a plain find.
+pub(crate) async fn who_reads(db: &impl ConnectionTrait) -> Result<i32, DbErr> {
+    let found = place::Entity::find().one(db).await?;
+    Ok(found.unwrap().port)
+}
+
+/// How many of `reads` each server answered.
+pub(crate) async fn tally(db: &impl ConnectionTrait, reads: usize) -> BTreeMap<i32, usize> {
+    let mut tally = BTreeMap::new();
+    for _ in 0..reads {
+        *tally.entry(who_reads(db).await.unwrap()).or_default() += 1;
+    }
+    tally
+}
+
+pub(crate) fn is_up(db: &Cluster, id: &str) -> bool {
+    db.status()
+        .nodes
+        .iter()
+        .any(|node| node.id == id && node.is_up())
+}
+
+pub(crate) async fn until_up(db: &Cluster, id: &str, up: bool) {
+    eventually_async(LIMIT, || async { is_up(db, id) == up }).await;
+}

@@ -1,0 +1,13 @@
+//! A cluster on real servers. Routing is proven by asking the server which port it listens on.
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+
+mod fixture;
+
+mod busy;
+mod death;
+mod pages;
+mod pool;
+mod routing;
+mod sqlite;
+mod start;
+mod transactions;

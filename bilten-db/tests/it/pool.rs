@@ -1,0 +1,108 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bilten_db::{Cluster, PoolConfig};
+use bilten_testbed::{eventually, eventually_async};
+
+use crate::fixture::{LIMIT, Shop, ask, who_reads};
+
+fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
+    Cluster::builder().primary(&shop.primary).pool(pool)
+}
+
+#[tokio::test]
+async fn connections_are_replaced_after_about_max_uses() {
+    let shop = Shop::open("pool_uses").await;
+    let db = alone(&shop, PoolConfig::default().max(4).max_uses(50))
+        .connect()
+        .await
+        .unwrap();
+    let mut pids = BTreeSet::new();
+    for _ in 0..3000 {
+        pids.insert(ask::<i32>(&db, "select pg_backend_pid()").await.unwrap());
+    }
+    // 60 on average; within five standard deviations.
+    assert!(
+        (20..=100).contains(&pids.len()),
+        "{} connections for 3000 uses",
+        pids.len()
+    );
+}
+
+#[tokio::test]
+async fn idle_connections_close_down_to_min() {
+    let shop = Shop::open("pool_idle").await;
+    let pool = PoolConfig::default()
+        .max(6)
+        .min(2)
+        .idle_timeout(Duration::from_millis(300));
+    let db = alone(&shop, pool).connect().await.unwrap();
+    let reads = (0..6).map(|_| ask::<bool>(&db, "select pg_sleep(0.1) is null"));
+    futures_util::future::join_all(reads).await;
+    assert!(db.status().primary().pool.size > 2);
+    eventually_async(LIMIT, || async { db.status().primary().pool.size == 2 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_goes_away_gives_the_place_back() {
+    let shop = Shop::open("pool_cancel").await;
+    let db = alone(&shop, PoolConfig::default().max(2))
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        let reads: Vec<_> = (0..2)
+            .map(|_| {
+                let db = db.clone();
+                tokio::spawn(async move { ask::<bool>(&db, "select pg_sleep(60) is null").await })
+            })
+            .collect();
+        eventually(Duration::from_secs(5), || {
+            db.status().primary().in_flight == 2
+        });
+        reads.iter().for_each(tokio::task::JoinHandle::abort);
+        eventually(Duration::from_secs(5), || {
+            db.status().primary().in_flight == 0
+        });
+    }
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    assert!(db.status().primary().pool.size <= 2);
+}
+
+#[tokio::test]
+async fn a_statement_without_an_answer_in_time_gives_its_place_back() {
+    let shop = Shop::open("pool_slow").await;
+    let pool = PoolConfig::default()
+        .max(1)
+        .query_timeout(Duration::from_millis(100));
+    let db = alone(&shop, pool).connect().await.unwrap();
+    for _ in 0..5 {
+        let error = ask::<bool>(&db, "select pg_sleep(60) is null")
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("query_timeout"), "{error}");
+        assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    }
+}
+
+#[tokio::test]
+async fn close_ends_every_session_and_refuses_new_calls() {
+    let shop = Shop::open("pool_close").await;
+    let db = shop
+        .builder()
+        .pool(PoolConfig::default().min(2))
+        .connect()
+        .await
+        .unwrap();
+    who_reads(&db).await.unwrap();
+    db.close().await;
+    who_reads(&db).await.unwrap_err();
+    drop(db);
+    let other = alone(&shop, PoolConfig::default()).connect().await.unwrap();
+    let sessions = "select count(*) from pg_stat_activity where datname = current_database()";
+    // What is left are the sessions of `other`: its own and its probe's.
+    eventually_async(LIMIT, || async {
+        ask::<i64>(&other, sessions).await.unwrap() <= 2
+    })
+    .await;
+}

@@ -1,0 +1,196 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_db::{Cluster, Error, PoolConfig};
+use tokio::task::JoinSet;
+
+use crate::fixture::ask;
+
+/// A folder that goes with the test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bilten-db-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn shop(folder: &Folder) -> Cluster {
+    let db = Cluster::builder()
+        .sqlite(folder.file("shop.db"))
+        .readers(4)
+        .connect()
+        .await
+        .unwrap();
+    db.execute_unprepared("create table event (id integer primary key, name text)")
+        .await
+        .unwrap();
+    db
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_writer_and_four_readers_never_find_the_database_locked() {
+    let folder = Folder::new("mixed");
+    let db = Arc::new(shop(&folder).await);
+    let mut tasks = JoinSet::new();
+    for task in 0..20 {
+        let db = Arc::clone(&db);
+        tasks.spawn(async move {
+            for n in 0..500 {
+                if n % 4 == 0 {
+                    let insert = format!("insert into event (name) values ('{task}-{n}')");
+                    db.execute_unprepared(&insert).await.unwrap();
+                } else {
+                    ask::<i64>(&*db, "select count(*) from event")
+                        .await
+                        .unwrap();
+                }
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+    }
+    assert_eq!(
+        ask::<i64>(&*db, "select count(*) from event")
+            .await
+            .unwrap(),
+        20 * 125
+    );
+}
+
+#[tokio::test]
+async fn readers_do_not_wait_for_an_open_transaction_and_see_only_commits() {
+    let folder = Folder::new("open_tx");
+    let db = shop(&folder).await;
+    let tx = db.begin().await.unwrap();
+    tx.execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+    // The only connection that writes is taken: had this read needed it, it would wait for acquire_timeout and fail.
+    assert_eq!(
+        ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+        0
+    );
+    tx.commit().await.unwrap();
+    assert_eq!(
+        ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_read_right_after_a_write_sees_it() {
+    let folder = Folder::new("fresh");
+    let db = shop(&folder).await;
+    for n in 1..=200 {
+        db.execute_unprepared("insert into event (name) values ('a')")
+            .await
+            .unwrap();
+        assert_eq!(
+            ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+            n
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_reader_cannot_write() {
+    let folder = Folder::new("reader");
+    let db = shop(&folder).await;
+    let path = folder.file("shop.db");
+    let misrouted = Cluster::builder()
+        .primary(format!("sqlite://{}", path.display()))
+        .replica("r1", format!("sqlite://{}", path.display()))
+        .connect()
+        .await
+        .unwrap();
+    // Seen as a read by text; only the read-only connection can tell.
+    let journal: String = ask(
+        &misrouted,
+        "select name from pragma_table_info('event') limit 1",
+    )
+    .await
+    .unwrap();
+    assert_eq!(journal, "id");
+    assert_eq!(misrouted.status().replicas().count(), 1);
+    drop(db);
+}
+
+#[tokio::test]
+async fn a_database_in_memory_has_one_connection_that_is_never_lost() {
+    let pool = PoolConfig::default()
+        .idle_timeout(Duration::from_millis(50))
+        .max_uses(1);
+    let db = Cluster::builder()
+        .sqlite(":memory:")
+        .pool(pool)
+        .connect()
+        .await
+        .unwrap();
+    db.execute_unprepared("create table event (id integer primary key)")
+        .await
+        .unwrap();
+    for n in 1..=50 {
+        db.execute_unprepared("insert into event default values")
+            .await
+            .unwrap();
+        assert_eq!(
+            ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+            n
+        );
+    }
+    let error = Cluster::builder()
+        .sqlite(":memory:")
+        .readers(2)
+        .connect()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Invalid { ref field, .. } if field == "readers"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_path_may_hold_what_means_something_in_a_url() {
+    let folder = Folder::new("odd");
+    let path = folder.file("50% off? #1.db");
+    let db = Cluster::builder().sqlite(&path).connect().await.unwrap();
+    db.execute_unprepared("create table event (id integer primary key)")
+        .await
+        .unwrap();
+    assert!(path.exists());
+    assert_eq!(
+        ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_opened_is_named() {
+    let error = Cluster::builder()
+        .sqlite("/no/such/folder/shop.db")
+        .connect()
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("primary") && text.contains("/no/such/folder/shop.db"),
+        "{text}"
+    );
+    assert!(text.contains("could not be opened"), "{text}");
+}

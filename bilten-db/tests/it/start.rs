@@ -1,0 +1,188 @@
+use std::error::Error as _;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use bilten_db::{Cluster, Error, PoolConfig};
+use bilten_testbed::Postgres;
+
+use crate::fixture::{Shop, is_up, tally, until_up, who_reads};
+
+/// A port on which nobody listens.
+fn refused() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    format!("postgres://app:s3cret@127.0.0.1:{port}/shop")
+}
+
+fn reason(db: &Cluster, id: &str) -> String {
+    let status = db.status();
+    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
+    node.reason.clone().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_refused_primary_fails_the_start_at_once_with_the_cause() {
+    let begun = Instant::now();
+    let error = Cluster::builder()
+        .primary(refused())
+        .connect()
+        .await
+        .unwrap_err();
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    let text = format!("{error} {error:?} {}", error.source().unwrap());
+    assert!(text.contains("primary at 127.0.0.1:"), "{text}");
+    assert!(
+        text.contains("refused the connection: start the server"),
+        "{text}"
+    );
+    assert!(text.contains("Connection refused"), "{text}");
+    assert!(!text.contains("s3cret") && !text.contains("app:"), "{text}");
+}
+
+#[tokio::test]
+async fn a_refused_replica_does_not_stop_the_start_and_joins_no_rotation() {
+    let shop = Shop::open("start_refused").await;
+    let begun = Instant::now();
+    let db = shop
+        .builder()
+        .replica("gone", refused())
+        .connect()
+        .await
+        .unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(!is_up(&db, "gone"));
+    assert!(
+        reason(&db, "gone").contains("refused"),
+        "{}",
+        reason(&db, "gone")
+    );
+    let ports = tally(&db, 20).await;
+    assert_eq!(ports.values().sum::<usize>(), 20);
+    assert!(ports.keys().all(|port| shop.replica_ports().contains(port)));
+}
+
+#[tokio::test]
+async fn a_replica_whose_name_is_unknown_does_not_stop_the_start() {
+    let shop = Shop::open("start_unknown").await;
+    let url = "postgres://app:s3cret@no-such-host.invalid/shop";
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .replica("r1", url)
+        .connect()
+        .await
+        .unwrap();
+    assert!(!is_up(&db, "r1"));
+    assert!(!reason(&db, "r1").contains("s3cret"));
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_password_is_told_without_being_shown() {
+    let postgres = Postgres::builder().replicas(1).start().unwrap();
+    postgres
+        .primary()
+        .psql("create role app login password 'right' in role needs_password")
+        .unwrap();
+    postgres.wait_for_replicas().unwrap();
+    let wrong = |node: &bilten_testbed::PostgresNode| node.url_as("app", "s3cret");
+
+    let error = Cluster::builder()
+        .primary(wrong(postgres.primary()))
+        .connect()
+        .await
+        .unwrap_err();
+    let text = format!("{error} {error:?} {}", error.source().unwrap());
+    assert!(text.contains("refused the user or the password"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
+
+    let db = Cluster::builder()
+        .primary(postgres.primary().url_as("app", "right"))
+        .replica("r1", wrong(postgres.replica(0)))
+        .connect()
+        .await
+        .unwrap();
+    assert!(!is_up(&db, "r1"));
+    assert!(
+        reason(&db, "r1").contains("password authentication failed"),
+        "{}",
+        reason(&db, "r1")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_down_at_the_start_joins_when_it_is_there() {
+    let postgres = crate::fixture::private(1);
+    postgres.replica(0).kill().unwrap();
+    let db = crate::fixture::builder_for(&postgres)
+        .connect()
+        .await
+        .unwrap();
+    assert!(!is_up(&db, "r1"));
+    postgres.replica(0).restart().unwrap();
+    until_up(&db, "r1", true).await;
+    assert_eq!(
+        who_reads(&db).await.unwrap(),
+        crate::fixture::port(postgres.replica(0))
+    );
+}
+
+#[tokio::test]
+async fn senseless_settings_are_named_with_their_remedy() {
+    let url = "postgres://app:s3cret@127.0.0.1/shop";
+    let with = || Cluster::builder().primary(url);
+    let table = [
+        (Cluster::builder(), "primary"),
+        (
+            Cluster::builder().primary("http://app:s3cret@db/shop"),
+            "primary",
+        ),
+        (
+            Cluster::builder().primary("postgres://app:s3/cret@db/shop"),
+            "primary",
+        ),
+        (
+            Cluster::builder().primary("postgres://app:s3cret@db:many/shop"),
+            "primary",
+        ),
+        (with().replica("", url), "replica id"),
+        (
+            with().replica("r1", url).replica("r1", url),
+            "replica id `r1`",
+        ),
+        (with().replica("primary", url), "replica id `primary`"),
+        (with().replica("r1", "sqlite://other.db"), "replica `r1`"),
+        (with().replica("r1", "s3cret"), "replica `r1`"),
+        (with().readers(2), "readers"),
+        (with().pool(PoolConfig::default().max(2).min(3)), "pool.min"),
+        (
+            with().replica_pool(PoolConfig::default().max(0)),
+            "replica_pool.max",
+        ),
+    ];
+    for (builder, name) in table {
+        let error = builder.connect().await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        let Error::Invalid { field, remedy, .. } = error else {
+            panic!("{name}: {text}");
+        };
+        assert_eq!(field, name);
+        assert!(!remedy.is_empty());
+        assert!(!text.contains("cret"), "{text}");
+    }
+}
+
+#[test]
+fn a_builder_shows_no_password() {
+    let builder = Cluster::builder()
+        .primary("postgres://app:s3cret@db/shop")
+        .replica("r1", "postgres://app:s3cret@db/shop");
+    assert!(!format!("{builder:?}").contains("s3cret"));
+}

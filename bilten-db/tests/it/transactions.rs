@@ -1,0 +1,105 @@
+use bilten_db::sea_orm::{
+    AccessMode, ActiveModelTrait, ActiveValue::Set, DbErr, EntityTrait, IsolationLevel,
+    PaginatorTrait, TransactionError, TransactionTrait,
+};
+
+use crate::fixture::{Shop, ask, event, who_reads};
+
+fn named(name: &str) -> event::ActiveModel {
+    event::ActiveModel {
+        name: Set(name.to_owned()),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_and_all_its_reads_run_on_one_connection_of_the_primary() {
+    let shop = Shop::open("tx").await;
+    let db = shop.connect().await;
+    let tx = db.begin().await.unwrap();
+    let pid: i32 = ask(&tx, "select pg_backend_pid()").await.unwrap();
+    named("a").insert(&tx).await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(who_reads(&tx).await.unwrap(), shop.primary_port());
+        assert_eq!(
+            ask::<i32>(&tx, "select pg_backend_pid()").await.unwrap(),
+            pid
+        );
+    }
+    assert_eq!(event::Entity::find().count(&tx).await.unwrap(), 1);
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reading_transaction_runs_on_one_replica() {
+    let shop = Shop::open("tx_read").await;
+    let db = shop.connect().await;
+    let level = Some(IsolationLevel::RepeatableRead);
+    let tx = db
+        .begin_with_config(level, Some(AccessMode::ReadOnly))
+        .await
+        .unwrap();
+    let port = who_reads(&tx).await.unwrap();
+    assert!(shop.replica_ports().contains(&port));
+    assert_eq!(who_reads(&tx).await.unwrap(), port);
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_serializable_transaction_runs_on_the_primary_even_to_read() {
+    let shop = Shop::open("tx_serial").await;
+    let db = shop.connect().await;
+    let level = Some(IsolationLevel::Serializable);
+    let tx = db
+        .begin_with_config(level, Some(AccessMode::ReadOnly))
+        .await
+        .unwrap();
+    assert_eq!(who_reads(&tx).await.unwrap(), shop.primary_port());
+    tx.rollback().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closure_commits_or_rolls_back_as_a_whole() {
+    let shop = Shop::open("tx_closure").await;
+    let db = shop.connect().await;
+    let kept = db
+        .transaction::<_, i32, DbErr>(|tx| {
+            Box::pin(async move { Ok(named("kept").insert(tx).await?.id) })
+        })
+        .await;
+    assert!(kept.is_ok());
+    let lost = db
+        .transaction::<_, (), DbErr>(|tx| {
+            Box::pin(async move {
+                named("lost").insert(tx).await?;
+                Err(DbErr::Custom("no".into()))
+            })
+        })
+        .await;
+    assert!(matches!(
+        lost,
+        Err(TransactionError::Transaction(DbErr::Custom(_)))
+    ));
+    let names = event::Entity::find().all(&db.primary()).await.unwrap();
+    assert_eq!(
+        names.iter().map(|e| e.name.as_str()).collect::<Vec<_>>(),
+        ["kept"]
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_transaction_rolls_back_and_gives_its_connection_back() {
+    let shop = Shop::open("tx_drop").await;
+    let db = shop
+        .builder()
+        .pool(bilten_db::PoolConfig::default().max(1))
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let tx = db.begin().await.unwrap();
+        named("dropped").insert(&tx).await.unwrap();
+        drop(tx);
+    }
+    assert_eq!(event::Entity::find().count(&db.primary()).await.unwrap(), 0);
+}
