@@ -1,6 +1,132 @@
-//! Where the rows are.
+//! Where the rows are: SQLite without servers, PostgreSQL with replicas on servers.
 
-use sea_orm::{DatabaseConnection, Database, TransactionTrait, TransactionSession};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bilten_db::scope::{Route, with_route};
+use bilten_db::{Cluster, PoolConfig};
+use bilten_monitor::Monitor;
+use bilten_monitor::observe::Observed;
+use sea_orm::{DbErr, TransactionTrait};
+use tempfile::TempDir;
+
+use crate::config::Config;
 use crate::{schema, seed_data};
 
-pub type Db = DatabaseConnection;
+/// The cluster, with every statement timed. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Database {
+    db: Observed<Cluster>,
+    opened: Instant,
+    /// Milliseconds after `opened`, plus one; 0 before the first write.
+    written: Arc<AtomicU64>,
+    /// Removed with the last clone.
+    _folder: Option<Arc<TempDir>>,
+}
+
+impl Database {
+    /// Connects, makes the tables and indexes that are missing, and plants the first events.
+    ///
+    /// # Errors
+    /// When the primary cannot be reached or refuses; a replica that is away joins later.
+    pub async fn open(config: &Config, monitor: &Monitor) -> Result<Self, Failure> {
+        let pool = PoolConfig::default().max(config.pool_max).min(config.pool_max.min(5));
+        let mut builder = Cluster::builder().pool(pool);
+        let mut folder = None;
+        if let Some(url) = &config.database {
+            builder = builder.primary(url);
+            for (number, url) in config.replica.iter().enumerate() {
+                builder = builder.replica(format!("replica-{}", number + 1), url);
+            }
+        } else {
+            let path = match &config.data_dir {
+                Some(given) => {
+                    std::fs::create_dir_all(given)?;
+                    given.clone()
+                }
+                None => folder.insert(TempDir::with_prefix("bilten-events-")?).path().to_owned(),
+            };
+            builder = builder.sqlite(path.join("events.db")).readers(4);
+        }
+        let cluster = builder.connect().await?;
+        prepare(&cluster).await?;
+        Ok(Self {
+            db: monitor.observe(cluster),
+            opened: Instant::now(),
+            written: Arc::default(),
+            _folder: folder.map(Arc::new),
+        })
+    }
+
+    /// For statements that read; see [`read`](Self::read).
+    #[must_use]
+    pub fn reads(&self) -> &Observed<Cluster> {
+        &self.db
+    }
+
+    /// For transactions. From now on and for two seconds, reads of this process go to the primary.
+    #[must_use]
+    pub fn writes(&self) -> &Observed<Cluster> {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.written.fetch_max(now + 1, Ordering::Relaxed);
+        &self.db
+    }
+
+    /// Runs reads where they see what this process has written: soon after a write that is the primary, because a
+    /// replica that lags would put the old row back into the cache.
+    pub async fn read<F: Future>(&self, reads: F) -> F::Output {
+        match self.written.load(Ordering::Relaxed) {
+            0 => reads.await,
+            written if self.opened.elapsed() > Duration::from_millis(written) + SETTLED_AFTER => reads.await,
+            _ => with_route(Route::Primary, reads).await,
+        }
+    }
+
+    /// The nodes themselves.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        self.db.inner()
+    }
+}
+
+/// Why there is no database.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Tables, indexes and first rows: all or nothing, and then on every replica.
+async fn prepare(cluster: &Cluster) -> Result<(), DbErr> {
+    let begun = Instant::now();
+    let tx = cluster.primary().begin().await?;
+    schema::lock(&tx).await?;
+    schema::create(&tx).await?;
+    let planted = seed_data::plant(&tx).await?;
+    tx.commit().await?;
+    if planted {
+        tracing::info!(events = seed_data::EVENTS, millis = begun.elapsed().as_millis(), "planted the first events");
+    }
+    if !replicas_have_it(cluster).await? {
+        tracing::warn!("a replica still lacks the first events; reads from it fail until it has them");
+    }
+    Ok(())
+}
+
+/// Waits until every replica that is up has answered twice with all the events; `false` after ten seconds.
+async fn replicas_have_it(cluster: &Cluster) -> Result<bool, DbErr> {
+    let wanted = seed_data::count(&cluster.primary()).await?;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let (mut answers, enough) = (0, 2 * cluster.status().replicas().count());
+    while answers < enough && cluster.status().replicas().any(bilten_db::status::NodeStatus::is_up) {
+        match with_route(Route::Replica, seed_data::count(cluster)).await {
+            Ok(found) if found >= wanted => answers += 1,
+            _ if Instant::now() > deadline => return Ok(false),
+            _ => {
+                answers = 0;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Longer than a healthy replica lags.
+const SETTLED_AFTER: Duration = Duration::from_secs(2);

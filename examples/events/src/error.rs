@@ -83,6 +83,24 @@ impl From<sea_orm::DbErr> for Error {
     }
 }
 
+impl From<bilten_db::Error> for Error {
+    fn from(error: bilten_db::Error) -> Self {
+        Self::Backend(Box::new(error))
+    }
+}
+
+impl From<bilten_cache::Error> for Error {
+    /// What the loader or the writer said, if it was one of them; the cache keeps it for all who waited.
+    fn from(error: bilten_cache::Error) -> Self {
+        match error.source_as::<Self>() {
+            Some(Self::Invalid { field, reason }) => Self::invalid(field, reason),
+            Some(Self::NotFound { what, id }) => Self::not_found(what, id),
+            Some(Self::Conflict(reason)) => Self::Conflict(reason.clone()),
+            _ => Self::Backend(Box::new(error)),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Problem<'a> {
     title: &'a str,

@@ -1,19 +1,31 @@
-//! What the service does with events: the cache in front, the database behind, and who tells whom about changes.
+//! What the service does with events: the cache in front, the database behind, and what a change invalidates.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bilten_cache::{Ack, Cache, Key, LoadContext, Loaded, Pattern, Region};
 
 use super::repository;
 use super::request::{EventChange, ListRequest, NewEvent, Purchase};
 use super::view::{EventDetail, EventList, EventSummary};
-use crate::database::Db;
+use crate::database::Database;
 use crate::error::Error;
 use crate::tickets::{self, Receipt};
 
-/// Events, cached.
+/// Events, cached. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Events {
-    pub db: Db,
+    database: Database,
+    cache: Cache,
+    lists: Region<ListKey, EventList>,
+    details: Region<i64, EventDetail>,
+    summaries: Region<i64, EventSummary>,
+    all_lists: Pattern,
 }
+
+/// Page, limit, part of the title, town; the last two empty when not asked for.
+type ListKey = (u64, u64, String, String);
 
 /// A value and which level had it.
 #[derive(Clone, Debug)]
@@ -25,22 +37,121 @@ pub struct Answered<T> {
 }
 
 impl Events {
+    /// Events of this database behind this cache.
+    ///
+    /// # Errors
+    /// When the cache has a region of one of our names already.
+    pub fn new(database: Database, cache: Cache) -> Result<Self, bilten_cache::Error> {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        Ok(Self {
+            lists: cache.region("events:list").time_to_live(minutes(5)).jitter(Duration::from_secs(30)).build()?,
+            details: cache.region("event").time_to_live(minutes(30)).jitter(minutes(1)).build()?,
+            summaries: cache.region("event-summary").time_to_live(minutes(30)).jitter(minutes(1)).build()?,
+            all_lists: Pattern::glob("events:list:*")?,
+            database,
+            cache,
+        })
+    }
+
+    /// One page of what is published: cache-aside.
+    ///
+    /// # Errors
+    /// 503 when neither cache nor database has it.
     pub async fn list(&self, request: &ListRequest) -> Result<Answered<EventList>, Error> {
-        Ok(Answered { value: Arc::new(repository::list(&self.db, request).await?), by: "miss" })
+        let ListRequest { page, limit, q, city } = request.clone();
+        let key = (page, limit, q.unwrap_or_default(), city.unwrap_or_default());
+        let (database, request) = (self.database.clone(), request.clone());
+        answer(&self.lists, &key, async move |_| database.read(repository::list(database.reads(), &request)).await).await
     }
+
+    /// One event: however many ask at once, the database is asked once.
+    ///
+    /// # Errors
+    /// 404 when there is none; 503 when neither cache nor database has it.
     pub async fn detail(&self, id: i64) -> Result<Answered<EventDetail>, Error> {
-        Ok(Answered { value: Arc::new(repository::detail(&self.db, id).await?), by: "miss" })
+        let database = self.database.clone();
+        answer(&self.details, &id, async move |_| database.read(repository::detail(database.reads(), id)).await).await
     }
+
+    /// One event in few columns, with its tickets counted.
+    ///
+    /// # Errors
+    /// As for [`detail`](Self::detail).
     pub async fn summary(&self, id: i64) -> Result<Answered<EventSummary>, Error> {
-        Ok(Answered { value: Arc::new(repository::summary(&self.db, id).await?), by: "miss" })
+        let database = self.database.clone();
+        answer(&self.summaries, &id, async move |_| database.read(repository::summary(database.reads(), id)).await).await
     }
+
+    /// Writes a new event to the database and through to the cache, then invalidates every list.
+    ///
+    /// # Errors
+    /// 400 when organizer or venue do not exist; 503 when the database fails.
     pub async fn create(&self, new: NewEvent) -> Result<Arc<EventDetail>, Error> {
-        Ok(Arc::new(repository::create(&self.db, new).await?))
+        let detail = Arc::new(repository::create(self.database.writes(), new).await?);
+        let id = detail.event.id;
+        // The id is the database's, so the key is known only now; otherwise this would be `write_through`.
+        note(self.details.set(&id, Loaded::new(Arc::clone(&detail))).await?);
+        note(self.cache.invalidate_pattern(&self.all_lists).await);
+        Ok(detail)
     }
+
+    /// Changes an event in the database and the cache, then invalidates what shows it.
+    ///
+    /// # Errors
+    /// 404, 400 or 409 when it cannot be; 503 when the database fails.
     pub async fn change(&self, id: i64, change: EventChange) -> Result<Arc<EventDetail>, Error> {
-        Ok(Arc::new(repository::change(&self.db, id, change).await?))
+        let write = repository::change(self.database.writes(), id, change);
+        let detail = self.details.write_through(&id, write).await?;
+        note(self.summaries.remove(&id).await?);
+        note(self.cache.invalidate_pattern(&self.all_lists).await);
+        Ok(detail)
     }
+
+    /// Sells tickets. The lists do not show how many are sold, so a sale leaves them alone.
+    ///
+    /// # Errors
+    /// 404 or 409 when they cannot be sold; 503 when the database fails.
     pub async fn buy(&self, id: i64, purchase: Purchase) -> Result<Receipt, Error> {
-        tickets::sell(&self.db, id, purchase).await
+        let receipt = tickets::sell(self.database.writes(), id, purchase).await?;
+        note(self.details.remove(&id).await?);
+        note(self.summaries.remove(&id).await?);
+        Ok(receipt)
+    }
+
+    /// How often the database was asked for an event, a list or a summary.
+    #[must_use]
+    pub fn loads(&self) -> u64 {
+        self.cache.stats().loads
+    }
+}
+
+async fn answer<K, V, F, Fut>(region: &Region<K, V>, key: &K, load: F) -> Result<Answered<V>, Error>
+where
+    K: Key,
+    V: Send + Sync + 'static,
+    F: FnOnce(LoadContext) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<V, Error>> + Send + 'static,
+{
+    let in_memory = region.peek(key).is_some();
+    let loaded = Arc::new(AtomicBool::new(false));
+    let mark = Arc::clone(&loaded);
+    let value = region
+        .get_or_load(key, move |context| {
+            mark.store(true, Ordering::Relaxed);
+            load(context)
+        })
+        .await?;
+    let by = match (in_memory, loaded.load(Ordering::Relaxed)) {
+        (true, _) => "l1",
+        (false, true) => "miss",
+        (false, false) => "l2",
+    };
+    Ok(Answered { value, by })
+}
+
+/// A change that has not reached Redis yet is queued and delivered later; worth a line, not an error.
+fn note(ack: Ack) {
+    if ack == Ack::Deferred {
+        tracing::info!("an invalidation waits for Redis; other processes may serve the old value until then");
     }
 }

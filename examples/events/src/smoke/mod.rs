@@ -67,5 +67,5 @@ impl<W: Write> Report<'_, W> {
 }
 
 fn health_checks(with_redis: bool) -> &'static [&'static str] {
-    if with_redis { &["database", "redis"] } else { &["database"] }
+    if with_redis { &["database", "primary", "cache", "redis"] } else { &["database", "primary", "cache"] }
 }

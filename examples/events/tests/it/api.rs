@@ -65,9 +65,9 @@ impl Api {
         format!("/api/v1/events/{}", reply.json["id"])
     }
 
-    pub(crate) async fn close(self) {
-        drop(self.router);
-        self.app.close().await;
+    /// How often the database was asked for an event, a list or a summary.
+    pub(crate) fn loads(&self) -> u64 {
+        self.app.loads()
     }
 }
 

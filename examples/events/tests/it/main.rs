@@ -1,2 +1,9 @@
-//! x
+//! The whole service, on SQLite and on real servers.
+
+mod api;
+
+mod binary;
+mod coherence;
+mod faults;
 mod indexes;
+mod sales;

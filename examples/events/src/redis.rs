@@ -1,0 +1,45 @@
+//! The connection that only asks Redis whether it is there; the cache has its own.
+
+use fred::clients::Client;
+use fred::interfaces::ClientLike;
+use fred::types::Builder;
+use fred::types::config::{Config, ReconnectPolicy};
+
+/// A client that keeps trying.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+}
+
+impl Redis {
+    /// Begins to connect and does not wait for it.
+    ///
+    /// # Errors
+    /// When the URL is none.
+    pub fn connect(url: &str) -> Result<Self, fred::error::Error> {
+        let client = Builder::from_config(Config::from_url(url)?)
+            .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2))
+            .build()?;
+        drop(client.connect());
+        Ok(Self { client })
+    }
+
+    /// For the health check.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Says goodbye.
+    pub async fn close(&self) {
+        // It may be gone already.
+        let _ = self.client.quit().await;
+    }
+}
+
+// fred's own would show the password.
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").finish_non_exhaustive()
+    }
+}
