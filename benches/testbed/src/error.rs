@@ -109,7 +109,9 @@ impl Error {
         let Self::NotReady { log, .. } = self else {
             return false;
         };
-        log.contains("Address already in use") || log.contains("address already in use")
+        ["ddress already in use", "port is already allocated"]
+            .iter()
+            .any(|words| log.contains(words))
     }
 }
 

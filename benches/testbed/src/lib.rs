@@ -14,6 +14,7 @@ mod sources;
 
 pub mod install;
 
+mod docker;
 mod error;
 mod machine;
 mod url;
@@ -23,8 +24,10 @@ pub use error::Error;
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
 #[cfg(feature = "proxy")]
 pub use proxy::{Direction, FaultProxy};
-pub use redis::{Redis, RedisBuilder};
-pub use sources::{Origin, PG_REPLICA_URLS, PG_URL, REDIS_URL, Service, Source, source, sources};
+pub use redis::{Redis, RedisBuilder, RedisCluster, RedisSentinel, TlsFiles};
+pub use sources::{
+    Origin, PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE, Service, Source, source, sources,
+};
 pub use wait::eventually;
 #[cfg(feature = "proxy")]
 pub use wait_async::eventually_async;

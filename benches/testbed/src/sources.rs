@@ -1,9 +1,9 @@
 use std::fmt;
 
-use crate::Error;
 use crate::install::{self, Plan};
 use crate::machine::program;
 use crate::url::ServerUrl;
+use crate::{Error, docker};
 
 /// The environment variable with the URL of a Redis to use instead of an own one.
 pub const REDIS_URL: &str = "BILTEN_TEST_REDIS_URL";
@@ -11,6 +11,9 @@ pub const REDIS_URL: &str = "BILTEN_TEST_REDIS_URL";
 pub const PG_URL: &str = "BILTEN_TEST_PG_URL";
 /// The environment variable with the URLs of its replicas, separated by commas.
 pub const PG_REPLICA_URLS: &str = "BILTEN_TEST_PG_REPLICA_URLS";
+
+/// The environment variable that chooses where private servers come from: `local` or `docker`.
+pub const SOURCE: &str = "BILTEN_TEST_SOURCE";
 
 /// Where one kind of server comes from on this machine.
 ///
@@ -110,17 +113,56 @@ fn find(service: Service) -> (Origin, String) {
             format!("{} = {shown}", service.variable()),
         );
     }
-    if let Some(path) = service.program() {
-        let version = program::version(&path).unwrap_or_default();
-        return (Origin::Local, format!("{} ({version})", path.display()));
-    }
-    match install::plan() {
-        Plan::Run(commands) => (
-            Origin::Missing,
-            format!("cargo xtask test installs it: {}", commands.join(" && ")),
+    match private(service) {
+        Origin::Docker => (
+            Origin::Docker,
+            docker::engine::answers().unwrap_or_else(|problem| problem),
         ),
-        plan => (Origin::Missing, format!("type: {plan}")),
+        Origin::Local => {
+            let path = service.program().unwrap_or_default();
+            let version = program::version(&path).unwrap_or_default();
+            (Origin::Local, format!("{} ({version})", path.display()))
+        }
+        _ => (Origin::Missing, missing()),
     }
+}
+
+/// Where a server of a test's own comes from: never the environment, since it will be stopped and broken.
+pub(crate) fn private(service: Service) -> Origin {
+    let wish = variable(SOURCE);
+    decide(
+        wish.as_deref(),
+        || service.program().is_some(),
+        || cfg!(feature = "docker") && docker::engine::answers().is_ok(),
+    )
+}
+
+fn decide(
+    wish: Option<&str>,
+    has_program: impl FnOnce() -> bool,
+    has_engine: impl FnOnce() -> bool,
+) -> Origin {
+    match wish {
+        // Wanted is wanted: when the engine is absent, starting says so.
+        Some("docker") => Origin::Docker,
+        _ if has_program() => Origin::Local,
+        Some("local") => Origin::Missing,
+        _ if has_engine() => Origin::Docker,
+        _ => Origin::Missing,
+    }
+}
+
+fn missing() -> String {
+    let install = match install::plan() {
+        Plan::Run(commands) => format!("cargo xtask test installs it: {}", commands.join(" && ")),
+        plan => format!("type: {plan}"),
+    };
+    format!(
+        "{install} ({})",
+        docker::engine::answers()
+            .err()
+            .unwrap_or_else(|| "a Docker engine answers: build with the feature docker".to_owned())
+    )
 }
 
 /// A variable that is set and not empty.
@@ -190,5 +232,20 @@ impl fmt::Display for Source {
             "{:<11} {:<15} {}",
             self.service, self.origin, self.detail
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_go_before_containers_unless_containers_are_asked_for() {
+        let decide = |wish, program, engine| decide(wish, || program, || engine);
+        assert_eq!(decide(None, true, true), Origin::Local);
+        assert_eq!(decide(None, false, true), Origin::Docker);
+        assert_eq!(decide(None, false, false), Origin::Missing);
+        assert_eq!(decide(Some("docker"), true, false), Origin::Docker);
+        assert_eq!(decide(Some("local"), false, true), Origin::Missing);
     }
 }

@@ -2,7 +2,9 @@
 
 pub(crate) mod directory;
 pub(crate) mod guardian;
+pub(crate) mod instance;
 pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod program;
+pub(crate) mod server;
 pub(crate) mod user;

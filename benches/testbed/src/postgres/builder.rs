@@ -1,4 +1,5 @@
 use super::cluster::Postgres;
+use super::launch::Upstream;
 use crate::Error;
 
 /// Options of a private PostgreSQL; the default is a primary without replicas.
@@ -54,7 +55,7 @@ impl PostgresBuilder {
     }
 
     /// The lines appended to `postgresql.conf` of one node.
-    pub(super) fn config(&self, port: u16, follows: Option<(u16, usize)>) -> String {
+    pub(super) fn config(&self, port: u16, upstream: Option<&Upstream>) -> String {
         // Postgres wants as many walsenders as the template has, and a replica as many connections as its primary.
         let mut lines = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = ''\n\
@@ -64,12 +65,15 @@ impl PostgresBuilder {
              wal_retrieve_retry_interval = '100ms'\nwal_receiver_status_interval = '1s'\nlogging_collector = off\n",
             self.max_connections
         );
-        if let Some((primary, number)) = follows {
+        if let Some(Upstream { host, port, number }) = upstream {
             let place = format!(
-                "host=127.0.0.1 port={primary} user=postgres application_name={}",
-                replica_name(number)
+                "host={host} port={port} user=postgres application_name={}",
+                replica_name(*number)
             );
-            lines.push_str(&format!("primary_conninfo = '{place}'\n"));
+            lines.push_str(&format!(
+                "primary_conninfo = '{place}'
+"
+            ));
         }
         for (name, value) in &self.settings {
             lines.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
@@ -94,7 +98,14 @@ mod tests {
             .config(7, None);
         assert!(config.ends_with("search_path = 'it''s'\n"), "{config}");
         assert!(!config.contains("primary_conninfo"));
-        let replica = Postgres::builder().config(8, Some((7, 1)));
+        let replica = Postgres::builder().config(
+            8,
+            Some(&Upstream {
+                host: "h".into(),
+                port: 7,
+                number: 1,
+            }),
+        );
         assert!(
             replica.contains("port=7 user=postgres application_name=replica_1"),
             "{replica}"

@@ -2,12 +2,11 @@ use std::thread;
 use std::time::Duration;
 
 use super::builder::PostgresBuilder;
+use super::launch::{Material, Upstream};
 use super::node::PostgresNode;
-use super::{sql, template};
+use super::sql;
 use crate::Error;
-use crate::install;
 use crate::machine::port::Port;
-use crate::machine::program;
 use crate::url::ServerUrl;
 use crate::wait::until;
 
@@ -45,39 +44,48 @@ impl Postgres {
     }
 
     pub(super) fn start_with(options: &PostgresBuilder) -> Result<Self, Error> {
-        let programs = program::postgres_directory()
-            .ok_or_else(|| Error::missing("postgresql", install::remedy()))?;
-        let template = template::ready(&programs)?;
+        let material = Material::find()?;
         let mut tries = 0;
         loop {
-            let launch =
-                |port, follows| PostgresNode::launch(&programs, &template, options, port, follows);
-            match Self::attempt(options.replicas, &launch) {
+            match Self::attempt(&material, options) {
                 Err(error) if error.is_port_taken() && tries < 5 => tries += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    fn attempt(
-        replicas: usize,
-        launch: &(impl Fn(Port, Option<(u16, usize)>) -> Result<PostgresNode, Error> + Sync),
-    ) -> Result<Self, Error> {
+    fn attempt(material: &Material, options: &PostgresBuilder) -> Result<Self, Error> {
         let port = Port::reserve()?;
         let number = port.number();
-        // Copying dominates, so all nodes are made at once; a replica retries until its primary is there.
-        let (primary, replicas) = thread::scope(|scope| {
-            let replicas: Vec<_> = (0..replicas)
-                .map(|i| scope.spawn(move || launch(Port::reserve()?, Some((number, i)))))
-                .collect();
-            let primary = launch(port, None);
-            let replicas: Result<Vec<_>, Error> = replicas.into_iter().map(join).collect();
-            (primary, replicas)
-        });
-        let postgres = Self {
-            primary: primary?,
-            replicas: replicas?,
+        let follow = |host: String, i| {
+            let upstream = Upstream {
+                host,
+                port: material.inner_port(number),
+                number: i,
+            };
+            PostgresNode::launch(
+                material,
+                options,
+                Port::reserve()?,
+                Some((&upstream, number)),
+            )
         };
+        let lead = || PostgresNode::launch(material, options, port, None);
+        let (primary, replicas) = if matches!(material, Material::Local { .. }) {
+            at_once(options.replicas, lead, |i| {
+                follow("127.0.0.1".to_owned(), i)
+            })?
+        } else {
+            // A container has its address only once it runs.
+            let primary = lead()?;
+            primary.wait_ready()?;
+            let host = primary.inner_host()?;
+            let replicas = (0..options.replicas)
+                .map(|i| follow(host.clone(), i))
+                .collect::<Result<_, _>>()?;
+            (primary, replicas)
+        };
+        let postgres = Self { primary, replicas };
         postgres.primary.wait_ready()?;
         postgres
             .replicas
@@ -155,8 +163,26 @@ impl Postgres {
     }
 }
 
-fn join<T>(handle: thread::ScopedJoinHandle<'_, Result<T, Error>>) -> Result<T, Error> {
-    handle
-        .join()
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Copying dominates, so all nodes are made at once; a replica retries until its primary is there.
+fn at_once(
+    replicas: usize,
+    lead: impl FnOnce() -> Result<PostgresNode, Error>,
+    follow: impl Fn(usize) -> Result<PostgresNode, Error> + Sync,
+) -> Result<(PostgresNode, Vec<PostgresNode>), Error> {
+    let follow = &follow;
+    thread::scope(|scope| {
+        let started: Vec<_> = (0..replicas)
+            .map(|i| scope.spawn(move || follow(i)))
+            .collect();
+        let primary = lead();
+        let replicas: Result<Vec<_>, Error> = started
+            .into_iter()
+            .map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect();
+        Ok((primary?, replicas?))
+    })
 }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod cluster;
+mod launch;
 mod node;
 pub(crate) mod sql;
 mod template;

@@ -1,18 +1,14 @@
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::builder::{PostgresBuilder, replica_name};
+use super::launch::{Material, Upstream};
 use super::sql;
 use crate::Error;
-use crate::machine::directory::{RunDirectory, copy_tree};
-use crate::machine::guardian::{Launch, Server};
+use crate::machine::instance::Instance;
 use crate::machine::port::Port;
-use crate::machine::process;
-use crate::machine::user::ServerUser;
 use crate::url::{ServerUrl, encode};
 use crate::wait::until;
 
@@ -34,56 +30,40 @@ const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// ```
 #[derive(Debug)]
 pub struct PostgresNode {
-    server: Mutex<Server>,
+    server: Mutex<Box<dyn Instance>>,
     port: Port,
     name: String,
-    follows: Option<u16>,
+    primary_port: Option<u16>,
 }
 
 impl PostgresNode {
-    /// Copies the template, writes the settings and starts the server without waiting for it.
+    /// Starts the server without waiting for it. `primary_port` is where a replica's primary is asked from here.
     pub(super) fn launch(
-        programs: &Path,
-        template: &Path,
+        material: &Material,
         options: &PostgresBuilder,
         port: Port,
-        follows: Option<(u16, usize)>,
+        upstream: Option<(&Upstream, u16)>,
     ) -> Result<Self, Error> {
-        let name = follows.map_or_else(|| "primary".to_owned(), |(_, number)| replica_name(number));
-        let directory = RunDirectory::make(&format!("postgres-{}", name.replace('_', "-")))?;
-        let data = directory.path().join("data");
-        copy_tree(template, &data)?;
-        let file = data.join("postgresql.conf");
-        let defaults =
-            fs::read_to_string(&file).map_err(|e| Error::io("read postgresql.conf", e))?;
-        let config = options.config(port.number(), follows);
-        fs::write(&file, format!("{defaults}\n{config}"))
-            .map_err(|e| Error::io("write postgresql.conf", e))?;
-        if follows.is_some() {
-            let signal = data.join("standby.signal");
-            fs::write(&signal, b"").map_err(|e| Error::io("write standby.signal", e))?;
-            ServerUser::current()?.own(&signal)?;
-        }
-        let program = programs.join("postgres").to_string_lossy().into_owned();
-        let command = vec![
-            program,
-            "-D".to_owned(),
-            data.to_string_lossy().into_owned(),
-        ];
-        let server = Server::start(
-            directory,
-            Launch {
-                command,
-                work: data,
-                polite: "QUIT",
-            },
+        let instance = material.launch(
+            options,
+            port.number(),
+            upstream.map(|(upstream, _)| upstream),
         )?;
+        let name = upstream.map_or_else(
+            || "primary".to_owned(),
+            |(upstream, _)| replica_name(upstream.number),
+        );
         Ok(Self {
-            server: Mutex::new(server),
+            server: Mutex::new(instance),
             port,
             name,
-            follows: follows.map(|(primary, _)| primary),
+            primary_port: upstream.map(|(_, port)| port),
         })
+    }
+
+    /// The host by which other nodes reach this one.
+    pub(super) fn inner_host(&self) -> Result<String, Error> {
+        self.server().inner_host()
     }
 
     /// `postgres://postgres@127.0.0.1:PORT/postgres`; no password is asked.
@@ -120,10 +100,10 @@ impl PostgresNode {
         (Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
-    /// The process number of the postmaster.
+    /// The process number of the postmaster; none in a container.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.server().pid()
+    pub fn pid(&self) -> Option<u32> {
+        self.server().process().map(|server| server.pid())
     }
 
     /// `primary` or `replica_N`: its `application_name` in `pg_stat_replication`.
@@ -165,7 +145,6 @@ impl PostgresNode {
         if server.is_running() {
             server.stop("INT")?;
         }
-        clear_lock(server.work());
         server.start_again()?;
         drop(server);
         self.wait_ready()
@@ -243,7 +222,7 @@ impl PostgresNode {
     }
 
     fn signal_walsenders(&self, signal: &str) -> Result<(), Error> {
-        let (port, which) = match self.follows {
+        let (port, which) = match self.primary_port {
             Some(primary) => (primary, format!("application_name = '{}'", self.name)),
             None => (self.port(), "true".to_owned()),
         };
@@ -259,13 +238,18 @@ impl PostgresNode {
                 "none runs",
             ));
         }
-        process::signal(signal, &pids)
+        // By the server itself, so that it works in a container too; the program must read what it is given.
+        let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+        let program = format!("cat >/dev/null; kill -s {signal} {}", pids.join(" "));
+        sql::run(&url, &format!("copy (select 1) to program '{program}'")).map(drop)
     }
 
-    /// Its directory: the log, the configuration, the data. It goes with the server.
+    /// Its directory: the log, the configuration, the data. It goes with the server; none in a container.
     #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.server().directory().to_path_buf()
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.server()
+            .process()
+            .map(|server| server.directory().to_path_buf())
     }
 
     /// The last 40 lines of its log.
@@ -315,23 +299,7 @@ impl PostgresNode {
         ServerUrl::local("postgres", "postgres", self.port(), "postgres")
     }
 
-    fn server(&self) -> MutexGuard<'_, Server> {
+    fn server(&self) -> MutexGuard<'_, Box<dyn Instance>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// After a kill the lock file names a process that its parent has not collected: PostgreSQL takes it for alive.
-fn clear_lock(data: &Path) {
-    let file = data.join("postmaster.pid");
-    let Ok(text) = fs::read_to_string(&file) else {
-        return;
-    };
-    if let Some(segment) = text
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_whitespace().nth(1))
-    {
-        let _ = Command::new("ipcrm").args(["-m", segment]).output();
-    }
-    let _ = fs::remove_file(file);
 }

@@ -9,7 +9,7 @@ use crate::machine::program;
 use crate::machine::user::ServerUser;
 
 /// Raised when the recipe below changes, so that an old template is not used.
-const RECIPE: u32 = 3;
+const RECIPE: u32 = 4;
 
 /// A stopped, empty data directory of this PostgreSQL version, made once per machine and copied for each node.
 ///
@@ -43,21 +43,33 @@ pub(super) fn ready(programs: &Path) -> Result<PathBuf, Error> {
 fn make(programs: &Path, data: &Path) -> Result<(), Error> {
     let user = ServerUser::current()?;
     let mut initdb = command(&programs.join("initdb"), user);
-    initdb.arg("-D").arg(data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
+    initdb
+        .arg("-D")
+        .arg(data)
+        .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale"]);
     initdb.args(["--no-sync", "--no-instructions", "--wal-segsize=1"]);
     finish(&mut initdb, "initdb", "")?;
     fs::write(data.join("pg_hba.conf"), HBA).map_err(|e| Error::io("write pg_hba.conf", e))?;
     let mut single = command(&programs.join("postgres"), user);
     single.args(["--single", "-F"]);
     // The data directory remembers the most connections it was run with, and a replica must not allow fewer.
-    single.args(["-c", "max_connections=1", "-c", "superuser_reserved_connections=0"]);
+    single.args([
+        "-c",
+        "max_connections=1",
+        "-c",
+        "superuser_reserved_connections=0",
+    ]);
     single.arg("-D").arg(data).arg("postgres");
-    finish(&mut single, "postgres --single", "create role needs_password nologin;\n")
+    finish(
+        &mut single,
+        "postgres --single",
+        "create role needs_password nologin;\n",
+    )
 }
 
 /// Everybody is trusted on loopback, except members of `needs_password`: that is how a wrong password is tested.
-const HBA: &str = "\
-host all +needs_password 127.0.0.1/32 scram-sha-256
+pub(super) const HBA: &str = "\
+host all +needs_password all scram-sha-256
 local all all trust
 host all all 127.0.0.1/32 trust
 host all all ::1/128 trust

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::server::Redis;
+use super::tls::TlsFiles;
 use crate::Error;
 
 /// Options of a private Redis server; the defaults are an empty server without a password.
@@ -21,7 +22,12 @@ pub struct RedisBuilder {
     pub(super) password: Option<String>,
     pub(super) user: Option<AclUser>,
     pub(super) unix_socket: bool,
+    pub(super) tls: bool,
     arguments: Vec<(String, String)>,
+    lines: Vec<String>,
+    // For Cluster nodes and Sentinels: files in the data directory, and lines instead of a server's own.
+    files: Vec<(&'static str, String)>,
+    sentinel: Option<String>,
 }
 
 #[derive(Clone)]
@@ -29,6 +35,13 @@ pub(super) struct AclUser {
     pub(super) name: String,
     pub(super) password: String,
     rules: String,
+}
+
+/// Where a server listens. With TLS the plain port is for our own commands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ports {
+    pub(super) plain: u16,
+    pub(super) tls: Option<u16>,
 }
 
 /// The user of our own commands when the default user is off.
@@ -62,6 +75,13 @@ impl RedisBuilder {
         self
     }
 
+    /// Listens with TLS only, with a certificate for `localhost` and `127.0.0.1` of an authority of its own; see
+    /// [`Redis::tls_files`]. Needs the program `openssl`.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
     /// The most memory for data, in bytes; at the limit writes answer `OOM` unless a policy evicts.
     pub fn max_memory_bytes(self, bytes: u64) -> Self {
         self.argument("maxmemory", bytes.to_string())
@@ -81,12 +101,56 @@ impl RedisBuilder {
         Redis::start_with(&self)
     }
 
-    pub(super) fn config(&self, port: u16, directory: &Path, knows_debug: bool) -> String {
+    /// A line whose value is several arguments.
+    pub(super) fn line(mut self, name: &str, value: &str) -> Self {
+        self.lines.push(format!("{name} {value}"));
+        self
+    }
+
+    pub(super) fn with_file(mut self, name: &'static str, text: String) -> Self {
+        self.files.push((name, text));
+        self
+    }
+
+    pub(super) fn into_sentinel(mut self, lines: String) -> Self {
+        self.sentinel = Some(lines);
+        self
+    }
+
+    pub(super) fn is_sentinel(&self) -> bool {
+        self.sentinel.is_some()
+    }
+
+    pub(super) fn files(&self) -> &[(&'static str, String)] {
+        &self.files
+    }
+
+    /// What of this only works with files of this machine.
+    pub(super) fn needs_files(&self) -> Option<&'static str> {
+        match self {
+            Self {
+                unix_socket: true, ..
+            } => Some("a unix socket"),
+            Self { tls: true, .. } => Some("TLS"),
+            Self {
+                sentinel: Some(_), ..
+            } => Some("Sentinel"),
+            Self { files, .. } if !files.is_empty() => Some("a Cluster"),
+            _ => None,
+        }
+    }
+
+    pub(super) fn config(&self, ports: Ports, directory: &Path, knows_debug: bool) -> String {
         let data = directory.join("data");
         let mut lines = format!(
-            "bind 127.0.0.1\nport {port}\nsave \"\"\nappendonly no\ndir {}\n",
+            "bind 127.0.0.1\nport {}\ndir {}\n",
+            ports.plain,
             quoted(&data.to_string_lossy())
         );
+        if let Some(sentinel) = &self.sentinel {
+            return lines + sentinel;
+        }
+        lines.push_str("save \"\"\nappendonly no\n");
         let mut line = |name: &str, value: String| {
             // Writing to a string cannot fail.
             let _ = writeln!(lines, "{name} {value}");
@@ -99,6 +163,13 @@ impl RedisBuilder {
                 "unixsocket",
                 quoted(&directory.join("redis.sock").to_string_lossy()),
             );
+        }
+        for (name, value) in ports
+            .tls
+            .iter()
+            .flat_map(|port| TlsFiles::of(directory).options(*port))
+        {
+            line(name, quoted(&value));
         }
         if let Some(password) = &self.password {
             line("requirepass", quoted(password));
@@ -126,6 +197,9 @@ impl RedisBuilder {
         for (name, value) in &self.arguments {
             line(name, quoted(value));
         }
+        for line in &self.lines {
+            lines.push_str(&format!("{line}\n"));
+        }
         lines
     }
 }
@@ -141,8 +215,9 @@ impl std::fmt::Debug for RedisBuilder {
             .field("has_password", &self.password.is_some())
             .field("user", &self.user.as_ref().map(|user| &user.name))
             .field("unix_socket", &self.unix_socket)
+            .field("tls", &self.tls)
             .field("arguments", &names)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,7 +254,14 @@ mod tests {
             .password("x y")
             .max_memory_bytes(5)
             .unix_socket()
-            .config(7, Path::new("/d"), true);
+            .config(
+                Ports {
+                    plain: 7,
+                    tls: None,
+                },
+                Path::new("/d"),
+                true,
+            );
         for line in [
             "port 7",
             "requirepass \"x y\"",

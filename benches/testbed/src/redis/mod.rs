@@ -1,9 +1,16 @@
 //! Redis: one server, a Cluster, a Sentinel group.
 
 mod builder;
+mod cluster;
+mod launch;
 pub(crate) mod resp;
+mod sentinel;
 mod server;
+mod tls;
 
 pub use builder::RedisBuilder;
+pub use cluster::RedisCluster;
+pub(crate) use launch::program;
+pub use sentinel::RedisSentinel;
 pub use server::Redis;
-pub(crate) use server::program;
+pub use tls::TlsFiles;

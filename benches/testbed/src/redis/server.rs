@@ -1,22 +1,18 @@
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::builder::{ADMIN, RedisBuilder};
+use super::builder::{ADMIN, Ports, RedisBuilder};
+use super::launch::{launch, wait_ready};
 use super::resp::Resp;
+use super::tls::TlsFiles;
 use crate::Error;
-use crate::install;
-use crate::machine::directory::{RunDirectory, set_mode};
-use crate::machine::guardian::{Launch, Server};
+use crate::machine::instance::Instance;
 use crate::machine::port::Port;
-use crate::machine::program;
-use crate::machine::user::ServerUser;
 use crate::url::encode;
 use crate::wait::until;
 
-const READY_LIMIT: Duration = Duration::from_secs(10);
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 /// A private Redis server on a loopback port of its own; it ends, with its directory, when this is dropped or
@@ -33,8 +29,10 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Debug)]
 pub struct Redis {
-    server: Mutex<Server>,
+    server: Mutex<Box<dyn Instance>>,
     port: Port,
+    // With TLS, the plain port that our own commands use.
+    admin_port: Option<Port>,
     options: RedisBuilder,
 }
 
@@ -55,32 +53,45 @@ impl Redis {
     pub(super) fn start_with(options: &RedisBuilder) -> Result<Self, Error> {
         let mut tries = 0;
         loop {
-            match Self::attempt(options) {
+            match Self::on(options.clone(), Port::reserve()?).and_then(Self::ready) {
                 Err(error) if error.is_port_taken() && tries < 5 => tries += 1,
                 outcome => return outcome,
             }
         }
     }
 
-    fn attempt(options: &RedisBuilder) -> Result<Self, Error> {
-        let port = Port::reserve()?;
-        let config = |directory: &RunDirectory| {
-            options.config(port.number(), directory.path(), knows_debug())
+    /// Starts on a port that was chosen before, without waiting.
+    pub(super) fn on(options: RedisBuilder, port: Port) -> Result<Self, Error> {
+        let admin_port = options.tls.then(Port::reserve).transpose()?;
+        let ports = match &admin_port {
+            Some(admin) => Ports {
+                plain: admin.number(),
+                tls: Some(port.number()),
+            },
+            None => Ports {
+                plain: port.number(),
+                tls: None,
+            },
         };
-        let server = launch("redis", config)?;
-        let redis = Self {
-            server: Mutex::new(server),
+        let server = Mutex::new(launch(&options, ports)?);
+        Ok(Self {
+            server,
             port,
-            options: options.clone(),
-        };
-        redis.wait_ready()?;
-        Ok(redis)
+            admin_port,
+            options,
+        })
+    }
+
+    pub(super) fn ready(self) -> Result<Self, Error> {
+        wait_ready(&**self.server(), self.admin_addr())?;
+        Ok(self)
     }
 
     /// The URL with the credentials of the user the options name.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://{}127.0.0.1:{}", self.credentials(), self.port())
+        let scheme = if self.options.tls { "rediss" } else { "redis" };
+        format!("{scheme}://{}127.0.0.1:{}", self.credentials(), self.port())
     }
 
     /// The URL of the unix socket, `redis+unix:///path`, when it was asked for.
@@ -102,9 +113,10 @@ impl Redis {
     /// The path of the unix socket, when it was asked for.
     #[must_use]
     pub fn unix_path(&self) -> Option<PathBuf> {
-        self.options
-            .unix_socket
-            .then(|| self.server().directory().join("redis.sock"))
+        self.options.unix_socket.then(|| {
+            self.directory()
+                .map(|directory| directory.join("redis.sock"))
+        })?
     }
 
     /// The port it listens on; it stays the same over [`Self::restart`].
@@ -119,10 +131,17 @@ impl Redis {
         (Ipv4Addr::LOCALHOST, self.port()).into()
     }
 
-    /// The process number of the server.
+    /// The process number of the server; none in a container.
     #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.server().pid()
+    pub fn pid(&self) -> Option<u32> {
+        self.server().process().map(|server| server.pid())
+    }
+
+    /// The files for TLS, when it was asked for.
+    #[must_use]
+    pub fn tls_files(&self) -> Option<TlsFiles> {
+        let directory = self.directory().filter(|_| self.options.tls)?;
+        Some(TlsFiles::of(&directory))
     }
 
     /// Runs a command as the user with all rights and answers as `redis-cli` prints: lists line by line, nil empty.
@@ -133,6 +152,25 @@ impl Redis {
         self.admin()?.text(words)
     }
 
+    /// Waits until all connected replicas have what this server had when it was asked.
+    ///
+    /// # Errors
+    /// When they have not after 10 s, or the server does not answer.
+    pub fn wait_for_replicas(&self) -> Result<(), Error> {
+        let offset = offset(&self.cli(&["INFO", "replication"])?, "master_repl_offset:");
+        until("the replicas of Redis", Duration::from_secs(10), || {
+            let info = self
+                .cli(&["INFO", "replication"])
+                .map_err(|e| e.to_string())?;
+            let behind = info.lines().any(|line| {
+                line.starts_with("slave")
+                    && line.contains("ip=")
+                    && self::offset(line, "offset=") < offset
+            });
+            if behind { Err(info) } else { Ok(()) }
+        })
+    }
+
     /// SIGKILL; returns when the process is gone.
     ///
     /// # Errors
@@ -141,7 +179,8 @@ impl Redis {
         self.server().kill()
     }
 
-    /// Starts it again on the same port, empty; a server that still runs is killed first.
+    /// Starts it again on the same port, empty; a server that still runs is killed first. A node of a Cluster or a
+    /// Sentinel keeps what it knows of the others.
     ///
     /// # Errors
     /// When it is not ready in 10 s.
@@ -149,8 +188,7 @@ impl Redis {
         let mut server = self.server();
         server.kill()?;
         server.start_again()?;
-        drop(server);
-        self.wait_ready()
+        wait_ready(&**server, self.admin_addr())
     }
 
     /// SIGSTOP: the kernel still accepts connections, nobody answers.
@@ -169,10 +207,12 @@ impl Redis {
         self.server().resume()
     }
 
-    /// Its directory: the log, the configuration, the data. It goes with the server.
+    /// Its directory: the log, the configuration, the data. It goes with the server; none in a container.
     #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.server().directory().to_path_buf()
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.server()
+            .process()
+            .map(|server| server.directory().to_path_buf())
     }
 
     /// The last 40 lines of its log.
@@ -181,8 +221,16 @@ impl Redis {
         self.server().log_tail()
     }
 
+    /// Whether it answers now; an answer is waited for half a second.
+    pub(super) fn answers(&self) -> bool {
+        let connected = Resp::connect(self.admin_addr(), Duration::from_millis(500));
+        connected.is_ok_and(|mut connection| {
+            !matches!(connection.text(&["PING"]), Err(Error::Io { .. }))
+        })
+    }
+
     fn admin(&self) -> Result<Resp, Error> {
-        let mut connection = Resp::connect(self.addr(), COMMAND_LIMIT)?;
+        let mut connection = Resp::connect(self.admin_addr(), COMMAND_LIMIT)?;
         if self.options.user.is_some() {
             connection.text(&["AUTH", ADMIN.0, ADMIN.1])?;
         } else if let Some(password) = &self.options.password {
@@ -202,102 +250,26 @@ impl Redis {
             .unwrap_or_default()
     }
 
-    fn wait_ready(&self) -> Result<(), Error> {
-        wait_ready(&self.server(), self.addr())
+    fn admin_addr(&self) -> SocketAddr {
+        (
+            Ipv4Addr::LOCALHOST,
+            self.admin_port.as_ref().unwrap_or(&self.port).number(),
+        )
+            .into()
     }
 
-    fn server(&self) -> MutexGuard<'_, Server> {
+    fn server(&self) -> MutexGuard<'_, Box<dyn Instance>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Writes the configuration and starts `redis-server` on it.
-pub(super) fn launch(
-    kind: &str,
-    config: impl FnOnce(&RunDirectory) -> String,
-) -> Result<Server, Error> {
-    let program = program().ok_or_else(|| Error::missing("redis-server", install::remedy()))?;
-    let directory = RunDirectory::make(kind)?;
-    let user = ServerUser::current()?;
-    let (work, file) = (
-        directory.path().join("data"),
-        directory.path().join("redis.conf"),
-    );
-    fs::create_dir(&work).map_err(|e| Error::io(format!("make {}", work.display()), e))?;
-    fs::write(&file, config(&directory))
-        .map_err(|e| Error::io(format!("write {}", file.display()), e))?;
-    // It holds passwords.
-    set_mode(&file, 0o600)?;
-    user.own(&work)?;
-    user.own(&file)?;
-    let command = vec![
-        program.to_string_lossy().into_owned(),
-        file.to_string_lossy().into_owned(),
-    ];
-    Server::start(
-        directory,
-        Launch {
-            command,
-            work,
-            polite: "KILL",
-        },
-    )
-}
-
-/// Waits for the first answer, whatever it is: one that asks for a password is one too.
-pub(super) fn wait_ready(server: &Server, address: SocketAddr) -> Result<(), Error> {
-    let name = || format!("redis-server on {address}");
-    let answer = until("an answer to PING", READY_LIMIT, || {
-        if !server.is_running() {
-            return Ok(Err("it ended"));
-        }
-        match Resp::connect(address, Duration::from_secs(1))
-            .and_then(|mut connection| connection.text(&["PING"]))
-        {
-            Ok(_) => Ok(Ok(())),
-            Err(Error::Refused { answer, .. }) if answer.starts_with("NOAUTH") => Ok(Ok(())),
-            Err(error) => Err(error.to_string()),
-        }
-    });
-    match answer {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(reason)) => Err(Error::NotReady {
-            server: name(),
-            reason: reason.to_owned(),
-            log: server.log_tail(),
-        }),
-        Err(late) => Err(Error::NotReady {
-            server: name(),
-            reason: late.to_string(),
-            log: server.log_tail(),
-        }),
-    }
-}
-
-/// `redis-server`, or Valkey, which is the same to us.
-pub(crate) fn program() -> Option<PathBuf> {
-    ["redis-server", "valkey-server"]
-        .into_iter()
-        .find_map(program::find)
-}
-
-/// `DEBUG` must be allowed since Redis 7.0; before, the option is unknown.
-fn knows_debug() -> bool {
-    static KNOWS: OnceLock<bool> = OnceLock::new();
-    *KNOWS.get_or_init(|| {
-        program()
-            .and_then(|path| program::version(&path))
-            .is_some_and(|line| major_version(&line) >= 7)
-    })
-}
-
-fn major_version(line: &str) -> u32 {
-    let version = line.split_once("v=").map_or("", |(_, rest)| rest);
-    version
-        .split('.')
-        .next()
-        .and_then(|major| major.parse().ok())
-        .unwrap_or(0)
+/// The number behind a name in `INFO`.
+fn offset(info: &str, name: &str) -> u64 {
+    let digits = info.split_once(name).map_or("", |(_, rest)| rest);
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -305,12 +277,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_major_version_is_read_from_the_version_line() {
+    fn an_offset_is_read_from_the_info() {
         assert_eq!(
-            major_version("Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64"),
+            offset(
+                "slave0:ip=127.0.0.1,port=1,state=online,offset=42,lag=0",
+                "offset="
+            ),
+            42
+        );
+        assert_eq!(
+            offset(
+                "role:master\r\nmaster_repl_offset:7\r\n",
+                "master_repl_offset:"
+            ),
             7
         );
-        assert_eq!(major_version("Valkey server v=8.1.0 sha=0"), 8);
-        assert_eq!(major_version("unknown"), 0);
+        assert_eq!(offset("", "offset="), 0);
     }
 }

@@ -81,9 +81,9 @@ fn nothing_is_left_after_a_drop() {
     let nodes = [postgres.primary(), postgres.replica(0)];
     let mut servers: Vec<_> = nodes
         .iter()
-        .map(|node| (node.pid(), node.directory()))
+        .map(|node| (node.pid().unwrap(), node.directory().unwrap()))
         .collect();
-    servers.push((redis.pid(), redis.directory()));
+    servers.push((redis.pid().unwrap(), redis.directory().unwrap()));
     assert!(
         servers
             .iter()
@@ -105,9 +105,9 @@ fn nothing_is_left_after_a_drop_of_killed_and_paused_servers() {
         Postgres::builder().replicas(1).start().unwrap(),
     );
     let directories = [
-        redis.directory(),
-        postgres.primary().directory(),
-        postgres.replica(0).directory(),
+        redis.directory().unwrap(),
+        postgres.primary().directory().unwrap(),
+        postgres.replica(0).directory().unwrap(),
     ];
     redis.pause().unwrap();
     postgres.primary().kill().unwrap();

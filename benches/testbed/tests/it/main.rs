@@ -1,8 +1,10 @@
 //! The testbed against real servers.
+#![allow(clippy::unwrap_used)]
 
 mod leftovers;
 mod postgres;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod redis;
+mod redis_groups;
 mod shared;

@@ -150,3 +150,60 @@ fn a_wrong_option_fails_at_once_with_the_servers_words() {
         "{error}"
     );
 }
+
+#[test]
+fn with_tls_only_those_who_speak_it_are_heard() {
+    let redis = Redis::builder().tls().password("secret").start().unwrap();
+    assert_eq!(
+        redis.cli(&["PING"]).unwrap(),
+        "PONG",
+        "our own commands work"
+    );
+    assert_eq!(
+        redis.url(),
+        format!("rediss://:secret@127.0.0.1:{}", redis.port())
+    );
+    let authority = redis.tls_files().unwrap().authority();
+    let speak = |trusted: &std::path::Path| {
+        let port = redis.port().to_string();
+        let words = [
+            "--tls",
+            "--no-auth-warning",
+            "-a",
+            "secret",
+            "-h",
+            "localhost",
+            "-p",
+            &port,
+            "--cacert",
+        ];
+        std::process::Command::new("redis-cli")
+            .args(words)
+            .arg(trusted)
+            .arg("PING")
+            .output()
+            .unwrap()
+    };
+    assert_eq!(
+        String::from_utf8_lossy(&speak(&authority).stdout).trim(),
+        "PONG"
+    );
+    let other = Redis::builder().tls().start().unwrap();
+    assert!(
+        !speak(&other.tls_files().unwrap().authority())
+            .status
+            .success(),
+        "another authority is not trusted"
+    );
+    let mut plain = std::net::TcpStream::connect(redis.addr()).unwrap();
+    plain
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    std::io::Write::write_all(&mut plain, b"PING\r\n").unwrap();
+    let mut heard = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut plain, &mut heard);
+    assert!(
+        !heard.starts_with(b"+PONG") && !heard.starts_with(b"-NOAUTH"),
+        "{heard:?}"
+    );
+}

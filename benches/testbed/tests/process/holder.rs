@@ -14,9 +14,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .expect("a thread that does not panic")?;
     let postgres = Postgres::builder().replicas(1).start()?;
     for node in [postgres.primary(), postgres.replica(0)] {
-        println!("{} {}", node.pid(), node.directory().display());
+        println!(
+            "{} {}",
+            node.pid().unwrap_or_default(),
+            node.directory().unwrap_or_default().display()
+        );
     }
-    println!("{} {}", redis.pid(), redis.directory().display());
+    println!(
+        "{} {}",
+        redis.pid().unwrap_or_default(),
+        redis.directory().unwrap_or_default().display()
+    );
     if way == "paused" {
         redis.pause()?;
         postgres.primary().pause()?;
