@@ -25,7 +25,14 @@ type Labels = [(&'static str, LabelValue)];
 pub(crate) struct Declared {
     families: Table<Family>,
     /// Names as they are exported, with the names they came from.
-    exported: Mutex<HashMap<String, &'static str>>,
+    exported: Mutex<HashMap<String, Claim>>,
+}
+
+/// Who has an exported name: this crate, or the program under this spelling.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    name: &'static str,
+    own: bool,
 }
 
 impl Declared {
@@ -33,7 +40,9 @@ impl Declared {
         let own = names::ALL
             .iter()
             .flat_map(|spec| [spec.name.otel, spec.name.short]);
-        let exported = own.map(|name| (names::exported(name), name)).collect();
+        let exported = own
+            .map(|name| (names::exported(name), Claim { name, own: true }))
+            .collect();
         debug_assert!(hub.max_labels > 0, "checked by the builder");
         Self {
             families: Table::new(MAX_NAMES),
@@ -75,12 +84,16 @@ impl Declared {
     fn claim(&self, name: &'static str) -> Result<(), Error> {
         check_name(name)?;
         let mut exported = self.exported.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = *exported.entry(names::exported(name)).or_insert(name);
-        if taken == name {
-            Ok(())
-        } else {
-            Err(Error::NameCollision { name, taken })
+        let claim = *exported
+            .entry(names::exported(name))
+            .or_insert(Claim { name, own: false });
+        if claim.name == name && !claim.own {
+            return Ok(());
         }
+        Err(Error::NameCollision {
+            name,
+            taken: claim.name,
+        })
     }
 }
 

@@ -330,7 +330,7 @@ mod tests {
             "select from",
             "update",
         ] {
-            Fingerprint::of(sql);
+            let _ = Fingerprint::of(sql);
             let _ = summary(sql);
         }
         assert!(summary(&format!("select * from {}", "é".repeat(100_000))).len() < 150);

@@ -111,11 +111,8 @@ pub(crate) fn hash_number(number: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn put<'a>(
-        table: &'a Table<&'static str>,
-        text: &'static str,
-    ) -> Option<&'a Arc<&'static str>> {
-        table.find_or_insert(hash_text(text), |entry| *entry == text, || text)
+    fn put<'a>(table: &'a Table<String>, text: &str) -> Option<&'a Arc<String>> {
+        table.find_or_insert(hash_text(text), |entry| entry == text, || text.to_owned())
     }
 
     #[test]
@@ -133,7 +130,7 @@ mod tests {
         assert!(put(&table, "b").is_some());
         assert!(put(&table, "c").is_none());
         assert!(put(&table, "a").is_some());
-        assert!(table.find(hash_text("c"), |entry| *entry == "c").is_none());
+        assert!(table.find(hash_text("c"), |entry| entry == "c").is_none());
     }
 
     #[test]

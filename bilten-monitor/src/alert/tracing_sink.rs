@@ -9,7 +9,10 @@ use super::{Alert, AlertKind, AlertSink, Refused};
 /// # Ok::<(), bilten_monitor::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it has no fields and is written as a value"
+)]
 pub struct TracingSink;
 
 impl AlertSink for TracingSink {

@@ -1,1 +1,18 @@
+//! What the monitor promises, on real futures, real servers and a real exporter.
 
+mod alerts;
+mod allocations;
+mod bad_input;
+mod cardinality;
+mod exporter;
+mod http_body;
+mod http_layer;
+mod http_server;
+mod naming;
+mod own_metrics;
+mod query;
+mod recorder;
+mod sea_orm;
+
+mod scene;
+mod scrape;

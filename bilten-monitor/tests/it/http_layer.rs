@@ -1,0 +1,472 @@
+//! The tower layer on services of its own: routes, methods, outcomes, facts.
+
+use std::convert::Infallible;
+use std::future::{Future, Ready, pending, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bilten_monitor::RequestContext;
+use bilten_monitor::alert::AlertKind;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tower::{Layer, Service, ServiceExt, service_fn};
+
+use crate::scene::Scene;
+
+pub(crate) const COUNT: &str = "http_server_request_duration_seconds_count";
+pub(crate) const SUM: &str = "http_server_request_duration_seconds_sum";
+pub(crate) const ACTIVE: &str = "http_server_active_requests";
+
+fn route(uri: &http::Uri) -> Option<&'static str> {
+    uri.path().starts_with("/users/").then_some("/users/{id}")
+}
+
+fn request(method: &str, path: &str) -> Request<()> {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .body(())
+        .expect("a request")
+}
+
+type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
+
+fn answer(status: u16) -> Answer {
+    let mut response = Response::new(Full::from("hello"));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    ready(Ok(response))
+}
+
+/// Sends one request through the layer and reads the whole answer.
+async fn ask(scene: &Scene, method: &str, path: &str, status: u16) {
+    let service = scene
+        .monitor
+        .http()
+        .route(route)
+        .layer(service_fn(move |_: Request<()>| answer(status)));
+    let response = service
+        .oneshot(request(method, path))
+        .await
+        .expect("infallible");
+    assert_eq!(response.status().as_u16(), status);
+    assert_eq!(
+        response
+            .into_body()
+            .collect()
+            .await
+            .expect("a body")
+            .to_bytes(),
+        "hello"
+    );
+}
+
+#[tokio::test]
+async fn a_request_is_told_by_its_route_and_never_by_its_path() {
+    let scene = Scene::new();
+    ask(&scene, "GET", "/users/42?token=secret", 200).await;
+    let scrape = scene.scrape();
+    let labels = [
+        ("http_route", "/users/{id}"),
+        ("http_request_method", "GET"),
+        ("http_response_status_code", "200"),
+        ("url_scheme", "http"),
+        ("outcome", "success"),
+    ];
+    assert_eq!(scrape.sum(COUNT, &labels), 1.0);
+    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+    assert_eq!(
+        scrape.sum("http_server_time_to_first_byte_seconds_count", &[]),
+        1.0
+    );
+    assert_eq!(
+        scrape.sum("http_server_response_body_size_bytes_sum", &[]),
+        5.0
+    );
+    assert!(
+        !scrape.text.contains("42") && !scrape.text.contains("secret"),
+        "{}",
+        scrape.text
+    );
+}
+
+#[tokio::test]
+async fn five_hundred_unknown_paths_are_one_series() {
+    let scene = Scene::new();
+    for n in 0..500 {
+        ask(&scene, "GET", &format!("/wp-admin/{n}.php"), 404).await;
+    }
+    let scrape = scene.scrape();
+    assert_eq!(
+        scrape.sum(
+            COUNT,
+            &[
+                ("http_route", "unmatched"),
+                ("http_response_status_code", "404")
+            ]
+        ),
+        500.0
+    );
+    assert_eq!(scrape.values_of("http_route").len(), 1);
+}
+
+#[tokio::test]
+async fn unknown_methods_are_one_series() {
+    let scene = Scene::new();
+    ask(&scene, "BREW", "/users/1", 200).await;
+    for n in 0..100 {
+        ask(&scene, &format!("X{n}"), "/users/1", 200).await;
+    }
+    let scrape = scene.scrape();
+    assert_eq!(scrape.values_of("http_request_method"), ["_OTHER"].into());
+    assert_eq!(scrape.sum(COUNT, &[]), 101.0);
+}
+
+#[tokio::test]
+async fn routes_too_many_are_counted_under_other() {
+    let scene = Scene::with(|builder| builder.max_label_values(10));
+    let named = |uri: &http::Uri| Some(&*Box::leak(uri.path().to_owned().into_boxed_str()));
+    let mut service = scene
+        .monitor
+        .http()
+        .route(named)
+        .layer(service_fn(|_: Request<()>| answer(200)));
+    for n in 0..1_000 {
+        let response = service
+            .call(request("GET", &format!("/r{n}")))
+            .await
+            .expect("infallible");
+        drop(response.into_body().collect().await);
+    }
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[]), 1_000.0);
+    assert_eq!(scrape.sum(COUNT, &[("http_route", "other")]), 990.0);
+    assert_eq!(scene.monitor.losses().overflowed, 990);
+    assert_eq!(
+        scene
+            .alerts()
+            .iter()
+            .filter(|alert| alert.kind == AlertKind::TooManyLabels)
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_server_error_has_an_error_type_and_a_client_error_has_none() {
+    let scene = Scene::new();
+    ask(&scene, "GET", "/users/1", 500).await;
+    ask(&scene, "GET", "/users/1", 404).await;
+    let scrape = scene.scrape();
+    assert_eq!(
+        scrape.sum(COUNT, &[("error_type", "500"), ("outcome", "error")]),
+        1.0
+    );
+    let client = scrape
+        .matching(COUNT, &[("http_response_status_code", "404")])
+        .next()
+        .expect("counted");
+    assert_eq!(client.labels.get("error_type"), None);
+    assert_eq!(client.labels["outcome"], "success");
+}
+
+#[tokio::test]
+async fn an_error_of_the_service_is_recorded_once_by_its_type() {
+    let scene = Scene::new();
+    let failing =
+        service_fn(|_: Request<()>| ready(Err::<Response<Full<Bytes>>, _>(std::fmt::Error)));
+    let service = scene.monitor.http().route(route).layer(failing);
+    assert_eq!(
+        service.oneshot(request("GET", "/users/1")).await.map(drop),
+        Err(std::fmt::Error)
+    );
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+    let series = scrape
+        .matching(COUNT, &[("error_type", "Error"), ("outcome", "error")])
+        .next()
+        .expect("recorded");
+    assert_eq!(series.labels.get("http_response_status_code"), None);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[test]
+fn a_request_dropped_before_its_head_is_cancelled_with_its_time() {
+    let scene = Scene::new();
+    let never = service_fn(|_: Request<()>| pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let mut future = Box::pin(
+        scene
+            .monitor
+            .http()
+            .route(route)
+            .layer(never)
+            .call(request("GET", "/users/1")),
+    );
+    assert!(
+        future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+            .is_pending()
+    );
+    assert_eq!(
+        scene
+            .scrape()
+            .sum(ACTIVE, &[("http_request_method", "GET")]),
+        1.0
+    );
+    scene.clock.advance(Duration::from_millis(200));
+    drop(future);
+    let scrape = scene.scrape();
+    let series = scrape
+        .matching(COUNT, &[("outcome", "cancelled")])
+        .next()
+        .expect("recorded");
+    assert_eq!(series.value, 1.0);
+    assert_eq!(series.labels.get("http_response_status_code"), None);
+    assert_eq!(scrape.sum(SUM, &[]), 0.2);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[test]
+fn a_panic_before_there_is_a_future_is_recorded() {
+    let scene = Scene::new();
+    let panicking = service_fn(|request: Request<()>| -> Answer { panic!("no {}", request.uri()) });
+    let mut service = scene.monitor.http().route(route).layer(panicking);
+    assert!(
+        catch_unwind(AssertUnwindSafe(|| drop(
+            service.call(request("GET", "/users/1"))
+        )))
+        .is_err()
+    );
+    let scrape = scene.scrape();
+    assert_eq!(
+        scrape.sum(COUNT, &[("outcome", "panicked"), ("error_type", "panic")]),
+        1.0
+    );
+    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[tokio::test]
+async fn a_panic_in_the_handler_is_recorded_once_and_goes_on() {
+    let scene = Scene::new();
+    let panicking = service_fn(|_: Request<()>| async {
+        panic!("in the handler") as Result<Response<Full<Bytes>>, Infallible>
+    });
+    let future = scene
+        .monitor
+        .http()
+        .route(route)
+        .layer(panicking)
+        .oneshot(request("GET", "/users/1"));
+    let failed = tokio::spawn(async move { future.await.map(drop) })
+        .await
+        .expect_err("it panicked");
+    assert!(failed.is_panic());
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[("outcome", "panicked")]), 1.0);
+    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[tokio::test]
+async fn probes_are_left_out_unless_they_are_asked_for() {
+    let scene = Scene::new();
+    for path in [
+        "/metrics",
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/healthz",
+        "/healthz?verbose",
+    ] {
+        ask(&scene, "GET", path, 200).await;
+    }
+    assert_eq!(scene.scrape().sum(COUNT, &[]), 0.0);
+    let service = scene
+        .monitor
+        .http()
+        .exclude([])
+        .layer(service_fn(|_: Request<()>| answer(200)));
+    let response = service
+        .oneshot(request("GET", "/healthz"))
+        .await
+        .expect("infallible");
+    drop(response.into_body().collect().await);
+    assert_eq!(scene.scrape().sum(COUNT, &[]), 1.0);
+}
+
+#[tokio::test]
+async fn a_users_id_is_in_the_alert_and_in_no_series() {
+    let scene = Scene::new();
+    let clock = scene.clock.clone();
+    let handler = service_fn(move |_: Request<()>| {
+        let clock = clock.clone();
+        async move {
+            tokio::task::yield_now().await;
+            RequestContext::current()
+                .expect("a request")
+                .set("userId", "user-4711");
+            clock.advance(Duration::from_secs(2));
+            answer(200).await
+        }
+    });
+    let service = scene.monitor.http().route(route).layer(handler);
+    let response = service
+        .oneshot(request("GET", "/users/1"))
+        .await
+        .expect("infallible");
+    drop(response.into_body().collect().await);
+    let alerts = scene.alerts();
+    let [alert] = alerts.as_slice() else {
+        panic!("one alert: {alerts:?}")
+    };
+    assert_eq!(
+        (alert.kind, alert.subject.as_str()),
+        (AlertKind::SlowRequest, "/users/{id}")
+    );
+    let facts: Vec<_> = alert
+        .facts
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    assert_eq!(
+        facts,
+        [
+            ("method", "GET"),
+            ("status", "200"),
+            ("userId", "user-4711")
+        ]
+    );
+    assert!(!scene.scrape().text.contains("4711"));
+}
+
+#[tokio::test]
+async fn a_slow_query_tells_whose_request_it_was_in() {
+    let scene = Scene::new();
+    let (clock, monitor) = (scene.clock.clone(), scene.monitor.clone());
+    let handler = service_fn(move |_: Request<()>| {
+        let (clock, monitor) = (clock.clone(), monitor.clone());
+        async move {
+            RequestContext::current()
+                .expect("a request")
+                .set("userId", "7");
+            monitor
+                .query("report")
+                .run_infallible(async { clock.advance(Duration::from_millis(500)) })
+                .await;
+            answer(200).await
+        }
+    });
+    let response = scene
+        .monitor
+        .http()
+        .layer(handler)
+        .oneshot(request("GET", "/x"))
+        .await
+        .expect("infallible");
+    drop(response.into_body().collect().await);
+    let alerts = scene.alerts();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!(alerts[0].facts, [("userId", "7".to_owned())]);
+    assert!(RequestContext::current().is_none(), "gone with its request");
+}
+
+#[tokio::test]
+async fn a_route_can_have_a_threshold_of_its_own() {
+    let scene = Scene::with(|builder| {
+        builder
+            .slow_request(None)
+            .slow_request_for("/users/{id}", Duration::from_millis(10))
+    });
+    let clock = scene.clock.clone();
+    let slow = service_fn(move |_: Request<()>| {
+        clock.advance(Duration::from_secs(5));
+        answer(200)
+    });
+    let mut service = scene.monitor.http().route(route).layer(slow);
+    for path in ["/elsewhere", "/users/1"] {
+        drop(
+            service
+                .call(request("GET", path))
+                .await
+                .expect("infallible")
+                .into_body()
+                .collect()
+                .await,
+        );
+    }
+    let subjects: Vec<_> = scene
+        .alerts()
+        .into_iter()
+        .map(|alert| alert.subject)
+        .collect();
+    assert_eq!(subjects, ["/users/{id}"]);
+}
+
+#[tokio::test]
+async fn two_layers_of_one_monitor_share_the_number_in_flight() {
+    let scene = Scene::new();
+    let hold = |_: Request<()>| pending::<Result<Response<Full<Bytes>>, Infallible>>();
+    let (mut one, mut other) = (
+        scene.monitor.http().layer(service_fn(hold)),
+        scene.monitor.http().layer(service_fn(hold)),
+    );
+    let first = one.call(request("GET", "/a"));
+    let second = other.call(request("GET", "/b"));
+    assert_eq!(scene.scrape().sum(ACTIVE, &[]), 2.0);
+    drop((first, second));
+    assert_eq!(scene.scrape().sum(ACTIVE, &[]), 0.0);
+    assert_eq!(scene.scrape().sum(COUNT, &[("outcome", "cancelled")]), 2.0);
+}
+
+#[tokio::test]
+async fn the_size_of_a_request_is_what_it_declares() {
+    let scene = Scene::new();
+    let service = scene
+        .monitor
+        .http()
+        .route(route)
+        .layer(service_fn(|_: Request<()>| answer(200)));
+    let sized = Request::post("/users/1")
+        .header("content-length", "1234")
+        .body(())
+        .expect("a request");
+    drop(
+        service
+            .clone()
+            .oneshot(sized)
+            .await
+            .expect("infallible")
+            .into_body()
+            .collect()
+            .await,
+    );
+    let odd = Request::post("/users/1")
+        .header("content-length", "many")
+        .body(())
+        .expect("a request");
+    drop(
+        service
+            .oneshot(odd)
+            .await
+            .expect("infallible")
+            .into_body()
+            .collect()
+            .await,
+    );
+    let scrape = scene.scrape();
+    assert_eq!(
+        scrape.sum("http_server_request_body_size_bytes_sum", &[]),
+        1234.0
+    );
+    assert_eq!(
+        scrape.sum("http_server_request_body_size_bytes_count", &[]),
+        1.0
+    );
+    assert_eq!(
+        scrape.sum(COUNT, &[("http_request_method", Method::POST.as_str())]),
+        2.0
+    );
+}
