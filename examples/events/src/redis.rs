@@ -17,7 +17,10 @@ impl Redis {
     /// # Errors
     /// When the URL is none.
     pub fn connect(url: &str) -> Result<Self, fred::error::Error> {
-        let client = Builder::from_config(Config::from_url(url)?)
+        let mut config = Config::from_url(url)?;
+        // Otherwise fred gives up for ever when the first attempt fails.
+        config.fail_fast = false;
+        let client = Builder::from_config(config)
             .set_policy(ReconnectPolicy::new_exponential(0, 100, 2_000, 2))
             .build()?;
         drop(client.connect());

@@ -172,5 +172,13 @@ fn whole(json: &Value, pointer: &str) -> Result<u64, Complaint> {
     json.pointer(pointer).and_then(Value::as_u64).ok_or_else(|| format!("{pointer} is not a whole number"))
 }
 
-/// The series that must be there after the checks before.
-const SERIES: [&str; 0] = [];
+/// What must have been recorded by the checks before.
+const SERIES: [&str; 7] = [
+    r#"http_server_request_duration_seconds_bucket{http_route="/api/v1/events/{id}""#,
+    r#"http_server_active_requests{"#,
+    r#"db_client_operation_duration_seconds_bucket{db_query_summary="SELECT events"#,
+    r#"bilten_cache_hits_total{cache="events",region="events:list",level="memory"}"#,
+    r#"bilten_cache_misses_total{cache="events",region="event"}"#,
+    r#"bilten_cache_invalidations_total{cache="events"}"#,
+    r#"bilten_db_statements_total{node="primary",reason="transaction",outcome="ok"}"#,
+];

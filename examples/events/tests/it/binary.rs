@@ -63,7 +63,7 @@ fn mistakes_are_explained_in_one_line_without_the_password() {
     for (flags, said) in [
         (vec!["--port", &port], "--port"),
         (vec!["--port", "0", "--database", "postgres://app:hunter2@127.0.0.1:1/none"], "127.0.0.1:1"),
-        (vec!["--port", "0", "--database", "mongodb://app:hunter2@127.0.0.1/x"], "mongodb"),
+        (vec!["--port", "0", "--database", "mongodb://app:hunter2@127.0.0.1/x"], "postgres://user:password@host"),
         (vec!["--port", "0", "--redis", "http://:hunter2@127.0.0.1"], "redis"),
     ] {
         let output = program().args(&flags).env("RUST_LOG", "off").output().unwrap();
