@@ -1,5 +1,6 @@
 //! The caches under test, one file each.
 
+mod bilten;
 mod cachet;
 mod diy;
 mod fred_only;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Contender> {
         Contender::of::<diy::Diy>(),
         Contender::of::<multi_tier::MultiTier>(),
         Contender::of::<cachet::Cachet>(),
+        Contender::of::<bilten::Bilten>(),
     ]
 }
 

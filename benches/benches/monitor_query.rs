@@ -1,0 +1,77 @@
+//! A monitored query beside the least that timing can cost: two clock reads and one record into a
+//! cached histogram of the same recorder.
+
+#![allow(missing_docs)]
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use bilten_benches::{CpuTime, runtime, timed};
+use bilten_monitor::Monitor;
+use bilten_monitor::prometheus::{Exporter, Options};
+use criterion::{Criterion, criterion_group, criterion_main};
+use metrics::{Key, Level, Metadata};
+
+async fn query() -> Result<u64, Infallible> {
+    Ok(black_box(7))
+}
+
+fn monitored_query(criterion: &mut Criterion<CpuTime>) {
+    let runtime = runtime();
+    // Millions of samples a second: drained often, or memory would be measured.
+    let exporter = || {
+        let options = Options::default().upkeep(Duration::from_millis(20));
+        Exporter::local(options).expect("the options are valid")
+    };
+
+    let mut group = criterion.benchmark_group("query");
+    group.bench_function("bare", |bencher| {
+        bencher.iter_custom(|times| timed(&CpuTime::default(), &runtime, times, query));
+    });
+
+    let raw = exporter();
+    let key = Key::from_static_name("raw_duration");
+    let metadata = Metadata::new("bench", Level::INFO, None);
+    let histogram = raw.recorder().register_histogram(&key, &metadata);
+    group.bench_function("two_clock_reads_and_a_record", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, async || {
+                let started = Instant::now();
+                let result = query().await;
+                histogram.record(started.elapsed().as_secs_f64());
+                result
+            })
+        });
+    });
+
+    let ours = exporter();
+    let monitor = Monitor::builder()
+        .recorder(ours.recorder())
+        .build()
+        .expect("the defaults are valid");
+    group.bench_function("monitored", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                monitor.query("event_by_id").run(query())
+            })
+        });
+    });
+    group.bench_function("monitored_closure", |bencher| {
+        bencher.iter(|| {
+            monitor
+                .query("event_parse")
+                .run_sync(|| Ok::<_, Infallible>(black_box(7)))
+        });
+    });
+    group.finish();
+    raw.shutdown();
+    ours.shutdown();
+}
+
+criterion_group! {
+    name = benches;
+    config = CpuTime::criterion();
+    targets = monitored_query
+}
+criterion_main!(benches);

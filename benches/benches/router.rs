@@ -1,0 +1,78 @@
+//! A read through the cluster beside the same read on a plain SeaORM connection, and the choice
+//! of the node alone.
+
+#![allow(missing_docs)]
+
+use bilten_benches::{runtime, timed};
+use bilten_db::{Cluster, PoolConfig, access};
+use criterion::measurement::WallTime;
+use criterion::{Criterion, criterion_group, criterion_main};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
+};
+use tokio::runtime::Runtime;
+
+const POOL: u32 = 4;
+const SQL: &str = "SELECT $1::int8 AS id, $2::text AS name";
+
+fn read() -> Statement {
+    Statement::from_sql_and_values(DbBackend::Postgres, SQL, [7_i64.into(), "Ada".into()])
+}
+
+fn plain(runtime: &Runtime, url: &str, ping: bool) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(POOL).min_connections(1);
+    options.test_before_acquire(ping).sqlx_logging(false);
+    runtime
+        .block_on(Database::connect(options))
+        .expect("PostgreSQL answers")
+}
+
+fn routed_read(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let postgres = bilten_testbed::shared::postgres().expect("PostgreSQL is there");
+    let database = postgres.database("bench").expect("a database can be made");
+    let url = database.primary_url();
+    let mut cluster = Cluster::builder()
+        .primary(&url)
+        .pool(PoolConfig::default().max(POOL).min(1));
+    for (number, url) in database.replica_urls().into_iter().enumerate() {
+        cluster = cluster.replica(format!("r{number}"), url);
+    }
+    let cluster = runtime
+        .block_on(cluster.connect())
+        .expect("the cluster connects");
+
+    let mut group = criterion.benchmark_group("one_row");
+    // SeaORM's default asks the server whether it is there before every statement.
+    for (name, ping) in [("plain_with_ping", true), ("plain", false)] {
+        let plain = plain(&runtime, &url, ping);
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|times| {
+                timed(&WallTime, &runtime, times, || plain.query_one_raw(read()))
+            });
+        });
+    }
+    group.bench_function("cluster", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&WallTime, &runtime, times, || cluster.query_one_raw(read()))
+        });
+    });
+    group.finish();
+    runtime.block_on(cluster.close());
+}
+
+fn classifier(criterion: &mut Criterion) {
+    let wide = "SELECT \"event\".\"id\", \"event\".\"name\", \"event\".\"city\" FROM \"event\" \
+                WHERE \"event\".\"city\" = $1 ORDER BY \"event\".\"starts_at\" DESC LIMIT $2";
+    let mut group = criterion.benchmark_group("classify");
+    for (name, sql) in [("short", SQL), ("select_of_an_entity", wide)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| access::classify(DbBackend::Postgres, std::hint::black_box(sql)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, classifier, routed_read);
+criterion_main!(benches);
