@@ -164,6 +164,7 @@ impl HealthBuilder {
         let health = Health {
             runner: Arc::new(runner),
             defaults,
+            requests: Arc::default(),
         };
         for slot in health.runner.registry.snapshot().iter() {
             health.start_ticker(slot);

@@ -20,7 +20,7 @@ use std::time::Duration;
 ///     "check `DB` is registered twice (names are compared without case): rename or remove one of them"
 /// );
 /// ```
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
     /// A name is empty, too long or has characters that do not belong into a name.
@@ -32,6 +32,18 @@ pub enum BuildError {
         name: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// What a check is to ask is no address or URL.
+    #[error("check `{check}` cannot ask `{target}`, which {problem}: give it {wanted}")]
+    InvalidTarget {
+        /// The check.
+        check: String,
+        /// What was given; credentials masked.
+        target: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What it should look like.
+        wanted: &'static str,
     },
     /// Two checks have the same name.
     #[error(

@@ -4,6 +4,7 @@ use crate::check::{CheckBuilder, Options};
 use crate::error::BuildError;
 use crate::group::Group;
 use crate::report::Report;
+use crate::requests::Requests;
 use crate::runner::Runner;
 use crate::slot::{Settings, Slot};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub struct Health {
     pub(crate) runner: Arc<Runner>,
     pub(crate) defaults: Defaults,
+    pub(crate) requests: Arc<Requests>,
 }
 
 /// What a check gets when it does not say otherwise.
@@ -124,6 +126,7 @@ impl Defaults {
             name,
             check,
             options,
+            ..
         } = check;
         let Options {
             critical,

@@ -4,7 +4,11 @@
 #[cfg(feature = "axum")]
 pub mod routes;
 
+#[cfg(feature = "tonic")]
+pub mod grpc;
+
 pub mod checks;
+pub mod shutdown;
 pub mod watch;
 
 mod builder;
@@ -13,6 +17,7 @@ mod runner;
 
 mod life;
 mod registry;
+mod requests;
 mod slot;
 
 pub mod change;
@@ -23,6 +28,8 @@ mod history;
 pub mod aggregate;
 mod error;
 mod group;
+#[cfg(any(feature = "axum", feature = "http"))]
+mod hop;
 mod redact;
 mod report;
 mod status;

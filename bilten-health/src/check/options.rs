@@ -28,6 +28,7 @@ pub struct CheckBuilder {
     pub(crate) name: String,
     pub(crate) check: Arc<dyn DynCheck>,
     pub(crate) options: Options,
+    refusal: Option<BuildError>,
 }
 
 /// Everything a check can be set to; `None` is "the default of the whole set".
@@ -74,6 +75,7 @@ impl CheckBuilder {
             name,
             check,
             options,
+            refusal: None,
         }
     }
 
@@ -173,9 +175,29 @@ impl CheckBuilder {
         self
     }
 
+    /// Remembers that what the check asks cannot be meant; told at build.
+    #[cfg(feature = "net")]
+    pub(crate) fn refuse(
+        mut self,
+        target: &str,
+        problem: Option<&'static str>,
+        wanted: &'static str,
+    ) -> Self {
+        self.refusal = problem.map(|problem| BuildError::InvalidTarget {
+            check: self.name.clone(),
+            target: crate::redact::redact(target),
+            problem,
+            wanted,
+        });
+        self
+    }
+
     /// Everything that can be said about this check alone; the builder looks at the whole set.
     pub(crate) fn validate(&self, timeout: Duration, deadline: Duration) -> Result<(), BuildError> {
         valid_name("check", &self.name)?;
+        if let Some(refusal) = &self.refusal {
+            return Err(refusal.clone());
+        }
         for tag in &self.options.tags {
             valid_name("tag", tag)?;
         }

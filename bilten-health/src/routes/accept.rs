@@ -9,6 +9,8 @@ pub(super) enum Format {
     HealthJson,
     /// `text/plain`: one line, or one per check.
     Plain,
+    /// `text/html`: a page for people.
+    Page,
 }
 
 impl Format {
@@ -17,6 +19,7 @@ impl Format {
             Self::Json => "application/json",
             Self::HealthJson => "application/health+json",
             Self::Plain => "text/plain; charset=utf-8",
+            Self::Page => "text/html; charset=utf-8",
         }
     }
 }
@@ -43,6 +46,7 @@ fn format(range: &str) -> Option<Format> {
     match range.to_ascii_lowercase().as_str() {
         "application/health+json" => Some(Format::HealthJson),
         "application/json" | "application/*" | "*/*" => Some(Format::Json),
+        "text/html" => Some(Format::Page),
         "text/plain" | "text/*" => Some(Format::Plain),
         _ => None,
     }
@@ -57,7 +61,7 @@ fn thousandths(quality: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::Format::{HealthJson, Json, Plain};
+    use super::Format::{HealthJson, Json, Page, Plain};
     use super::negotiate;
 
     #[test]
@@ -71,6 +75,10 @@ mod tests {
             ("text/plain;q=0.5, application/json", Json),
             ("text/plain;q=0.5, application/json;q=0.4", Plain),
             ("image/png", Json),
+            (
+                "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+                Page,
+            ),
             ("text/plain;q=0", Json),
             ("text/plain;q=NaN", Json),
             (",,;;q=,=", Json),

@@ -1,8 +1,10 @@
 //! One request, one answer.
 
 use super::accept::{Format, negotiate};
+use super::page::{POLICY, page};
 use crate::group::Group;
 use crate::health::Health;
+use crate::hop::HOP_HEADER;
 use crate::report::Report;
 use axum::body::Body;
 use axum::extract::Request;
@@ -11,9 +13,6 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-
-/// Sent by health checks that ask another service; whoever gets it answers from stored results and runs no check.
-pub const HOP_HEADER: &str = "x-health-hop";
 
 pub(super) type Authorise = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
 
@@ -79,6 +78,7 @@ fn render(report: &Report, format: Format, details: bool) -> String {
         (Format::Json, false) => report.public_json(),
         (Format::HealthJson, true) => report.to_health_json(),
         (Format::HealthJson, false) => report.public_health_json(),
+        (Format::Page, details) => page(report, details),
         (Format::Plain, true) => report.to_plain(),
         (Format::Plain, false) => format!("{}\n", report.status),
     }
@@ -98,5 +98,11 @@ fn respond(status: StatusCode, format: Format, body: String) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    if format == Format::Page {
+        headers.insert(
+            header::CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static(POLICY),
+        );
+    }
     response
 }

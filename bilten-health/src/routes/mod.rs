@@ -2,8 +2,10 @@
 
 mod accept;
 mod answer;
+mod count;
+mod page;
 
-pub use answer::HOP_HEADER;
+pub use crate::hop::HOP_HEADER;
 
 use crate::group::Group;
 use crate::health::Health;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 ///
 /// 200 when healthy, 503 when not; GET and HEAD only; never to be stored by a cache. The body says `healthy`, `status` and `timestamp`
 /// and nothing about the checks, unless [`details_for`](Self::details_for) says yes. The format follows `Accept`: JSON,
-/// `application/health+json` or plain text.
+/// `application/health+json`, plain text, or a page for people (`text/html`, which is what a browser asks for).
 ///
 /// ```
 /// use axum::Router;

@@ -138,3 +138,16 @@ fn a_set_built_outside_a_runtime_ticks_from_the_first_question() {
         assert!(switch.runs.get() > 5);
     });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_background_result_shows_at_once() {
+    let switch = Switch::new(true);
+    let health = health([switch.check("a").background(ms(100))]);
+    assert!(
+        health.check().await.healthy,
+        "and this report could be repeated for a third of a second"
+    );
+    switch.set(false);
+    sleep(ms(120)).await;
+    assert!(!health.check().await.healthy);
+}

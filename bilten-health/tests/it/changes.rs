@@ -171,3 +171,39 @@ fn each_run_is_measured_and_each_question_is_not() {
     ];
     assert_eq!(seen, expected);
 }
+
+// The order: the only thread for blocking work is taken, a change waits for it, the runtime ends, another one goes on.
+#[test]
+fn a_runtime_that_ends_before_a_delivery_silences_nobody() {
+    let switch = Switch::new(true);
+    let told = Count::default();
+    let counter = told.clone();
+    let health = Health::builder()
+        .check(switch.check("a").cache(Duration::ZERO))
+        .on_change(move |_| {
+            counter.add();
+        })
+        .build()
+        .unwrap();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap()
+    };
+    let (release, gate) = mpsc::channel::<()>();
+    let first = runtime();
+    first.block_on(async {
+        tokio::task::spawn_blocking(move || gate.recv());
+        health.check().await;
+    });
+    first.shutdown_background();
+    drop(release);
+    switch.set(false);
+    runtime().block_on(async {
+        health.check().await;
+        eventually(|| told.get() == 2).await;
+    });
+}

@@ -3,7 +3,8 @@
 use crate::doubles::{Switch, failing, health, ms, passing};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::request::Builder;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use bilten_health::{Health, check};
 use http_body_util::BodyExt;
 use tokio::time::advance;
@@ -11,11 +12,11 @@ use tower::ServiceExt;
 
 struct Answer {
     status: StatusCode,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
     body: String,
 }
 
-async fn ask(app: &Router, request: axum::http::request::Builder) -> Answer {
+async fn ask(app: &Router, request: Builder) -> Answer {
     let response = app
         .clone()
         .oneshot(request.body(Body::empty()).unwrap())
@@ -221,6 +222,22 @@ async fn the_format_follows_the_accept_header() {
         "it does not work"
     );
 
+    let page = ask("text/html,*/*;q=0.8").await;
+    assert_eq!(
+        page.headers[header::CONTENT_TYPE],
+        "text/html; charset=utf-8"
+    );
+    assert!(
+        page.headers[header::CONTENT_SECURITY_POLICY]
+            .to_str()
+            .unwrap()
+            .contains("default-src 'none'")
+    );
+    assert!(
+        page.body.contains("<h1 class=degraded>Degraded</h1>")
+            && page.body.contains("it does not work")
+    );
+
     let plain = ask("text/plain").await;
     assert!(plain.body.starts_with("degraded\na up "), "{}", plain.body);
 }
@@ -254,7 +271,7 @@ async fn requests_no_one_expects_get_an_answer() {
     let app = app(&health([passing("db")]));
     let long = format!("/readyz?{}", "x".repeat(60_000));
     assert_eq!(get(&app, &long).await.status, 200);
-    let accept = axum::http::HeaderValue::from_bytes(&[0xff, 0xfe]).unwrap();
+    let accept = HeaderValue::from_bytes(&[0xff, 0xfe]).unwrap();
     assert_eq!(
         ask(&app, Request::get("/readyz").header("accept", accept))
             .await

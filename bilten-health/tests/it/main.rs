@@ -9,12 +9,21 @@ mod changes;
 mod database;
 mod doubles;
 #[cfg(feature = "axum")]
+mod draining;
+#[cfg(feature = "tonic")]
+mod grpc;
+#[cfg(feature = "axum")]
 mod http;
+#[cfg(all(feature = "axum", feature = "http"))]
+mod http_check;
 mod life_cycle;
+mod load;
 #[cfg(feature = "fred")]
 mod redis;
 mod registration;
 mod sharing;
 mod small_checks;
 mod statuses;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod tls_check;
 mod trouble;

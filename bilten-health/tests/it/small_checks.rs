@@ -51,8 +51,96 @@ async fn a_port_is_up_while_somebody_listens() {
 }
 
 #[cfg(feature = "net")]
+#[test]
+fn an_address_that_can_never_work_is_refused_at_build() {
+    for address in [
+        "no port here",
+        "bob:hunter2@host",
+        "http://bob:hunter2@host:1",
+    ] {
+        let error = crate::doubles::built([checks::tcp("smtp", address)])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("check `smtp`") && error.contains("host:port"),
+            "{error}"
+        );
+    }
+}
+
+#[cfg(feature = "net")]
 #[tokio::test]
-async fn an_address_that_makes_no_sense_is_down_with_its_error() {
-    let report = health([checks::tcp("smtp", "no port here")]).check().await;
-    assert!(of(&report, "smtp").error.is_some());
+async fn a_name_is_up_while_it_has_an_address() {
+    let report = health([
+        checks::dns("here", "localhost"),
+        checks::dns("nowhere", "name.invalid"),
+    ])
+    .check()
+    .await;
+    assert!(of(&report, "here").healthy, "{}", report.to_json());
+    assert!(of(&report, "nowhere").error.is_some());
+}
+
+#[cfg(feature = "disk")]
+#[tokio::test]
+async fn a_disk_is_up_while_it_has_room() {
+    let report = health([
+        checks::disk("roomy", "/", 1),
+        checks::disk("full", "/", u64::MAX),
+        checks::disk("missing", "/no/such/path", 1),
+    ])
+    .check()
+    .await;
+    assert!(of(&report, "roomy").healthy, "{}", report.to_json());
+    assert!(
+        of(&report, "full")
+            .error
+            .as_deref()
+            .unwrap()
+            .contains("less than")
+    );
+    assert!(of(&report, "missing").error.is_some());
+}
+
+#[cfg(feature = "memory")]
+#[tokio::test]
+async fn a_process_is_up_while_it_takes_little_memory() {
+    let report = health([
+        checks::memory("little", u64::MAX),
+        checks::memory("much", 1),
+    ])
+    .check()
+    .await;
+    assert!(of(&report, "little").healthy, "{}", report.to_json());
+    assert!(
+        of(&report, "much")
+            .error
+            .as_deref()
+            .unwrap()
+            .contains("more than 1")
+    );
+}
+
+// The runtime has one thread, which the test blocks while the check sleeps.
+#[tokio::test]
+async fn a_runtime_that_is_blocked_lags() {
+    let health = health([checks::runtime_lag("runtime", ms(150))
+        .in_liveness()
+        .cache(std::time::Duration::ZERO)]);
+    let asking = tokio::spawn({
+        let health = health.clone();
+        async move { health.check().await }
+    });
+    tokio::time::sleep(ms(5)).await;
+    std::thread::sleep(ms(300));
+    let report = asking.await.unwrap();
+    assert!(
+        of(&report, "runtime")
+            .error
+            .as_deref()
+            .unwrap()
+            .contains("late"),
+        "{}",
+        report.to_json()
+    );
 }

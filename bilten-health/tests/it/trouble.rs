@@ -99,7 +99,7 @@ async fn a_blocked_thread_delays_no_answer_and_gets_no_second_run() {
     let runs = Count::default();
     let (blocked, release) = blocking_the_thread("blocked", &runs);
     let health = Health::builder()
-        .check(blocked.timeout(ms(100)).cache(Duration::ZERO))
+        .check(blocked.timeout(ms(400)).cache(Duration::ZERO))
         .check(passing("a"))
         .build()
         .unwrap();
@@ -132,7 +132,7 @@ async fn blocking_work_that_overruns_keeps_its_run_alive() {
         counter.add();
         let _ = gate.lock().unwrap().recv();
     })
-    .timeout(ms(50))
+    .timeout(ms(400))
     .cache(Duration::ZERO)]);
     assert_eq!(
         of(&*health.check().await, "disk").reason,

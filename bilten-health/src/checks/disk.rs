@@ -1,0 +1,38 @@
+//! Room on a disk.
+
+use super::blocking;
+use crate::check::{CheckBuilder, Verdict};
+use std::path::{Path, PathBuf};
+
+/// The file system that holds `path` has to have at least `min_free_bytes` left for this process.
+///
+/// It is local and so fit for liveness, but a restart seldom frees a disk. A network file system that hangs holds up one thread,
+/// no matter how often it is asked for.
+///
+/// ```
+/// use bilten_health::{Health, checks};
+///
+/// # async fn run() -> Result<(), bilten_health::BuildError> {
+/// let health = Health::builder().check(checks::disk("data", "/", 1 << 20)).build()?;
+/// assert!(health.check().await.checks[0].details.contains_key("free_bytes"));
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+/// ```
+pub fn disk(name: impl Into<String>, path: impl AsRef<Path>, min_free_bytes: u64) -> CheckBuilder {
+    let path: PathBuf = path.as_ref().to_owned();
+    blocking(name, move || match rustix::fs::statvfs(&path) {
+        Ok(stat) => judge(stat.f_bavail.saturating_mul(stat.f_frsize), min_free_bytes),
+        Err(error) => Verdict::failed(&std::io::Error::from(error)),
+    })
+    .local()
+}
+
+fn judge(free: u64, min: u64) -> Verdict {
+    let verdict = if free < min {
+        Verdict::down(format!("{free} bytes are left, less than {min}"))
+    } else {
+        Verdict::up()
+    };
+    verdict.detail("free_bytes", free)
+}

@@ -1,0 +1,139 @@
+//! The check that asks another service.
+
+use crate::doubles::{Count, health, ms, of};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Redirect;
+use axum::routing::get;
+use bilten_health::{Health, Reason, Status, checks};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+async fn serve(app: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, app).into_future());
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn only_an_answer_from_200_to_299_is_up() {
+    let elsewhere = Count::default();
+    let counter = elsewhere.clone();
+    let other =
+        serve(Router::new().route("/", get(move || async move { counter.add().to_string() })))
+            .await;
+    let app = Router::new()
+        .route("/ok", get(|| async { "fine" }))
+        .route("/none", get(|| async { StatusCode::NO_CONTENT }))
+        .route(
+            "/broken",
+            get(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
+        )
+        .route(
+            "/moved",
+            get(move || async move { Redirect::temporary(&other) }),
+        );
+    let base = serve(app).await;
+    for (path, status) in [
+        ("ok", 200),
+        ("none", 204),
+        ("nowhere", 404),
+        ("broken", 500),
+        ("moved", 307),
+    ] {
+        let report = health([checks::http("other", format!("{base}/{path}"))])
+            .check()
+            .await;
+        let check = of(&report, "other");
+        assert_eq!(check.details["http_status"], status);
+        assert_eq!(check.healthy, status < 300, "{path}");
+    }
+    assert_eq!(elsewhere.get(), 0, "a redirect is not followed");
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_is_down() {
+    let base = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
+    let report = health([checks::http("other", base).timeout(ms(200))])
+        .check()
+        .await;
+    assert_eq!(of(&report, "other").reason, Some(Reason::Timeout));
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closed = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let report = health([checks::http("other", closed)]).check().await;
+    assert_eq!(
+        (report.status, of(&report, "other").reason),
+        (Status::Down, Some(Reason::Failed))
+    );
+}
+
+// The order: the headers come, the body is never sent; a check that read it would time out.
+#[tokio::test]
+async fn the_body_is_not_read() {
+    let never = Arc::new(Notify::new());
+    let endless = move || {
+        let never = Arc::clone(&never);
+        async move {
+            Body::from_stream(futures_util::stream::once(async move {
+                never.notified().await;
+                Ok::<_, std::io::Error>(Bytes::new())
+            }))
+        }
+    };
+    let base = serve(Router::new().route("/", get(endless))).await;
+    assert!(health([checks::http("other", base)]).check().await.healthy);
+}
+
+#[tokio::test]
+async fn two_services_that_check_each_other_do_not_go_round_in_a_circle() {
+    let hops = Count::default();
+    let counter = hops.clone();
+    let seen = get(move |headers: HeaderMap| async move {
+        counter.add();
+        headers[bilten_health::routes::HOP_HEADER]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    });
+    let witness = serve(Router::new().route("/", seen)).await;
+    let b = Health::builder()
+        .check(checks::http("a", witness).in_readiness())
+        .build()
+        .unwrap();
+    let b_url = serve(Router::new().merge(b.routes())).await;
+    let a = health([checks::http("b", format!("{b_url}/readyz"))]);
+
+    assert!(
+        !a.check().await.healthy,
+        "b has never been asked by anyone else"
+    );
+    assert_eq!(hops.get(), 0, "and does not ask because a asks");
+    assert!(b.check_group(bilten_health::Group::Readiness).await.healthy);
+    assert_eq!(hops.get(), 1);
+}
+
+#[test]
+fn urls_that_can_never_work_are_refused_at_build() {
+    let build = |url: &str| Health::builder().check(checks::http("other", url)).build();
+    for url in [
+        "",
+        "not a url",
+        "host",
+        "/path",
+        "ftp://host/",
+        "http://bob:hunter2@host/",
+        "http://",
+    ] {
+        let error = build(url).unwrap_err().to_string();
+        assert!(
+            error.contains("check `other`") && !error.contains("hunter2"),
+            "{error}"
+        );
+    }
+    assert!(build("http://host/").is_ok());
+}
