@@ -89,7 +89,7 @@ pub(crate) fn remedy() -> String {
             commands.join(" && ")
         ),
         Plan::Ask(line) => format!("type: {line}"),
-        Plan::Nothing => "it was there a moment ago; try again".to_owned(),
+        Plan::Nothing => format!("the programs are here: unset {}", crate::SOURCE),
     }
 }
 

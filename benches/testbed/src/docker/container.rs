@@ -1,8 +1,10 @@
+use std::fmt;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::thread;
 
 use testcontainers::core::IntoContainerPort;
+use testcontainers::core::client::docker_client_instance;
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::{self, Runtime};
@@ -13,7 +15,6 @@ use crate::machine::instance::{Instance, tail};
 use crate::machine::server::Server;
 
 /// A server in a container of its own, reachable on one loopback port.
-#[derive(Debug)]
 struct Container {
     // Taken only when it is dropped.
     inner: Option<ContainerAsync<GenericImage>>,
@@ -105,6 +106,17 @@ impl Container {
     }
 }
 
+impl fmt::Debug for Container {
+    // Not the request: the configuration with its passwords is in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.inner.as_ref().map(|inner| inner.id());
+        f.debug_struct("Container")
+            .field("image", &self.image)
+            .field("id", &id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Instance for Container {
     fn is_running(&self) -> bool {
         self.inner()
@@ -137,10 +149,15 @@ impl Instance for Container {
     }
 
     fn inner_host(&self) -> Result<String, Error> {
-        let address = run(self.inner()?.get_bridge_ip_address());
-        address
-            .map(|address| address.to_string())
-            .map_err(|e| self.failed("find the address of", &e))
+        let id = self.inner()?.id();
+        let address = run(address(id))
+            .map_err(|e| Error::refused(&format!("inspect the container of {}", self.image), e))?;
+        address.ok_or_else(|| {
+            Error::unsupported(
+                "a network of containers without addresses",
+                "use the default bridge",
+            )
+        })
     }
 
     fn log_tail(&self) -> String {
@@ -174,6 +191,23 @@ impl Drop for Container {
             let _ = reaper.wait();
         }
     }
+}
+
+/// The address on its first network. Asked of the engine itself: older ones call the default network by a name that
+/// they do not know when asked for it.
+async fn address(id: &str) -> Result<Option<String>, String> {
+    let docker = docker_client_instance().await.map_err(|e| chain(&e))?;
+    let container = docker
+        .inspect_container(id, None)
+        .await
+        .map_err(|e| chain(&e))?;
+    let networks = container
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default();
+    Ok(networks
+        .into_values()
+        .find_map(|network| network.ip_address.filter(|ip| !ip.is_empty())))
 }
 
 /// Runs it on our runtime from a thread of its own: the caller may be inside a runtime, where blocking panics.

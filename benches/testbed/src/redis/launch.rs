@@ -77,7 +77,7 @@ fn container(options: &RedisBuilder, port: u16) -> Result<Box<dyn Instance>, Err
     if let Some(what) = options.needs_files() {
         return Err(Error::unsupported(
             format!("{what} in a container"),
-            format!("install the programs instead: {}", install::remedy()),
+            install::remedy(),
         ));
     }
     docker::start(&ContainerSpec {

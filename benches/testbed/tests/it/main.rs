@@ -1,6 +1,8 @@
 //! The testbed against real servers.
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "docker")]
+mod docker;
 mod leftovers;
 mod postgres;
 #[cfg(feature = "proxy")]

@@ -23,14 +23,21 @@ fn a_server_answers_and_keeps_what_it_is_told() {
 #[test]
 fn a_killed_server_refuses_and_comes_back_empty_on_its_port() {
     let redis = Redis::start().unwrap();
-    let (port, pid) = (redis.port(), redis.pid());
+    let run = |redis: &Redis| {
+        let info = redis.cli(&["INFO", "server"]).unwrap();
+        info.lines()
+            .find(|line| line.starts_with("run_id:"))
+            .unwrap()
+            .to_owned()
+    };
+    let (port, first) = (redis.port(), run(&redis));
     redis.cli(&["SET", "k", "v"]).unwrap();
     redis.kill().unwrap();
     assert!(matches!(redis.cli(&["PING"]), Err(Error::Io { .. })));
     redis.kill().unwrap();
     redis.restart().unwrap();
     assert_eq!(redis.port(), port);
-    assert_ne!(redis.pid(), pid);
+    assert_ne!(run(&redis), first);
     assert_eq!(redis.cli(&["EXISTS", "k"]).unwrap(), "0");
 }
 
