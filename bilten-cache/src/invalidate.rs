@@ -25,7 +25,6 @@ use crate::remote::{Position, Scope};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "a deferred change is not yet known to other processes"]
 pub enum Ack {
     /// The second level has it, and every connected process learns of it within a log delivery.
     Everywhere,

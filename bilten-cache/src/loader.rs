@@ -49,9 +49,15 @@ pub(crate) const MAX_TAGS: usize = 64;
 impl<V> Loaded<V> {
     /// A value with the region's defaults.
     #[must_use]
-    pub fn new(value: impl Into<Arc<V>>) -> Self {
+    pub fn new(value: V) -> Self {
+        Self::shared(Arc::new(value))
+    }
+
+    /// A value that somebody else keeps as well.
+    #[must_use]
+    pub fn shared(value: Arc<V>) -> Self {
         Self {
-            value: value.into(),
+            value,
             tags: Vec::new(),
             time_to_live: None,
             cached: true,
@@ -213,10 +219,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_error_wherever_it_happens() {
-        let at_once = job(Duration::MAX)
-            .run::<u8, u8, BoxError, _, std::future::Ready<_>>(|_| panic!("at once"));
+        let job = job(Duration::MAX);
+        let at_once = job.run::<u8, u8, BoxError, _, std::future::Ready<_>>(|_| panic!("at once"));
         assert!(at_once.await.unwrap_err().to_string().ends_with("at once"));
-        let late = job(Duration::MAX).run::<u8, u8, BoxError, _, _>(|_| async {
+        let late = job.run::<u8, u8, BoxError, _, _>(|_| async {
             tokio::task::yield_now().await;
             panic!("{}", "late")
         });
@@ -225,7 +231,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_inside_its_own_load_is_recursion_and_another_is_not() {
-        let nested = job(Duration::MAX).run::<u8, u8, BoxError, _, _>(|_| async {
+        let job = job(Duration::MAX);
+        let nested = job.run::<u8, u8, BoxError, _, _>(|_| async {
             assert!(Job::new(1, &"event".into(), &"event:2".into(), Duration::MAX).is_ok());
             assert!(Job::new(2, &"event".into(), &"event:1".into(), Duration::MAX).is_ok());
             Job::new(1, &"event".into(), &"event:1".into(), Duration::MAX)?;

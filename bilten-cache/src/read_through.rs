@@ -9,7 +9,7 @@ use crate::error::{BoxError, Error};
 use crate::loader::{Job, LoadContext, Loaded};
 use crate::region_state::{Landed, Level, Packed, RegionState};
 use crate::remote::{Gate, Lease};
-use crate::single_flight::{Pilot, Seat};
+use crate::single_flight::{Passenger, Pilot, Seat};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -32,12 +32,13 @@ pub(crate) async fn get<V: Send + Sync + 'static>(
     read(state, gate, key).await.ok()?.ok()
 }
 
-/// Gets the value of a key that L1 does not have.
-pub(crate) async fn get_or_load<V, T, E, F, Fut>(
+/// Boards the flight of a key that L1 does not have, or starts one. Not `async`, so that no caller's future has to hold
+/// a loader.
+pub(crate) fn board<V, T, E, F, Fut>(
     state: &Shared<V>,
-    key: Arc<str>,
+    key: &Arc<str>,
     load: F,
-) -> Landed<V>
+) -> Result<Passenger<Landed<V>>, Error>
 where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext) -> Fut + Send + 'static,
@@ -46,28 +47,26 @@ where
     E: Into<BoxError> + Send + 'static,
 {
     let engine = &state.engine;
-    let job = Job::new(engine.node, &state.name, &key, state.options.load_timeout)?;
+    let job = Job::new(engine.node, &state.name, key, state.options.load_timeout)?;
     let lost = || {
         Err(Error::LoadAbandoned {
             region: Arc::clone(&state.name),
         })
     };
-    let seat = state.flights.board(
-        &key,
-        |start| engine.is_current(&key, start),
-        || engine.start(&key),
-        lost(),
-    );
-    match seat {
+    let may_join = |start: &Start| engine.is_current(key, start);
+    match state
+        .flights
+        .board(key, may_join, || engine.start(key), lost())
+    {
         Seat::Passenger(passenger) => {
             state.meters.coalesced.add(1);
-            passenger.arrive().await
+            Ok(passenger)
         }
         Seat::Pilot(pilot) => {
             let passenger = pilot.passenger(lost());
             // A task of its own: whoever is dropped, the load goes on for those who wait.
             tokio::spawn(fly(Arc::clone(state), pilot, job, load));
-            passenger.arrive().await
+            Ok(passenger)
         }
     }
 }
@@ -135,13 +134,13 @@ async fn keep<V: Send + Sync + 'static>(
     pilot.land(Ok((value, Level::Loader)));
     match (envelope, token, &state.engine.gate) {
         (Some(Ok(envelope)), Some(token), Some(gate)) => {
-            if gate
+            let stored = gate
                 .call(|remote| remote.store(key, token, envelope, keep))
-                .await
-                .is_ok_and(|stored| !stored)
-            {
-                state.meters.stores_refused.add(1);
-            }
+                .await;
+            state
+                .meters
+                .stores_refused
+                .add(u64::from(stored.is_ok_and(|stored| !stored)));
         }
         (Some(Err(source)), ..) => {
             let error = state.encode_error(source);

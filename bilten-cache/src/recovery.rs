@@ -113,8 +113,8 @@ mod tests {
     use super::*;
     use crate::Pattern;
 
-    fn key(name: impl ToString) -> Scope {
-        Scope::Key(name.to_string().into())
+    fn key(name: &str) -> Scope {
+        Scope::Key(name.into())
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
     fn an_overflow_collapses_into_one_clear() {
         let recovery = Recovery::default();
         for n in 0..=LIMIT {
-            recovery.push(key(n));
+            recovery.push(key(&n.to_string()));
         }
         assert_eq!(recovery.len(), 1);
         assert_eq!(recovery.first().unwrap().scope, Scope::All);

@@ -1,4 +1,4 @@
-use std::hash::{BuildHasher, Hash};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Stripes of keys. Two keys on one stripe cost each other at most one skipped fill.
@@ -54,9 +54,7 @@ impl Tickets {
     }
 
     fn stripe(&self, key: &str) -> usize {
-        let mut hasher = self.hasher.build_hasher();
-        key.hash(&mut hasher);
-        usize::try_from(std::hash::Hasher::finish(&hasher) % STRIPES as u64).unwrap_or(0)
+        usize::try_from(self.hasher.hash_one(key) % STRIPES as u64).unwrap_or(0)
     }
 }
 

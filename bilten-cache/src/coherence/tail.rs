@@ -66,6 +66,8 @@ async fn follow(engine: Arc<Engine>) {
                 pause = FIRST_PAUSE;
             }
             Err(error) => {
+                // Whatever answers next may be another server, or an older copy of this one.
+                tail.next_pulse = 0;
                 if !std::mem::replace(&mut silent, true) {
                     tracing::warn!(cache = %engine.name, %error, "lost the log of the second cache level");
                 }
@@ -92,12 +94,13 @@ impl Tail<'_> {
             sync(engine, self.gate).await?;
         }
         let asked = engine.clock.now();
-        self.read(WAIT).await?;
         if asked >= self.next_pulse {
             self.pulse().await?;
+            self.gate.answered();
             self.next_pulse = asked.saturating_add(PULSE);
             self.prune(asked);
         }
+        self.read(WAIT).await?;
         engine.coherence.contact(asked);
         deliver(engine, self.gate).await?;
         Ok(())

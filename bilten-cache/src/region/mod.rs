@@ -3,6 +3,7 @@ mod builder;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,23 +97,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         T: Into<Loaded<V>> + Send + 'static,
         E: Into<BoxError> + Send + 'static,
     {
-        let result = match self.look(key) {
+        let key = match self.look(key) {
             Looked::Hit(value) => return Ok(value),
-            Looked::Miss(key) => read_through::get_or_load(&self.state, key, load).await,
-            Looked::TooLong => {
-                self.state.meters.loads.add(1);
-                let engine = &self.state.engine;
-                let job = Job::new(
-                    engine.node,
-                    &self.state.name,
-                    &"".into(),
-                    self.state.options.load_timeout,
-                )?;
-                job.run(load)
-                    .await
-                    .map(|loaded| (loaded.value, Level::Loader))
-            }
+            Looked::Miss(key) => key,
+            Looked::TooLong => return self.load_alone(load).await,
         };
+        let result = read_through::board(&self.state, &key, load)?.arrive().await;
         self.count(result.as_ref().ok().map(|(_, level)| *level));
         result.map(|(value, _)| value)
     }
@@ -212,6 +202,29 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.state.name
+    }
+
+    /// Loads for one caller, in its own task. Boxed, because it is rare and a caller's future would have to make room.
+    fn load_alone<T, E, F, Fut>(
+        &self,
+        load: F,
+    ) -> Pin<Box<dyn Future<Output = Result<Arc<V>, Error>> + Send + '_>>
+    where
+        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+    {
+        self.state.meters.loads.add(1);
+        self.count(None);
+        let (engine, region) = (&self.state.engine, &self.state.name);
+        let job = Job::new(
+            engine.node,
+            region,
+            &"".into(),
+            self.state.options.load_timeout,
+        );
+        Box::pin(async move { job?.run(load).await.map(|loaded: Loaded<V>| loaded.value) })
     }
 
     async fn put(&self, key: Arc<str>, loaded: Loaded<V>) -> Result<(Arc<V>, Ack), Error> {

@@ -1,1 +1,16 @@
-//! Behaviour of the cache on real servers.
+//! What the cache promises, with every order forced: loads are held by their loaders, calls to the second
+//! level by traps. `redis` and what is below it run on a real server.
+
+#![allow(clippy::unwrap_used)]
+
+mod builds;
+mod cancellation;
+mod coherence;
+mod harness;
+mod levels;
+mod races;
+mod recovery;
+mod redis;
+mod redis_faults;
+mod stampede;
+mod values;

@@ -1,0 +1,258 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::store::Store;
+use super::trap::{Call, Moment, Trap, Traps};
+use crate::remote::{
+    Author, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+};
+
+/// A second level in memory, with faults. Clones share everything, so one store serves any number of caches.
+#[derive(Debug, Clone)]
+pub struct FaultyRemote {
+    inner: Arc<Inner>,
+    cut: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Mutex<Store>,
+    traps: Traps,
+    failing: AtomicBool,
+    calls: Mutex<HashMap<Call, u64>>,
+    news: watch::Sender<u64>,
+}
+
+impl Default for FaultyRemote {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FaultyRemote {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let inner = Inner {
+            store: Mutex::new(Store::new()),
+            traps: Traps::default(),
+            failing: AtomicBool::new(false),
+            calls: Mutex::default(),
+            news: watch::Sender::new(0),
+        };
+        Self {
+            inner: Arc::new(inner),
+            cut: Arc::default(),
+        }
+    }
+
+    /// Makes every call of every node fail, or no longer.
+    pub fn fail(&self, yes: bool) {
+        self.inner.failing.store(yes, Ordering::SeqCst);
+    }
+
+    /// Another way to the same store, with a log connection that can be cut on its own.
+    #[must_use]
+    pub fn another_node(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+            cut: Arc::default(),
+        }
+    }
+
+    /// Cuts this node off from the log, or no longer. Its other calls go on.
+    pub fn cut_log(&self, yes: bool) {
+        self.cut.store(yes, Ordering::SeqCst);
+    }
+
+    /// Stops the next call of this kind, of any node.
+    pub fn trap(&self, call: Call, moment: Moment) -> Trap {
+        self.inner.traps.set(call, moment)
+    }
+
+    /// How often a method was called.
+    #[must_use]
+    pub fn calls(&self, call: Call) -> u64 {
+        self.inner
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&call)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The bytes under an encoded key (`region:key`).
+    #[must_use]
+    pub fn bytes(&self, key: &str) -> Option<Bytes> {
+        self.store().values.get(key).cloned()
+    }
+
+    /// Puts any bytes under an encoded key, as a foreign program would.
+    pub fn put_bytes(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.store().values.insert(key.to_owned(), bytes.into());
+    }
+
+    /// Loses everything at once, as `FLUSHALL` or a restart without data do.
+    pub fn lose_everything(&self) {
+        *self.store() = Store::new();
+    }
+
+    /// Loses the records of the log and keeps its position, as trimming does.
+    pub fn trim_log(&self) {
+        self.store().trim_log();
+    }
+
+    /// Takes the log's position back, as a fail-over to an older copy does.
+    pub fn step_back(&self, records: u64) {
+        if let Some(position) = &mut self.store().position {
+            position.number = position.number.saturating_sub(records);
+        }
+    }
+
+    /// Appends a record that no version can read.
+    pub fn append_unreadable(&self) {
+        self.store().append_unreadable();
+        self.tell();
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.inner
+            .store
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.inner.news.send_modify(|news| *news += 1);
+    }
+
+    fn answer<'a, T: Send + 'a>(
+        &'a self,
+        call: Call,
+        work: impl FnOnce(&mut Store) -> T + Send + 'a,
+    ) -> Reply<'a, T> {
+        Box::pin(async move {
+            *self
+                .inner
+                .calls
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(call)
+                .or_default() += 1;
+            self.inner.traps.pass(call, Moment::Before).await;
+            self.is_up()?;
+            let answer = work(&mut self.store());
+            self.tell();
+            self.inner.traps.pass(call, Moment::After).await;
+            self.is_up()?;
+            Ok(answer)
+        })
+    }
+
+    fn is_up(&self) -> Result<(), RemoteError> {
+        if self.inner.failing.load(Ordering::SeqCst) {
+            return Err(RemoteError::Unavailable("made to fail".into()));
+        }
+        Ok(())
+    }
+
+    fn log_is_up(&self) -> Result<(), RemoteError> {
+        if self.cut.load(Ordering::SeqCst) {
+            return Err(RemoteError::Unavailable("cut off from the log".into()));
+        }
+        self.is_up()
+    }
+}
+
+impl Remote for FaultyRemote {
+    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        self.answer(Call::Read, |store| store.values.get(key).cloned())
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Reply<'a, Lease> {
+        self.answer(Call::Lease, move |store| {
+            store.lease(key, token, hold, over_value)
+        })
+    }
+
+    fn store<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        envelope: Bytes,
+        _: Duration,
+    ) -> Reply<'a, bool> {
+        self.answer(Call::Store, move |store| store.store(key, token, envelope))
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        self.answer(Call::Renew, move |store| store.renew(key, token, hold))
+    }
+
+    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
+        self.answer(Call::Release, move |store| {
+            store.release(key, token);
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        key: &'a str,
+        envelope: Bytes,
+        _: Duration,
+        author: Author,
+    ) -> Reply<'a, Position> {
+        self.answer(Call::Write, move |store| {
+            store.write(key, &envelope, author)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        self.answer(Call::Invalidate, move |store| {
+            store.invalidate(scope, author)
+        })
+    }
+
+    fn snapshot(&self) -> Reply<'_, Snapshot> {
+        self.answer(Call::Snapshot, Store::snapshot)
+    }
+
+    fn pulse(&self) -> Reply<'_, Pulse> {
+        if let Err(error) = self.log_is_up() {
+            return Box::pin(async move { Err(error) });
+        }
+        self.answer(Call::Pulse, |store| store.pulse())
+    }
+
+    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        Box::pin(async move {
+            let mut news = self.inner.news.subscribe();
+            let deadline = tokio::time::Instant::now() + wait;
+            self.inner.traps.pass(Call::Tail, Moment::Before).await;
+            loop {
+                self.log_is_up()?;
+                let records = self.store().tail(position);
+                if !records.is_empty() || tokio::time::Instant::now() >= deadline {
+                    self.inner.traps.pass(Call::Tail, Moment::After).await;
+                    self.log_is_up()?;
+                    return Ok(records);
+                }
+                // A cut is noticed soon even when nothing is written.
+                let soon = deadline.min(tokio::time::Instant::now() + Duration::from_millis(20));
+                let _ = tokio::time::timeout_at(soon, news.changed()).await;
+            }
+        })
+    }
+}

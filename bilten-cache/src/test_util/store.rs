@@ -1,0 +1,186 @@
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::envelope::POSITION_OFFSET;
+use crate::remote::{Author, Lease, Position, Pulse, Record, Scope, Snapshot};
+
+/// What a server would hold. Values do not run out here: their freshness is the cache's business.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) values: HashMap<String, Bytes>,
+    leases: HashMap<String, (u64, Instant)>,
+    log: BTreeMap<u64, Record>,
+    markers: HashMap<String, u64>,
+    pub(super) position: Option<Position>,
+}
+
+impl Store {
+    pub(super) fn new() -> Self {
+        Self {
+            values: HashMap::new(),
+            leases: HashMap::new(),
+            log: BTreeMap::new(),
+            markers: HashMap::new(),
+            position: None,
+        }
+    }
+
+    pub(super) fn lease(
+        &mut self,
+        key: &str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Lease {
+        if let Some(value) = self.values.get(key).filter(|_| !over_value) {
+            return Lease::Value(value.clone());
+        }
+        if self.holder(key).is_some() {
+            return Lease::Busy;
+        }
+        self.leases
+            .insert(key.to_owned(), (token, Instant::now() + hold));
+        Lease::Owned
+    }
+
+    pub(super) fn store(&mut self, key: &str, token: u64, envelope: Bytes) -> bool {
+        let holds = self.release(key, token);
+        if holds {
+            self.values.insert(key.to_owned(), envelope);
+        }
+        holds
+    }
+
+    pub(super) fn renew(&mut self, key: &str, token: u64, hold: Duration) -> bool {
+        let holds = self.holder(key) == Some(token);
+        if holds {
+            self.leases
+                .insert(key.to_owned(), (token, Instant::now() + hold));
+        }
+        holds
+    }
+
+    pub(super) fn release(&mut self, key: &str, token: u64) -> bool {
+        let holds = self.holder(key) == Some(token);
+        if holds {
+            self.leases.remove(key);
+        }
+        holds
+    }
+
+    pub(super) fn write(&mut self, key: &str, envelope: &Bytes, author: Author) -> Position {
+        let position = self.append(&Scope::Key(key.into()), author);
+        let mut bytes = envelope.to_vec();
+        if let Some(field) = bytes.get_mut(POSITION_OFFSET..POSITION_OFFSET + 8) {
+            field.copy_from_slice(&position.number.to_be_bytes());
+        }
+        self.values.insert(key.to_owned(), bytes.into());
+        self.leases.remove(key);
+        position
+    }
+
+    pub(super) fn invalidate(&mut self, scope: &Scope, author: Author) -> Position {
+        if let Scope::Key(key) = scope {
+            self.values.remove(&**key);
+            self.leases.remove(&**key);
+        }
+        self.append(scope, author)
+    }
+
+    pub(super) fn snapshot(&mut self) -> Snapshot {
+        let position = *self.position.get_or_insert_with(fresh);
+        let markers = self
+            .markers
+            .iter()
+            .map(|(scope, at)| (Scope::decode(scope).unwrap_or(Scope::All), *at));
+        Snapshot {
+            position,
+            server_millis: millis(),
+            markers: markers.collect(),
+        }
+    }
+
+    pub(super) fn pulse(&self) -> Pulse {
+        Pulse {
+            position: self.position,
+            server_millis: millis(),
+        }
+    }
+
+    pub(super) fn tail(&self, position: u64) -> Vec<Record> {
+        self.log
+            .range(position + 1..)
+            .map(|(_, record)| record.clone())
+            .collect()
+    }
+
+    pub(super) fn trim_log(&mut self) {
+        self.log.clear();
+    }
+
+    pub(super) fn append_unreadable(&mut self) {
+        let position = self.position.get_or_insert_with(fresh);
+        position.number += 1;
+        self.log.insert(
+            position.number,
+            Record {
+                number: position.number,
+                node: 0,
+                scope: None,
+            },
+        );
+    }
+
+    fn append(&mut self, scope: &Scope, author: Author) -> Position {
+        let known = self
+            .position
+            .filter(|p| p.incarnation != author.incarnation || p.number >= author.seen);
+        let position = match (known, self.position) {
+            (Some(position), _) => position,
+            (None, _) => {
+                self.log.clear();
+                self.markers.clear();
+                fresh()
+            }
+        };
+        let position = Position {
+            number: position.number + 1,
+            ..position
+        };
+        self.position = Some(position);
+        if !matches!(scope, Scope::Key(_)) {
+            self.markers.insert(scope.encode(), position.number);
+        }
+        let record = Record {
+            number: position.number,
+            node: author.node,
+            scope: Some(scope.clone()),
+        };
+        self.log.insert(position.number, record);
+        position
+    }
+
+    fn holder(&self, key: &str) -> Option<u64> {
+        self.leases
+            .get(key)
+            .filter(|(_, until)| Instant::now() < *until)
+            .map(|(token, _)| *token)
+    }
+}
+
+fn fresh() -> Position {
+    Position {
+        incarnation: fastrand::u64(1..),
+        number: 0,
+    }
+}
+
+fn millis() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(0)
+}

@@ -1,0 +1,353 @@
+//! What other processes see, and what happens when the log is cut, trimmed, lost or set back.
+
+use std::io;
+use std::time::Duration;
+
+use bilten_cache::status::Connection;
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
+use bilten_cache::{Ack, Cache, Loaded, Pattern};
+
+use crate::harness::{Node, eventually};
+
+#[tokio::test]
+async fn another_node_stops_serving_what_was_removed() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    eventually("the other node dropped it", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn another_node_takes_up_what_was_set() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    let _ = one.stock.set("tea", 2).await.unwrap();
+    eventually("the other node dropped it", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&2));
+}
+
+#[tokio::test]
+async fn a_nodes_own_set_stays_in_its_memory_when_its_record_comes_round() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let _ = two.stock.remove("other").await.unwrap();
+    let end = two.cache.status().log_position.max(2);
+    eventually("both records came round", || {
+        one.cache.status().log_position >= end
+    })
+    .await;
+    assert_eq!(one.stock.peek("tea").as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn a_load_on_one_node_does_not_touch_the_others() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let before = store.calls(Call::Invalidate) + store.calls(Call::Write);
+    assert_eq!(two.load("jam", 2).await, 2);
+    assert_eq!(
+        store.calls(Call::Invalidate) + store.calls(Call::Write),
+        before
+    );
+    assert_eq!(one.stock.peek("tea").as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn tags_patterns_and_clear_reach_other_nodes() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let fill = async || {
+        for key in ["tea", "jam"] {
+            let _ = one
+                .stock
+                .set(key, Loaded::new(1).tags([key]))
+                .await
+                .unwrap();
+            two.stock.get(key).await.unwrap();
+        }
+    };
+    let left = || {
+        (
+            two.stock.peek("tea").is_some(),
+            two.stock.peek("jam").is_some(),
+        )
+    };
+    fill().await;
+    let _ = one.cache.invalidate_tag("tea").await;
+    eventually("the tag arrived", || left() == (false, true)).await;
+    fill().await;
+    let _ = one
+        .cache
+        .invalidate_pattern(&Pattern::glob("stock:j*").unwrap())
+        .await;
+    eventually("the pattern arrived", || left() == (true, false)).await;
+    fill().await;
+    let _ = one.stock.clear().await;
+    eventually("the clear arrived", || left() == (false, false)).await;
+}
+
+#[tokio::test]
+async fn clearing_a_region_leaves_one_whose_name_begins_the_same() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    let stocks = node.cache.region::<str, u32>("stocks").build().unwrap();
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    let _ = stocks.set("tea", 2).await.unwrap();
+    let _ = node.stock.clear().await;
+    assert_eq!(
+        (
+            node.stock.get("tea").await,
+            stocks.get("tea").await.as_deref()
+        ),
+        (None, Some(&2))
+    );
+}
+
+#[tokio::test]
+async fn values_that_never_leave_memory_are_invalidated_everywhere_too() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let pages = |node: &Node| {
+        node.cache
+            .memory_region::<str, fn() -> u32>("page")
+            .build()
+            .unwrap()
+    };
+    let (on_one, on_two) = (pages(&one), pages(&two));
+    on_two
+        .get_or_load("home", async |_| Ok::<_, io::Error>((|| 1) as fn() -> u32))
+        .await
+        .unwrap();
+    assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (0, 0));
+    let _ = on_one.remove("home").await.unwrap();
+    eventually("it was dropped", || on_two.peek("home").is_none()).await;
+}
+
+#[tokio::test]
+async fn records_missed_during_a_cut_are_caught_up_with() {
+    let store = FaultyRemote::new();
+    let cut = store.another_node();
+    let (one, two) = (
+        Node::on(&store).await,
+        Node::of(
+            Cache::builder("shop")
+                .remote(cut.clone())
+                .build()
+                .await
+                .unwrap(),
+        ),
+    );
+    for key in ["tea", "jam", "salt"] {
+        let _ = one.stock.set(key, 1).await.unwrap();
+        two.stock.get(key).await.unwrap();
+    }
+    cut.cut_log(true);
+    let _ = one.stock.remove("tea").await.unwrap();
+    let _ = one
+        .cache
+        .invalidate_pattern(&Pattern::glob("stock:j*").unwrap())
+        .await;
+    cut.cut_log(false);
+    eventually("what was removed is gone", || {
+        two.stock.peek("tea").is_none() && two.stock.peek("jam").is_none()
+    })
+    .await;
+    assert_eq!(
+        two.stock.peek("salt").as_deref(),
+        Some(&1),
+        "no flush was needed"
+    );
+    assert_eq!(two.cache.stats().log_gaps, 0);
+}
+
+#[tokio::test]
+async fn records_that_were_trimmed_away_flush_l1_once() {
+    let store = FaultyRemote::new();
+    let cut = store.another_node();
+    let (one, two) = (
+        Node::on(&store).await,
+        Node::of(
+            Cache::builder("shop")
+                .remote(cut.clone())
+                .build()
+                .await
+                .unwrap(),
+        ),
+    );
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    eventually("both are up to date", || {
+        two.cache.status().log_position == 1
+    })
+    .await;
+    two.stock.get("tea").await.unwrap();
+    cut.cut_log(true);
+    let _ = one.stock.remove("tea").await.unwrap();
+    store.trim_log();
+    let _ = one.stock.set("jam", 2).await.unwrap();
+    cut.cut_log(false);
+    eventually("the gap was found", || two.cache.stats().log_gaps == 1).await;
+    eventually("the node is in step again", || {
+        two.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await, None);
+    assert_eq!(two.stock.get("jam").await.as_deref(), Some(&2));
+    assert_eq!(two.cache.stats().log_gaps, 1);
+}
+
+#[tokio::test]
+async fn trimmed_records_are_missed_even_when_nothing_follows_them() {
+    let store = FaultyRemote::new();
+    let cut = store.another_node();
+    let (one, two) = (
+        Node::on(&store).await,
+        Node::of(
+            Cache::builder("shop")
+                .remote(cut.clone())
+                .build()
+                .await
+                .unwrap(),
+        ),
+    );
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    cut.cut_log(true);
+    let _ = one.stock.remove("tea").await.unwrap();
+    store.trim_log();
+    cut.cut_log(false);
+    eventually("the pulse shows the gap", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_that_lost_everything_empties_every_l1() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    let old = store.bytes("stock:tea").unwrap();
+    store.lose_everything();
+    eventually("both noticed", || {
+        one.stock.peek("tea").is_none() && two.stock.peek("tea").is_none()
+    })
+    .await;
+    eventually("both are in step again", || {
+        [&one, &two]
+            .iter()
+            .all(|node| node.cache.status().connection == Connection::Connected)
+    })
+    .await;
+    store.put_bytes("stock:tea", old);
+    assert_eq!(
+        two.stock.get("tea").await,
+        None,
+        "an entry of the old incarnation is never valid again"
+    );
+}
+
+#[tokio::test]
+async fn a_fail_over_to_an_older_copy_begins_a_new_incarnation() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    for _ in 0..3 {
+        let _ = one.cache.invalidate_tag("hot").await;
+    }
+    eventually("both are up to date", || {
+        two.cache.status().log_position == 4
+    })
+    .await;
+    store.step_back(2);
+    eventually("both noticed", || {
+        one.stock.peek("tea").is_none() && two.stock.peek("tea").is_none()
+    })
+    .await;
+    eventually("both are in step again", || {
+        [&one, &two]
+            .iter()
+            .all(|node| node.cache.status().connection == Connection::Connected)
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await, None);
+    let _ = one.stock.set("tea", 2).await.unwrap();
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&2));
+}
+
+#[tokio::test]
+async fn a_record_of_a_future_version_counts_as_everything() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    store.append_unreadable();
+    eventually("it was dropped", || node.stock.peek("tea").is_none()).await;
+    assert_eq!(node.stock.get("tea").await, None);
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_serves_l1_for_its_isolated_ttl_only() {
+    let store = FaultyRemote::new();
+    let cut = store.another_node();
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop")
+        .remote(cut.clone())
+        .clock(&clock)
+        .isolated_ttl(Duration::from_secs(5));
+    let node = Node::of(cache.build().await.unwrap());
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    cut.cut_log(true);
+    clock.advance(Duration::from_millis(4_999));
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+    clock.advance(Duration::from_millis(1));
+    assert_eq!(node.stock.peek("tea"), None);
+    assert_eq!(node.cache.status().connection, Connection::Unheard);
+    // What it reads now it keeps for the same short time.
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(node.stock.peek("tea"), None);
+    cut.cut_log(false);
+    eventually("it is back", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn one_set_causes_no_reads_until_somebody_asks() {
+    let store = FaultyRemote::new();
+    let one = Node::on(&store).await;
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let mut others = Vec::new();
+    for _ in 0..50 {
+        let node = Node::on(&store).await;
+        node.stock.get("tea").await.unwrap();
+        others.push(node);
+    }
+    let before = store.calls(Call::Read);
+    let _ = one.stock.set("tea", 2).await.unwrap();
+    eventually("all dropped it", || {
+        others.iter().all(|node| node.stock.peek("tea").is_none())
+    })
+    .await;
+    assert_eq!(store.calls(Call::Read), before);
+    for node in &others {
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+    }
+    assert_eq!(store.calls(Call::Read), before + 50);
+}

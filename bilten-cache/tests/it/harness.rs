@@ -1,0 +1,124 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Cache, Error, Region};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Far longer than anything here takes; only reached when a test fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// One process of a service, as far as the cache can tell.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) cache: Cache,
+    pub(crate) stock: Region<str, u32>,
+}
+
+impl Node {
+    pub(crate) async fn on(store: &FaultyRemote) -> Self {
+        Self::of(
+            Cache::builder("shop")
+                .remote(store.another_node())
+                .build()
+                .await
+                .unwrap(),
+        )
+    }
+
+    pub(crate) async fn alone() -> Self {
+        Self::of(Cache::builder("shop").build().await.unwrap())
+    }
+
+    pub(crate) fn of(cache: Cache) -> Self {
+        let stock = cache.region::<str, u32>("stock").build().unwrap();
+        Self { cache, stock }
+    }
+
+    /// Starts a load that lasts until [`Held::finish`].
+    pub(crate) fn start_load(
+        &self,
+        key: &'static str,
+    ) -> (Held, JoinHandle<Result<Arc<u32>, Error>>) {
+        let (load, held) = held();
+        let stock = self.stock.clone();
+        (
+            held,
+            tokio::spawn(async move { stock.get_or_load(key, move |_| load.run()).await }),
+        )
+    }
+
+    /// The value of a load that answers at once.
+    pub(crate) async fn load(&self, key: &str, value: u32) -> u32 {
+        *self
+            .stock
+            .get_or_load(key, async move |_| Ok::<_, io::Error>(value))
+            .await
+            .unwrap()
+    }
+}
+
+/// A loader that waits for the test.
+pub(crate) struct HeldLoad {
+    started: oneshot::Sender<()>,
+    value: oneshot::Receiver<u32>,
+}
+
+impl HeldLoad {
+    pub(crate) async fn run(self) -> Result<u32, io::Error> {
+        let _ = self.started.send(());
+        self.value
+            .await
+            .map_err(|_| io::Error::other("the test let go"))
+    }
+}
+
+/// The test's end of a held load.
+pub(crate) struct Held {
+    started: Option<oneshot::Receiver<()>>,
+    value: oneshot::Sender<u32>,
+}
+
+impl Held {
+    pub(crate) async fn started(&mut self) {
+        if let Some(started) = self.started.take() {
+            tokio::time::timeout(DEADLINE, started)
+                .await
+                .expect("the load starts")
+                .unwrap();
+        }
+    }
+
+    pub(crate) fn finish(self, value: u32) {
+        let _ = self.value.send(value);
+    }
+}
+
+pub(crate) fn held() -> (HeldLoad, Held) {
+    let (started, has_started) = oneshot::channel();
+    let (value, gets) = oneshot::channel();
+    (
+        HeldLoad {
+            started,
+            value: gets,
+        },
+        Held {
+            started: Some(has_started),
+            value,
+        },
+    )
+}
+
+/// Polls until it is so.
+pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "still not so: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}

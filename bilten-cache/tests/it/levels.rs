@@ -1,0 +1,146 @@
+//! What a hit costs, how it is counted, and how memory is bounded.
+
+use std::io;
+use std::sync::Arc;
+
+use bilten_cache::Cache;
+use bilten_cache::test_util::FaultyRemote;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+use crate::harness::{Node, eventually};
+
+#[tokio::test]
+async fn a_hit_hands_out_the_stored_value_itself() {
+    let node = Node::alone().await;
+    let value = Arc::new(7_u32);
+    let _ = node
+        .stock
+        .set("tea", bilten_cache::Loaded::shared(Arc::clone(&value)))
+        .await
+        .unwrap();
+    assert!(Arc::ptr_eq(&node.stock.peek("tea").unwrap(), &value));
+    let loaded = node
+        .stock
+        .get_or_load("tea", async |_| Ok::<_, io::Error>(8))
+        .await
+        .unwrap();
+    assert!(Arc::ptr_eq(&loaded, &value));
+}
+
+#[tokio::test]
+async fn every_read_counts_exactly_once() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    one.stock.get("tea").await; // miss
+    one.load("tea", 1).await; // miss, load
+    one.load("tea", 2).await; // memory
+    one.stock.get("tea").await; // memory
+    eventually("L2 has it", || store.bytes("stock:tea").is_some()).await;
+    two.stock.get("tea").await; // remote
+    two.load("tea", 3).await; // memory
+    let (one, two) = (one.cache.stats(), two.cache.stats());
+    assert_eq!(
+        (one.hits_memory, one.hits_remote, one.misses, one.loads),
+        (2, 0, 2, 1)
+    );
+    assert_eq!(
+        (two.hits_memory, two.hits_remote, two.misses, two.loads),
+        (1, 1, 0, 0)
+    );
+    assert!((one.hit_ratio() - 0.5).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn no_key_and_no_tag_is_ever_a_label() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let guard = metrics::set_default_local_recorder(&recorder);
+    let node = Node::alone().await;
+    drop(guard);
+    let _ = node
+        .stock
+        .set(
+            "secret-key",
+            bilten_cache::Loaded::new(1).tags(["secret-tag"]),
+        )
+        .await
+        .unwrap();
+    node.stock.get("secret-key").await;
+    let _ = node.cache.invalidate_tag("secret-tag").await;
+    let metrics = snapshotter.snapshot().into_vec();
+    let hits = metrics.iter().find(|(key, _, _, value)| {
+        key.key().name() == "bilten_cache_hits_total" && *value == DebugValue::Counter(1)
+    });
+    assert!(hits.is_some(), "the hit was exported");
+    for (key, ..) in &metrics {
+        assert!(!format!("{key:?}").contains("secret"), "{key:?}");
+        let labels: Vec<&str> = key.key().labels().map(|label| label.key()).collect();
+        assert!(
+            labels
+                .iter()
+                .all(|label| ["cache", "region", "level", "reason"].contains(label)),
+            "{labels:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn memory_stays_within_its_budget() {
+    let cache = Cache::builder("shop")
+        .memory_bytes(1 << 20)
+        .build()
+        .await
+        .unwrap();
+    let texts = cache.region::<u32, String>("text").build().unwrap();
+    for key in 0..200 {
+        let _ = texts.set(&key, "x".repeat(64 << 10)).await.unwrap();
+    }
+    let status = cache.status();
+    assert!(
+        status.memory_bytes <= 1 << 20 && status.memory_entries <= 16,
+        "{status}"
+    );
+    assert!(status.memory_entries > 0);
+}
+
+#[tokio::test]
+async fn a_weigher_decides_what_a_value_weighs() {
+    let cache = Cache::builder("shop").build().await.unwrap();
+    let region = cache
+        .region::<u32, u32>("heavy")
+        .weigher(|_| 10_000)
+        .build()
+        .unwrap();
+    let _ = region.set(&1, 1).await.unwrap();
+    let status = cache.status();
+    assert!((10_000..11_000).contains(&status.memory_bytes), "{status}");
+}
+
+#[tokio::test]
+async fn without_memory_every_read_goes_to_l2() {
+    let store = FaultyRemote::new();
+    let node = Node::of(
+        Cache::builder("shop")
+            .memory_bytes(0)
+            .remote(store)
+            .build()
+            .await
+            .unwrap(),
+    );
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    assert_eq!(node.cache.status().memory_entries, 0);
+}
+
+#[tokio::test]
+async fn the_future_of_get_or_load_is_small() {
+    let node = Node::alone().await;
+    let future = node
+        .stock
+        .get_or_load("tea", async |_| Ok::<_, io::Error>(1));
+    assert!(
+        size_of_val(&future) <= 512,
+        "{} bytes",
+        size_of_val(&future)
+    );
+}

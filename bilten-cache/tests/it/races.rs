@@ -1,0 +1,294 @@
+//! Invalidations in the middle of loads: nobody ever serves or stores what was loaded before.
+
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::{Ack, Loaded, Pattern, Region};
+
+use crate::harness::{Node, eventually, held};
+
+async fn two_nodes() -> (FaultyRemote, Node, Node) {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    (store, one, two)
+}
+
+#[tokio::test]
+async fn remove_during_load_leaves_nothing_in_l1_or_l2() {
+    let (store, node, other) = two_nodes().await;
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    held.finish(1);
+    assert_eq!(
+        *reader.await.unwrap().unwrap(),
+        1,
+        "who asked before gets what it asked for"
+    );
+    eventually("the store was refused", || {
+        node.stock.stats().stores_refused == 1
+    })
+    .await;
+    assert_eq!(node.stock.peek("tea"), None);
+    assert_eq!(store.bytes("stock:tea"), None);
+    assert_eq!(other.stock.get("tea").await, None);
+    assert_eq!(node.load("tea", 2).await, 2);
+}
+
+#[tokio::test]
+async fn a_remote_remove_during_load_refuses_its_store() {
+    let (store, node, other) = two_nodes().await;
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    let before = node.cache.status().log_position;
+    assert_eq!(other.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    eventually("the record arrived", || {
+        node.cache.status().log_position > before
+    })
+    .await;
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    eventually("the store was refused", || {
+        node.stock.stats().stores_refused == 1
+    })
+    .await;
+    assert_eq!(
+        (node.stock.peek("tea"), store.bytes("stock:tea")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn a_set_during_load_wins_everywhere() {
+    let (_store, node, other) = two_nodes().await;
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    assert_eq!(node.stock.set("tea", 9).await.unwrap(), Ack::Everywhere);
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    eventually("the store was refused", || {
+        node.stock.stats().stores_refused == 1
+    })
+    .await;
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&9));
+    assert_eq!(other.stock.get("tea").await.as_deref(), Some(&9));
+}
+
+#[tokio::test]
+async fn of_two_loads_around_a_remove_only_the_second_may_store() {
+    let (_store, node, other) = two_nodes().await;
+    let (mut old, old_reader) = node.start_load("tea");
+    old.started().await;
+    let before = node.cache.status().log_position;
+    assert_eq!(other.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    eventually("the record arrived", || {
+        node.cache.status().log_position > before
+    })
+    .await;
+    let (mut new, new_reader) = node.start_load("tea");
+    new.started().await;
+    // The first load ends first: with a token per process it would store, and the second would be refused.
+    old.finish(1);
+    assert_eq!(*old_reader.await.unwrap().unwrap(), 1);
+    eventually("the first store was refused", || {
+        node.stock.stats().stores_refused == 1
+    })
+    .await;
+    new.finish(2);
+    assert_eq!(*new_reader.await.unwrap().unwrap(), 2);
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&2));
+    assert_eq!(
+        other.load("tea", 99).await,
+        2,
+        "waits for the store of the second load"
+    );
+}
+
+#[tokio::test]
+async fn callers_after_a_remove_do_not_join_the_load_before_it() {
+    for (store, node) in [(None, Node::alone().await), {
+        let store = FaultyRemote::new();
+        let node = Node::on(&store).await;
+        (Some(store), node)
+    }] {
+        let (mut old, old_reader) = node.start_load("tea");
+        old.started().await;
+        let _ = node.stock.remove("tea").await.unwrap();
+        assert_eq!(node.load("tea", 2).await, 2);
+        old.finish(1);
+        old_reader.await.unwrap().unwrap();
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&2));
+        drop(store);
+    }
+}
+
+/// Starts a load of `tea`, does something, and lets the load end with the tag `hot`.
+async fn tagged_load_around<F: Future<Output = ()>>(node: &Node, change: impl FnOnce(Node) -> F) {
+    let (load, mut held) = held();
+    let stock: Region<str, u32> = node.stock.clone();
+    let reader = tokio::spawn(async move {
+        let load = async move |_| {
+            load.run()
+                .await
+                .map(|value| Loaded::new(value).tags(["hot"]))
+        };
+        stock.get_or_load("tea", load).await
+    });
+    held.started().await;
+    change(node.clone()).await;
+    held.finish(1);
+    assert_eq!(*reader.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_tag_that_the_load_only_brings_home_still_counts() {
+    for node in [Node::alone().await, Node::on(&FaultyRemote::new()).await] {
+        tagged_load_around(&node, async |node| {
+            let _ = node.cache.invalidate_tag("hot").await;
+        })
+        .await;
+        assert_eq!(node.stock.get("tea").await, None);
+        tagged_load_around(&node, async |node| {
+            let _ = node.cache.invalidate_tag("cold").await;
+        })
+        .await;
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    }
+}
+
+#[tokio::test]
+async fn a_pattern_during_load_discards_what_it_takes_and_keeps_the_rest() {
+    for pattern in ["stock:t*", "stock:*a", "*"] {
+        for node in [Node::alone().await, Node::on(&FaultyRemote::new()).await] {
+            let (mut tea, tea_reader) = node.start_load("tea");
+            let (mut jam, jam_reader) = node.start_load("jam");
+            tea.started().await;
+            jam.started().await;
+            let _ = node
+                .cache
+                .invalidate_pattern(&Pattern::glob(pattern).unwrap())
+                .await;
+            tea.finish(1);
+            jam.finish(2);
+            assert_eq!(*tea_reader.await.unwrap().unwrap(), 1);
+            assert_eq!(*jam_reader.await.unwrap().unwrap(), 2);
+            assert_eq!(node.stock.get("tea").await, None, "{pattern}");
+            assert_eq!(
+                node.stock.get("jam").await.is_some(),
+                pattern != "*",
+                "{pattern}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_pattern_invalidated_stays_invalid_in_l2_for_a_node_that_starts_later() {
+    let (store, node, _other) = two_nodes().await;
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    let _ = node
+        .cache
+        .invalidate_pattern(&Pattern::glob("stock:*").unwrap())
+        .await;
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    eventually("the value is in the store", || {
+        store.bytes("stock:tea").is_some()
+    })
+    .await;
+    let late = Node::on(&store).await;
+    assert_eq!(late.stock.get("tea").await, None);
+    assert_eq!(
+        late.load("tea", 2).await,
+        2,
+        "and the lease can be had over the invalid value"
+    );
+    assert_eq!(node.load("tea", 3).await, 2);
+}
+
+#[tokio::test]
+async fn clear_during_load_discards_it_everywhere() {
+    let (_store, node, other) = two_nodes().await;
+    tagged_load_around(&node, async |node| {
+        assert_eq!(node.cache.clear().await, Ack::Everywhere);
+    })
+    .await;
+    assert_eq!(node.stock.get("tea").await, None);
+    assert_eq!(other.stock.get("tea").await, None);
+}
+
+#[tokio::test]
+async fn an_l2_reply_that_a_remove_overtook_does_not_fill_l1() {
+    let (store, node, other) = two_nodes().await;
+    let _ = other.stock.set("tea", 1).await.unwrap();
+    let reply = store.trap(Call::Read, Moment::After);
+    let reader = tokio::spawn({
+        let node = node.clone();
+        async move { node.stock.get("tea").await }
+    });
+    reply.caught().await;
+    let _ = node.stock.remove("tea").await.unwrap();
+    reply.release();
+    assert_eq!(
+        reader.await.unwrap().as_deref(),
+        Some(&1),
+        "it asked before the remove"
+    );
+    assert_eq!(node.stock.peek("tea"), None);
+    assert_eq!(node.stock.stats().fills_refused, 1);
+}
+
+#[tokio::test]
+async fn nobody_refills_l1_between_the_two_removals() {
+    let (store, node, _other) = two_nodes().await;
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    let request = store.trap(Call::Invalidate, Moment::Before);
+    let remover = tokio::spawn({
+        let node = node.clone();
+        async move { node.stock.remove("tea").await.unwrap() }
+    });
+    request.caught().await;
+    assert_eq!(
+        node.stock.get("tea").await.as_deref(),
+        Some(&1),
+        "the remove has not returned yet"
+    );
+    request.release();
+    assert_eq!(remover.await.unwrap(), Ack::Everywhere);
+    assert_eq!(node.stock.get("tea").await, None);
+}
+
+#[tokio::test]
+async fn a_write_an_invalidation_and_a_write_in_one_instant_end_as_they_should() {
+    for node in [Node::alone().await, Node::on(&FaultyRemote::new()).await] {
+        let _ = node.stock.set("old", 1).await.unwrap();
+        let _ = node
+            .cache
+            .invalidate_pattern(&Pattern::glob("stock:*").unwrap())
+            .await;
+        let _ = node.stock.set("new", 2).await.unwrap();
+        assert_eq!(node.stock.get("old").await, None);
+        assert_eq!(node.stock.get("new").await.as_deref(), Some(&2));
+    }
+}
+
+#[tokio::test]
+async fn of_two_overlapping_sets_no_node_keeps_the_loser() {
+    let (store, one, two) = two_nodes().await;
+    // The first set's answer is late: the second one happens in between.
+    let answer = store.trap(Call::Write, Moment::After);
+    let first = tokio::spawn({
+        let one = one.clone();
+        async move { one.stock.set("tea", 1).await.unwrap() }
+    });
+    answer.caught().await;
+    let before = one.cache.status().log_position;
+    let _ = two.stock.set("tea", 2).await.unwrap();
+    eventually("the second record arrived", || {
+        one.cache.status().log_position > before
+    })
+    .await;
+    answer.release();
+    first.await.unwrap();
+    assert_eq!(one.stock.get("tea").await.as_deref(), Some(&2));
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&2));
+}

@@ -1,0 +1,183 @@
+//! The second level fails: nothing is lost but time.
+
+use std::time::Duration;
+
+use bilten_cache::status::Connection;
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::{Ack, Cache, Pattern};
+
+use crate::harness::{DEADLINE, Node, eventually};
+
+#[tokio::test]
+async fn a_removal_that_l2_did_not_get_waits_and_is_delivered() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    let request = store.trap(Call::Invalidate, Moment::Before);
+    let remover = tokio::spawn({
+        let one = one.clone();
+        async move { one.stock.remove("tea").await.unwrap() }
+    });
+    request.caught().await;
+    // This one request fails; the value is still there.
+    store.fail(true);
+    request.release();
+    assert_eq!(remover.await.unwrap(), Ack::Deferred);
+    assert_eq!(one.stock.peek("tea"), None);
+    store.fail(false);
+    assert!(store.bytes("stock:tea").is_some());
+    assert_eq!(
+        one.stock.get("tea").await,
+        None,
+        "what is in L2 is known to be old"
+    );
+    eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    assert_eq!(store.bytes("stock:tea"), None);
+    eventually("the other node learnt of it", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+    assert_eq!(one.cache.stats().deferred, 1);
+}
+
+#[tokio::test]
+async fn a_deferred_pattern_empties_l1_and_is_delivered() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    store.fail(true);
+    let (mut held, reader) = one.start_load("jam");
+    held.started().await;
+    assert_eq!(
+        one.cache
+            .invalidate_pattern(&Pattern::glob("stock:*").unwrap())
+            .await,
+        Ack::Deferred
+    );
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    assert_eq!((one.stock.peek("tea"), one.stock.peek("jam")), (None, None));
+    assert_eq!(one.load("tea", 2).await, 2);
+    assert_eq!(
+        one.stock.peek("tea").as_deref(),
+        Some(&2),
+        "what is loaded now is kept"
+    );
+    store.fail(false);
+    eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    eventually("the other node learnt of it", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await, None);
+}
+
+#[tokio::test]
+async fn a_value_set_while_l2_is_down_is_served_from_memory_and_not_from_l2() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    store.fail(true);
+    assert_eq!(node.stock.set("tea", 2).await.unwrap(), Ack::Deferred);
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+    store.fail(false);
+    eventually("it was delivered", || node.cache.status().waiting == 0).await;
+    assert_eq!(store.bytes("stock:tea"), None, "the old value is gone");
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+}
+
+#[tokio::test]
+async fn reads_with_a_loader_never_fail_because_of_l2() {
+    let store = FaultyRemote::new();
+    store.fail(true);
+    let node = Node::on(&store).await;
+    assert_eq!(node.cache.status().connection, Connection::Down);
+    assert_eq!(node.load("tea", 7).await, 7);
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&7));
+    assert_eq!(node.stock.get("jam").await, None);
+    store.fail(false);
+    eventually("it connects by itself", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(node.load("salt", 8).await, 8);
+    eventually("L2 has it", || store.bytes("stock:salt").is_some()).await;
+}
+
+#[tokio::test]
+async fn a_load_that_began_while_l2_was_down_is_not_stored() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    store.fail(true);
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    store.fail(false);
+    held.finish(7);
+    reader.await.unwrap().unwrap();
+    assert_eq!(
+        (store.calls(Call::Store), store.bytes("stock:tea")),
+        (0, None)
+    );
+}
+
+#[tokio::test]
+async fn a_stalled_l2_costs_a_read_its_budget_and_a_hit_nothing() {
+    let store = FaultyRemote::new();
+    let budget = Duration::from_millis(30);
+    let cache = Cache::builder("shop")
+        .remote(store.another_node())
+        .remote_budget(budget)
+        .build()
+        .await
+        .unwrap();
+    let node = Node::of(cache);
+    let _ = node.stock.set("jam", 1).await.unwrap();
+    let _stall = store.trap(Call::Read, Moment::Before);
+    let load = tokio::time::timeout(DEADLINE, node.load("tea", 7)).await;
+    assert_eq!(load.unwrap(), 7);
+    assert_eq!(node.stock.peek("jam").as_deref(), Some(&1));
+    assert_eq!(node.cache.stats().remote_failures, 1);
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_failing_is_left_alone_and_found_again() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    store.fail(true);
+    for key in ["a", "b", "c", "d", "e"] {
+        node.load(key, 1).await;
+    }
+    assert_eq!(node.cache.stats().breaker_opened, 1);
+    let calls = store.calls(Call::Read);
+    node.load("f", 1).await;
+    assert_eq!(store.calls(Call::Read), calls, "the breaker is open");
+    store.fail(false);
+    eventually("the breaker closes", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn too_many_calls_at_once_are_misses() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop")
+        .remote(store.another_node())
+        .remote_concurrency(1)
+        .build()
+        .await
+        .unwrap();
+    let node = Node::of(cache);
+    let stall = store.trap(Call::Read, Moment::Before);
+    let first = tokio::spawn({
+        let node = node.clone();
+        async move { node.stock.get("tea").await }
+    });
+    stall.caught().await;
+    assert_eq!(node.load("jam", 1).await, 1);
+    assert_eq!(store.calls(Call::Read), 1);
+    stall.release();
+    first.await.unwrap();
+}

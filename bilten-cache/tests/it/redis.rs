@@ -1,0 +1,296 @@
+//! The same on a real Redis, through fred.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bilten_cache::status::Connection;
+use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis};
+
+use crate::harness::{Node, eventually};
+
+/// A name that no other test has, on the Redis that all of them share.
+fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "test-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+async fn node(name: &str, redis: impl Into<Redis>) -> Node {
+    let node = Node::of(Cache::builder(name).redis(redis).build().await.unwrap());
+    assert_eq!(node.cache.status().connection, Connection::Connected);
+    node
+}
+
+async fn two_nodes() -> (Node, Node) {
+    let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
+    (node(&name, url.clone()).await, node(&name, url).await)
+}
+
+#[tokio::test]
+async fn a_value_travels_through_redis() {
+    let (one, two) = two_nodes().await;
+    assert_eq!(
+        one.stock
+            .set("tea", Loaded::new(7).tags(["hot"]))
+            .await
+            .unwrap(),
+        Ack::Everywhere
+    );
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&7));
+    assert_eq!(two.cache.stats().hits_remote, 1);
+    assert_eq!(two.cache.stats().undecodable, 0);
+}
+
+#[tokio::test]
+async fn a_load_is_stored_and_found_by_the_next_process() {
+    let (one, two) = two_nodes().await;
+    assert_eq!(one.load("tea", 7).await, 7);
+    // Whether or not the first process has stored already: the lease makes the second one wait.
+    assert_eq!(two.load("tea", 8).await, 7);
+    assert_eq!(two.cache.stats().loads, 0);
+}
+
+#[tokio::test]
+async fn removals_tags_patterns_and_clear_reach_the_other_process() {
+    let (one, two) = two_nodes().await;
+    let gone = |key| two.stock.peek(key).is_none();
+    for (key, how) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
+        let _ = one
+            .stock
+            .set(key, Loaded::new(1).tags(["hot"]))
+            .await
+            .unwrap();
+        two.stock.get(key).await.unwrap();
+        let ack = match how {
+            0 => one.stock.remove(key).await.unwrap(),
+            1 => one.cache.invalidate_tag("hot").await,
+            2 => {
+                one.cache
+                    .invalidate_pattern(&Pattern::glob("stock:c*").unwrap())
+                    .await
+            }
+            3 => {
+                one.cache
+                    .invalidate_pattern(&Pattern::glob("*:[d]").unwrap())
+                    .await
+            }
+            _ => one.cache.clear().await,
+        };
+        assert_eq!(ack, Ack::Everywhere);
+        eventually("it is gone", || gone(key)).await;
+        assert_eq!(two.stock.get(key).await, None, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_starts_later_trusts_nothing_that_was_invalidated() {
+    let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
+    let one = node(&name, url.clone()).await;
+    for key in ["list:1", "list:2", "detail:1"] {
+        let _ = one.stock.set(key, 1).await.unwrap();
+    }
+    let _ = one
+        .cache
+        .invalidate_pattern(&Pattern::glob("stock:list:*").unwrap())
+        .await;
+    let _ = one.stock.set("list:2", 2).await.unwrap();
+    let late = node(&name, url).await;
+    assert_eq!(late.stock.get("list:1").await, None);
+    assert_eq!(late.stock.get("list:2").await.as_deref(), Some(&2));
+    assert_eq!(late.stock.get("detail:1").await.as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn a_removal_during_a_load_of_another_process_refuses_its_store() {
+    let (one, two) = two_nodes().await;
+    let (mut held, reader) = one.start_load("tea");
+    held.started().await;
+    let _ = two.stock.remove("tea").await.unwrap();
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    eventually("the store was refused", || {
+        one.stock.stats().stores_refused == 1
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await, None);
+    eventually("the record came", || one.stock.peek("tea").is_none()).await;
+}
+
+#[tokio::test]
+async fn two_processes_load_once_and_the_one_that_waits_wakes_soon() {
+    let (one, two) = two_nodes().await;
+    let (mut held, first) = one.start_load("tea");
+    held.started().await;
+    let second = two.start_load("tea").1;
+    eventually("the second asked", || {
+        two.cache.status().connection == Connection::Connected
+    })
+    .await;
+    held.finish(7);
+    assert_eq!(*first.await.unwrap().unwrap(), 7);
+    assert_eq!(*second.await.unwrap().unwrap(), 7);
+    assert_eq!(one.cache.stats().loads + two.cache.stats().loads, 1);
+}
+
+#[tokio::test]
+async fn a_load_longer_than_its_lease_keeps_it_in_redis() {
+    let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
+    let cache = Cache::builder(&name).redis(&*url).build().await.unwrap();
+    let region = cache
+        .region::<str, u32>("slow")
+        .lease(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    let load = async |_| {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        Ok::<_, io::Error>(7)
+    };
+    region.get_or_load("tea", load).await.unwrap();
+    let other = Cache::builder(&name).redis(&*url).build().await.unwrap();
+    let other = other
+        .region::<str, u32>("slow")
+        .lease(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    assert_eq!(
+        *other
+            .get_or_load("tea", async |_| Ok::<_, io::Error>(8))
+            .await
+            .unwrap(),
+        7
+    );
+    assert_eq!(region.stats().stores_refused, 0);
+}
+
+#[tokio::test]
+async fn entries_are_json_with_an_end_of_life_and_the_log_has_none() {
+    let server = bilten_testbed::Redis::start().unwrap();
+    let node = node("shop", server.url()).await;
+    let _ = node.stock.set("tea", 7).await.unwrap();
+    let value = server.cli(&["GET", "shop:v:{stock:tea}"]).unwrap();
+    assert!(
+        value.starts_with("BLT1") && value.ends_with("stock:tea7"),
+        "{value:?}"
+    );
+    let left: i64 = server
+        .cli(&["PTTL", "shop:v:{stock:tea}"])
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!((1..=300_000).contains(&left), "{left}");
+    for name in ["{shop}:log", "{shop}:meta"] {
+        assert_eq!(server.cli(&["TTL", name]).unwrap().trim(), "-1", "{name}");
+    }
+    assert_eq!(server.cli(&["XLEN", "{shop}:log"]).unwrap().trim(), "1");
+}
+
+#[tokio::test]
+async fn a_password_with_special_characters_works_both_ways() {
+    let password = "p@ss:w/rd#1?%&{}";
+    let server = bilten_testbed::Redis::builder()
+        .password(password)
+        .start()
+        .unwrap();
+    let bare = format!("redis://127.0.0.1:{}", server.port());
+    node("shop", Redis::url(&bare).password(password)).await;
+    let encoded = "p%40ss%3Aw%2Frd%231%3F%25%26%7B%7D";
+    node(
+        "shop",
+        format!("redis://:{encoded}@127.0.0.1:{}", server.port()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_credentials_are_an_error_that_does_not_show_them() {
+    let server = bilten_testbed::Redis::builder()
+        .password("right")
+        .start()
+        .unwrap();
+    let url = format!("redis://:wrong-secret@127.0.0.1:{}", server.port());
+    let error = Cache::builder("shop")
+        .redis(&*url)
+        .build()
+        .await
+        .unwrap_err();
+    let message = format!("{error} {error:?}");
+    assert!(
+        message.contains("redis.password") && !message.contains("wrong-secret"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_unix_socket_works() {
+    let server = bilten_testbed::Redis::builder()
+        .unix_socket()
+        .start()
+        .unwrap();
+    let node = node("shop", server.unix_url().expect("a local server")).await;
+    let _ = node.stock.set("tea", 7).await.unwrap();
+    assert_eq!(
+        server
+            .cli(&["EXISTS", "shop:v:{stock:tea}"])
+            .unwrap()
+            .trim(),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn scripts_that_the_server_forgot_are_sent_again() {
+    let server = bilten_testbed::Redis::start().unwrap();
+    let node = node("shop", server.url()).await;
+    server.cli(&["SCRIPT", "FLUSH"]).unwrap();
+    assert_eq!(node.stock.set("tea", 7).await.unwrap(), Ack::Everywhere);
+}
+
+#[tokio::test]
+async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic() {
+    let server = bilten_testbed::Redis::start().unwrap();
+    let node = node("shop", server.url()).await;
+    server.cli(&["LPUSH", "shop:v:{stock:list}", "x"]).unwrap();
+    server
+        .cli(&["SET", "shop:v:{stock:text}", "hello"])
+        .unwrap();
+    server
+        .cli(&["HSET", "shop:l:{stock:lease}", "x", "y"])
+        .unwrap();
+    for key in ["list", "text", "lease"] {
+        assert_eq!(node.stock.get(key).await, None, "{key}");
+        assert_eq!(node.load(key, 1).await, 1, "{key}");
+    }
+    server.cli(&["SET", "{shop}:meta", "hello"]).unwrap();
+    assert_eq!(node.stock.remove("text").await.unwrap(), Ack::Deferred);
+    assert_eq!(node.load("text", 2).await, 2);
+}
+
+#[tokio::test]
+async fn a_cluster_works_with_value_and_log_in_different_slots() {
+    let cluster = bilten_testbed::RedisCluster::start().unwrap();
+    let (one, two) = (
+        node("shop", cluster.url()).await,
+        node("shop", cluster.url()).await,
+    );
+    for n in 0..30_u32 {
+        let key = format!("item-{n}");
+        assert_eq!(
+            one.stock.set(&key, n).await.unwrap(),
+            Ack::Everywhere,
+            "{key}"
+        );
+        assert_eq!(two.stock.get(&key).await.as_deref(), Some(&n), "{key}");
+        assert_eq!(one.stock.remove(&key).await.unwrap(), Ack::Everywhere);
+        eventually("it is gone", || two.stock.peek(&key).is_none()).await;
+        assert_eq!(two.load(&key, n + 100).await, n + 100);
+        assert_eq!(one.load(&key, 0).await, n + 100);
+    }
+    let _ = one.cache.clear().await;
+    eventually("the clear arrived", || two.stock.peek("item-1").is_none()).await;
+    assert_eq!(two.stock.get("item-1").await, None);
+}

@@ -1,0 +1,157 @@
+//! A real Redis that is killed, frozen, flushed or cut off.
+
+use std::time::{Duration, Instant};
+
+use bilten_cache::status::Connection;
+use bilten_cache::{Ack, Cache};
+use bilten_testbed::{FaultProxy, Redis};
+
+use crate::harness::{DEADLINE, Node, eventually};
+
+async fn node(url: String) -> Node {
+    Node::of(Cache::builder("shop").redis(url).build().await.unwrap())
+}
+
+async fn connected(node: &Node) {
+    eventually("connected", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+}
+
+/// Until this node has noticed that it looks at another log, what it finds in L2 is a miss to it.
+async fn comes_to_see(node: &Node, value: u32) {
+    let deadline = Instant::now() + DEADLINE;
+    while node.stock.get("tea").await.as_deref() != Some(&value) {
+        assert!(Instant::now() < deadline, "{value} does not arrive");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_down_at_the_start_is_found_when_it_comes() {
+    let server = Redis::start().unwrap();
+    server.kill().unwrap();
+    let begun = Instant::now();
+    let node = node(server.url()).await;
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(node.cache.status().connection, Connection::Down);
+    assert_eq!(node.load("tea", 7).await, 7);
+    assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    server.restart().unwrap();
+    connected(&node).await;
+    assert_eq!(node.stock.set("tea", 8).await.unwrap(), Ack::Everywhere);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_killed_and_restarted_empty_comes_back_by_itself() {
+    let server = Redis::start().unwrap();
+    let (one, two) = (node(server.url()).await, node(server.url()).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    server.kill().unwrap();
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    assert_eq!(one.load("jam", 2).await, 2);
+    server.restart().unwrap();
+    for node in [&one, &two] {
+        connected(node).await;
+        eventually("nothing of the old incarnation is left", || {
+            node.stock.peek("tea").is_none()
+        })
+        .await;
+    }
+    eventually("the removal was delivered", || {
+        one.cache.status().waiting == 0
+    })
+    .await;
+    assert_eq!(one.stock.set("tea", 3).await.unwrap(), Ack::Everywhere);
+    comes_to_see(&two, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_costs_its_budget_and_no_hit() {
+    let server = Redis::start().unwrap();
+    let node = node(server.url()).await;
+    let _ = node.stock.set("jam", 1).await.unwrap();
+    server.pause().unwrap();
+    let begun = Instant::now();
+    assert_eq!(node.load("tea", 7).await, 7);
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(node.stock.peek("jam").as_deref(), Some(&1));
+    eventually("it is noticed", || {
+        node.cache.status().connection != Connection::Connected
+    })
+    .await;
+    assert_eq!(node.stock.remove("jam").await.unwrap(), Ack::Deferred);
+    server.resume().unwrap();
+    connected(&node).await;
+    eventually("the removal was delivered", || {
+        node.cache.status().waiting == 0
+    })
+    .await;
+    assert_eq!(
+        server
+            .cli(&["EXISTS", "shop:v:{stock:jam}"])
+            .unwrap()
+            .trim(),
+        "0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flushall_empties_every_l1() {
+    let server = Redis::start().unwrap();
+    let (one, two) = (node(server.url()).await, node(server.url()).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    two.stock.get("tea").await.unwrap();
+    server.cli(&["FLUSHALL"]).unwrap();
+    for node in [&one, &two] {
+        eventually("it noticed", || node.stock.peek("tea").is_none()).await;
+        connected(node).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_goes_silent_is_replaced() {
+    let server = Redis::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let (near, far) = (
+        node(server.url()).await,
+        node(proxy.url_like(&server.url()).unwrap()).await,
+    );
+    let _ = near.stock.set("tea", 1).await.unwrap();
+    assert_eq!(far.stock.get("tea").await.as_deref(), Some(&1));
+    proxy.blackhole(bilten_testbed::Direction::Both);
+    let _ = near.stock.remove("tea").await.unwrap();
+    eventually("what it cannot vouch for is no longer served", || {
+        far.stock.peek("tea").is_none()
+    })
+    .await;
+    assert_eq!(far.load("jam", 2).await, 2);
+    proxy.heal();
+    connected(&far).await;
+    assert_eq!(far.stock.get("tea").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_reset_come_back() {
+    let server = Redis::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let (near, far) = (
+        node(server.url()).await,
+        node(proxy.url_like(&server.url()).unwrap()).await,
+    );
+    for round in 0..5 {
+        let _ = near.stock.set("tea", round).await.unwrap();
+        comes_to_see(&far, round).await;
+        proxy.reset_all();
+    }
+}
