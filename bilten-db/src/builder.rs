@@ -3,17 +3,18 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::future::join_all;
 use sea_orm::DatabaseConnection;
 
+use crate::contact::meet;
 use crate::driver::Backend;
 use crate::driver::adopted::Adopted;
 use crate::driver::open::{Target, open};
 use crate::metrics::{NodeMetrics, describe};
-use crate::node::{Node, cause};
-use crate::router::{Router, Topology};
-use crate::watch::Watches;
+use crate::node::Node;
+use crate::roster::{Roster, Topology};
+use crate::router::Router;
 use crate::{Cluster, Error, Fallback, PoolConfig};
 
 /// Describes a cluster: one primary, any number of replicas, and how to use them.
@@ -41,12 +42,21 @@ pub struct ClusterBuilder {
     replica_pool: Option<PoolConfig>,
     denied: Vec<Box<str>>,
     fallback: Option<Fallback>,
+    max_lag: Option<Duration>,
+    independent: bool,
 }
 
 enum Source {
     Url(String),
     File(String),
     Connection(DatabaseConnection),
+}
+
+impl Cluster {
+    /// Begins the description of a cluster.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder::default()
+    }
 }
 
 impl ClusterBuilder {
@@ -134,6 +144,25 @@ impl ClusterBuilder {
         self
     }
 
+    /// Takes a replica out of rotation while it is more than this behind. Not limited by default.
+    ///
+    /// Lag is measured once a second; not knowing it counts as too much. A replica comes back after three good
+    /// measurements in a row. Needs PostgreSQL.
+    pub fn max_lag(mut self, limit: Duration) -> Self {
+        self.max_lag = Some(limit);
+        self
+    }
+
+    /// Replicas need not be standbys of the primary: logical replication, a proxy in front, a service with a storage of
+    /// its own.
+    ///
+    /// Without this, a replica that takes writes or belongs to another PostgreSQL cluster is ejected, and a promoted
+    /// standby becomes the primary.
+    pub fn independent_replicas(mut self) -> Self {
+        self.independent = true;
+        self
+    }
+
     /// Connects to the primary, and to the replicas as far as they are there.
     ///
     /// A replica that cannot be reached is ejected, logged, shown in [`Cluster::status`], and comes back by itself.
@@ -161,19 +190,17 @@ impl ClusterBuilder {
                 "give it the URL of a replica of the primary",
             ));
         }
-        first_contact(&primary).await?;
-        join_all(replicas.iter().map(meet)).await;
-        let mut watches = Watches::default();
-        std::iter::once(&primary)
-            .chain(&replicas)
-            .for_each(|node| watches.start(node));
         let fallback = self.fallback.unwrap_or(Fallback::Primary {
             max_in_flight: self.pool.max.saturating_mul(2),
         });
-        Ok(Cluster::new(
-            Router::new(Topology { primary, replicas }, self.denied, fallback),
-            watches,
-        ))
+        let roster = Roster::new(
+            Topology { primary, replicas },
+            !self.independent,
+            self.max_lag,
+        );
+        let router = Arc::new(Router::new(roster, self.denied, fallback));
+        let watches = meet(&router).await?;
+        Ok(Cluster::new(router, watches))
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -278,72 +305,6 @@ fn escape(path: &str) -> String {
     path.replace('%', "%25")
         .replace('?', "%3F")
         .replace('#', "%23")
-}
-
-/// The primary must be there: the true cause, at once.
-async fn first_contact(primary: &Arc<Node>) -> Result<(), Error> {
-    let Err(fault) = primary.backend.prober().probe().await else {
-        return Ok(());
-    };
-    let (problem, remedy) = explain(&cause(&fault));
-    Err(Error::Unreachable {
-        node: primary.id.to_string(),
-        address: primary.backend.address().to_owned(),
-        problem,
-        remedy,
-        source: Box::new(fault.into_db_err(&primary.id, primary.backend.address())),
-    })
-}
-
-/// A replica may be away: it joins when it is back.
-async fn meet(replica: &Arc<Node>) {
-    if let Err(fault) = replica.backend.prober().probe().await {
-        replica.eject(&cause(&fault));
-    }
-}
-
-/// What to do about the driver's message.
-fn explain(cause: &str) -> (&'static str, &'static str) {
-    let known: [(&str, &str, &str); 7] = [
-        (
-            "refused",
-            "refused the connection",
-            "start the server, or correct the host and the port",
-        ),
-        ("lookup", "could not be resolved", "correct the host name"),
-        (
-            "password",
-            "refused the user or the password",
-            "correct them, and percent-encode special characters",
-        ),
-        (
-            "authentication",
-            "refused the user or the password",
-            "correct them, and percent-encode special characters",
-        ),
-        (
-            "does not exist",
-            "knows no such database or user",
-            "create it, or correct the name in the URL",
-        ),
-        (
-            "unable to open",
-            "could not be opened",
-            "create the directory and let this process write to it",
-        ),
-        (
-            "no connection",
-            "did not answer in time",
-            "see that the server is up and reachable, or raise connect_timeout",
-        ),
-    ];
-    known
-        .into_iter()
-        .find(|(sign, ..)| cause.contains(sign))
-        .map_or(
-            ("could not be reached", "see the source of this error"),
-            |(_, problem, remedy)| (problem, remedy),
-        )
 }
 
 impl std::fmt::Debug for ClusterBuilder {

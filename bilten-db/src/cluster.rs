@@ -2,22 +2,16 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    ExecResult, IsolationLevel, QueryResult, QueryStream, Statement, StreamTrait, TransactionError,
-    TransactionOptions, TransactionTrait,
-};
+use sea_orm::{DatabaseConnection, DbErr};
 
-use crate::ClusterBuilder;
-use crate::call::{Begin, Execute, ExecuteUnprepared, OpenStream, QueryAll, QueryOne};
+use crate::call::Call;
 use crate::node::Node;
 use crate::router::Router;
+use crate::session::Session;
 use crate::status::{ClusterStatus, NodeStatus, PoolStatus, Role, State};
+use crate::token::Token;
 use crate::watch::Watches;
 
 /// One primary and its replicas, used as if they were one connection.
@@ -51,16 +45,31 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Begins the description of a cluster.
-    pub fn builder() -> ClusterBuilder {
-        ClusterBuilder::default()
-    }
-
-    pub(crate) fn new(router: Router, watches: Watches) -> Self {
+    pub(crate) fn new(router: Arc<Router>, watches: Watches) -> Self {
         Self {
-            router: Arc::new(router),
+            router,
             _watches: Arc::new(watches),
         }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        self.router.run(call).await
+    }
+
+    /// Reads and writes that belong together, such as those of one request: they see their own writes.
+    #[must_use]
+    pub fn session(&self) -> Session {
+        Session::new(Arc::clone(&self.router), None)
+    }
+
+    /// A session that also sees everything up to the token of an earlier one.
+    #[must_use]
+    pub fn session_with(&self, token: Token) -> Session {
+        Session::new(Arc::clone(&self.router), Some(token))
     }
 
     /// The primary as a plain connection, for migrations and whatever must not be routed.
@@ -102,25 +111,20 @@ impl Cluster {
     ///
     /// Dropped early, the pools still refuse new calls.
     pub async fn close(&self) {
-        let topology = self.router.topology();
-        topology.primary.backend.close().await;
-        for replica in &topology.replicas {
-            replica.backend.close().await;
+        for node in self.router.topology().nodes() {
+            node.backend.close().await;
         }
     }
 }
 
 fn node_status(node: &Node, role: Role) -> NodeStatus {
     let load = node.backend.load();
+    let lag = node.seen().and_then(|seen| seen.lag);
     NodeStatus {
         id: node.id.to_string(),
         address: node.backend.address().to_owned(),
         role,
-        state: if node.health.is_up() {
-            State::Up
-        } else {
-            State::Ejected
-        },
+        state: state(node),
         reason: node.health.reason(),
         in_flight: node.in_flight(),
         pool: PoolStatus {
@@ -129,6 +133,16 @@ fn node_status(node: &Node, role: Role) -> NodeStatus {
             max: load.max,
         },
         ejections: node.health.ejections(),
+        lag_bytes: lag.map(|lag| lag.bytes),
+        lag: lag.map(|lag| lag.time),
+    }
+}
+
+fn state(node: &Node) -> State {
+    match (node.health.is_up(), node.is_lagging()) {
+        (false, _) => State::Ejected,
+        (true, true) => State::Lagging,
+        (true, false) => State::Up,
     }
 }
 
@@ -139,120 +153,6 @@ impl fmt::Debug for Cluster {
             .field("primary", &topology.primary)
             .field("replicas", &topology.replicas)
             .finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl ConnectionTrait for Cluster {
-    fn get_database_backend(&self) -> DbBackend {
-        self.router.backend()
-    }
-
-    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-        self.router.run(&Execute(&stmt)).await
-    }
-
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.router.run(&ExecuteUnprepared(sql)).await
-    }
-
-    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.router.run(&QueryOne(&stmt)).await
-    }
-
-    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.router.run(&QueryAll(&stmt)).await
-    }
-
-    fn support_returning(&self) -> bool {
-        self.primary().support_returning()
-    }
-}
-
-impl StreamTrait for Cluster {
-    type Stream<'a> = QueryStream;
-
-    fn get_database_backend(&self) -> DbBackend {
-        self.router.backend()
-    }
-
-    fn stream_raw<'a>(
-        &'a self,
-        stmt: Statement,
-    ) -> Pin<Box<dyn Future<Output = Result<QueryStream, DbErr>> + 'a + Send>> {
-        Box::pin(async move { self.router.run(&OpenStream(&stmt)).await })
-    }
-}
-
-#[async_trait]
-impl TransactionTrait for Cluster {
-    type Transaction = DatabaseTransaction;
-
-    async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.begin_with_options(TransactionOptions::default()).await
-    }
-
-    async fn begin_with_config(
-        &self,
-        isolation_level: Option<IsolationLevel>,
-        access_mode: Option<AccessMode>,
-    ) -> Result<DatabaseTransaction, DbErr> {
-        let options = TransactionOptions {
-            isolation_level,
-            access_mode,
-            ..TransactionOptions::default()
-        };
-        self.begin_with_options(options).await
-    }
-
-    async fn begin_with_options(
-        &self,
-        options: TransactionOptions,
-    ) -> Result<DatabaseTransaction, DbErr> {
-        self.router.run(&Begin(options)).await
-    }
-
-    async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
-    where
-        F: for<'c> FnOnce(
-                &'c DatabaseTransaction,
-            ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-            + Send,
-        T: Send,
-        E: fmt::Display + fmt::Debug + Send,
-    {
-        self.transaction_with_config(callback, None, None).await
-    }
-
-    async fn transaction_with_config<F, T, E>(
-        &self,
-        callback: F,
-        isolation_level: Option<IsolationLevel>,
-        access_mode: Option<AccessMode>,
-    ) -> Result<T, TransactionError<E>>
-    where
-        F: for<'c> FnOnce(
-                &'c DatabaseTransaction,
-            ) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-            + Send,
-        T: Send,
-        E: fmt::Display + fmt::Debug + Send,
-    {
-        let tx = self
-            .begin_with_config(isolation_level, access_mode)
-            .await
-            .map_err(TransactionError::Connection)?;
-        match callback(&tx).await {
-            Ok(value) => tx
-                .commit()
-                .await
-                .map(|()| value)
-                .map_err(TransactionError::Connection),
-            Err(error) => match tx.rollback().await {
-                Ok(()) => Err(TransactionError::Transaction(error)),
-                Err(broken) => Err(TransactionError::Connection(broken)),
-            },
-        }
     }
 }
 

@@ -2,23 +2,32 @@
 #![doc = include_str!("../README.md")]
 
 // In the order in which a call passes through them; imports only point down.
-mod cluster;
-
 mod builder;
+
+mod contact;
+mod sea_traits;
+mod watch;
+
+mod cluster;
+mod session;
+
 pub mod page;
 
 mod router;
 
-mod watch;
-
+mod fallback;
+mod roster;
 pub mod scope;
 
+mod election;
 mod failover;
 mod node;
 
 mod call;
 mod health;
+mod lag;
 mod route;
+mod token;
 
 mod driver;
 
@@ -37,8 +46,10 @@ mod error;
 pub use builder::ClusterBuilder;
 pub use cluster::Cluster;
 pub use error::Error;
+pub use fallback::Fallback;
 pub use page::{Page, PageExt, PageRequest};
 pub use pool_config::PoolConfig;
-pub use router::Fallback;
+pub use session::Session;
+pub use token::Token;
 
 pub use sea_orm;

@@ -54,6 +54,7 @@ pub(crate) struct NodeMetrics {
     up: Gauge,
     ejections: Counter,
     learned: Counter,
+    failovers: Counter,
 }
 
 impl NodeMetrics {
@@ -73,6 +74,7 @@ impl NodeMetrics {
             in_flight: metrics::gauge!("bilten_db_in_flight", "node" => node.to_string()),
             up,
             ejections: metrics::counter!("bilten_db_ejections_total", "node" => node.to_string()),
+            failovers: metrics::counter!("bilten_db_failovers_total", "node" => node.to_string()),
             learned: metrics::counter!("bilten_db_misread_total", "node" => node.to_string()),
         }
     }
@@ -101,6 +103,10 @@ impl NodeMetrics {
 
     pub(crate) fn readmitted(&self) {
         self.up.set(1.0);
+    }
+
+    pub(crate) fn promoted(&self) {
+        self.failovers.increment(1);
     }
 
     pub(crate) fn misread(&self) {
@@ -139,5 +145,9 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         "bilten_db_misread_total",
         "Reads that turned out to write and ran on the primary."
+    );
+    metrics::describe_counter!(
+        "bilten_db_failovers_total",
+        "How often the node became the primary in place of another."
     );
 }

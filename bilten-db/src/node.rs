@@ -1,17 +1,19 @@
 //! One server of the cluster: its pool, its health, and what runs on it right now.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
 use tokio::sync::Notify;
 
+use crate::Token;
 use crate::call::Call;
-use crate::driver::Backend;
+use crate::driver::{Backend, Sample};
 use crate::fault::{Fault, Trouble};
 use crate::health::Health;
+use crate::lag::{Lag, STALE};
 use crate::metrics::{NodeMetrics, Reason};
 use crate::route::View;
 
@@ -24,7 +26,42 @@ pub(crate) struct Node {
     /// Notified when the node should be looked at now.
     pub(crate) suspicion: Arc<Notify>,
     in_flight: AtomicU32,
+    seen: Mutex<Option<Seen>>,
+    /// 0 until the node said it.
+    system_id: AtomicU64,
+    lagging: AtomicBool,
+    good_in_a_row: AtomicU32,
 }
+
+/// What the last probe saw.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) at: Instant,
+    pub(crate) sample: Sample,
+    pub(crate) lag: Option<Lag>,
+}
+
+impl Seen {
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) <= STALE
+    }
+}
+
+/// What a read asks of a replica.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Want {
+    pub(crate) max_lag: Option<Duration>,
+    pub(crate) at_least: Option<Token>,
+}
+
+impl Want {
+    pub(crate) fn is_any(&self) -> bool {
+        self.max_lag.is_none() && self.at_least.is_none()
+    }
+}
+
+/// So many probes in a row must show little lag before a replica that lagged serves reads again.
+const GOOD_IN_A_ROW: u32 = 3;
 
 impl Node {
     pub(crate) fn new(
@@ -40,15 +77,87 @@ impl Node {
             metrics,
             suspicion,
             in_flight: AtomicU32::new(0),
+            seen: Mutex::new(None),
+            system_id: AtomicU64::new(0),
+            lagging: AtomicBool::new(false),
+            good_in_a_row: AtomicU32::new(0),
         }
     }
 
-    pub(crate) fn view(&self, tried: bool) -> View {
+    /// `stale` lets a replica pass that lags more than the cluster allows.
+    pub(crate) fn view(&self, want: &Want, primary: &Self, stale: bool) -> View {
+        let in_time = stale || !self.lagging.load(Ordering::Relaxed);
         View {
-            eligible: !tried && self.health.is_up(),
+            eligible: in_time
+                && self.health.is_up()
+                && (want.is_any() || self.meets(want, primary)),
             free: self.backend.load().is_free(),
             in_flight: self.in_flight(),
         }
+    }
+
+    /// By proof: what is not known does not count.
+    fn meets(&self, want: &Want, primary: &Self) -> bool {
+        let Some(seen) = self.seen() else {
+            return false;
+        };
+        let in_time = want.max_lag.is_none_or(|limit| {
+            // What the replica had then is older now.
+            seen.lag
+                .is_some_and(|lag| lag.time + seen.at.elapsed() <= limit)
+        });
+        let reached = want.at_least.is_none_or(|token| {
+            let primary = primary.seen();
+            primary.is_some_and(|primary| token.is_reached(&seen.sample, &primary.sample))
+        });
+        in_time && reached
+    }
+
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        *self.seen_slot()
+    }
+
+    pub(crate) fn set_seen(&self, seen: Option<Seen>) {
+        if let Some(id) = seen.and_then(|seen| seen.sample.system_id) {
+            self.system_id.store(id, Ordering::Relaxed);
+        }
+        *self.seen_slot() = seen;
+    }
+
+    /// A newer position of a node that was seen before, asked between two probes.
+    pub(crate) fn saw(&self, at: Instant, sample: Sample) {
+        if let Some(seen) = self.seen_slot().as_mut() {
+            *seen = Seen {
+                at,
+                sample,
+                ..*seen
+            };
+        }
+    }
+
+    /// The identity of the database, as the node last told it; 0 when it never did.
+    pub(crate) fn system_id(&self) -> u64 {
+        self.system_id.load(Ordering::Relaxed)
+    }
+
+    /// Leaves at the first sign of too much lag and comes back after several good ones, so that it does not flap.
+    pub(crate) fn judge_lag(&self, lag: Option<Lag>, limit: Duration) {
+        if lag.is_none_or(|lag| lag.time > limit) {
+            self.good_in_a_row.store(0, Ordering::Relaxed);
+            if !self.lagging.swap(true, Ordering::Relaxed) {
+                tracing::warn!(node = %self.id, ?lag, ?limit, "replica lags");
+            }
+        } else if self.good_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= GOOD_IN_A_ROW {
+            self.lagging.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_lagging(&self) -> bool {
+        self.lagging.load(Ordering::Relaxed)
+    }
+
+    fn seen_slot(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
@@ -77,7 +186,9 @@ impl Node {
     fn note(&self, fault: &Fault) {
         match fault.trouble() {
             Trouble::Unreachable if self.backend.is_watched() => self.eject(&cause(fault)),
-            Trouble::Unreachable | Trouble::Lost | Trouble::Slow => {}
+            // It may have restarted: what it had replayed before proves nothing now.
+            Trouble::Lost => self.set_seen(None),
+            Trouble::Unreachable | Trouble::Slow => {}
             Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly | Trouble::Answer => return,
         }
         self.suspicion.notify_one();
@@ -92,8 +203,9 @@ impl Node {
         self.backend.discard();
     }
 
-    pub(crate) fn readmit(&self) {
-        if self.health.readmit(Instant::now()) {
+    /// After a good probe: back into rotation, unless its pause is not over.
+    pub(crate) fn admit(&self) {
+        if self.pause_left().is_zero() && self.health.readmit(Instant::now()) {
             self.metrics.readmitted();
             tracing::info!(node = %self.id, address = self.backend.address(), "node back in rotation");
         }

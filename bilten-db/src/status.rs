@@ -1,5 +1,7 @@
 //! What a cluster looks like from inside, for health checks and dashboards.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 /// The nodes of a cluster at one moment, the primary first.
@@ -59,6 +61,10 @@ pub struct NodeStatus {
     pub pool: PoolStatus,
     /// How often it was taken out of rotation.
     pub ejections: u64,
+    /// How much of the primary's log a replica has not replayed, in bytes; `None` when that is not known.
+    pub lag_bytes: Option<u64>,
+    /// The age of the newest state of the primary that a replica has replayed; `None` when that is not known.
+    pub lag: Option<Duration>,
 }
 
 impl NodeStatus {
@@ -99,6 +105,8 @@ pub enum Role {
 pub enum State {
     /// In rotation.
     Up,
+    /// Reachable, but further behind than allowed.
+    Lagging,
     /// Out of rotation until a probe succeeds.
     Ejected,
 }

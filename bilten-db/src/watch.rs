@@ -3,11 +3,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::driver::Prober;
-use crate::node::{Node, cause};
+use crate::node::Node;
+use crate::router::Router;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Many calls may ask at once; the node is not asked more often than this.
@@ -18,11 +20,11 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) struct Watches(Vec<AbortHandle>);
 
 impl Watches {
-    pub(crate) fn start(&mut self, node: &Arc<Node>) {
+    pub(crate) fn start(&mut self, router: &Arc<Router>, node: &Arc<Node>) {
         let watch = watch(
+            Arc::downgrade(router),
             Arc::downgrade(node),
             Arc::clone(&node.suspicion),
-            node.backend.prober(),
         );
         self.0.push(tokio::spawn(watch).abort_handle());
     }
@@ -34,18 +36,21 @@ impl Drop for Watches {
     }
 }
 
-async fn watch(node: Weak<Node>, suspicion: Arc<tokio::sync::Notify>, mut prober: Box<dyn Prober>) {
+async fn watch(router: Weak<Router>, node: Weak<Node>, suspicion: Arc<Notify>) {
+    let Some(mut prober) = node.upgrade().map(|node| node.backend.prober()) else {
+        return;
+    };
     while let Some(pause) = node.upgrade().map(|node| pause(&node)) {
         // Before the sleep the node is let go, so that a dropped cluster goes away at once.
         match pause {
             Some(pause) => drop(timeout(pause, suspicion.notified()).await),
             None => suspicion.notified().await,
         }
-        let Some(node) = node.upgrade() else {
+        let (Some(router), Some(node)) = (router.upgrade(), node.upgrade()) else {
             return;
         };
-        look(&node, &mut *prober).await;
-        drop(node);
+        look(&router, &node, &mut *prober).await;
+        drop((router, node));
         sleep(SHORTEST).await;
     }
 }
@@ -60,11 +65,10 @@ fn pause(node: &Node) -> Option<Duration> {
         .then(|| INTERVAL.mul_f64(0.8 + 0.4 * fastrand::f64()))
 }
 
-async fn look(node: &Node, prober: &mut dyn Prober) {
-    // An ejected node is not asked before its pause is over, however many calls fail meanwhile.
+/// Asks the node and takes in its answer.
+pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) {
     match prober.probe().await {
-        Ok(_) if !node.pause_left().is_zero() => {}
-        Ok(_) => node.readmit(),
-        Err(fault) => node.eject(&cause(&fault)),
+        Ok(sample) => router.roster().observe(node, sample),
+        Err(fault) => router.roster().missed(node, &fault),
     }
 }

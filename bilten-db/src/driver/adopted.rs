@@ -78,6 +78,10 @@ impl Backend for Adopted {
             .map_err(Fault::Statement)
     }
 
+    async fn sample(&self) -> Result<Sample, Fault> {
+        Ok(Sample::default())
+    }
+
     fn connection(&self) -> DatabaseConnection {
         self.conn.clone()
     }

@@ -40,8 +40,12 @@ pub(crate) trait Backend: Debug + Send + Sync {
     /// The present pool as SeaORM knows it.
     fn connection(&self) -> DatabaseConnection;
     fn load(&self) -> PoolLoad;
+    /// What the node says about itself now, asked through the pool.
+    async fn sample(&self) -> Result<Sample, Fault>;
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
+    /// From now on sessions refuse writes, or take them; begins with a fresh pool.
+    fn set_read_only(&self, _read_only: bool) {}
     async fn close(&self);
     fn prober(&self) -> Box<dyn Prober>;
     /// Whether the node is worth watching even when nothing failed.

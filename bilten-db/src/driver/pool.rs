@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::lease::Lease;
 use super::probe::OwnConnection;
-use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, exec_err, query_err};
+use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::Fault;
 
@@ -65,9 +65,9 @@ impl<D: Driver> SqlxPool<D> {
         present.pool.clone()
     }
 
-    fn replace(&self) {
+    fn replace(&self, read_only: Option<bool>) {
         let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
-        let read_only = present.read_only;
+        let read_only = read_only.unwrap_or(present.read_only);
         let pool = build::<D>(&self.options, &self.config, read_only);
         let old = std::mem::replace(&mut *present, Present { pool, read_only });
         drop(present);
@@ -171,6 +171,12 @@ where
         Ok(D::stream(conn, stmt.clone()))
     }
 
+    async fn sample(&self) -> Result<Sample, Fault> {
+        let mut lease = self.lease().await?;
+        let outcome = self.answer(D::sample(&mut lease)).await;
+        lease.settle(outcome, query_err)
+    }
+
     async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault> {
         let pool = self.pool();
         let (limit, overdue) = self.acquire_limit(&pool);
@@ -201,8 +207,12 @@ where
     fn discard(&self) {
         // An embedded database has no server to lose, and an in-memory one lives in its connections.
         if D::WATCHED {
-            self.replace();
+            self.replace(None);
         }
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        self.replace(Some(read_only));
     }
 
     async fn close(&self) {

@@ -5,9 +5,12 @@ mod fixture;
 
 mod busy;
 mod death;
+mod failover;
+mod lag;
 mod pages;
 mod pool;
 mod routing;
+mod sessions;
 mod sqlite;
 mod start;
 mod transactions;

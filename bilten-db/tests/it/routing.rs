@@ -290,6 +290,7 @@ async fn a_replica_session_refuses_writes_even_on_a_writable_server() {
     let db = bilten_db::Cluster::builder()
         .primary(&shop.primary)
         .replica("r1", &shop.primary)
+        .independent_replicas()
         .connect()
         .await
         .unwrap();

@@ -1,0 +1,67 @@
+//! Decides who is the primary from what the nodes say about themselves.
+
+/// What a node said in its last probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// It answered, belongs to this cluster, and takes writes.
+    pub(crate) writable: bool,
+    /// Grows by one with each promotion.
+    pub(crate) timeline: u32,
+}
+
+/// The node that should be the primary, given the present one.
+///
+/// Among writable nodes the highest timeline wins: it was promoted last. On a tie, which is a split brain, the present
+/// primary stays, so that writes do not flap between two histories. Without a writable node nothing changes.
+pub(crate) fn elect(present: usize, claims: &[Claim]) -> usize {
+    let writable = || {
+        claims
+            .iter()
+            .enumerate()
+            .filter(|(_, claim)| claim.writable)
+    };
+    let Some(highest) = writable().map(|(_, claim)| claim.timeline).max() else {
+        return present;
+    };
+    let mut highest = writable()
+        .filter(|(_, claim)| claim.timeline == highest)
+        .map(|(index, _)| index);
+    match highest.next() {
+        Some(first) if first == present || !highest.any(|other| other == present) => first,
+        _ => present,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn writes(timeline: u32) -> Claim {
+        Claim {
+            writable: true,
+            timeline,
+        }
+    }
+
+    const READS: Claim = Claim {
+        writable: false,
+        timeline: 1,
+    };
+
+    #[test]
+    fn the_last_promoted_node_is_the_primary() {
+        let table: [(usize, &[Claim], usize); 8] = [
+            (0, &[writes(1), READS, READS], 0),
+            (0, &[READS, READS], 0),
+            (0, &[READS, writes(2), READS], 1),
+            (0, &[writes(1), writes(2)], 1),
+            (1, &[writes(1), writes(2)], 1),
+            (1, &[writes(2), writes(2)], 1),
+            (0, &[writes(2), writes(2)], 0),
+            (2, &[writes(2), writes(2), READS], 0),
+        ];
+        for (present, claims, elected) in table {
+            assert_eq!(elect(present, claims), elected, "{present} {claims:?}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What becomes of reads when no replica can serve them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::Error;
+
+/// What happens to a read when no replica is in rotation.
+///
+/// ```
+/// use bilten_db::{Cluster, Fallback};
+///
+/// let builder = Cluster::builder().fallback(Fallback::Primary { max_in_flight: 100 });
+/// # drop(builder);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// The primary serves it, but not more than `max_in_flight` at once: others fail with
+    /// [`Error::Overloaded`], so that lost replicas do not take the primary with them. The default, with twice the
+    /// connections of the primary's pool.
+    Primary {
+        /// Most reads that wait or run on the primary in place of replicas.
+        max_in_flight: u32,
+    },
+    /// A replica that lags more than allowed serves it; without any replica it fails with [`Error::NoReplica`].
+    StaleReplica,
+    /// It fails with [`Error::NoReplica`].
+    Error,
+}
+
+impl Fallback {
+    /// Most reads that the primary takes over; `None` when it takes none.
+    pub(crate) fn max_in_flight(self) -> Option<u32> {
+        match self {
+            Self::Primary { max_in_flight } => Some(max_in_flight),
+            Self::StaleReplica | Self::Error => None,
+        }
+    }
+}
+
+/// One of the places for reads that the primary serves in place of replicas.
+#[derive(Debug)]
+pub(crate) struct Place<'a>(&'a AtomicU32);
+
+impl<'a> Place<'a> {
+    pub(crate) fn take(taken: &'a AtomicU32, limit: u32) -> Result<Self, Error> {
+        let place = Self(taken);
+        if taken.fetch_add(1, Ordering::Relaxed) < limit {
+            Ok(place)
+        } else {
+            Err(Error::Overloaded { limit })
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_come_back_however_they_end() {
+        let taken = AtomicU32::new(0);
+        let first = Place::take(&taken, 1).unwrap();
+        assert!(matches!(
+            Place::take(&taken, 1),
+            Err(Error::Overloaded { limit: 1 })
+        ));
+        assert_eq!(taken.load(Ordering::Relaxed), 1);
+        drop(first);
+        assert!(Place::take(&taken, 1).is_ok());
+    }
+}

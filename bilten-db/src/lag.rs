@@ -1,0 +1,117 @@
+//! How far a replica is behind, without comparing the clocks of two machines.
+//!
+//! The primary's position in its log is noted once per probe. A replica that replayed up to `p` has seen everything
+//! that was written when the primary was last noted at or before `p`; the age of that note is its lag. An idle primary
+//! writes nothing new, so its replicas are at the newest note and have no lag.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Ten minutes at one note per second.
+const NOTES: usize = 600;
+/// An older note says nothing about now.
+pub(crate) const STALE: Duration = Duration::from_secs(3);
+
+/// How far behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lag {
+    pub(crate) bytes: u64,
+    pub(crate) time: Duration,
+}
+
+/// The primary's positions, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(VecDeque<(Instant, u64)>);
+
+impl Trail {
+    pub(crate) fn note(&mut self, now: Instant, position: u64) {
+        if self.0.len() == NOTES {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, position));
+    }
+
+    /// Forgets everything: positions of two timelines do not compare.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The lag of a replica that replayed up to `replayed`; `None` when it is not known, which is never the same as none.
+    pub(crate) fn lag(&self, now: Instant, replayed: u64) -> Option<Lag> {
+        let (at, newest) = *self.0.back()?;
+        if now.saturating_duration_since(at) > STALE {
+            return None;
+        }
+        if replayed >= newest {
+            return Some(Lag {
+                bytes: 0,
+                time: Duration::ZERO,
+            });
+        }
+        let behind = self
+            .0
+            .partition_point(|(_, position)| *position <= replayed);
+        // Before the oldest note the lag is at least that note's age, and may be anything.
+        let (seen, _) = self.0.get(behind.checked_sub(1)?)?;
+        Some(Lag {
+            bytes: newest - replayed,
+            time: now.saturating_duration_since(*seen),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trail(start: Instant, positions: &[u64]) -> Trail {
+        let mut trail = Trail::default();
+        for (second, position) in (0..).zip(positions) {
+            trail.note(start + Duration::from_secs(second), *position);
+        }
+        trail
+    }
+
+    fn lag(positions: &[u64], now: u64, replayed: u64) -> Option<(u64, u64)> {
+        let start = Instant::now();
+        let now = start + Duration::from_secs(now);
+        let lag = trail(start, positions).lag(now, replayed)?;
+        Some((lag.bytes, lag.time.as_secs()))
+    }
+
+    #[test]
+    fn the_age_of_what_was_replayed_is_the_lag() {
+        let positions = [100, 200, 200, 300];
+        let table = [
+            (3, 300, Some((0, 0))),
+            (3, 999, Some((0, 0))),
+            (3, 250, Some((50, 1))),
+            (3, 200, Some((100, 1))),
+            (3, 199, Some((101, 3))),
+            (5, 100, Some((200, 5))),
+            (3, 99, None),
+            (7, 300, None),
+        ];
+        for (now, replayed, expected) in table {
+            assert_eq!(
+                lag(&positions, now, replayed),
+                expected,
+                "{replayed} at {now} s"
+            );
+        }
+    }
+
+    #[test]
+    fn an_idle_primary_shows_no_lag_however_long() {
+        assert_eq!(lag(&[100; 3000], 2999, 100), Some((0, 0)));
+    }
+
+    #[test]
+    fn nothing_known_is_not_no_lag() {
+        assert_eq!(lag(&[], 0, u64::MAX), None);
+        let start = Instant::now();
+        let mut trail = trail(start, &[100]);
+        trail.clear();
+        assert_eq!(trail.lag(start, 100), None);
+    }
+}

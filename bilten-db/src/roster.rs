@@ -1,0 +1,223 @@
+//! Who plays which part, kept true by what the probes see.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::driver::Sample;
+use crate::election::{Claim, elect};
+use crate::fault::Fault;
+use crate::lag::Trail;
+use crate::node::{Node, Seen, cause};
+
+/// The parts at one moment.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    pub(crate) primary: Arc<Node>,
+    pub(crate) replicas: Vec<Arc<Node>>,
+}
+
+impl Topology {
+    pub(crate) fn is_primary(&self, node: &Node) -> bool {
+        std::ptr::eq(&*self.primary, node)
+    }
+
+    pub(crate) fn is_replica(&self, node: &Node) -> bool {
+        self.replicas
+            .iter()
+            .any(|replica| std::ptr::eq(&**replica, node))
+    }
+
+    /// The primary first.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        std::iter::once(&self.primary).chain(&self.replicas)
+    }
+}
+
+/// The nodes of a cluster and what is known about them together.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    topology: RwLock<Arc<Topology>>,
+    trail: Mutex<Trail>,
+    /// Replicas must be standbys of the primary.
+    strict: bool,
+    max_lag: Option<Duration>,
+}
+
+impl Roster {
+    pub(crate) fn new(topology: Topology, strict: bool, max_lag: Option<Duration>) -> Self {
+        Self {
+            topology: RwLock::new(Arc::new(topology)),
+            trail: Mutex::default(),
+            strict,
+            max_lag,
+        }
+    }
+
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes in what a node said about itself.
+    pub(crate) fn observe(&self, node: &Node, sample: Sample) {
+        let now = Instant::now();
+        node.set_seen(Some(Seen {
+            at: now,
+            sample,
+            lag: None,
+        }));
+        let topology = self.hold_election(now);
+        if topology.is_primary(node) {
+            self.note_primary(now, sample);
+            node.admit();
+            return;
+        }
+        match standing(
+            self.strict,
+            &sample,
+            topology.primary.seen().map(|seen| seen.sample).as_ref(),
+        ) {
+            Ok(()) => {
+                self.note_replica(now, node, sample);
+                node.admit();
+            }
+            Err(reason) => node.eject(reason),
+        }
+    }
+
+    /// Takes in that a node gave no answer.
+    pub(crate) fn missed(&self, node: &Node, fault: &Fault) {
+        node.set_seen(None);
+        node.eject(&cause(fault));
+    }
+
+    /// Has every node looked at now: the primary does not behave like one.
+    pub(crate) fn suspect_all(&self) {
+        self.topology()
+            .nodes()
+            .for_each(|node| node.suspicion.notify_one());
+    }
+
+    fn note_primary(&self, now: Instant, sample: Sample) {
+        if let Some(position) = sample.position {
+            self.trail().note(now, position);
+        }
+    }
+
+    fn note_replica(&self, now: Instant, node: &Node, sample: Sample) {
+        let lag = sample
+            .position
+            .and_then(|position| self.trail().lag(now, position));
+        node.set_seen(Some(Seen {
+            at: now,
+            sample,
+            lag,
+        }));
+        if let Some(limit) = self.max_lag {
+            node.judge_lag(lag, limit);
+        }
+    }
+
+    /// Makes the node with the best claim the primary; returns who plays which part after that.
+    fn hold_election(&self, now: Instant) -> Arc<Topology> {
+        let topology = self.topology();
+        let system_id = topology.primary.system_id();
+        let claim = |node: &Arc<Node>| match node.seen() {
+            Some(seen) if seen.is_fresh(now) => Claim {
+                writable: seen.sample.in_recovery == Some(false) && node.system_id() == system_id,
+                timeline: seen.sample.timeline.unwrap_or(0),
+            },
+            _ => Claim {
+                writable: false,
+                timeline: 0,
+            },
+        };
+        let claims: Vec<Claim> = topology.nodes().map(claim).collect();
+        match elect(0, &claims) {
+            0 => topology,
+            elected if self.strict => self.promote(elected),
+            _ => topology,
+        }
+    }
+
+    /// The node at `elected`, the primary being 0, changes places with the primary.
+    fn promote(&self, elected: usize) -> Arc<Topology> {
+        let mut topology = self
+            .topology
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let old = Arc::clone(&topology.primary);
+        let mut replicas = topology.replicas.clone();
+        let new = std::mem::replace(&mut replicas[elected - 1], Arc::clone(&old));
+        *topology = Arc::new(Topology {
+            primary: Arc::clone(&new),
+            replicas,
+        });
+        let present = Arc::clone(&topology);
+        drop(topology);
+        self.trail().clear();
+        new.backend.set_read_only(false);
+        old.backend.set_read_only(true);
+        // It may still take writes and serve their history; only a probe that finds a standby brings it back.
+        old.eject("another node became the primary");
+        new.metrics.promoted();
+        tracing::warn!(from = %old.id, to = %new.id, address = new.backend.address(), "the primary moved");
+        present
+    }
+
+    fn trail(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a node may serve reads for the primary, and why not.
+fn standing(strict: bool, replica: &Sample, primary: Option<&Sample>) -> Result<(), &'static str> {
+    if !strict {
+        return Ok(());
+    }
+    let foreign =
+        |primary: &Sample| primary.system_id.is_some() && replica.system_id != primary.system_id;
+    if primary.is_some_and(foreign) {
+        return Err(
+            "belongs to another cluster; name a replica of the primary, or call independent_replicas()",
+        );
+    }
+    if replica.in_recovery == Some(false) {
+        return Err("takes writes, but another node is the primary; make it a standby again");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(system_id: u64, in_recovery: bool) -> Sample {
+        Sample {
+            in_recovery: Some(in_recovery),
+            position: Some(1),
+            system_id: Some(system_id),
+            timeline: Some(1),
+        }
+    }
+
+    #[test]
+    fn only_standbys_of_the_primary_serve_reads() {
+        let primary = node(7, false);
+        let unknown = Sample::default();
+        let table = [
+            (true, node(7, true), Some(primary), None),
+            (true, node(8, true), Some(primary), Some("another cluster")),
+            (true, node(7, false), Some(primary), Some("takes writes")),
+            (true, node(7, true), None, None),
+            (true, unknown, Some(unknown), None),
+            (false, node(8, false), Some(primary), None),
+        ];
+        for (strict, replica, primary, problem) in table {
+            let standing = standing(strict, &replica, primary.as_ref());
+            assert_eq!(standing.is_err(), problem.is_some(), "{replica:?}");
+            if let (Err(reason), Some(problem)) = (standing, problem) {
+                assert!(reason.contains(problem), "{reason}");
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! SeaORM's three traits for everything that routes calls.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
+    QueryResult, QueryStream, Statement, StreamTrait, TransactionError, TransactionOptions,
+    TransactionTrait,
+};
+
+use crate::call::{Begin, Execute, ExecuteUnprepared, OpenStream, QueryAll, QueryOne};
+use crate::{Cluster, Session};
+
+// A blanket implementation of a foreign trait is not allowed, so each type gets its own.
+macro_rules! implement {
+    ($type:ty) => {
+        #[async_trait]
+        impl ConnectionTrait for $type {
+            fn get_database_backend(&self) -> DbBackend {
+                self.router().backend()
+            }
+
+            async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+                self.run(&Execute(&stmt)).await
+            }
+
+            async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+                self.run(&ExecuteUnprepared(sql)).await
+            }
+
+            async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+                self.run(&QueryOne(&stmt)).await
+            }
+
+            async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+                self.run(&QueryAll(&stmt)).await
+            }
+
+            fn support_returning(&self) -> bool {
+                self.router()
+                    .topology()
+                    .primary
+                    .backend
+                    .connection()
+                    .support_returning()
+            }
+        }
+
+        impl StreamTrait for $type {
+            type Stream<'a> = QueryStream;
+
+            fn get_database_backend(&self) -> DbBackend {
+                self.router().backend()
+            }
+
+            fn stream_raw<'a>(
+                &'a self,
+                stmt: Statement,
+            ) -> Pin<Box<dyn Future<Output = Result<QueryStream, DbErr>> + 'a + Send>> {
+                Box::pin(async move { self.run(&OpenStream(&stmt)).await })
+            }
+        }
+
+        #[async_trait]
+        impl TransactionTrait for $type {
+            type Transaction = DatabaseTransaction;
+
+            async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+                self.begin_with_options(TransactionOptions::default()).await
+            }
+
+            async fn begin_with_config(
+                &self,
+                isolation_level: Option<IsolationLevel>,
+                access_mode: Option<AccessMode>,
+            ) -> Result<DatabaseTransaction, DbErr> {
+                let options = TransactionOptions {
+                    isolation_level,
+                    access_mode,
+                    ..TransactionOptions::default()
+                };
+                self.begin_with_options(options).await
+            }
+
+            async fn begin_with_options(
+                &self,
+                options: TransactionOptions,
+            ) -> Result<DatabaseTransaction, DbErr> {
+                self.run(&Begin(options)).await
+            }
+
+            async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
+            where
+                F: for<'c> FnOnce(
+                        &'c DatabaseTransaction,
+                    )
+                        -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+                    + Send,
+                T: Send,
+                E: fmt::Display + fmt::Debug + Send,
+            {
+                self.transaction_with_config(callback, None, None).await
+            }
+
+            async fn transaction_with_config<F, T, E>(
+                &self,
+                callback: F,
+                isolation_level: Option<IsolationLevel>,
+                access_mode: Option<AccessMode>,
+            ) -> Result<T, TransactionError<E>>
+            where
+                F: for<'c> FnOnce(
+                        &'c DatabaseTransaction,
+                    )
+                        -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+                    + Send,
+                T: Send,
+                E: fmt::Display + fmt::Debug + Send,
+            {
+                let begun = self.begin_with_config(isolation_level, access_mode).await;
+                let tx = begun.map_err(TransactionError::Connection)?;
+                let outcome = callback(&tx).await;
+                end(tx, outcome).await
+            }
+        }
+    };
+}
+
+implement!(Cluster);
+implement!(Session);
+
+/// Commits what succeeded and rolls back what did not.
+async fn end<T, E>(tx: DatabaseTransaction, outcome: Result<T, E>) -> Result<T, TransactionError<E>>
+where
+    E: fmt::Display + fmt::Debug,
+{
+    match outcome {
+        Ok(value) => tx
+            .commit()
+            .await
+            .map(|()| value)
+            .map_err(TransactionError::Connection),
+        Err(error) => match tx.rollback().await {
+            Ok(()) => Err(TransactionError::Transaction(error)),
+            Err(broken) => Err(TransactionError::Connection(broken)),
+        },
+    }
+}

@@ -1,0 +1,217 @@
+//! Reads that see their own writes and never go back in time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sea_orm::DbErr;
+use tokio::sync::OnceCell;
+
+use crate::access::Access;
+use crate::call::Call;
+use crate::failover::{Step, step};
+use crate::metrics::Reason;
+use crate::node::{Node, Want};
+use crate::router::Router;
+use crate::scope::{self, Route};
+use crate::{Error, Token};
+
+const WAIT: Duration = Duration::from_millis(50);
+
+/// The reads and writes of one request, in order.
+///
+/// - The first read picks a replica and the others stay with it, so they agree about the data and never see an earlier
+///   state than before.
+/// - After a write, reads go to the primary: they see it.
+/// - When the replica is lost, the primary goes on: no other replica is known to be as far.
+/// - With the [`Token`] of an earlier session, the replica must have replayed everything up to it, by its own word; one
+///   that is nearly there is waited for, otherwise the primary answers.
+///
+/// Take one per request; it is shared by reference.
+///
+/// ```
+/// use bilten_db::Cluster;
+/// use bilten_db::sea_orm::ConnectionTrait;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// let session = db.session();
+/// session.execute_unprepared("CREATE TABLE event (id integer primary key)").await?;
+/// assert!(session.wrote());
+/// if let Some(token) = session.token().await? {
+///     // A later request, perhaps in another process, brings the token along.
+///     let next = db.session_with(token);
+///     next.execute_unprepared("SELECT * FROM event").await?;
+/// }
+/// # Ok(()) }
+/// ```
+pub struct Session {
+    router: Arc<Router>,
+    token: Option<Token>,
+    max_lag: Option<Duration>,
+    wait: Duration,
+    wrote: AtomicBool,
+    on_primary: AtomicBool,
+    replica: OnceCell<Option<Arc<Node>>>,
+}
+
+impl Session {
+    pub(crate) fn new(router: Arc<Router>, token: Option<Token>) -> Self {
+        Self {
+            router,
+            token,
+            max_lag: None,
+            wait: WAIT,
+            wrote: AtomicBool::new(false),
+            on_primary: AtomicBool::new(false),
+            replica: OnceCell::new(),
+        }
+    }
+
+    /// Reads from a replica only when it is known to be at most this far behind. Not limited by default.
+    ///
+    /// Replicas are asked about once a second, and not knowing counts as lag: below two seconds, most reads go to the
+    /// primary.
+    #[must_use]
+    pub fn max_lag(mut self, limit: Duration) -> Self {
+        self.max_lag = Some(limit);
+        self
+    }
+
+    /// Longest wait for a replica to reach the token. Defaults to 50 ms; zero does not wait.
+    #[must_use]
+    pub fn wait(mut self, limit: Duration) -> Self {
+        self.wait = limit;
+        self
+    }
+
+    /// Whether a write or a transaction was begun here, successful or not: a commit whose answer was lost may have
+    /// happened.
+    #[must_use]
+    pub fn wrote(&self) -> bool {
+        self.wrote.load(Ordering::Acquire)
+    }
+
+    /// The name of the node that serves the reads now; `None` before the first.
+    #[must_use]
+    pub fn node(&self) -> Option<String> {
+        if self.stays_on_primary() {
+            return Some(self.router.topology().primary.id.to_string());
+        }
+        let replica = self.replica.get()?.as_ref();
+        Some(replica.map_or_else(
+            || self.router.topology().primary.id.to_string(),
+            |node| node.id.to_string(),
+        ))
+    }
+
+    /// The point that the next session must have reached to see the writes of this one.
+    ///
+    /// Without a write here it is the token that this session began with, if any. Call it after the last commit: it asks
+    /// the primary once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Db`] when the primary cannot be asked.
+    pub async fn token(&self) -> Result<Option<Token>, Error> {
+        if !self.wrote() {
+            return Ok(self.token);
+        }
+        let primary = Arc::clone(&self.router.topology().primary);
+        match primary.backend.sample().await {
+            Ok(sample) => Ok(Some(Token::of(sample))),
+            Err(fault) => Err(Error::Db(primary.db_err(fault))),
+        }
+    }
+
+    pub(crate) fn router(&self) -> &Router {
+        &self.router
+    }
+
+    pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        if self.router.access(call.wants()) == Access::Write {
+            // Before it is sent: whatever becomes of it, later reads must be able to see it.
+            self.wrote.store(true, Ordering::Release);
+            return self.router.write(call).await;
+        }
+        if self.stays_on_primary() || scope::route() == Some(Route::Primary) {
+            return self.router.read_on_primary(call, Reason::Pinned).await;
+        }
+        match self.replica.get_or_init(|| self.choose()).await {
+            Some(node) => self.read(node, call).await,
+            None => self.router.stand_in(call, Reason::Fallback).await,
+        }
+    }
+
+    fn stays_on_primary(&self) -> bool {
+        self.wrote() || self.on_primary.load(Ordering::Acquire)
+    }
+
+    async fn read<C: Call>(&self, node: &Arc<Node>, call: &C) -> Result<C::Output, DbErr> {
+        let fault = match node.run(call, Reason::Pinned).await {
+            Ok(output) => return Ok(output),
+            Err(fault) => fault,
+        };
+        match step(Access::Read, true, fault.trouble()) {
+            Step::Return => Err(node.db_err(fault)),
+            Step::Learn => {
+                self.wrote.store(true, Ordering::Release);
+                self.router.learn(call).await
+            }
+            Step::Elsewhere => {
+                self.on_primary.store(true, Ordering::Release);
+                self.router.stand_in(call, Reason::Retry).await
+            }
+        }
+    }
+
+    /// The replica for all reads; `None` when only the primary will do.
+    async fn choose(&self) -> Option<Arc<Node>> {
+        let want = Want {
+            max_lag: self.max_lag,
+            at_least: self.token,
+        };
+        if let Some(node) = self.router.pick(&want) {
+            return Some(node);
+        }
+        let token = self.token?;
+        let node = self.router.pick(&Want {
+            at_least: None,
+            ..want
+        })?;
+        self.reaches(&node, token).await.then_some(node)
+    }
+
+    /// Asks the replica itself, again and again until the budget is spent.
+    async fn reaches(&self, node: &Node, token: Token) -> bool {
+        let asked = async {
+            let mut pause = Duration::from_millis(1);
+            loop {
+                let primary = self.router.topology().primary.seen()?.sample;
+                if !token.is_near(&primary) {
+                    return None;
+                }
+                let sample = node.backend.sample().await.ok()?;
+                node.saw(Instant::now(), sample);
+                if token.is_reached(&sample, &primary) {
+                    return Some(());
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(8));
+            }
+        };
+        let budget = self.wait.max(Duration::from_millis(1));
+        matches!(tokio::time::timeout(budget, asked).await, Ok(Some(())))
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("node", &self.node())
+            .field("wrote", &self.wrote())
+            .field("token", &self.token)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! A point in the history of a cluster, small enough to travel in a cookie.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::Error;
+use crate::driver::Sample;
+
+/// A point in the history of a cluster: whoever reads with it sees everything that was committed before it was made.
+///
+/// Made by [`Session::token`](crate::Session::token), used by [`Cluster::session_with`](crate::Cluster::session_with).
+/// It travels as text. A token of another cluster, of the time before a fail-over, or one that was made up, sends its
+/// reads to the primary and does no other harm; but a client that invents tokens can keep its reads there, so do not
+/// accept tokens from strangers unsigned.
+///
+/// ```
+/// use bilten_db::Token;
+///
+/// let token: Token = "1-6f1c0d5e8a-1-16b3748".parse()?;
+/// assert_eq!(token.to_string(), "1-6f1c0d5e8a-1-16b3748");
+/// assert!("1-6f1c0d5e8a-1".parse::<Token>().is_err());
+/// # Ok::<(), bilten_db::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token {
+    system_id: u64,
+    timeline: u32,
+    position: u64,
+}
+
+impl Token {
+    /// The point that a primary reports; a database without positions gives one that only the primary satisfies.
+    pub(crate) fn of(sample: Sample) -> Self {
+        Self {
+            system_id: sample.system_id.unwrap_or(0),
+            timeline: sample.timeline.unwrap_or(0),
+            position: sample.position.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Whether a node that reports `replica` has replayed everything up to here, as proven by itself.
+    ///
+    /// `primary` is what the present primary reports. After a fail-over a replica may still name the old timeline, so
+    /// both must name that of the token.
+    pub(crate) fn is_reached(&self, replica: &Sample, primary: &Sample) -> bool {
+        self.compares(replica)
+            && self.compares(primary)
+            && replica.position.is_some_and(|p| p >= self.position)
+    }
+
+    /// Whether waiting may help: the point belongs to the primary's present history and is not far ahead of it.
+    pub(crate) fn is_near(&self, primary: &Sample) -> bool {
+        /// What a primary may write between two probes.
+        const SLACK: u64 = 1 << 30;
+        self.compares(primary)
+            && primary
+                .position
+                .is_some_and(|p| self.position <= p.saturating_add(SLACK))
+    }
+
+    fn compares(&self, sample: &Sample) -> bool {
+        sample.system_id == Some(self.system_id) && sample.timeline == Some(self.timeline)
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "1-{:x}-{:x}-{:x}",
+            self.system_id, self.timeline, self.position
+        )
+    }
+}
+
+impl FromStr for Token {
+    type Err = Error;
+
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the text is not one that [`Display`](fmt::Display) wrote.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text).ok_or_else(|| {
+            Error::invalid(
+                "token",
+                "is not one that a session made",
+                "ignore it and begin without a token",
+            )
+        })
+    }
+}
+
+fn parse(text: &str) -> Option<Token> {
+    let mut parts = text.split('-');
+    let version = parts.next()?;
+    let system_id = hex(parts.next()?)?;
+    let timeline = u32::try_from(hex(parts.next()?)?).ok()?;
+    let position = hex(parts.next()?)?;
+    (version == "1" && parts.next().is_none()).then_some(Token {
+        system_id,
+        timeline,
+        position,
+    })
+}
+
+/// Only what `Display` writes: no sign, no upper case.
+fn hex(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    plain.then(|| u64::from_str_radix(text, 16).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(system_id: u64, timeline: u32, position: u64) -> Sample {
+        Sample {
+            in_recovery: Some(false),
+            position: Some(position),
+            system_id: Some(system_id),
+            timeline: Some(timeline),
+        }
+    }
+
+    #[test]
+    fn only_a_proof_counts() {
+        let token = Token::of(at(7, 1, 100));
+        let primary = at(7, 1, 100);
+        let table = [
+            (at(7, 1, 100), primary, true),
+            (at(7, 1, 99), primary, false),
+            (at(8, 1, 200), primary, false),
+            (at(7, 2, 200), primary, false),
+            (at(7, 1, 200), at(7, 2, 300), false),
+            (Sample::default(), primary, false),
+            (at(7, 1, 100), Sample::default(), false),
+        ];
+        for (replica, primary, reached) in table {
+            assert_eq!(
+                token.is_reached(&replica, &primary),
+                reached,
+                "{replica:?} {primary:?}"
+            );
+        }
+        let unknown = Token::of(Sample::default());
+        assert!(!unknown.is_reached(&Sample::default(), &Sample::default()));
+    }
+
+    #[test]
+    fn an_invented_position_is_not_waited_for() {
+        let primary = at(7, 1, 100);
+        assert!(Token::of(at(7, 1, 5000)).is_near(&primary));
+        assert!(!Token::of(at(7, 1, u64::MAX)).is_near(&primary));
+        assert!(!Token::of(at(7, 2, 50)).is_near(&primary));
+        assert!(!Token::of(at(8, 1, 50)).is_near(&primary));
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(system_id: u64, timeline: u32, position: u64) {
+            let token = Token::of(at(system_id, timeline, position));
+            prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+        }
+
+        #[test]
+        fn any_text_is_an_error_or_a_token_that_says_the_same(text in "[-0-9a-fx+ ]{0,40}|.*") {
+            if let Ok(token) = text.parse::<Token>() {
+                prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
+            }
+        }
+    }
+}

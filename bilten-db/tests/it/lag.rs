@@ -1,0 +1,124 @@
+use std::time::Duration;
+
+use bilten_db::status::State;
+use bilten_db::{Cluster, Fallback};
+use bilten_testbed::{Postgres, eventually};
+
+use crate::fixture::{builder_for, port, private, tally, who_reads};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn state(db: &Cluster, id: &str) -> State {
+    let status = db.status();
+    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
+    node.state
+}
+
+fn lag(db: &Cluster, id: &str) -> Option<(u64, Duration)> {
+    let status = db.status();
+    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
+    Some((node.lag_bytes?, node.lag?))
+}
+
+fn write(postgres: &Postgres) {
+    let sql = "insert into event (name) select repeat('x', 1000) from generate_series(1, 1000)";
+    postgres.primary().psql(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
+    let postgres = private(2);
+    let db = builder_for(&postgres)
+        .max_lag(Duration::from_secs(1))
+        .connect()
+        .await
+        .unwrap();
+    eventually(LIMIT, || {
+        state(&db, "r1") == State::Up && state(&db, "r2") == State::Up
+    });
+    postgres.replica(0).pause_replay().unwrap();
+    write(&postgres);
+    eventually(LIMIT, || state(&db, "r1") == State::Lagging);
+    assert_eq!(
+        tally(&db, 20).await,
+        [(port(postgres.replica(1)), 20)].into()
+    );
+
+    let behind = format!(
+        "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '{}')",
+        postgres
+            .replica(0)
+            .psql("select pg_last_wal_replay_lsn()")
+            .unwrap()
+    );
+    let exact: f64 = postgres.primary().psql(&behind).unwrap().parse().unwrap();
+    eventually(LIMIT, || {
+        let (bytes, _) = lag(&db, "r1").unwrap_or_default();
+        (bytes as f64 - exact).abs() <= exact / 100.0
+    });
+
+    postgres.replica(0).resume_replay().unwrap();
+    eventually(LIMIT, || state(&db, "r1") == State::Up);
+    assert_eq!(
+        tally(&db, 20).await.values().copied().collect::<Vec<_>>(),
+        [10, 10]
+    );
+    assert_eq!(
+        db.status().replicas().map(|r| r.ejections).sum::<u64>(),
+        0,
+        "lag is no failure"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_cut_off_from_the_primary_shows_growing_lag() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    eventually(LIMIT, || {
+        lag(&db, "r1").is_some_and(|(bytes, _)| bytes == 0)
+    });
+    postgres.replica(0).stop_walsender().unwrap();
+    write(&postgres);
+    eventually(LIMIT, || {
+        lag(&db, "r1")
+            .is_some_and(|(bytes, time)| bytes > 1_000_000 && time > Duration::from_secs(2))
+    });
+    postgres.replica(0).continue_walsender().unwrap();
+    eventually(LIMIT, || {
+        lag(&db, "r1").is_some_and(|(bytes, time)| bytes == 0 && time == Duration::ZERO)
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_replica_of_an_idle_primary_has_no_lag() {
+    let postgres = private(1);
+    let db = builder_for(&postgres)
+        .max_lag(Duration::from_secs(5))
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(0).restart().unwrap();
+    eventually(LIMIT, || {
+        state(&db, "r1") == State::Up && lag(&db, "r1") == Some((0, Duration::ZERO))
+    });
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_all_replicas_lag_the_fallback_decides() {
+    let postgres = private(1);
+    let limited = || builder_for(&postgres).max_lag(Duration::from_secs(1));
+    let fresh = limited().connect().await.unwrap();
+    let stale = limited()
+        .fallback(Fallback::StaleReplica)
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(0).pause_replay().unwrap();
+    write(&postgres);
+    for db in [&fresh, &stale] {
+        eventually(LIMIT, || state(db, "r1") == State::Lagging);
+    }
+    assert_eq!(who_reads(&fresh).await.unwrap(), port(postgres.primary()));
+    assert_eq!(who_reads(&stale).await.unwrap(), port(postgres.replica(0)));
+}

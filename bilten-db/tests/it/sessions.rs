@@ -1,0 +1,260 @@
+use std::time::{Duration, Instant};
+
+use bilten_db::sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
+    QueryFilter, TransactionTrait,
+};
+use bilten_db::{Cluster, PageExt, PageRequest, Token};
+use bilten_testbed::Postgres;
+
+use crate::fixture::{
+    Shop, ask, builder_for, event, numbers, port, prepared, private, until_up, who_reads,
+};
+
+fn named(name: String) -> event::ActiveModel {
+    event::ActiveModel {
+        name: Set(name),
+        ..Default::default()
+    }
+}
+
+/// Replicas show each commit a fifth of a second late.
+fn delayed() -> Postgres {
+    let late = Postgres::builder()
+        .replicas(2)
+        .setting("recovery_min_apply_delay", "200ms");
+    prepared(late.start().unwrap())
+}
+
+async fn is_there(db: &impl ConnectionTrait, id: i32) -> bool {
+    event::Entity::find_by_id(id)
+        .one(db)
+        .await
+        .unwrap()
+        .is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_never_misses_its_own_write_where_plain_reads_do() {
+    let postgres = delayed();
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let (mut missed_plain, mut missed_session, mut missed_next) = (0, 0, 0);
+    for n in 0..300 {
+        let session = db.session();
+        let id = named(format!("{n}")).insert(&session).await.unwrap().id;
+        missed_session += usize::from(!is_there(&session, id).await);
+        missed_plain += usize::from(!is_there(&db, id).await);
+        if n % 10 == 0 {
+            // Text, as it would travel to another process.
+            let token: Token = session
+                .token()
+                .await
+                .unwrap()
+                .unwrap()
+                .to_string()
+                .parse()
+                .unwrap();
+            missed_next += usize::from(!is_there(&db.session_with(token), id).await);
+        }
+    }
+    assert_eq!((missed_session, missed_next), (0, 0));
+    assert!(
+        missed_plain > 100,
+        "the test proves nothing: plain reads missed only {missed_plain}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_made_without_waiting_for_the_disk_is_honoured_too() {
+    let postgres = prepared(
+        Postgres::builder()
+            .replicas(2)
+            .setting("synchronous_commit", "off")
+            .start()
+            .unwrap(),
+    );
+    let db = builder_for(&postgres).connect().await.unwrap();
+    for n in 0..40 {
+        let session = db.session();
+        let id = named(format!("{n}")).insert(&session).await.unwrap().id;
+        let token = session.token().await.unwrap().unwrap();
+        let next = db.session_with(token).wait(Duration::from_secs(2));
+        assert!(is_there(&next, id).await, "write {n} was missed");
+    }
+}
+
+#[tokio::test]
+async fn a_session_reads_from_one_replica_until_it_writes() {
+    let shop = Shop::open("session_pin").await;
+    let db = shop.connect().await;
+    let session = db.session();
+    assert_eq!(session.node(), None);
+    let first = who_reads(&session).await.unwrap();
+    assert!(shop.replica_ports().contains(&first));
+    for _ in 0..10 {
+        assert_eq!(who_reads(&session).await.unwrap(), first);
+    }
+    let page = numbers::Entity::find()
+        .page(&session, PageRequest::new(1, 5))
+        .await
+        .unwrap();
+    assert_eq!(page.items[0].port, first);
+    assert!(!session.wrote());
+    assert_eq!(
+        session.token().await.unwrap(),
+        None,
+        "a session that only read has no token"
+    );
+
+    named("a".into()).insert(&session).await.unwrap();
+    assert_eq!(who_reads(&session).await.unwrap(), shop.primary_port());
+    assert_eq!(session.node().as_deref(), Some("primary"));
+    assert!(session.token().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_transaction_rolled_back_and_a_failed_write_count_as_writes() {
+    let shop = Shop::open("session_rollback").await;
+    let db = shop.connect().await;
+    let session = db.session();
+    session.begin().await.unwrap().rollback().await.unwrap();
+    assert!(session.token().await.unwrap().is_some());
+    let session = db.session();
+    session
+        .execute_unprepared("insert into no_such_table values (1)")
+        .await
+        .unwrap_err();
+    assert!(session.wrote());
+    let session = db.session();
+    let hidden: i32 = ask(&session, "select hidden_write()").await.unwrap();
+    assert_eq!(hidden, shop.primary_port());
+    assert!(session.wrote(), "a write that was found out is a write");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_waited_for_within_the_budget_and_then_the_primary_answers() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    postgres.replica(0).pause_replay().unwrap();
+    let session = db.session();
+    let id = named("late".into()).insert(&session).await.unwrap().id;
+    let token = session.token().await.unwrap().unwrap();
+
+    let begun = Instant::now();
+    let next = db.session_with(token).wait(Duration::from_millis(50));
+    assert!(is_there(&next, id).await);
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(who_reads(&next).await.unwrap(), port(postgres.primary()));
+
+    // Once it has caught up, the replica serves.
+    postgres.replica(0).resume_replay().unwrap();
+    postgres.wait_for_replicas().unwrap();
+    let next = db.session_with(token).wait(Duration::from_secs(5));
+    assert!(is_there(&next, id).await);
+    assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invented_or_foreign_token_costs_a_read_on_the_primary_and_no_wait() {
+    let shop = Shop::open("session_forged").await;
+    let db = shop.connect().await;
+    let session = db.session();
+    named("a".into()).insert(&session).await.unwrap();
+    let real = session.token().await.unwrap().unwrap().to_string();
+    let mut parts = real.split('-');
+    let (version, system, timeline) = (
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+    );
+    for forged in [
+        format!("{version}-{system}-{timeline}-ffffffffffffffff"),
+        format!("{version}-{system}-7-1"),
+        format!("{version}-1234-{timeline}-1"),
+        "1-0-0-0".to_owned(),
+    ] {
+        let begun = Instant::now();
+        let session = db
+            .session_with(forged.parse().unwrap())
+            .wait(Duration::from_secs(30));
+        assert_eq!(
+            who_reads(&session).await.unwrap(),
+            shop.primary_port(),
+            "{forged}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(5), "{forged}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_the_time_before_a_fail_over_is_answered_by_the_primary() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let session = db.session();
+    named("before".into()).insert(&session).await.unwrap();
+    let token = session.token().await.unwrap().unwrap();
+    postgres.primary().kill().unwrap();
+    postgres.replica(0).promote().unwrap();
+    bilten_testbed::eventually(Duration::from_secs(20), || db.status().primary().id == "r1");
+    let next = db.session_with(token);
+    assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_replica_dies_goes_on_at_the_primary() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let session = db.session();
+    let first = who_reads(&session).await.unwrap();
+    let node = postgres
+        .replicas()
+        .iter()
+        .find(|node| port(node) == first)
+        .unwrap();
+    node.kill().unwrap();
+    assert_eq!(who_reads(&session).await.unwrap(), port(postgres.primary()));
+    until_up(&db, &session_free_replica(&db, &postgres, first), true).await;
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.primary()),
+        "it does not go back"
+    );
+}
+
+/// The replica that did not serve the session.
+fn session_free_replica(db: &Cluster, postgres: &Postgres, taken: i32) -> String {
+    let free = postgres
+        .replicas()
+        .iter()
+        .position(|node| port(node) != taken)
+        .unwrap();
+    db.status().replicas().nth(free).unwrap().id.clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_asks_for_little_lag_is_served_by_proof_or_by_the_primary() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let known = || db.status().replicas().all(|r| r.lag.is_some());
+    bilten_testbed::eventually(Duration::from_secs(10), known);
+    let session = db.session().max_lag(Duration::from_secs(30));
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.replica(0))
+    );
+    let impossible = db.session().max_lag(Duration::ZERO);
+    assert_eq!(
+        who_reads(&impossible).await.unwrap(),
+        port(postgres.primary())
+    );
+    let count = event::Entity::find()
+        .filter(event::Column::Id.gt(0))
+        .count(&session)
+        .await
+        .unwrap();
+    assert_eq!(count, 0);
+}
