@@ -18,6 +18,7 @@ macro_rules! guide {
 guide! {
     architecture = "architecture.md",
     contributing = "contributing.md",
+    testing = "testing.md",
 }
 
 #[cfg(test)]
@@ -34,6 +35,9 @@ mod tests {
                 missing.push(name);
             }
         }
-        assert!(missing.is_empty(), "add to the list in examples/src/lib.rs: {missing:?}");
+        assert!(
+            missing.is_empty(),
+            "add to the list in examples/src/lib.rs: {missing:?}"
+        );
     }
 }

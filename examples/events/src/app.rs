@@ -56,15 +56,32 @@ impl App {
         let events = Events::new(database.clone(), cache.clone())?;
         let redis = config.redis.as_deref().map(Redis::connect).transpose()?;
         let health = health(&database, &cache, redis.as_ref())?;
-        Ok(Self { parts: Arc::new(Parts { database, events, health, monitor, metrics, redis }) })
+        Ok(Self {
+            parts: Arc::new(Parts {
+                database,
+                events,
+                health,
+                monitor,
+                metrics,
+                redis,
+            }),
+        })
     }
 
     /// Every route, timed.
     pub fn router(&self) -> Router {
-        let Parts { events, health, monitor, metrics, .. } = &*self.parts;
+        let Parts {
+            events,
+            health,
+            monitor,
+            metrics,
+            ..
+        } = &*self.parts;
         // Anybody may see the details: the service listens on 127.0.0.1 alone.
         let health = health.routes().details_for(|_| true);
-        let mut router = Router::new().merge(routes::routes().with_state(events.clone())).merge(health);
+        let mut router = Router::new()
+            .merge(routes::routes().with_state(events.clone()))
+            .merge(health);
         if let Some(metrics) = metrics {
             router = router.route_service("/metrics", metrics.service());
         }
@@ -95,7 +112,11 @@ impl App {
 }
 
 /// Without the database nothing works; without the primary reads work; without Redis everything works, only slower.
-fn health(database: &Database, cache: &Cache, redis: Option<&Redis>) -> Result<Health, bilten_health::BuildError> {
+fn health(
+    database: &Database,
+    cache: &Cache,
+    redis: Option<&Redis>,
+) -> Result<Health, bilten_health::BuildError> {
     let (cluster, cache) = (database.cluster().clone(), cache.clone());
     let primary = move || {
         let primary = cluster.primary();
@@ -103,7 +124,11 @@ fn health(database: &Database, cache: &Cache, redis: Option<&Redis>) -> Result<H
     };
     let cached = move || std::future::ready(cache_verdict(&cache.status()));
     let mut health = Health::builder()
-        .check(checks::database("database", database.cluster()).in_readiness().in_startup())
+        .check(
+            checks::database("database", database.cluster())
+                .in_readiness()
+                .in_startup(),
+        )
         .check(check("primary", primary).non_critical())
         .check(check("cache", cached).non_critical());
     if let Some(redis) = redis {

@@ -31,7 +31,9 @@ impl Database {
     /// # Errors
     /// When the primary cannot be reached or refuses; a replica that is away joins later.
     pub async fn open(config: &Config, monitor: &Monitor) -> Result<Self, Failure> {
-        let pool = PoolConfig::default().max(config.pool_max).min(config.pool_max.min(5));
+        let pool = PoolConfig::default()
+            .max(config.pool_max)
+            .min(config.pool_max.min(5));
         let mut builder = Cluster::builder().pool(pool);
         let mut folder = None;
         if let Some(url) = &config.database {
@@ -45,7 +47,10 @@ impl Database {
                     std::fs::create_dir_all(given)?;
                     given.clone()
                 }
-                None => folder.insert(TempDir::with_prefix("bilten-events-")?).path().to_owned(),
+                None => folder
+                    .insert(TempDir::with_prefix("bilten-events-")?)
+                    .path()
+                    .to_owned(),
             };
             builder = builder.sqlite(path.join("events.db")).readers(4);
         }
@@ -78,7 +83,9 @@ impl Database {
     pub async fn read<F: Future>(&self, reads: F) -> F::Output {
         match self.written.load(Ordering::Relaxed) {
             0 => reads.await,
-            written if self.opened.elapsed() > Duration::from_millis(written) + SETTLED_AFTER => reads.await,
+            written if self.opened.elapsed() > Duration::from_millis(written) + SETTLED_AFTER => {
+                reads.await
+            }
             _ => with_route(Route::Primary, reads).await,
         }
     }
@@ -102,10 +109,16 @@ async fn prepare(cluster: &Cluster) -> Result<(), DbErr> {
     let planted = seed_data::plant(&tx).await?;
     tx.commit().await?;
     if planted {
-        tracing::info!(events = seed_data::EVENTS, millis = begun.elapsed().as_millis(), "planted the first events");
+        tracing::info!(
+            events = seed_data::EVENTS,
+            millis = begun.elapsed().as_millis(),
+            "planted the first events"
+        );
     }
     if !replicas_have_it(cluster).await? {
-        tracing::warn!("a replica still lacks the first events; reads from it fail until it has them");
+        tracing::warn!(
+            "a replica still lacks the first events; reads from it fail until it has them"
+        );
     }
     Ok(())
 }
@@ -115,7 +128,12 @@ async fn replicas_have_it(cluster: &Cluster) -> Result<bool, DbErr> {
     let wanted = seed_data::count(&cluster.primary()).await?;
     let deadline = Instant::now() + Duration::from_secs(10);
     let (mut answers, enough) = (0, 2 * cluster.status().replicas().count());
-    while answers < enough && cluster.status().replicas().any(bilten_db::status::NodeStatus::is_up) {
+    while answers < enough
+        && cluster
+            .status()
+            .replicas()
+            .any(bilten_db::status::NodeStatus::is_up)
+    {
         match with_route(Route::Replica, seed_data::count(cluster)).await {
             Ok(found) if found >= wanted => answers += 1,
             _ if Instant::now() > deadline => return Ok(false),

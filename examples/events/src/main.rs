@@ -19,9 +19,16 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,bilten_events=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).init();
-    let outcome = tokio::runtime::Runtime::new().map_err(Failure::from).and_then(|runtime| runtime.block_on(run(&config)));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,bilten_events=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    let outcome = tokio::runtime::Runtime::new()
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(run(&config)));
     match outcome {
         Ok(code) => code,
         Err(error) => {
@@ -35,7 +42,8 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // First, because a taken port is the likeliest mistake and the cheapest to find.
     let address = config.address();
     let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|error| format!("cannot listen on {address} ({error}); choose another --port"))?;
+    let listener = listener
+        .map_err(|error| format!("cannot listen on {address} ({error}); choose another --port"))?;
     let base = format!("http://{}", listener.local_addr()?);
     // Before the cache: it takes its counters from the recorder when it is built.
     let metrics = prometheus::install(Options::default())?;
@@ -50,7 +58,9 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
         }
     };
     let stopping = app.clone();
-    let server = tokio::spawn(serve::serve(listener, app.router(), stop, move || stopping.begin_shutdown()));
+    let server = tokio::spawn(serve::serve(listener, app.router(), stop, move || {
+        stopping.begin_shutdown()
+    }));
     let mut code = ExitCode::SUCCESS;
     if smoke {
         let complaints = smoke::run(&base, config.redis.is_some(), &mut std::io::stdout()).await;
@@ -66,4 +76,11 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-const URLS: [&str; 6] = ["/api/v1/events", "/healthz", "/readyz", "/livez", "/startupz", "/metrics"];
+const URLS: [&str; 6] = [
+    "/api/v1/events",
+    "/healthz",
+    "/readyz",
+    "/livez",
+    "/startupz",
+    "/metrics",
+];

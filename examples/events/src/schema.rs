@@ -9,10 +9,19 @@ pub const INDEXES: [(&str, &str); 7] = [
     ("idx_events_start_date", "events(start_date)"),
     ("idx_events_organizer_id", "events(organizer_id)"),
     // Before the composite: where SQLite finds both equally good it takes the older one, which needs no sort here.
-    ("idx_active_events", "events(start_date) WHERE status = 'published'"),
-    ("idx_events_status_date_organizer", "events(status, start_date, organizer_id)"),
+    (
+        "idx_active_events",
+        "events(start_date) WHERE status = 'published'",
+    ),
+    (
+        "idx_events_status_date_organizer",
+        "events(status, start_date, organizer_id)",
+    ),
     // Before the single column: where PostgreSQL finds both equally good it takes the younger one.
-    ("idx_tickets_event_status_user", "tickets(event_id, status, user_id)"),
+    (
+        "idx_tickets_event_status_user",
+        "tickets(event_id, status, user_id)",
+    ),
     ("idx_tickets_event_id", "tickets(event_id)"),
     ("idx_tickets_user_id", "tickets(user_id)"),
 ];

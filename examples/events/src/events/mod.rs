@@ -3,6 +3,6 @@
 pub mod queries;
 pub mod repository;
 pub mod request;
-pub mod view;
 pub mod routes;
 pub mod service;
+pub mod view;

@@ -24,7 +24,9 @@ pub fn published(q: Option<&str>, city: Option<&str>) -> Select<event::Entity> {
         select = select.filter(lower(event::Column::Title).like(containing(q)));
     }
     if let Some(city) = city {
-        select = select.inner_join(venue::Entity).filter(lower(venue::Column::City).eq(city.to_lowercase()));
+        select = select
+            .inner_join(venue::Entity)
+            .filter(lower(venue::Column::City).eq(city.to_lowercase()));
     }
     // The id settles the order of events that begin together: pages must not overlap.
     select
@@ -34,7 +36,11 @@ pub fn published(q: Option<&str>, city: Option<&str>) -> Select<event::Entity> {
 
 /// What an editor looks through, by date and organizer: `idx_events_status_date_organizer`.
 #[must_use]
-pub fn with_status(status: event::Status, from: OffsetDateTime, to: OffsetDateTime) -> Select<event::Entity> {
+pub fn with_status(
+    status: event::Status,
+    from: OffsetDateTime,
+    to: OffsetDateTime,
+) -> Select<event::Entity> {
     event::Entity::find()
         .filter(event::Column::Status.eq(status))
         .filter(event::Column::StartDate.between(from, to))

@@ -17,15 +17,29 @@ use crate::error::Error;
 /// One page of what is published.
 pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<EventList, Error> {
     let page = PageRequest::new(request.page, request.limit);
-    let page = queries::published(request.q.as_deref(), request.city.as_deref()).page(db, page).await?;
+    let page = queries::published(request.q.as_deref(), request.city.as_deref())
+        .page(db, page)
+        .await?;
     let (rows, pagination) = (page.items, page.pagination);
-    let (organizers, venues) = tokio::try_join!(rows.load_one(organizer::Entity, db), rows.load_one(venue::Entity, db))?;
+    let (organizers, venues) = tokio::try_join!(
+        rows.load_one(organizer::Entity, db),
+        rows.load_one(venue::Entity, db)
+    )?;
     let rows = rows.into_iter().zip(organizers).zip(venues);
-    let events = rows.map(|((event, organizer), venue)| EventView::try_from((event, organizer, venue)));
+    let events =
+        rows.map(|((event, organizer), venue)| EventView::try_from((event, organizer, venue)));
     let events = events.collect::<Result<_, _>>()?;
     let (page, limit) = (pagination.page, pagination.limit);
-    let (total, total_pages) = (pagination.total.unwrap_or_default(), pagination.total_pages.unwrap_or_default());
-    let pagination = Pagination { page, limit, total, total_pages };
+    let (total, total_pages) = (
+        pagination.total.unwrap_or_default(),
+        pagination.total_pages.unwrap_or_default(),
+    );
+    let pagination = Pagination {
+        page,
+        limit,
+        total,
+        total_pages,
+    };
     Ok(EventList { events, pagination })
 }
 

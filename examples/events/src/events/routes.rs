@@ -41,17 +41,33 @@ async fn summary(State(events): State<Events>, Id(id): Id) -> Result<Response, E
     Ok(shared(&events.summary(id).await?, begun))
 }
 
-async fn create(State(events): State<Events>, Body(body): Body<EventBody>) -> Result<Response, Error> {
+async fn create(
+    State(events): State<Events>,
+    Body(body): Body<EventBody>,
+) -> Result<Response, Error> {
     let detail = events.create(body.into_new()?).await?;
     let location = format!("/api/v1/events/{}", detail.event.id);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], private(&*detail)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        [(header::LOCATION, location)],
+        private(&*detail),
+    )
+        .into_response())
 }
 
-async fn change(State(events): State<Events>, Id(id): Id, Body(body): Body<EventBody>) -> Result<Response, Error> {
+async fn change(
+    State(events): State<Events>,
+    Id(id): Id,
+    Body(body): Body<EventBody>,
+) -> Result<Response, Error> {
     Ok(private(&*events.change(id, body.into_change()?).await?))
 }
 
-async fn buy(State(events): State<Events>, Id(id): Id, Body(body): Body<PurchaseBody>) -> Result<Response, Error> {
+async fn buy(
+    State(events): State<Events>,
+    Id(id): Id,
+    Body(body): Body<PurchaseBody>,
+) -> Result<Response, Error> {
     let receipt = events.buy(id, body.check()?).await?;
     Ok((StatusCode::CREATED, private(&receipt)).into_response())
 }
@@ -62,7 +78,10 @@ fn shared<T: Serialize>(answered: &Answered<T>, begun: Instant) -> Response {
     let timing = format!("cache;desc={};dur={millis:.3}", answered.by);
     let timing = HeaderValue::from_str(&timing).unwrap_or(HeaderValue::from_static("cache"));
     let headers = [
-        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300, stale-while-revalidate=60")),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=300, stale-while-revalidate=60"),
+        ),
         (X_CACHE, HeaderValue::from_static(answered.by)),
         (SERVER_TIMING, timing),
     ];
@@ -71,7 +90,11 @@ fn shared<T: Serialize>(answered: &Answered<T>, begun: Instant) -> Response {
 
 /// An answer for the one who asked.
 fn private<T: Serialize>(value: &T) -> Response {
-    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(value)).into_response()
+    (
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
+        Json(value),
+    )
+        .into_response()
 }
 
 /// The id in the path.
@@ -81,8 +104,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let wrong = || Error::invalid("id", "the id in the path is a whole number, such as /api/v1/events/42");
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| wrong())?;
+        let wrong = || {
+            Error::invalid(
+                "id",
+                "the id in the path is a whole number, such as /api/v1/events/42",
+            )
+        };
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| wrong())?;
         text.parse().map(Self).map_err(|_| wrong())
     }
 }
@@ -95,7 +125,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let query = Query::<ListParams>::from_request_parts(parts, state).await;
-        let Query(params) = query.map_err(|rejection| Error::invalid("query", rejection.body_text()))?;
+        let Query(params) =
+            query.map_err(|rejection| Error::invalid("query", rejection.body_text()))?;
         Ok(Self(params))
     }
 }

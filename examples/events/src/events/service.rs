@@ -44,9 +44,21 @@ impl Events {
     pub fn new(database: Database, cache: Cache) -> Result<Self, bilten_cache::Error> {
         let minutes = |n: u64| Duration::from_secs(n * 60);
         Ok(Self {
-            lists: cache.region("events:list").time_to_live(minutes(5)).jitter(Duration::from_secs(30)).build()?,
-            details: cache.region("event").time_to_live(minutes(30)).jitter(minutes(1)).build()?,
-            summaries: cache.region("event-summary").time_to_live(minutes(30)).jitter(minutes(1)).build()?,
+            lists: cache
+                .region("events:list")
+                .time_to_live(minutes(5))
+                .jitter(Duration::from_secs(30))
+                .build()?,
+            details: cache
+                .region("event")
+                .time_to_live(minutes(30))
+                .jitter(minutes(1))
+                .build()?,
+            summaries: cache
+                .region("event-summary")
+                .time_to_live(minutes(30))
+                .jitter(minutes(1))
+                .build()?,
             all_lists: Pattern::glob("events:list:*")?,
             database,
             cache,
@@ -58,10 +70,20 @@ impl Events {
     /// # Errors
     /// 503 when neither cache nor database has it.
     pub async fn list(&self, request: &ListRequest) -> Result<Answered<EventList>, Error> {
-        let ListRequest { page, limit, q, city } = request.clone();
+        let ListRequest {
+            page,
+            limit,
+            q,
+            city,
+        } = request.clone();
         let key = (page, limit, q.unwrap_or_default(), city.unwrap_or_default());
         let (database, request) = (self.database.clone(), request.clone());
-        answer(&self.lists, &key, async move |_| database.read(repository::list(database.reads(), &request)).await).await
+        answer(&self.lists, &key, async move |_| {
+            database
+                .read(repository::list(database.reads(), &request))
+                .await
+        })
+        .await
     }
 
     /// One event: however many ask at once, the database is asked once.
@@ -70,7 +92,12 @@ impl Events {
     /// 404 when there is none; 503 when neither cache nor database has it.
     pub async fn detail(&self, id: i64) -> Result<Answered<EventDetail>, Error> {
         let database = self.database.clone();
-        answer(&self.details, &id, async move |_| database.read(repository::detail(database.reads(), id)).await).await
+        answer(&self.details, &id, async move |_| {
+            database
+                .read(repository::detail(database.reads(), id))
+                .await
+        })
+        .await
     }
 
     /// One event in few columns, with its tickets counted.
@@ -79,7 +106,12 @@ impl Events {
     /// As for [`detail`](Self::detail).
     pub async fn summary(&self, id: i64) -> Result<Answered<EventSummary>, Error> {
         let database = self.database.clone();
-        answer(&self.summaries, &id, async move |_| database.read(repository::summary(database.reads(), id)).await).await
+        answer(&self.summaries, &id, async move |_| {
+            database
+                .read(repository::summary(database.reads(), id))
+                .await
+        })
+        .await
     }
 
     /// Writes a new event to the database and through to the cache, then invalidates every list.
@@ -90,7 +122,11 @@ impl Events {
         let detail = Arc::new(repository::create(self.database.writes(), new).await?);
         let id = detail.event.id;
         // The id is the database's, so the key is known only now; otherwise this would be `write_through`.
-        note(self.details.set(&id, Loaded::new(Arc::clone(&detail))).await?);
+        note(
+            self.details
+                .set(&id, Loaded::new(Arc::clone(&detail)))
+                .await?,
+        );
         note(self.cache.invalidate_pattern(&self.all_lists).await);
         Ok(detail)
     }
@@ -152,6 +188,8 @@ where
 /// A change that has not reached Redis yet is queued and delivered later; worth a line, not an error.
 fn note(ack: Ack) {
     if ack == Ack::Deferred {
-        tracing::info!("an invalidation waits for Redis; other processes may serve the old value until then");
+        tracing::info!(
+            "an invalidation waits for Redis; other processes may serve the old value until then"
+        );
     }
 }

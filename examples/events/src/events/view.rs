@@ -38,10 +38,15 @@ pub struct EventView {
 impl TryFrom<(event::Model, Option<organizer::Model>, Option<venue::Model>)> for EventView {
     type Error = DbErr;
 
-    fn try_from(row: (event::Model, Option<organizer::Model>, Option<venue::Model>)) -> Result<Self, DbErr> {
+    fn try_from(
+        row: (event::Model, Option<organizer::Model>, Option<venue::Model>),
+    ) -> Result<Self, DbErr> {
         // The foreign keys say that both exist.
         let (event, Some(organizer), Some(venue)) = row else {
-            return Err(DbErr::RecordNotFound(format!("organizer or venue of event {}", row.0.id)));
+            return Err(DbErr::RecordNotFound(format!(
+                "organizer or venue of event {}",
+                row.0.id
+            )));
         };
         Ok(Self {
             id: event.id,
@@ -51,8 +56,15 @@ impl TryFrom<(event::Model, Option<organizer::Model>, Option<venue::Model>)> for
             start_date: event.start_date,
             end_date: event.end_date,
             capacity: event.capacity,
-            organizer: OrganizerView { id: organizer.id, name: organizer.name },
-            venue: VenueView { id: venue.id, name: venue.name, city: venue.city },
+            organizer: OrganizerView {
+                id: organizer.id,
+                name: organizer.name,
+            },
+            venue: VenueView {
+                id: venue.id,
+                name: venue.name,
+                city: venue.city,
+            },
         })
     }
 }

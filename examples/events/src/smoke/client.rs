@@ -23,7 +23,10 @@ impl Fetcher {
     /// For the service under `base`, such as `http://127.0.0.1:8080`.
     #[must_use]
     pub fn new(base: String) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), base }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            base,
+        }
     }
 
     /// GET `path`.
@@ -38,20 +41,43 @@ impl Fetcher {
     ///
     /// # Errors
     /// A complaint when no whole answer came within ten seconds.
-    pub async fn send(&self, method: Method, path: &str, json: Option<&str>) -> Result<Answer, Complaint> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        json: Option<&str>,
+    ) -> Result<Answer, Complaint> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base));
         if json.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = Full::from(json.unwrap_or_default().to_owned());
-        let request = request.body(body).map_err(|error| format!("{path} is no URL: {error}"))?;
+        let request = request
+            .body(body)
+            .map_err(|error| format!("{path} is no URL: {error}"))?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| format!("no answer: {error}"))?;
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| format!("no answer: {error}"))?;
             let (head, body) = response.into_parts();
-            let body = body.collect().await.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
-            Ok(Answer { status: head.status, headers: head.headers, body })
+            let body = body
+                .collect()
+                .await
+                .map_err(|error| format!("the answer broke off: {error}"))?
+                .to_bytes();
+            Ok(Answer {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
         };
-        tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| format!("no answer within {PATIENCE:?}"))?
+        tokio::time::timeout(PATIENCE, exchange)
+            .await
+            .map_err(|_| format!("no answer within {PATIENCE:?}"))?
     }
 }
 
@@ -73,7 +99,10 @@ impl Answer {
             return Ok(self);
         }
         let body: String = self.text().chars().take(300).collect();
-        Err(format!("status {} instead of {expected}: {body}", self.status))
+        Err(format!(
+            "status {} instead of {expected}: {body}",
+            self.status
+        ))
     }
 
     /// The header of this name.
@@ -81,8 +110,13 @@ impl Answer {
     /// # Errors
     /// When it is not there or not text.
     pub fn header(&self, name: &str) -> Result<&str, Complaint> {
-        let value = self.headers.get(name).ok_or_else(|| format!("there is no {name} header"))?;
-        value.to_str().map_err(|_| format!("the {name} header is not text"))
+        let value = self
+            .headers
+            .get(name)
+            .ok_or_else(|| format!("there is no {name} header"))?;
+        value
+            .to_str()
+            .map_err(|_| format!("the {name} header is not text"))
     }
 
     /// Complains unless the header has this value.
@@ -91,7 +125,11 @@ impl Answer {
     /// Both values.
     pub fn has(&self, name: &str, expected: &str) -> Result<&Self, Complaint> {
         let value = self.header(name)?;
-        if value == expected { Ok(self) } else { Err(format!("{name} is {value:?} instead of {expected:?}")) }
+        if value == expected {
+            Ok(self)
+        } else {
+            Err(format!("{name} is {value:?} instead of {expected:?}"))
+        }
     }
 
     /// The body as JSON.
@@ -99,7 +137,8 @@ impl Answer {
     /// # Errors
     /// When it is something else.
     pub fn json(&self) -> Result<Value, Complaint> {
-        serde_json::from_slice(&self.body).map_err(|error| format!("the body is not JSON ({error}): {:.200}", self.text()))
+        serde_json::from_slice(&self.body)
+            .map_err(|error| format!("the body is not JSON ({error}): {:.200}", self.text()))
     }
 
     /// The body as text.
@@ -114,8 +153,15 @@ impl Answer {
 /// # Errors
 /// Both values.
 pub fn equals(json: &Value, pointer: &str, expected: impl Into<Value>) -> Result<(), Complaint> {
-    let (expected, found) = (expected.into(), json.pointer(pointer).unwrap_or(&Value::Null));
-    if *found == expected { Ok(()) } else { Err(format!("{pointer} is {found} instead of {expected}")) }
+    let (expected, found) = (
+        expected.into(),
+        json.pointer(pointer).unwrap_or(&Value::Null),
+    );
+    if *found == expected {
+        Ok(())
+    } else {
+        Err(format!("{pointer} is {found} instead of {expected}"))
+    }
 }
 
 /// Complains unless the claim holds.

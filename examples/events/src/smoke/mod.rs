@@ -11,19 +11,48 @@ use client::{Complaint, Fetcher};
 /// Checks every URL of the service under `base`, one line each to `out`; the number of complaints.
 pub async fn run(base: &str, with_redis: bool, out: &mut impl Write) -> usize {
     let fetch = Fetcher::new(base.to_owned());
-    let mut report = Report { out, checks: 0, complaints: 0 };
+    let mut report = Report {
+        out,
+        checks: 0,
+        complaints: 0,
+    };
     for path in ["/livez", "/readyz", "/startupz"] {
         report.say(path, checks::probe(&fetch, path)).await;
     }
-    report.say("/healthz", checks::health(&fetch, health_checks(with_redis))).await;
-    report.say("GET /api/v1/events, twice", checks::list_twice(&fetch)).await;
-    report.say("GET /api/v1/events?q&city", checks::search(&fetch)).await;
-    report.say("GET /api/v1/events/42, twice", checks::detail(&fetch, "/api/v1/events/42")).await;
-    report.say("GET /api/v1/events/42/summary", checks::summary(&fetch)).await;
-    report.say("POST, PATCH, tickets", checks::create_and_change(&fetch)).await;
+    report
+        .say(
+            "/healthz",
+            checks::health(&fetch, health_checks(with_redis)),
+        )
+        .await;
+    report
+        .say("GET /api/v1/events, twice", checks::list_twice(&fetch))
+        .await;
+    report
+        .say("GET /api/v1/events?q&city", checks::search(&fetch))
+        .await;
+    report
+        .say(
+            "GET /api/v1/events/42, twice",
+            checks::detail(&fetch, "/api/v1/events/42"),
+        )
+        .await;
+    report
+        .say("GET /api/v1/events/42/summary", checks::summary(&fetch))
+        .await;
+    report
+        .say("POST, PATCH, tickets", checks::create_and_change(&fetch))
+        .await;
     for case in checks::refusals() {
-        let name = format!("{} {} {}", case.method, case.path, case.body.unwrap_or_default());
-        report.say(name.trim_end(), checks::refused(&fetch, &case)).await;
+        let name = format!(
+            "{} {} {}",
+            case.method,
+            case.path,
+            case.body.unwrap_or_default()
+        );
+        report
+            .say(name.trim_end(), checks::refused(&fetch, &case))
+            .await;
     }
     report.say("/metrics", checks::metrics(&fetch)).await;
     report.close()
@@ -67,5 +96,9 @@ impl<W: Write> Report<'_, W> {
 }
 
 fn health_checks(with_redis: bool) -> &'static [&'static str] {
-    if with_redis { &["database", "primary", "cache", "redis"] } else { &["database", "primary", "cache"] }
+    if with_redis {
+        &["database", "primary", "cache", "redis"]
+    } else {
+        &["database", "primary", "cache"]
+    }
 }

@@ -33,7 +33,10 @@ impl Api {
 
     pub(crate) async fn start(config: &Config) -> Self {
         let app = App::start(config, None).await.unwrap();
-        Self { router: app.router(), app }
+        Self {
+            router: app.router(),
+            app,
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Reply {
@@ -45,13 +48,25 @@ impl Api {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, json: Option<&Value>) -> Reply {
-        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-        let request = request.body(json.map_or(Body::empty(), |json| Body::from(json.to_string()))).unwrap();
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json");
+        let request = request
+            .body(json.map_or(Body::empty(), |json| Body::from(json.to_string())))
+            .unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let x_cache = head.headers.get("x-cache").map(|value| value.to_str().unwrap().to_owned());
-        Reply { status: head.status, x_cache: x_cache.unwrap_or_default(), json: serde_json::from_slice(&body).unwrap_or_default() }
+        let x_cache = head
+            .headers
+            .get("x-cache")
+            .map(|value| value.to_str().unwrap().to_owned());
+        Reply {
+            status: head.status,
+            x_cache: x_cache.unwrap_or_default(),
+            json: serde_json::from_slice(&body).unwrap_or_default(),
+        }
     }
 
     /// A new event with this many seats; its path.

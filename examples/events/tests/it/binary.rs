@@ -7,7 +7,14 @@ use bilten_testbed::shared;
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bilten-events"));
-    for name in ["PORT", "REDIS_URL", "DATABASE_URL", "REPLICA_URLS", "DATA_DIR", "POOL_MAX"] {
+    for name in [
+        "PORT",
+        "REDIS_URL",
+        "DATABASE_URL",
+        "REPLICA_URLS",
+        "DATA_DIR",
+        "POOL_MAX",
+    ] {
         command.env_remove(format!("BILTEN_EVENTS_{name}"));
     }
     command
@@ -17,7 +24,10 @@ fn finds_nothing_wrong(output: &Output, checks_redis: bool) {
     let said = String::from_utf8_lossy(&output.stdout);
     let all = format!("{said}\n{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{all}");
-    assert!(said.lines().any(|line| line.starts_with("smoke: all ")), "{all}");
+    assert!(
+        said.lines().any(|line| line.starts_with("smoke: all ")),
+        "{all}"
+    );
     assert_eq!(said.contains("redis"), checks_redis, "{all}");
 }
 
@@ -31,7 +41,13 @@ fn the_smoke_test_passes_on_servers() {
     let redis = bilten_testbed::Redis::start().unwrap();
     let database = shared::postgres().unwrap().database("events").unwrap();
     let mut command = program();
-    command.args(["--smoke", "--redis", &redis.url(), "--database", &database.primary_url()]);
+    command.args([
+        "--smoke",
+        "--redis",
+        &redis.url(),
+        "--database",
+        &database.primary_url(),
+    ]);
     for url in database.replica_urls() {
         command.args(["--replica", &url]);
     }
@@ -40,19 +56,36 @@ fn the_smoke_test_passes_on_servers() {
 
 #[test]
 fn one_line_for_each_url_and_a_clean_end_on_sigterm() {
-    let mut service = program().args(["--port", "0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut service = program()
+        .args(["--port", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(service.stdout.take().unwrap());
     let mut first = String::new();
     lines.read_line(&mut first).unwrap();
     assert!(first.starts_with("http://127.0.0.1:"), "{first}");
-    let killed = Command::new("kill").args(["-TERM", &service.id().to_string()]).status().unwrap();
+    let killed = Command::new("kill")
+        .args(["-TERM", &service.id().to_string()])
+        .status()
+        .unwrap();
     assert!(killed.success());
     let mut rest = String::new();
     lines.read_to_string(&mut rest).unwrap();
     assert!(service.wait().unwrap().success());
-    let paths: Vec<&str> = rest.lines().chain([first.trim_end()]).filter_map(|line| line.split('/').next_back()).collect();
-    for path in ["events", "metrics", "livez", "readyz", "startupz", "healthz"] {
-        assert_eq!(paths.iter().filter(|last| **last == path).count(), 1, "{path} in {first}{rest}");
+    let paths: Vec<&str> = rest
+        .lines()
+        .chain([first.trim_end()])
+        .filter_map(|line| line.split('/').next_back())
+        .collect();
+    for path in [
+        "events", "metrics", "livez", "readyz", "startupz", "healthz",
+    ] {
+        assert_eq!(
+            paths.iter().filter(|last| **last == path).count(),
+            1,
+            "{path} in {first}{rest}"
+        );
     }
 }
 
@@ -62,14 +95,40 @@ fn mistakes_are_explained_in_one_line_without_the_password() {
     let port = taken.local_addr().unwrap().port().to_string();
     for (flags, said) in [
         (vec!["--port", &port], "--port"),
-        (vec!["--port", "0", "--database", "postgres://app:hunter2@127.0.0.1:1/none"], "127.0.0.1:1"),
-        (vec!["--port", "0", "--database", "mongodb://app:hunter2@127.0.0.1/x"], "postgres://user:password@host"),
-        (vec!["--port", "0", "--redis", "http://:hunter2@127.0.0.1"], "redis"),
+        (
+            vec![
+                "--port",
+                "0",
+                "--database",
+                "postgres://app:hunter2@127.0.0.1:1/none",
+            ],
+            "127.0.0.1:1",
+        ),
+        (
+            vec![
+                "--port",
+                "0",
+                "--database",
+                "mongodb://app:hunter2@127.0.0.1/x",
+            ],
+            "postgres://user:password@host",
+        ),
+        (
+            vec!["--port", "0", "--redis", "http://:hunter2@127.0.0.1"],
+            "redis",
+        ),
     ] {
-        let output = program().args(&flags).env("RUST_LOG", "off").output().unwrap();
+        let output = program()
+            .args(&flags)
+            .env("RUST_LOG", "off")
+            .output()
+            .unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{flags:?}");
-        assert!(error.contains(said) && !error.contains("hunter2"), "{flags:?}: {error}");
+        assert!(
+            error.contains(said) && !error.contains("hunter2"),
+            "{flags:?}: {error}"
+        );
         assert_eq!(error.trim_end().lines().count(), 1, "{flags:?}: {error}");
     }
 }

@@ -22,10 +22,17 @@ async fn a_new_event_is_listed(api: &Api) {
     assert_eq!(api.get(list).await.x_cache, "l1");
     let path = api.event("Unheard Of", 10).await;
     let after = api.get(list).await;
-    assert_eq!((after.x_cache.as_str(), &after.json["pagination"]["total"]), ("miss", &json!(1)));
+    assert_eq!(
+        (after.x_cache.as_str(), &after.json["pagination"]["total"]),
+        ("miss", &json!(1))
+    );
     assert_eq!(after.json["events"][0]["title"], "Unheard Of");
     let detail = api.get(&path).await;
-    assert_eq!((detail.x_cache.as_str(), &detail.json["title"]), ("l1", &json!("Unheard Of")), "written through");
+    assert_eq!(
+        (detail.x_cache.as_str(), &detail.json["title"]),
+        ("l1", &json!("Unheard Of")),
+        "written through"
+    );
 }
 
 #[tokio::test]
@@ -44,7 +51,9 @@ async fn a_change_is_seen(api: &Api) {
     let (summary, list) = (format!("{path}/summary"), "/api/v1/events?q=after%20all");
     assert_eq!(api.get(&summary).await.json["title"], "Before");
     assert_eq!(api.get(list).await.json["pagination"]["total"], 0);
-    let reply = api.send(Method::PATCH, &path, Some(&json!({ "title": "After All" }))).await;
+    let reply = api
+        .send(Method::PATCH, &path, Some(&json!({ "title": "After All" })))
+        .await;
     assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     assert_eq!(api.get(&path).await.json["title"], "After All");
     assert_eq!(api.get(&summary).await.json["title"], "After All");
@@ -81,7 +90,10 @@ async fn a_hot_event_is_loaded_once() {
     let mut missed = 0;
     for get in gets.collect::<Vec<_>>() {
         let reply = get.await.unwrap();
-        assert_eq!((reply.status, &reply.json["id"]), (StatusCode::OK, &json!(7)));
+        assert_eq!(
+            (reply.status, &reply.json["id"]),
+            (StatusCode::OK, &json!(7))
+        );
         missed += usize::from(reply.x_cache == "miss");
     }
     assert!(missed >= 1);

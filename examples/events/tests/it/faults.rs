@@ -14,16 +14,27 @@ async fn redis_down_at_start_the_service_starts_and_says_so() {
     redis.kill().unwrap();
     let api = Api::start(&config).await;
     let first = api.get("/api/v1/events/42").await;
-    assert_eq!((first.status, first.x_cache.as_str()), (StatusCode::OK, "miss"));
+    assert_eq!(
+        (first.status, first.x_cache.as_str()),
+        (StatusCode::OK, "miss")
+    );
     assert_eq!(api.get("/api/v1/events/42").await.x_cache, "l1");
     let report = api.get("/healthz").await;
-    assert_eq!((report.status, &report.json["status"]), (StatusCode::OK, &"degraded".into()), "{report:?}");
+    assert_eq!(
+        (report.status, &report.json["status"]),
+        (StatusCode::OK, &"degraded".into()),
+        "{report:?}"
+    );
     assert_eq!(api.get("/readyz").await.status, StatusCode::OK);
 
     redis.restart().unwrap();
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     while api.get("/healthz").await.json["status"] != "up" {
-        assert!(tokio::time::Instant::now() < deadline, "not healthy again: {:?}", api.get("/healthz").await);
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "not healthy again: {:?}",
+            api.get("/healthz").await
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -56,7 +67,10 @@ async fn redis_killed_under_load_answers_go_on() {
     redis.kill().unwrap();
     for visitor in visitors {
         let (slowest, _) = visitor.await.unwrap();
-        assert!(slowest < Duration::from_secs(5), "an answer took {slowest:?}");
+        assert!(
+            slowest < Duration::from_secs(5),
+            "an answer took {slowest:?}"
+        );
     }
     assert_eq!(api.get("/readyz").await.status, StatusCode::OK);
 }

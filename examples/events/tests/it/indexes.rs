@@ -3,9 +3,7 @@
 use bilten_events::entity::event::Status;
 use bilten_events::events::queries;
 use bilten_events::{schema, seed_data};
-use sea_orm::{
-    ConnectionTrait, Database, DbBackend, QuerySelect, QueryTrait, Statement,
-};
+use sea_orm::{ConnectionTrait, Database, DbBackend, QuerySelect, QueryTrait, Statement};
 use time::macros::datetime;
 
 #[tokio::test]
@@ -23,7 +21,10 @@ async fn sqlite_uses_each_index_for_its_query() {
 
 #[tokio::test]
 async fn postgres_uses_each_index_for_its_query() {
-    let database = bilten_testbed::shared::postgres().unwrap().database("events").unwrap();
+    let database = bilten_testbed::shared::postgres()
+        .unwrap()
+        .database("events")
+        .unwrap();
     let db = Database::connect(database.primary_url()).await.unwrap();
     schema::create(&db).await.unwrap();
     assert!(seed_data::plant(&db).await.unwrap());
@@ -42,7 +43,10 @@ async fn every_index_is_used(db: &impl ConnectionTrait) {
         ("idx_active_events", build(db, page)),
         (
             "idx_events_status_date_organizer",
-            build(db, queries::with_status(Status::Cancelled, from, quarter_end)),
+            build(
+                db,
+                queries::with_status(Status::Cancelled, from, quarter_end),
+            ),
         ),
         (
             "idx_events_start_date",

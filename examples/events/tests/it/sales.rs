@@ -27,25 +27,47 @@ async fn a_rush_never_oversells(api: &Api) {
         let reply = buyer.await.unwrap();
         match reply.status {
             StatusCode::CREATED => sold += 1,
-            StatusCode::CONFLICT => assert!(reply.json["detail"].as_str().unwrap().contains("0 tickets are left"), "{reply:?}"),
+            StatusCode::CONFLICT => assert!(
+                reply.json["detail"]
+                    .as_str()
+                    .unwrap()
+                    .contains("0 tickets are left"),
+                "{reply:?}"
+            ),
             _ => panic!("{reply:?}"),
         }
     }
     assert_eq!(sold, 25);
     assert_eq!(api.get(&path).await.json["ticketsSold"], 25);
-    assert_eq!(api.get(&format!("{path}/summary")).await.json["_count"]["tickets"], 25);
+    assert_eq!(
+        api.get(&format!("{path}/summary")).await.json["_count"]["tickets"],
+        25
+    );
 }
 
 #[tokio::test]
 async fn one_user_holds_at_most_ten_tickets_of_an_event() {
     let api = Api::without_servers().await;
     let tickets = format!("{}/tickets", api.event("Greed", 100).await);
-    let eight = api.post(&tickets, &json!({ "userId": 5, "quantity": 8 })).await;
-    assert_eq!((eight.status, &eight.json["held"]), (StatusCode::CREATED, &json!(8)));
-    let three = api.post(&tickets, &json!({ "userId": 5, "quantity": 3 })).await;
+    let eight = api
+        .post(&tickets, &json!({ "userId": 5, "quantity": 8 }))
+        .await;
+    assert_eq!(
+        (eight.status, &eight.json["held"]),
+        (StatusCode::CREATED, &json!(8))
+    );
+    let three = api
+        .post(&tickets, &json!({ "userId": 5, "quantity": 3 }))
+        .await;
     assert_eq!(three.status, StatusCode::CONFLICT);
-    let two = api.post(&tickets, &json!({ "userId": 5, "quantity": 2 })).await;
-    assert_eq!((two.status, &two.json["held"]), (StatusCode::CREATED, &json!(10)), "the refused three took no seats");
+    let two = api
+        .post(&tickets, &json!({ "userId": 5, "quantity": 2 }))
+        .await;
+    assert_eq!(
+        (two.status, &two.json["held"]),
+        (StatusCode::CREATED, &json!(10)),
+        "the refused three took no seats"
+    );
 }
 
 #[tokio::test]
