@@ -30,13 +30,16 @@ pub(crate) fn step<T>(
 pub(crate) fn run(command: &mut Command) -> Result<(), Failure> {
     let line = line_of(command);
     println!("    $ {line}");
-    let status = command
+    let status = with_lifeline(command)
         .status()
         .map_err(|error| not_started(&line, &error))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::new(format!("`{line}` ended with {status}")))
+    match status.code() {
+        Some(0) => Ok(()),
+        // What a launcher answers for a program that is not there.
+        Some(127) => {
+            Err(Failure::missing(format!("`{line}` did not start")).remedy("cargo xtask doctor"))
+        }
+        _ => Err(Failure::new(format!("`{line}` ended with {status}"))),
     }
 }
 
@@ -179,6 +182,24 @@ mod tests {
         command.args(["-c", "echo one; echo two >&2; echo three; exit 3"]);
         let (succeeded, output) = tee(&command).expect("a shell is there");
         assert_eq!((succeeded, output.as_str()), (false, "one\ntwo\nthree\n"));
+    }
+
+    #[test]
+    fn a_lifeline_changes_neither_folder_nor_environment_nor_exit_status() {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "echo $BILTEN_STEP; pwd; exit 4"])
+            .env("BILTEN_STEP", "set")
+            .current_dir("/");
+        assert_eq!(
+            tee(&command).expect("a shell is there"),
+            (false, "set\n/\n".to_owned())
+        );
+        let status = with_lifeline(&command)
+            .stdout(Stdio::null())
+            .status()
+            .expect("a shell is there");
+        assert_eq!(status.code(), Some(4));
     }
 
     #[test]
