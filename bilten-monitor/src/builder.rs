@@ -15,8 +15,10 @@ use crate::monitor::Monitor;
 use crate::names::Naming;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
+use crate::repeats::Rule;
 use crate::sample::{MetricSink, Sample};
 use crate::tally::{Loss, Tallies};
+use crate::watchdog;
 
 /// Configures a [`Monitor`]. Everything has a default; [`build`](Self::build) checks what was set.
 ///
@@ -46,6 +48,7 @@ pub struct MonitorBuilder {
     naming: Naming,
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
     refresh_handles: Duration,
+    watchdog: Option<Duration>,
     clock: Time,
 }
 
@@ -65,6 +68,7 @@ impl Monitor {
             naming: Naming::default(),
             recorder: None,
             refresh_handles: Duration::from_secs(10),
+            watchdog: Some(Duration::from_secs(1)),
             clock: Time::system(),
         }
     }
@@ -96,6 +100,22 @@ impl MonitorBuilder {
         if self.limits.routes.insert(route, threshold).is_some() {
             self.duplicate.get_or_insert(("slow_request_for", route));
         }
+        self
+    }
+
+    /// How often to look for queries and requests that are over their threshold and still running. Defaults to
+    /// 1 s; `None` turns it off.
+    ///
+    /// Of each name 64 operations are watched at a time. One thread looks after all of them.
+    pub fn watchdog(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.watchdog = period.into();
+        self
+    }
+
+    /// Raises an alert when one request or [scope](Monitor::scope) runs the same query at least `count` times,
+    /// one after the other, for more than `total` together. Off by default; 5 and 50 ms are a good start.
+    pub fn n_plus_one(mut self, count: u32, total: Duration) -> Self {
+        self.limits.n_plus_one = Some(Rule { count, total });
         self
     }
 
@@ -195,7 +215,7 @@ impl MonitorBuilder {
             .metric_sinks
             .into_iter()
             .map(|sink| outbox(sink, self.metric_queue, &tallies));
-        Ok(Monitor::new(Hub {
+        let hub = Arc::new(Hub {
             time,
             registry,
             desk,
@@ -204,7 +224,12 @@ impl MonitorBuilder {
             limits: self.limits,
             max_labels: self.max_label_values,
             shared: Mutex::default(),
-        }))
+            watched: Mutex::default(),
+        });
+        if let Some(period) = self.watchdog {
+            watchdog::start(&hub, period)?;
+        }
+        Ok(Monitor::new(hub))
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -215,9 +240,10 @@ impl MonitorBuilder {
             request,
             queries,
             routes,
+            n_plus_one,
         } = &self.limits;
         let zero = |limit: &Duration| limit.is_zero();
-        let numbers: [(&str, bool, &str); 10] = [
+        let numbers: [(&str, bool, &str); 12] = [
             ("slow_query", query.as_ref().is_some_and(zero), OFF),
             ("slow_request", request.as_ref().is_some_and(zero), OFF),
             ("slow_query_for", queries.values().any(zero), POSITIVE),
@@ -228,6 +254,12 @@ impl MonitorBuilder {
             ("alert_queue", self.alert_queue == 0, POSITIVE),
             ("metric_queue", self.metric_queue == 0, POSITIVE),
             ("max_label_values", self.max_label_values == 0, POSITIVE),
+            ("watchdog", self.watchdog.as_ref().is_some_and(zero), OFF),
+            (
+                "n_plus_one",
+                n_plus_one.is_some_and(|rule| rule.count == 0),
+                POSITIVE,
+            ),
         ];
         if let Some(&(field, _, remedy)) = numbers.iter().find(|(_, is_zero, _)| *is_zero) {
             return Err(Error::Zero { field, remedy });

@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::alert::Fact;
+use crate::repeats::{Repeatable, Repeated, Repeats, Rule};
+
 thread_local! {
     /// The request whose future is being polled on this thread.
     static CURRENT: RefCell<Option<Frame>> = const { RefCell::new(None) };
@@ -13,9 +16,6 @@ thread_local! {
 const MAX_FACTS: usize = 16;
 /// A fact's value is cut to so many bytes.
 const MAX_FACT_BYTES: usize = 256;
-
-/// A name and a value that go into an alert and never into a label.
-pub(crate) type Fact = (&'static str, String);
 
 /// What is known of the request under way: who sent it, which tenant it is for.
 ///
@@ -34,10 +34,14 @@ pub(crate) type Fact = (&'static str, String);
 /// }
 /// ```
 #[derive(Clone)]
-pub struct RequestContext(Arc<Facts>);
+pub struct RequestContext(Arc<Known>);
 
+/// What was set and what was run.
 #[derive(Default)]
-struct Facts(Mutex<Vec<Fact>>);
+struct Known {
+    facts: Mutex<Vec<Fact>>,
+    repeats: Mutex<Repeats>,
+}
 
 impl RequestContext {
     /// The request that this task is serving, or `None` outside the HTTP layer.
@@ -46,7 +50,7 @@ impl RequestContext {
         CURRENT.with_borrow_mut(|frame| {
             let frame = frame.as_mut()?;
             Some(Self(Arc::clone(
-                frame.facts.get_or_insert_with(Arc::default),
+                frame.known.get_or_insert_with(Arc::default),
             )))
         })
     }
@@ -56,7 +60,7 @@ impl RequestContext {
     /// At most 16 facts are kept, and 256 bytes of each value; what is over is left out.
     pub fn set(&self, name: &'static str, value: impl Into<String>) {
         let value = shortened(value.into());
-        let mut facts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(fact) = facts.iter_mut().find(|fact| fact.0 == name) {
             fact.1 = value;
         } else if facts.len() < MAX_FACTS {
@@ -68,7 +72,7 @@ impl RequestContext {
 impl fmt::Debug for RequestContext {
     /// Names only: values are the users' own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let facts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let facts = self.0.facts.lock().unwrap_or_else(PoisonError::into_inner);
         f.debug_set()
             .entries(facts.iter().map(|fact| fact.0))
             .finish()
@@ -78,32 +82,42 @@ impl fmt::Debug for RequestContext {
 /// The place of one request's facts, empty until something is set.
 #[derive(Clone, Default)]
 pub(crate) struct Frame {
-    facts: Option<Arc<Facts>>,
+    known: Option<Arc<Known>>,
 }
 
 impl Frame {
+    /// A place that shares somebody else's context.
+    pub(crate) fn of(context: RequestContext) -> Self {
+        Self {
+            known: Some(context.0),
+        }
+    }
+
     /// Makes this the current request until the guard is dropped; also when a poll panics.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "the HTTP layer enters frames")
-    )]
     pub(crate) fn enter(&mut self) -> Entered<'_> {
         let outer = CURRENT.replace(Some(std::mem::take(self)));
         Entered { frame: self, outer }
     }
 
     /// What was set so far.
-    #[cfg_attr(
-        not(feature = "http"),
-        expect(dead_code, reason = "the HTTP layer reads frames")
-    )]
     pub(crate) fn facts(&self) -> Vec<Fact> {
-        self.facts.as_ref().map_or_else(Vec::new, |facts| {
-            facts
-                .0
+        self.known.as_ref().map_or_else(Vec::new, |known| {
+            known
+                .facts
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
+        })
+    }
+
+    /// The queries that were repeated more than the rule allows.
+    pub(crate) fn repeated(&self, rule: Rule) -> Vec<Repeated> {
+        self.known.as_ref().map_or_else(Vec::new, |known| {
+            known
+                .repeats
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .over(rule)
         })
     }
 }
@@ -130,14 +144,19 @@ impl Drop for Entered<'_> {
 
 /// The facts of the current request, if there is one and it has any.
 pub(crate) fn current_facts() -> Vec<Fact> {
-    let facts = CURRENT.with_borrow(|frame| frame.as_ref().and_then(|frame| frame.facts.clone()));
-    facts.map_or_else(Vec::new, |facts| {
-        facts
+    CURRENT.with_borrow(|frame| frame.as_ref().map_or_else(Vec::new, Frame::facts))
+}
+
+/// Notes a query of the current request; without one nothing is noted.
+pub(crate) fn note(query: &Arc<Repeatable>, started: u64, ended: u64) {
+    if let Some(context) = RequestContext::current() {
+        context
             .0
+            .repeats
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    })
+            .note(query, started, ended);
+    }
 }
 
 fn shortened(mut value: String) -> String {

@@ -1,7 +1,7 @@
 //! Where every observation comes together: the clock, the recorder, the sinks and the limits.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::alert::{AlertKind, Desk, Gate, Incident};
@@ -12,6 +12,7 @@ use crate::outbox::Outbox;
 use crate::outcome::Outcome;
 use crate::registry::{Registry, SeriesId};
 use crate::sample::Sample;
+use crate::slots::Watched;
 use crate::tally::{Loss, Tallies};
 
 /// Shared by everything that one monitor measures.
@@ -25,6 +26,7 @@ pub(crate) struct Hub {
     pub(crate) limits: Limits,
     pub(crate) max_labels: usize,
     pub(crate) shared: Mutex<HashMap<String, Arc<InFlight>>>,
+    pub(crate) watched: Mutex<Vec<Weak<dyn Watched>>>,
 }
 
 impl Hub {
@@ -68,6 +70,19 @@ impl Hub {
         let made = Arc::new(make());
         shared.insert(key.to_owned(), Arc::clone(&made));
         made
+    }
+
+    /// Has the watchdog look after these operations for as long as they are there.
+    pub(crate) fn watch(&self, watched: Weak<dyn Watched>) {
+        let mut all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|watched| watched.strong_count() > 0);
+        all.push(watched);
+    }
+
+    /// Everything that is watched.
+    pub(crate) fn watched(&self) -> Vec<Arc<dyn Watched>> {
+        let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Waits until the sinks have handled what was queued so far, at most `limit`.

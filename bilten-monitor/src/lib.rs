@@ -9,6 +9,8 @@ mod builder;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod metric;
+mod scope;
+
 mod monitor;
 #[cfg(feature = "sea-orm")]
 pub mod observe;
@@ -26,6 +28,7 @@ mod outbox;
 mod recorded;
 mod sample;
 mod tally;
+mod watchdog;
 
 mod clock;
 mod context;
@@ -34,6 +37,8 @@ mod label;
 mod names;
 mod outcome;
 mod registry;
+mod repeats;
+mod slots;
 mod statement;
 mod table;
 
@@ -44,4 +49,5 @@ pub use error::Error;
 pub use monitor::Monitor;
 pub use names::Naming;
 pub use outcome::Outcome;
+pub use scope::Scoped;
 pub use tally::Losses;

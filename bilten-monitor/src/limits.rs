@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::nanos;
+use crate::repeats::Rule;
 
 /// Thresholds in nanoseconds; the largest value means never.
 #[derive(Clone, Debug)]
@@ -12,6 +13,7 @@ pub(crate) struct Limits {
     pub(crate) request: Option<Duration>,
     pub(crate) queries: HashMap<&'static str, Duration>,
     pub(crate) routes: HashMap<&'static str, Duration>,
+    pub(crate) n_plus_one: Option<Rule>,
 }
 
 impl Default for Limits {
@@ -21,6 +23,7 @@ impl Default for Limits {
             request: Some(Duration::from_secs(1)),
             queries: HashMap::new(),
             routes: HashMap::new(),
+            n_plus_one: None,
         }
     }
 }

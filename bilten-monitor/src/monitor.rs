@@ -1,13 +1,14 @@
 //! The monitor itself.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use crate::family::Declared;
 use crate::hub::Hub;
 use crate::names;
 use crate::query::{Queries, Query};
+use crate::slots::Watched;
 use crate::tally::Losses;
 
 /// Times queries and requests, and tells of the slow ones. Cheap to clone; every clone is the same monitor.
@@ -29,14 +30,15 @@ pub struct Monitor(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) queries: Queries,
+    pub(crate) queries: Arc<Queries>,
     pub(crate) metrics: Declared,
 }
 
 impl Monitor {
-    pub(crate) fn new(hub: Hub) -> Self {
-        let hub = Arc::new(hub);
-        let queries = Queries::new(&hub);
+    pub(crate) fn new(hub: Arc<Hub>) -> Self {
+        let queries = Arc::new(Queries::new(&hub));
+        let queries_watched: Weak<dyn Watched> = Arc::downgrade(&queries) as Weak<dyn Watched>;
+        hub.watch(queries_watched);
         let metrics = Declared::new(&hub);
         Self(Arc::new(Inner {
             hub,

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::gate::{Burst, Gate};
-use super::{Alert, AlertKind, AlertSink};
+use super::{Alert, AlertKind, AlertSink, Fact};
 use crate::clock::nanos;
-use crate::context::Fact;
 use crate::error::Error;
 use crate::outbox::Outbox;
 use crate::outcome::Outcome;

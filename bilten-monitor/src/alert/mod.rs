@@ -29,6 +29,10 @@ pub enum AlertKind {
     SlowQuery,
     /// A request took longer than its threshold.
     SlowRequest,
+    /// A query or a request is over its threshold and has not ended; another alert follows when it has.
+    StillRunning,
+    /// One request ran the same query again and again, one after the other.
+    NPlusOne,
     /// A label has more values than the monitor keeps; further ones are counted under `other`.
     TooManyLabels,
 }
@@ -40,6 +44,8 @@ impl AlertKind {
         match self {
             Self::SlowQuery => "slow query",
             Self::SlowRequest => "slow request",
+            Self::StillRunning => "still running",
+            Self::NPlusOne => "repeated query",
             Self::TooManyLabels => "too many labels",
         }
     }
@@ -74,7 +80,7 @@ pub struct Alert {
     pub threshold: Duration,
     /// The longest since the last alert of this kind and subject, this one included.
     pub worst: Duration,
-    /// How it ended.
+    /// How it ended; `Success` where nothing has ended, as for one that is still running.
     pub outcome: Outcome,
     /// How many alerts of this kind and subject were held back since the last one.
     pub suppressed: u64,
@@ -83,6 +89,9 @@ pub struct Alert {
     /// Facts that are no labels: the method, the status, `userId` and whatever the request's context holds.
     pub facts: Vec<(&'static str, String)>,
 }
+
+/// A name and a value that go into an alert and never into a label.
+pub(crate) type Fact = (&'static str, String);
 
 /// Why a sink did not take an alert.
 pub type Refused = Box<dyn std::error::Error + Send + Sync>;

@@ -30,7 +30,10 @@ impl AlertSink for TracingSink {
                 subject = %alert.subject,
                 "too many values of one label: further ones are counted under `other`",
             ),
-            AlertKind::SlowQuery | AlertKind::SlowRequest => tracing::warn!(
+            AlertKind::SlowQuery
+            | AlertKind::SlowRequest
+            | AlertKind::StillRunning
+            | AlertKind::NPlusOne => tracing::warn!(
                 target: "bilten_monitor::alert",
                 kind = alert.kind.label(),
                 subject = %alert.subject,

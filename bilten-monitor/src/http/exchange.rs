@@ -12,6 +12,8 @@ use crate::alert::{AlertKind, Incident};
 use crate::clock::seconds;
 use crate::context::{Entered, Frame};
 use crate::outcome::Outcome;
+use crate::scope::report;
+use crate::slots::Place;
 
 /// A request under way. Dropping it counts the request as cancelled.
 #[derive(Debug)]
@@ -25,6 +27,7 @@ pub(super) struct Exchange {
     open: bool,
     frame: Frame,
     request_size: Option<u64>,
+    place: Place,
 }
 
 impl Exchange {
@@ -32,8 +35,15 @@ impl Exchange {
         let started = shared.hub.time.now();
         let method = method::index(request.method());
         shared.active(method).enter(&shared.hub.registry, started);
+        let route = Arc::clone(shared.route(request.uri(), request.extensions()));
+        let is_watched = route.threshold_nanos < u64::MAX;
         Self {
-            route: Arc::clone(shared.route(request.uri(), request.extensions())),
+            place: if is_watched {
+                route.slots.claim(started)
+            } else {
+                None
+            },
+            route,
             shared: Arc::clone(shared),
             method,
             started,
@@ -95,7 +105,9 @@ impl Exchange {
         let hub = &*self.shared.hub;
         let now = hub.time.now();
         let took = now.saturating_sub(self.started);
+        self.route.slots.release(self.place);
         self.shared.active(self.method).leave(&hub.registry, now);
+        report(hub, &self.frame, &self.route.name);
         let end = self.route.end(
             hub,
             Ended {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::{Extensions, Uri};
 use tower_layer::Layer;
@@ -11,6 +11,7 @@ use crate::hub::Hub;
 use crate::in_flight::InFlight;
 use crate::monitor::Monitor;
 use crate::names::{REQUESTS_ACTIVE, label};
+use crate::slots::Watched;
 
 /// Paths that probes and scrapers ask for; they would drown what users do.
 const PROBES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/startupz", "/healthz"];
@@ -125,8 +126,10 @@ impl Shared {
             let make = || InFlight::new(&hub.registry, &REQUESTS_ACTIVE, &labels);
             hub.shared_in_flight(&format!("{} {method}", layer.scheme), make)
         });
+        let routes = Arc::new(Routes::new(hub, layer.scheme));
+        hub.watch(Arc::downgrade(&routes) as Weak<dyn Watched>);
         Self {
-            routes: Arc::new(Routes::new(hub, layer.scheme)),
+            routes,
             active: active.collect(),
             excluded: layer.excluded.clone(),
             route_of: layer.route_of.clone(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use metrics::SharedString;
 
 use super::method;
-use crate::alert::Gate;
+use crate::alert::{AlertKind, Gate, Incident};
 use crate::hub::Hub;
 use crate::names::{self, OTHER, label};
 use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::registry::LabelPair;
+use crate::slots::{Slots, Watched};
 use crate::table::{Table, hash_number, hash_text};
 
 /// Requests that no route matched; a raw path never becomes a label.
@@ -57,12 +58,33 @@ impl Routes {
     }
 }
 
+impl Watched for Routes {
+    fn look(&self, now: u64) {
+        for route in self.table.iter().chain([&self.unmatched, &self.other]) {
+            for elapsed in route.slots.overdue(now, route.threshold_nanos) {
+                let incident = Incident {
+                    kind: AlertKind::StillRunning,
+                    subject: &route.name,
+                    duration_nanos: elapsed,
+                    threshold_nanos: route.threshold_nanos,
+                    outcome: Outcome::Success,
+                };
+                self.hub
+                    .desk
+                    .raise(&route.running, now, &incident, Vec::new);
+            }
+        }
+    }
+}
+
 /// Everything that is kept for one route.
 #[derive(Debug)]
 pub(super) struct Route {
     pub(super) name: SharedString,
     pub(super) threshold_nanos: u64,
     pub(super) slow: Gate,
+    pub(super) slots: Slots,
+    running: Gate,
     scheme: &'static str,
     heads: Table<(u64, Head)>,
     ends: Table<(Ended, End)>,
@@ -103,6 +125,8 @@ impl Route {
         Self {
             threshold_nanos: hub.limits.request_nanos(&name),
             slow: Gate::default(),
+            slots: Slots::default(),
+            running: Gate::default(),
             heads: Table::new(SERIES_PER_ROUTE),
             ends: Table::new(SERIES_PER_ROUTE),
             other_head: Head::new(hub, &other),

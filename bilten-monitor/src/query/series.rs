@@ -12,6 +12,8 @@ use crate::in_flight::InFlight;
 use crate::names::{self, label};
 use crate::outcome::Outcome;
 use crate::recorded::Recorded;
+use crate::repeats::Repeatable;
+use crate::slots::{Place, Slots, Watched};
 use crate::table::{Table, hash_text};
 
 /// Different error types that one query keeps apart; further ones are `other`.
@@ -31,6 +33,9 @@ pub(crate) struct QuerySeries {
     errors: Table<(&'static str, Recorded)>,
     other_error: Recorded,
     slow: Gate,
+    running: Gate,
+    slots: Slots,
+    repeatable: Arc<Repeatable>,
 }
 
 impl QuerySeries {
@@ -47,22 +52,37 @@ impl QuerySeries {
             errors: Table::new(ERROR_TYPES),
             other_error: durations(hub, &name, Outcome::Error(names::OTHER)),
             slow: Gate::default(),
+            running: Gate::default(),
+            slots: Slots::default(),
+            repeatable: Arc::new(Repeatable {
+                name: name.clone(),
+                gate: Gate::default(),
+            }),
             hub: Arc::clone(hub),
             name,
         }
     }
 
     /// Counts one in, and reads the clock.
-    pub(crate) fn begin(&self) -> u64 {
+    pub(crate) fn begin(&self) -> (u64, Place) {
         let now = self.hub.time.now();
         self.in_flight.enter(&self.hub.registry, now);
-        now
+        let is_watched = self.threshold_nanos < u64::MAX;
+        (
+            now,
+            if is_watched {
+                self.slots.claim(now)
+            } else {
+                None
+            },
+        )
     }
 
     /// The one observation of an operation that began at `started`.
-    pub(crate) fn end(&self, started: u64, outcome: Outcome, rows: Option<u64>) {
+    pub(crate) fn end(&self, (started, place): (u64, Place), outcome: Outcome, rows: Option<u64>) {
         let now = self.hub.time.now();
         let took = now.saturating_sub(started);
+        self.slots.release(place);
         self.in_flight.leave(&self.hub.registry, now);
         self.recorded(outcome).record(&self.hub, now, seconds(took));
         if let Some(rows) = rows {
@@ -71,6 +91,9 @@ impl QuerySeries {
                 reason = "rows that fit in memory are far below 2^53"
             )]
             self.rows.record(&self.hub, now, rows as f64);
+        }
+        if self.hub.limits.n_plus_one.is_some() {
+            context::note(&self.repeatable, started, now);
         }
         if took > self.threshold_nanos {
             self.alert(now, took, outcome, rows);
@@ -112,6 +135,21 @@ impl QuerySeries {
             facts
         };
         self.hub.desk.raise(&self.slow, now, &incident, facts);
+    }
+}
+
+impl Watched for QuerySeries {
+    fn look(&self, now: u64) {
+        for elapsed in self.slots.overdue(now, self.threshold_nanos) {
+            let incident = Incident {
+                kind: AlertKind::StillRunning,
+                subject: &self.name,
+                duration_nanos: elapsed,
+                threshold_nanos: self.threshold_nanos,
+                outcome: Outcome::Success,
+            };
+            self.hub.desk.raise(&self.running, now, &incident, Vec::new);
+        }
     }
 }
 
@@ -166,5 +204,14 @@ impl Queries {
             .map(|series| series.in_flight())
             .sum::<i64>()
             + self.other.in_flight()
+    }
+}
+
+impl Watched for Queries {
+    fn look(&self, now: u64) {
+        self.table
+            .iter()
+            .chain([&self.other])
+            .for_each(|series| series.look(now));
     }
 }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::series::QuerySeries;
 use crate::outcome::Outcome;
+use crate::slots::Place;
 
 /// One operation under way, for code that is neither one future nor one closure.
 ///
@@ -20,7 +21,7 @@ use crate::outcome::Outcome;
 #[must_use = "a span that is dropped at once counts as a cancelled operation"]
 pub struct Span {
     series: Arc<QuerySeries>,
-    started: u64,
+    began: (u64, Place),
     rows: Option<u64>,
     open: bool,
     /// A drop that runs during an unwinding which was under way before is a cancellation.
@@ -29,10 +30,10 @@ pub struct Span {
 
 impl Span {
     pub(crate) fn begin(series: Arc<QuerySeries>) -> Self {
-        let started = series.begin();
+        let began = series.begin();
         Self {
             series,
-            started,
+            began,
             rows: None,
             open: true,
             was_unwinding: std::thread::panicking(),
@@ -51,7 +52,7 @@ impl Span {
 
     fn close(&mut self, outcome: Outcome) {
         self.open = false;
-        self.series.end(self.started, outcome, self.rows);
+        self.series.end(self.began, outcome, self.rows);
     }
 }
 

@@ -26,6 +26,8 @@ fn a_zero_is_refused_with_the_setter_and_the_remedy() {
         ("alert_queue", refused(|b| b.alert_queue(0))),
         ("metric_queue", refused(|b| b.metric_queue(0))),
         ("max_label_values", refused(|b| b.max_label_values(0))),
+        ("watchdog", refused(|b| b.watchdog(zero))),
+        ("n_plus_one", refused(|b| b.n_plus_one(0, zero))),
     ];
     for (field, message) in told {
         assert!(

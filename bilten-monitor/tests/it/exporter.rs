@@ -8,7 +8,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use crate::scene::Scene;
+use crate::scene::{Scene, threads};
 use crate::scrape::Scrape;
 
 fn bounds(exporter: &Exporter, metric: &str) -> Vec<f64> {
@@ -146,19 +146,6 @@ fn options_that_cannot_work_are_refused_by_name() {
         ),
         "{short}"
     );
-}
-
-/// Threads of this process with this name.
-fn threads(name: &str) -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
-    let named = |task: std::fs::DirEntry| {
-        std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
-    };
-    tasks
-        .filter_map(Result::ok)
-        .map(named)
-        .filter(|is| *is)
-        .count()
 }
 
 #[cfg(target_os = "linux")]

@@ -12,7 +12,9 @@ mod naming;
 mod own_metrics;
 mod query;
 mod recorder;
+mod repeated;
 mod sea_orm;
+mod watchdog;
 
 mod scene;
 mod scrape;

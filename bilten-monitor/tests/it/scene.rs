@@ -81,3 +81,14 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
+
+/// Threads of this process with this name.
+pub(crate) fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    // The kernel keeps 15 bytes of a name.
+    names
+        .filter(|comm| comm.trim() == &name[..name.len().min(15)])
+        .count()
+}

@@ -1,0 +1,113 @@
+//! When each operation under way began, in a fixed number of places.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// Operations of one name that are watched at a time; further ones are measured and not watched.
+const SLOTS: usize = 64;
+/// Places that are tried before an operation goes unwatched.
+const TRIES: usize = 8;
+/// Set in a slot once somebody was told that its operation is still running.
+const TOLD: u64 = 1;
+
+/// Claiming and releasing a place takes one atomic operation each; only the watchdog reads all of them.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    /// Zero is free; otherwise twice the start plus two, and [`TOLD`].
+    places: Box<[AtomicU64]>,
+    next: AtomicUsize,
+}
+
+/// Something with operations under way.
+pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
+    /// Raises an alert for each operation that is over its threshold and was not told yet.
+    fn look(&self, now: u64);
+}
+
+/// A claimed place.
+pub(crate) type Place = Option<u8>;
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            places: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            next: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Slots {
+    pub(crate) fn claim(&self, started: u64) -> Place {
+        let state = started.saturating_add(1).checked_mul(2)?;
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        (0..TRIES).find_map(|step| {
+            let at = first.wrapping_add(step) % SLOTS;
+            let place = self.places.get(at)?;
+            place
+                .compare_exchange(0, state, Ordering::Relaxed, Ordering::Relaxed)
+                .ok()?;
+            u8::try_from(at).ok()
+        })
+    }
+
+    pub(crate) fn release(&self, place: Place) {
+        if let Some(place) = place.and_then(|at| self.places.get(usize::from(at))) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How long each operation over the threshold has been running; each is told once.
+    pub(crate) fn overdue(&self, now: u64, threshold: u64) -> impl Iterator<Item = u64> {
+        self.places.iter().filter_map(move |place| {
+            let state = place.load(Ordering::Relaxed);
+            let started = (state / 2).checked_sub(1)?;
+            let elapsed = now.saturating_sub(started);
+            let is_new = state & TOLD == 0 && elapsed > threshold;
+            // Another operation may have taken the place since: then the state differs and nothing is told.
+            let told = is_new
+                && place
+                    .compare_exchange(state, state | TOLD, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok();
+            told.then_some(elapsed)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_is_told_once_and_only_when_it_is_over_the_threshold() {
+        let slots = Slots::default();
+        let place = slots.claim(1_000);
+        assert!(place.is_some());
+        assert_eq!(
+            slots.overdue(1_100, 100).count(),
+            0,
+            "exactly at the threshold"
+        );
+        assert_eq!(slots.overdue(1_101, 100).collect::<Vec<_>>(), [101]);
+        assert_eq!(slots.overdue(9_999, 100).count(), 0, "told already");
+        slots.release(place);
+        assert!(slots.claim(9_999).is_some());
+        assert_eq!(
+            slots.overdue(9_999, 100).count(),
+            0,
+            "a new operation in the same place"
+        );
+    }
+
+    #[test]
+    fn more_operations_than_places_go_unwatched_and_free_places_are_used_again() {
+        let slots = Slots::default();
+        let places: Vec<Place> = (0..SLOTS + 10).map(|_| slots.claim(0)).collect();
+        assert_eq!(places.iter().flatten().count(), SLOTS);
+        places.into_iter().for_each(|place| slots.release(place));
+        assert_eq!((0..SLOTS).filter_map(|_| slots.claim(5)).count(), SLOTS);
+    }
+
+    #[test]
+    fn a_clock_at_its_end_is_not_watched() {
+        assert_eq!(Slots::default().claim(u64::MAX), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Operations that do not end are told while they run.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::time::Duration;
+
+use bilten_monitor::Outcome;
+use bilten_monitor::alert::AlertKind;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::{Layer, Service, service_fn};
+
+use crate::scene::{SOON, Scene};
+
+const TICK: Duration = Duration::from_millis(5);
+const MILLI: Duration = Duration::from_millis(1);
+
+fn watched() -> Scene {
+    Scene::with(|builder| builder.watchdog(TICK))
+}
+
+#[test]
+fn a_query_that_hangs_is_told_once_while_it_runs_and_once_when_it_ends() {
+    let scene = watched();
+    let span = scene.monitor.query("report").start();
+    scene.clock.advance(1100 * MILLI);
+    let running = scene
+        .alerts
+        .next_within(SOON)
+        .expect("told by the watchdog");
+    assert_eq!(
+        (running.kind, running.subject.as_str()),
+        (AlertKind::StillRunning, "report")
+    );
+    assert_eq!(
+        (running.duration, running.threshold),
+        (1100 * MILLI, 100 * MILLI)
+    );
+    scene.clock.advance(3900 * MILLI);
+    assert!(
+        scene.alerts.next_within(10 * TICK).is_none(),
+        "and not again"
+    );
+    span.finish(Outcome::Success);
+    let ended = scene.alerts.next_within(SOON).expect("told at its end");
+    assert_eq!(
+        (ended.kind, ended.duration),
+        (AlertKind::SlowQuery, 5000 * MILLI)
+    );
+    assert!(scene.alerts.next_within(10 * TICK).is_none(), "no third");
+}
+
+#[test]
+fn many_that_hang_under_one_name_are_one_alert() {
+    let scene = watched();
+    let spans: Vec<_> = (0..200)
+        .map(|_| scene.monitor.query("stuck").start())
+        .collect();
+    scene.clock.advance(1000 * MILLI);
+    assert!(scene.alerts.next_within(SOON).is_some());
+    assert!(scene.alerts.next_within(10 * TICK).is_none());
+    assert_eq!(
+        scene.monitor.queries_in_flight(),
+        200,
+        "all are in flight, also those beyond the 64 watched"
+    );
+    drop(spans);
+    assert_eq!(scene.monitor.queries_in_flight(), 0);
+}
+
+#[test]
+fn a_request_that_hangs_is_told_by_its_route() {
+    let scene = watched();
+    let never = service_fn(|_: Request<()>| pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    let mut service = scene.monitor.http().route(|_| Some("/stuck")).layer(never);
+    let request = service.call(Request::get("/stuck").body(()).expect("a request"));
+    scene.clock.advance(1001 * MILLI);
+    let told = scene.alerts.next_within(SOON).expect("told");
+    assert_eq!(
+        (told.kind, told.subject.as_str()),
+        (AlertKind::StillRunning, "/stuck")
+    );
+    drop(request);
+}
+
+#[test]
+fn what_ends_in_time_is_never_told() {
+    let scene = watched();
+    for _ in 0..1000 {
+        let span = scene.monitor.query("quick").start();
+        scene.clock.advance(100 * MILLI);
+        span.finish(Outcome::Success);
+    }
+    assert!(scene.alerts.next_within(10 * TICK).is_none());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_watchdog_ends_with_its_monitor() {
+    use crate::scene::{eventually, threads};
+
+    let before = threads("bilten-watchdog");
+    let scene = watched();
+    eventually("it runs", || threads("bilten-watchdog") == before + 1).await;
+    drop(scene);
+    eventually("it ends", || threads("bilten-watchdog") == before).await;
+}
