@@ -16,10 +16,29 @@ struct Holder {
     servers: Vec<(u32, PathBuf)>,
 }
 
+/// A place of a test's own: other tests sweep the usual one and would hide what is left.
+struct Place(PathBuf);
+
+impl Place {
+    fn make(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("bilten-leftovers-{}-{name}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
 impl Holder {
-    fn start(way: &str) -> Self {
+    fn start(way: &str, place: &Place) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_testbed-holder"))
             .arg(way)
+            .env("BILTEN_TEST_DIR", &place.0)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -120,43 +139,50 @@ fn nothing_is_left_after_a_drop_of_killed_and_paused_servers() {
 
 #[test]
 fn nothing_is_left_after_the_end_of_main() {
-    Holder::start("return").assert_nothing_is_left(|status| status.success());
+    let place = Place::make("the_end_of_main");
+    Holder::start("return", &place).assert_nothing_is_left(|status| status.success());
 }
 
 #[test]
 fn nothing_is_left_after_a_panic() {
-    Holder::start("panic").assert_nothing_is_left(|status| status.code() == Some(101));
+    let place = Place::make("a_panic");
+    Holder::start("panic", &place).assert_nothing_is_left(|status| status.code() == Some(101));
 }
 
 #[test]
 fn nothing_is_left_after_process_exit() {
-    Holder::start("exit").assert_nothing_is_left(|status| status.code() == Some(3));
+    let place = Place::make("process_exit");
+    Holder::start("exit", &place).assert_nothing_is_left(|status| status.code() == Some(3));
 }
 
 #[test]
 fn nothing_is_left_after_kill_9() {
-    let holder = Holder::start("wait");
+    let place = Place::make("kill_9");
+    let holder = Holder::start("wait", &place);
     send("KILL", &holder.child.id().to_string());
     holder.assert_nothing_is_left(|status| status.code().is_none());
 }
 
 #[test]
 fn nothing_is_left_after_kill_9_of_the_whole_group() {
-    let holder = Holder::start("wait");
+    let place = Place::make("kill_9_of_the_whole_group");
+    let holder = Holder::start("wait", &place);
     send("KILL", &format!("-{}", holder.child.id()));
     holder.assert_nothing_is_left(|status| status.code().is_none());
 }
 
 #[test]
 fn nothing_is_left_after_kill_9_while_servers_are_stopped() {
-    let holder = Holder::start("paused");
+    let place = Place::make("kill_9_while_servers_are_stopped");
+    let holder = Holder::start("paused", &place);
     send("KILL", &holder.child.id().to_string());
     holder.assert_nothing_is_left(|status| status.code().is_none());
 }
 
 #[test]
 fn what_a_killed_guardian_leaves_is_swept_by_the_next_process() {
-    let holder = Holder::start("wait");
+    let place = Place::make("sweep");
+    let holder = Holder::start("wait", &place);
     for (_, directory) in &holder.servers {
         let guardian = fs::read_to_string(directory.join("guardian")).unwrap();
         send("KILL", guardian.trim());
@@ -170,6 +196,6 @@ fn what_a_killed_guardian_leaves_is_swept_by_the_next_process() {
             .all(|(pid, directory)| runs(*pid) && directory.exists()),
         "nobody is there to clean up"
     );
-    Holder::start("return").assert_nothing_is_left(|status| status.success());
+    Holder::start("return", &place).assert_nothing_is_left(|status| status.success());
     holder.assert_nothing_is_left(|status| status.code().is_none());
 }
