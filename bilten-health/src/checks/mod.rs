@@ -1,5 +1,9 @@
 //! Checks for the things most services depend on, each behind the feature that brings its client.
 
+#[cfg(feature = "bilten-cache")]
+mod cache;
+#[cfg(feature = "bilten-db")]
+mod cluster;
 #[cfg(feature = "sea-orm")]
 mod database;
 #[cfg(feature = "disk")]
@@ -26,6 +30,10 @@ mod heartbeat;
 mod runtime_lag;
 
 pub use blocking::blocking;
+#[cfg(feature = "bilten-cache")]
+pub use cache::cache;
+#[cfg(feature = "bilten-db")]
+pub use cluster::cluster;
 #[cfg(feature = "sea-orm")]
 pub use database::database;
 #[cfg(feature = "disk")]

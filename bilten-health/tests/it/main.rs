@@ -4,7 +4,11 @@
 
 mod background;
 mod bad_input;
+#[cfg(feature = "bilten-cache")]
+mod cache;
 mod changes;
+#[cfg(feature = "bilten-db")]
+mod cluster;
 #[cfg(feature = "sea-orm")]
 mod database;
 mod doubles;
