@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -5,8 +6,11 @@ use tokio::sync::Semaphore;
 
 use super::breaker::{Breaker, BreakerState};
 use super::{Remote, RemoteError, Reply};
-use crate::clock::Clock;
+use crate::clock::{Clock, Nanos};
 use crate::stats::CacheMeters;
+
+/// The pause between two lines about refusals.
+const REFUSAL_PAUSE: Nanos = 60_000_000_000;
 
 /// What every call to the second level is held to.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +29,8 @@ pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
     clock: Clock,
     meters: Arc<CacheMeters>,
+    /// When a refusal may be logged again.
+    log_refusals_from: AtomicU64,
 }
 
 impl Gate {
@@ -41,6 +47,7 @@ impl Gate {
             breaker: Mutex::default(),
             clock,
             meters,
+            log_refusals_from: AtomicU64::new(0),
         }
     }
 
@@ -82,9 +89,10 @@ impl Gate {
         match error {
             None => breaker.succeeded(),
             // The store answered: it is there, whatever it thinks of the command.
-            Some(RemoteError::Refused(_)) => {
+            Some(RemoteError::Refused(why)) => {
                 breaker.succeeded();
                 self.meters.remote_failures.add(1);
+                self.log_refusal(why);
             }
             Some(_) => {
                 breaker.failed(self.clock.now());
@@ -102,6 +110,22 @@ impl Gate {
             );
         } else if before != BreakerState::Closed && after == BreakerState::Closed {
             tracing::info!("second cache level answers again");
+        }
+    }
+
+    /// A server that is full, read-only or does not allow scripts refuses every call: say so once a minute.
+    fn log_refusal(&self, why: &str) {
+        let now = self.clock.now();
+        let due = self
+            .log_refusals_from
+            .fetch_max(now.saturating_add(REFUSAL_PAUSE), Ordering::Relaxed);
+        if due <= now {
+            tracing::error!(
+                why,
+                "second cache level refuses commands: serving from memory and loaders"
+            );
+        } else {
+            self.log_refusals_from.store(due, Ordering::Relaxed);
         }
     }
 

@@ -79,6 +79,8 @@ impl Redis {
             ));
         }
         let config = self.config()?;
+        // fred gives up before the gate does: a command it gave up is not sent later, one that was merely dropped is.
+        let budget = budget.mul_f64(0.9);
         let remote = FredRemote::connect(config, cache, self.connect_timeout, budget).await;
         remote
             .map(|remote| Arc::new(remote) as Arc<dyn Remote>)

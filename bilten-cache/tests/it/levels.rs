@@ -1,7 +1,9 @@
 //! What a hit costs, how it is counted, and how memory is bounded.
 
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use bilten_cache::Cache;
 use bilten_cache::test_util::FaultyRemote;
@@ -25,6 +27,45 @@ async fn a_hit_hands_out_the_stored_value_itself() {
         .await
         .unwrap();
     assert!(Arc::ptr_eq(&loaded, &value));
+}
+
+#[tokio::test]
+async fn a_hit_allocates_nothing() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    let pages = node
+        .cache
+        .region::<(i64, String), Vec<String>>("page")
+        .build()
+        .unwrap();
+    let key = (7, "berlin {*}".to_owned());
+    let _ = pages.set(&key, vec!["x".repeat(1_000); 100]).await.unwrap();
+    let hit = || {
+        assert!(pages.peek(&key).is_some());
+        let mut get = std::pin::pin!(pages.get(&key));
+        assert!(
+            get.as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready(),
+            "and never waits"
+        );
+        let load = async |_| Err::<Vec<String>, _>(io::Error::other("must not run"));
+        let mut load = std::pin::pin!(pages.get_or_load(&key, load));
+        assert!(
+            load.as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+        );
+    };
+    hit(); // the thread's key buffer is made now
+    let counted = allocation_counter::measure(|| (0..10).for_each(|_| hit()));
+    assert_eq!(counted.count_total, 0);
+    // moka itself allocates now and then when it tidies up; not once per hit.
+    let counted = allocation_counter::measure(|| (0..1_000).for_each(|_| hit()));
+    assert!(
+        counted.count_total < 300,
+        "{} allocations in 3,000 hits",
+        counted.count_total
+    );
 }
 
 #[tokio::test]

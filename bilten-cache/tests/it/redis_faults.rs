@@ -155,3 +155,97 @@ async fn connections_that_are_reset_come_back() {
         proxy.reset_all();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_redis_refuses_writes_and_the_cache_goes_on() {
+    let server = Redis::start().unwrap();
+    let node = node(server.url()).await;
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    server.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
+    assert_eq!(node.stock.set("tea", 2).await.unwrap(), Ack::Deferred);
+    assert_eq!(node.load("jam", 3).await, 3);
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+    assert_eq!(
+        node.cache.stats().breaker_opened,
+        0,
+        "the server is there, it only refuses"
+    );
+    server.cli(&["CONFIG", "SET", "maxmemory", "0"]).unwrap();
+    eventually("the change was delivered", || {
+        node.cache.status().waiting == 0
+    })
+    .await;
+    assert_eq!(
+        server
+            .cli(&["EXISTS", "shop:v:{stock:tea}"])
+            .unwrap()
+            .trim(),
+        "0"
+    );
+    assert_eq!(node.stock.set("tea", 4).await.unwrap(), Ack::Everywhere);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_replica_serves_reads_and_defers_changes() {
+    let (primary, server) = (Redis::start().unwrap(), Redis::start().unwrap());
+    let node = node(server.url()).await;
+    let port = primary.port().to_string();
+    server.cli(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
+    assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Deferred);
+    assert_eq!(node.load("jam", 2).await, 2);
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    server.cli(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    connected(&node).await;
+    eventually("the change was delivered", || {
+        node.cache.status().waiting == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_without_scripting_rights_gets_a_cache_in_memory() {
+    let server = Redis::start().unwrap();
+    server
+        .cli(&[
+            "ACL",
+            "SETUSER",
+            "app",
+            "on",
+            ">secret",
+            "~*",
+            "&*",
+            "+@all",
+            "-@scripting",
+        ])
+        .unwrap();
+    let node = node(format!("redis://app:secret@127.0.0.1:{}", server.port())).await;
+    assert_eq!(node.cache.status().connection, Connection::Down);
+    assert_eq!(node.load("tea", 1).await, 1);
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+    assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    server
+        .cli(&["ACL", "SETUSER", "app", "+@scripting"])
+        .unwrap();
+    connected(&node).await;
+    eventually("the removal was delivered", || {
+        node.cache.status().waiting == 0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_fail_over_is_followed() {
+    let sentinel = bilten_testbed::RedisSentinel::start().unwrap();
+    let node = node(sentinel.url()).await;
+    assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    let old = sentinel.primary().unwrap();
+    old.kill().unwrap();
+    sentinel.wait_for_new_primary(old).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while node.stock.set("tea", 2).await.unwrap() != Ack::Everywhere {
+        assert!(Instant::now() < deadline, "the new primary is not found");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    connected(&node).await;
+    assert_eq!(node.load("jam", 3).await, 3);
+}
