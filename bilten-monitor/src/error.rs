@@ -104,6 +104,12 @@ pub enum Error {
         /// What is wrong with them.
         reason: &'static str,
     },
+    /// A webhook that cannot be called. The URL is not shown: it often holds a token.
+    #[error("the webhook is refused: {reason}; alerts still go to the other sinks")]
+    Webhook {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
     /// The program already has a metrics recorder.
     #[error(
         "a metrics recorder is already installed: install one only, or use Exporter::local beside it"

@@ -4,11 +4,15 @@ mod channel;
 mod desk;
 mod gate;
 mod tracing_sink;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 use std::time::{Duration, SystemTime};
 
 pub use channel::{AlertReceiver, ChannelSink};
 pub use tracing_sink::TracingSink;
+#[cfg(feature = "webhook")]
+pub use webhook::{WebhookSink, WebhookSinkBuilder};
 
 pub(crate) use desk::{Desk, Incident};
 pub(crate) use gate::Gate;

@@ -15,6 +15,7 @@ mod recorder;
 mod repeated;
 mod sea_orm;
 mod watchdog;
+mod webhook;
 
 mod scene;
 mod scrape;
