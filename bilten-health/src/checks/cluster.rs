@@ -1,9 +1,10 @@
 //! How a primary and its replicas are.
 
+use super::saturation::{Load, Saturation};
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::report::Reason;
 use bilten_db::Cluster;
-use bilten_db::status::{ClusterStatus, NodeStatus};
+use bilten_db::status::ClusterStatus;
 use sea_orm::ConnectionTrait;
 use tokio::time::timeout;
 
@@ -24,19 +25,32 @@ use tokio::time::timeout;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
 /// ```
 pub fn cluster(name: impl Into<String>, cluster: &Cluster) -> CheckBuilder {
-    check(name, ClusterCheck(cluster.clone()))
+    check(
+        name,
+        ClusterCheck {
+            cluster: cluster.clone(),
+            saturation: Saturation::default(),
+        },
+    )
 }
 
-struct ClusterCheck(Cluster);
+struct ClusterCheck {
+    cluster: Cluster,
+    saturation: Saturation,
+}
 
 impl Check for ClusterCheck {
     async fn check(&self, context: &CheckContext) -> Verdict {
         let limit = context.budget();
-        let answer = timeout(limit, self.0.primary().execute_unprepared("SELECT 1")).await;
-        let status = self.0.status();
+        let full_before = is_full(&self.cluster.status());
+        let answer = timeout(limit, self.cluster.primary().execute_unprepared("SELECT 1")).await;
+        let status = self.cluster.status();
         let verdict = match answer {
-            Ok(Ok(_)) => replicas(&status),
-            _ if is_full(status.primary()) => {
+            Ok(Ok(_)) => {
+                self.saturation.answered();
+                replicas(&status)
+            }
+            _ if self.saturation.explains_failure(full_before) => {
                 Verdict::degraded("every connection to the primary is in use")
                     .reason(Reason::Saturated)
             }
@@ -64,7 +78,15 @@ fn replicas(status: &ClusterStatus) -> Verdict {
     }
 }
 
-/// In rotation, and no connection left.
-fn is_full(node: &NodeStatus) -> bool {
-    node.is_up() && node.pool.max > 0 && node.pool.size >= node.pool.max && node.pool.idle == 0
+/// The primary is in rotation and has no connection left.
+fn is_full(status: &ClusterStatus) -> bool {
+    let primary = status.primary();
+    let pool = primary.pool;
+    primary.is_up()
+        && Load {
+            size: pool.size,
+            idle: pool.idle,
+            max: pool.max,
+        }
+        .is_full()
 }

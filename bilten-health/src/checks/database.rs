@@ -1,5 +1,7 @@
 //! Whether a database answers.
 
+use super::pool::load;
+use super::saturation::{Load, Saturation};
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::report::Reason;
 use sea_orm::{ConnectionTrait, Statement};
@@ -7,7 +9,9 @@ use tokio::time::timeout;
 
 /// Sends `SELECT 1` over any SeaORM connection, with a time limit of its own just below the check's.
 ///
-/// It uses the connection's pool and never opens a connection beside it.
+/// It uses the connection's pool and never opens a connection beside it. When no answer comes because the pool is full, the
+/// database is degraded and not down: it is alive, and taking the service out of traffic would help nobody. That takes a
+/// `DatabaseConnection` and the feature of its driver (`postgres`, `mysql`, `sqlite`); otherwise a full pool is down.
 ///
 /// ```
 /// use bilten_health::{Health, checks};
@@ -24,21 +28,39 @@ pub fn database<C>(name: impl Into<String>, connection: &C) -> CheckBuilder
 where
     C: ConnectionTrait + Clone + Send + Sync + 'static,
 {
-    check(name, Database(connection.clone()))
+    check(
+        name,
+        Database {
+            connection: connection.clone(),
+            saturation: Saturation::default(),
+        },
+    )
 }
 
-struct Database<C>(C);
+struct Database<C> {
+    connection: C,
+    saturation: Saturation,
+}
 
 impl<C: ConnectionTrait + Send + Sync + 'static> Check for Database<C> {
     async fn check(&self, context: &CheckContext) -> Verdict {
         let limit = context.budget();
-        let question = Statement::from_string(self.0.get_database_backend(), "SELECT 1");
-        match timeout(limit, self.0.query_one_raw(question)).await {
-            Ok(Ok(Some(_))) => Verdict::up(),
+        let full_before = load(&self.connection).is_some_and(Load::is_full);
+        let question = Statement::from_string(self.connection.get_database_backend(), "SELECT 1");
+        let verdict = match timeout(limit, self.connection.query_one_raw(question)).await {
+            Ok(Ok(Some(_))) => {
+                self.saturation.answered();
+                return Verdict::up();
+            }
             Ok(Ok(None)) => Verdict::down("`SELECT 1` gave no row"),
             Ok(Err(error)) => Verdict::failed(&error),
             Err(_) => Verdict::down(format!("no connection or no answer within {limit:?}"))
                 .reason(Reason::Timeout),
+        };
+        if self.saturation.explains_failure(full_before) {
+            return Verdict::degraded("every connection of the pool is in use")
+                .reason(Reason::Saturated);
         }
+        verdict
     }
 }

@@ -25,6 +25,12 @@ mod tcp;
 #[cfg(feature = "net")]
 mod resolve;
 
+#[cfg(feature = "sea-orm")]
+mod pool;
+
+#[cfg(feature = "sea-orm")]
+mod saturation;
+
 mod blocking;
 mod heartbeat;
 mod runtime_lag;

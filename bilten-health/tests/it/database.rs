@@ -3,7 +3,7 @@
 use crate::doubles::{health, ms, of};
 use bilten_health::{Health, Reason, Status, checks};
 use bilten_testbed::{Postgres, shared};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection};
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -93,4 +93,48 @@ async fn a_connection_that_is_closed_is_down_with_its_error() {
     let report = health.check().await;
     assert_eq!(report.status, Status::Down);
     assert!(of(&report, "sqlite").error.is_some());
+}
+
+async fn one_connection(url: String) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .sqlx_logging(false);
+    Database::connect(options).await.unwrap()
+}
+
+// The order: the only connection is taken by a transaction, then the question comes, then the transaction ends.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_pool_is_degraded_and_not_down() {
+    let database = shared::postgres().unwrap().database("full").unwrap();
+    let connection = one_connection(database.primary_url()).await;
+    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    let transaction = connection.begin().await.unwrap();
+    for _ in 0..2 {
+        let report = health.check().await;
+        assert_eq!(report.status, Status::Degraded, "{}", report.to_json());
+        assert_eq!(of(&report, "postgres").reason, Some(Reason::Saturated));
+    }
+    transaction.rollback().await.unwrap();
+    assert_eq!(health.check().await.status, Status::Up);
+}
+
+// The question itself takes the only connection and gets no answer: the pool is full, and that is no excuse.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_hangs_is_down_however_small_its_pool() {
+    let server = Postgres::start().unwrap();
+    let connection = one_connection(server.primary().url()).await;
+    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    server.primary().pause().unwrap();
+    for _ in 0..3 {
+        let report = health.check().await;
+        assert_eq!(report.status, Status::Down, "{}", report.to_json());
+    }
+    server.primary().resume().unwrap();
+    becomes(&health, true).await;
 }
