@@ -17,7 +17,14 @@ macro_rules! guide {
 
 guide! {
     architecture = "architecture.md",
+    benchmarks = "benchmarks.md",
+    cache = "cache.md",
     contributing = "contributing.md",
+    db = "db.md",
+    health = "health.md",
+    index = "README.md",
+    monitor = "monitor.md",
+    start = "start.md",
     testing = "testing.md",
 }
 
