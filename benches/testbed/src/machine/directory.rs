@@ -190,6 +190,7 @@ fn sweep_one(path: &Path) {
             },
         );
     }
+    process::forget_postmaster(&path.join("data"));
     let _ = fs::remove_dir_all(path);
 }
 

@@ -102,6 +102,23 @@ fn family(table: &str, main: u32) -> BTreeSet<u32> {
     }
 }
 
+/// After a kill the lock file of PostgreSQL names a process that its parent has not collected, which it takes for
+/// alive; and the System V segment it names would be forgotten.
+pub(crate) fn forget_postmaster(work: &Path) {
+    let file = work.join("postmaster.pid");
+    let Ok(text) = fs::read_to_string(&file) else {
+        return;
+    };
+    if let Some(segment) = text
+        .lines()
+        .nth(6)
+        .and_then(|line| line.split_whitespace().nth(1))
+    {
+        let _ = Command::new("ipcrm").args(["-m", segment]).output();
+    }
+    let _ = fs::remove_file(file);
+}
+
 fn has_proc() -> bool {
     Path::new("/proc/self/cwd").exists()
 }

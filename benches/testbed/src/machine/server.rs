@@ -1,7 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::directory::RunDirectory;
@@ -92,7 +91,7 @@ impl Instance for Server {
     }
 
     fn start_again(&mut self) -> Result<(), Error> {
-        clear_lock(&self.launch.work);
+        process::forget_postmaster(&self.launch.work);
         // The new guardian first: at no moment is the directory without one.
         let new = Guardian::start(self.directory.path(), &self.launch)?;
         std::mem::replace(&mut self.guardian, new).leave();
@@ -146,21 +145,4 @@ impl Drop for Server {
             let _ = self.kill();
         }
     }
-}
-
-/// After a kill the lock file of PostgreSQL names a process that its parent has not collected, which it takes for
-/// alive; and the System V segment it names would be forgotten.
-fn clear_lock(work: &Path) {
-    let file = work.join("postmaster.pid");
-    let Ok(text) = fs::read_to_string(&file) else {
-        return;
-    };
-    if let Some(segment) = text
-        .lines()
-        .nth(6)
-        .and_then(|line| line.split_whitespace().nth(1))
-    {
-        let _ = Command::new("ipcrm").args(["-m", segment]).output();
-    }
-    let _ = fs::remove_file(file);
 }
