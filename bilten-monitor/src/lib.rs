@@ -40,6 +40,7 @@ mod registry;
 mod repeats;
 mod slots;
 mod statement;
+pub mod stats;
 mod table;
 
 pub use builder::MonitorBuilder;

@@ -9,6 +9,7 @@ use crate::hub::Hub;
 use crate::names;
 use crate::query::{Queries, Query};
 use crate::slots::Watched;
+use crate::stats::Snapshot;
 use crate::tally::Losses;
 
 /// Times queries and requests, and tells of the slow ones. Cheap to clone; every clone is the same monitor.
@@ -71,6 +72,29 @@ impl Monitor {
     #[must_use]
     pub fn losses(&self) -> Losses {
         self.0.hub.tallies.losses()
+    }
+
+    /// Counts and percentiles of every query and route, for a page of the service's own.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let hub = &self.0.hub;
+        let mut snapshot = Snapshot {
+            losses: self.losses(),
+            ..Snapshot::default()
+        };
+        let now = hub.time.now();
+        hub.watched()
+            .iter()
+            .for_each(|watched| watched.tell(now, &mut snapshot));
+        for list in [&mut snapshot.queries, &mut snapshot.requests] {
+            list.sort_by(|one, other| {
+                other
+                    .count
+                    .cmp(&one.count)
+                    .then_with(|| one.name.cmp(&other.name))
+            });
+        }
+        snapshot
     }
 
     /// Waits until the sinks have handled what was queued, at most `limit`; `false` when they have not.

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::stats::Snapshot;
+
 /// Operations of one name that are watched at a time; further ones are measured and not watched.
 const SLOTS: usize = 64;
 /// Places that are tried before an operation goes unwatched.
@@ -21,6 +23,9 @@ pub(crate) struct Slots {
 pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
     /// Raises an alert for each operation that is over its threshold and was not told yet.
     fn look(&self, now: u64);
+
+    /// Adds its numbers.
+    fn tell(&self, now: u64, snapshot: &mut Snapshot);
 }
 
 /// A claimed place.

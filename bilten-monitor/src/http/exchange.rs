@@ -36,6 +36,7 @@ impl Exchange {
         let method = method::index(request.method());
         shared.active(method).enter(&shared.hub.registry, started);
         let route = Arc::clone(shared.route(request.uri(), request.extensions()));
+        route.recent.begin();
         let is_watched = route.threshold_nanos < u64::MAX;
         Self {
             place: if is_watched {
@@ -106,6 +107,7 @@ impl Exchange {
         let now = hub.time.now();
         let took = now.saturating_sub(self.started);
         self.route.slots.release(self.place);
+        self.route.recent.end(now, took, outcome);
         self.shared.active(self.method).leave(&hub.registry, now);
         report(hub, &self.frame, &self.route.name);
         let end = self.route.end(

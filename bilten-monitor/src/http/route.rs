@@ -12,6 +12,7 @@ use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::registry::LabelPair;
 use crate::slots::{Slots, Watched};
+use crate::stats::{Recent, Snapshot};
 use crate::table::{Table, hash_number, hash_text};
 
 /// Requests that no route matched; a raw path never becomes a label.
@@ -46,6 +47,10 @@ impl Routes {
         &self.unmatched
     }
 
+    fn all(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.table.iter().chain([&self.unmatched, &self.other])
+    }
+
     /// The route of this pattern, or `other` when there are too many.
     pub(super) fn named(&self, pattern: &str) -> &Arc<Route> {
         let make = || Route::new(&self.hub, self.scheme, pattern.to_owned().into());
@@ -60,7 +65,7 @@ impl Routes {
 
 impl Watched for Routes {
     fn look(&self, now: u64) {
-        for route in self.table.iter().chain([&self.unmatched, &self.other]) {
+        for route in self.all() {
             for elapsed in route.slots.overdue(now, route.threshold_nanos) {
                 let incident = Incident {
                     kind: AlertKind::StillRunning,
@@ -75,6 +80,13 @@ impl Watched for Routes {
             }
         }
     }
+
+    fn tell(&self, now: u64, snapshot: &mut Snapshot) {
+        let seen = self.all().map(|route| route.recent.stats(&route.name, now));
+        snapshot
+            .requests
+            .extend(seen.filter(|stats| stats.count + stats.in_flight > 0));
+    }
 }
 
 /// Everything that is kept for one route.
@@ -84,6 +96,7 @@ pub(super) struct Route {
     pub(super) threshold_nanos: u64,
     pub(super) slow: Gate,
     pub(super) slots: Slots,
+    pub(super) recent: Recent,
     running: Gate,
     scheme: &'static str,
     heads: Table<(u64, Head)>,
@@ -126,6 +139,7 @@ impl Route {
             threshold_nanos: hub.limits.request_nanos(&name),
             slow: Gate::default(),
             slots: Slots::default(),
+            recent: Recent::default(),
             running: Gate::default(),
             heads: Table::new(SERIES_PER_ROUTE),
             ends: Table::new(SERIES_PER_ROUTE),

@@ -14,6 +14,7 @@ use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::repeats::Repeatable;
 use crate::slots::{Place, Slots, Watched};
+use crate::stats::{Recent, Snapshot};
 use crate::table::{Table, hash_text};
 
 /// Different error types that one query keeps apart; further ones are `other`.
@@ -35,6 +36,7 @@ pub(crate) struct QuerySeries {
     slow: Gate,
     running: Gate,
     slots: Slots,
+    recent: Recent,
     repeatable: Arc<Repeatable>,
 }
 
@@ -54,6 +56,7 @@ impl QuerySeries {
             slow: Gate::default(),
             running: Gate::default(),
             slots: Slots::default(),
+            recent: Recent::default(),
             repeatable: Arc::new(Repeatable {
                 name: name.clone(),
                 gate: Gate::default(),
@@ -67,6 +70,7 @@ impl QuerySeries {
     pub(crate) fn begin(&self) -> (u64, Place) {
         let now = self.hub.time.now();
         self.in_flight.enter(&self.hub.registry, now);
+        self.recent.begin();
         let is_watched = self.threshold_nanos < u64::MAX;
         (
             now,
@@ -83,6 +87,7 @@ impl QuerySeries {
         let now = self.hub.time.now();
         let took = now.saturating_sub(started);
         self.slots.release(place);
+        self.recent.end(now, took, outcome);
         self.in_flight.leave(&self.hub.registry, now);
         self.recorded(outcome).record(&self.hub, now, seconds(took));
         if let Some(rows) = rows {
@@ -120,6 +125,19 @@ impl QuerySeries {
         }
     }
 
+    fn look(&self, now: u64) {
+        for elapsed in self.slots.overdue(now, self.threshold_nanos) {
+            let incident = Incident {
+                kind: AlertKind::StillRunning,
+                subject: &self.name,
+                duration_nanos: elapsed,
+                threshold_nanos: self.threshold_nanos,
+                outcome: Outcome::Success,
+            };
+            self.hub.desk.raise(&self.running, now, &incident, Vec::new);
+        }
+    }
+
     #[cold]
     fn alert(&self, now: u64, took: u64, outcome: Outcome, rows: Option<u64>) {
         let incident = Incident {
@@ -135,21 +153,6 @@ impl QuerySeries {
             facts
         };
         self.hub.desk.raise(&self.slow, now, &incident, facts);
-    }
-}
-
-impl Watched for QuerySeries {
-    fn look(&self, now: u64) {
-        for elapsed in self.slots.overdue(now, self.threshold_nanos) {
-            let incident = Incident {
-                kind: AlertKind::StillRunning,
-                subject: &self.name,
-                duration_nanos: elapsed,
-                threshold_nanos: self.threshold_nanos,
-                outcome: Outcome::Success,
-            };
-            self.hub.desk.raise(&self.running, now, &incident, Vec::new);
-        }
     }
 }
 
@@ -199,19 +202,25 @@ impl Queries {
     }
 
     pub(crate) fn in_flight(&self) -> i64 {
-        self.table
-            .iter()
-            .map(|series| series.in_flight())
-            .sum::<i64>()
-            + self.other.in_flight()
+        self.all().map(|series| series.in_flight()).sum()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<QuerySeries>> {
+        self.table.iter().chain([&self.other])
     }
 }
 
 impl Watched for Queries {
     fn look(&self, now: u64) {
-        self.table
-            .iter()
-            .chain([&self.other])
-            .for_each(|series| series.look(now));
+        self.all().for_each(|series| series.look(now));
+    }
+
+    fn tell(&self, now: u64, snapshot: &mut Snapshot) {
+        let seen = self
+            .all()
+            .map(|series| series.recent.stats(&series.name, now));
+        snapshot
+            .queries
+            .extend(seen.filter(|stats| stats.count + stats.in_flight > 0));
     }
 }

@@ -14,6 +14,7 @@ mod query;
 mod recorder;
 mod repeated;
 mod sea_orm;
+mod snapshot;
 mod watchdog;
 mod webhook;
 
