@@ -1,5 +1,7 @@
 //! Every example runs without servers, ends by itself, and shows what its first line promises.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -18,17 +18,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let Json(value) = Json::<Value>::from_request(request, state)
             .await
-            .map_err(unreadable)?;
+            .map_err(|rejection| unreadable(&rejection))?;
         Ok(Self(fields(value)?))
     }
 }
 
-fn unreadable(rejection: JsonRejection) -> Error {
-    let reason = match &rejection {
+fn unreadable(rejection: &JsonRejection) -> Error {
+    let reason = match rejection {
         JsonRejection::MissingJsonContentType(_) => {
             "send JSON with the header content-type: application/json".into()
         }
-        JsonRejection::JsonSyntaxError(_) => format!("the body is not JSON: {}", cause(&rejection)),
+        JsonRejection::JsonSyntaxError(_) => format!("the body is not JSON: {}", cause(rejection)),
         _ => rejection.body_text(),
     };
     Error::Unreadable {

@@ -20,7 +20,7 @@ pub struct Database {
     db: Observed<Cluster>,
     opened: Instant,
     /// Milliseconds after `opened`, plus one; 0 before the first write.
-    written: Arc<AtomicU64>,
+    last_write: Arc<AtomicU64>,
     /// Removed with the last clone.
     _folder: Option<Arc<TempDir>>,
 }
@@ -59,7 +59,7 @@ impl Database {
         Ok(Self {
             db: monitor.observe(cluster),
             opened: Instant::now(),
-            written: Arc::default(),
+            last_write: Arc::default(),
             _folder: folder.map(Arc::new),
         })
     }
@@ -70,18 +70,22 @@ impl Database {
         &self.db
     }
 
-    /// For transactions. From now on and for two seconds, reads of this process go to the primary.
+    /// For transactions.
     #[must_use]
-    pub fn writes(&self) -> &Observed<Cluster> {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.written.fetch_max(now + 1, Ordering::Relaxed);
+    pub fn primary(&self) -> &Observed<Cluster> {
         &self.db
     }
 
+    /// A transaction was committed: for two seconds, [`read`](Self::read) asks the primary.
+    pub fn written(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.last_write.fetch_max(now + 1, Ordering::Relaxed);
+    }
+
     /// Runs reads where they see what this process has written: soon after a write that is the primary, because a
-    /// replica that lags would put the old row back into the cache.
+    /// replica that lags would put the old row back into the cache. What other processes wrote is not known here.
     pub async fn read<F: Future>(&self, reads: F) -> F::Output {
-        match self.written.load(Ordering::Relaxed) {
+        match self.last_write.load(Ordering::Relaxed) {
             0 => reads.await,
             written if self.opened.elapsed() > Duration::from_millis(written) + SETTLED_AFTER => {
                 reads.await

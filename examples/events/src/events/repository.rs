@@ -15,6 +15,9 @@ use crate::entity::{event, organizer, venue};
 use crate::error::Error;
 
 /// One page of what is published.
+///
+/// # Errors
+/// 503 when the database fails.
 pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<EventList, Error> {
     let page = PageRequest::new(request.page, request.limit);
     let page = queries::published(request.q.as_deref(), request.city.as_deref())
@@ -44,6 +47,9 @@ pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<Ev
 }
 
 /// One event with everything.
+///
+/// # Errors
+/// 404 when there is none; 503 when the database fails.
 pub async fn detail(db: &impl ConnectionTrait, id: i64) -> Result<EventDetail, Error> {
     let detail = queries::events()
         .filter(event::COLUMN.id.eq(id))
@@ -54,6 +60,9 @@ pub async fn detail(db: &impl ConnectionTrait, id: i64) -> Result<EventDetail, E
 }
 
 /// One event in a few columns, and its tickets counted.
+///
+/// # Errors
+/// 404 when there is none; 503 when the database fails.
 pub async fn summary(db: &impl ConnectionTrait, id: i64) -> Result<EventSummary, Error> {
     let row = queries::events()
         .filter(event::COLUMN.id.eq(id))
@@ -69,6 +78,12 @@ pub async fn summary(db: &impl ConnectionTrait, id: i64) -> Result<EventSummary,
 }
 
 /// Writes a new event and reads it back.
+///
+/// # Errors
+/// 400 when organizer or venue do not exist; 503 when the database fails.
+///
+/// # Cancellation
+/// Dropped before the commit, nothing is written.
 pub async fn create(db: &impl TransactionTrait, new: NewEvent) -> Result<EventDetail, Error> {
     let tx = db.begin().await?;
     if organizer::Entity::find_by_id(new.organizer_id)
@@ -110,6 +125,12 @@ pub async fn create(db: &impl TransactionTrait, new: NewEvent) -> Result<EventDe
 }
 
 /// Changes what was sent of an event and reads it back.
+///
+/// # Errors
+/// 404 when there is none; 400 or 409 when the change breaks a rule; 503 when the database fails.
+///
+/// # Cancellation
+/// Dropped before the commit, nothing is written.
 pub async fn change(
     db: &impl TransactionTrait,
     id: i64,

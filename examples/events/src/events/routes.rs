@@ -60,7 +60,7 @@ async fn change(
     Id(id): Id,
     Body(body): Body<EventBody>,
 ) -> Result<Response, Error> {
-    Ok(private(&*events.change(id, body.into_change()?).await?))
+    Ok(private(&events.change(id, body.into_change()?).await?))
 }
 
 async fn buy(

@@ -1,5 +1,8 @@
 //! What was changed is what is seen next.
 
+use std::task::Poll;
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -58,6 +61,26 @@ async fn a_change_is_seen(api: &Api) {
     assert_eq!(api.get(&path).await.json["title"], "After All");
     assert_eq!(api.get(&summary).await.json["title"], "After All");
     assert_eq!(api.get(list).await.json["pagination"]["total"], 1);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_no_old_list_behind() {
+    let api = Api::without_servers().await;
+    let list = "/api/v1/events?q=impatience";
+    assert_eq!(api.get(list).await.json["pagination"]["total"], 0);
+    {
+        let mut post = Box::pin(api.event("Impatience", 1));
+        // One step: the change has begun. Then the client hangs up.
+        std::future::poll_fn(|context| Poll::Ready(post.as_mut().poll(context).is_pending())).await;
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+    while api.get(list).await.json["pagination"]["total"] != 1 {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the old list is still there"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 #[tokio::test]

@@ -40,30 +40,30 @@ async fn every_index_is_used(db: &impl ConnectionTrait) {
     let page = queries::published(None, None).limit(20);
     let mut unused = Vec::new();
     for (index, statement) in [
-        ("idx_active_events", build(db, page)),
+        ("idx_active_events", build(db, &page)),
         (
             "idx_events_status_date_organizer",
             build(
                 db,
-                queries::with_status(Status::Cancelled, from, quarter_end),
+                &queries::with_status(Status::Cancelled, from, quarter_end),
             ),
         ),
         (
             "idx_events_start_date",
-            build(db, queries::beginning_between(from, to)),
+            build(db, &queries::beginning_between(from, to)),
         ),
         (
             "idx_events_organizer_id",
-            build(db, queries::of_organizer(7)),
+            build(db, &queries::of_organizer(7)),
         ),
-        ("idx_tickets_event_id", build(db, queries::tickets_of(7))),
+        ("idx_tickets_event_id", build(db, &queries::tickets_of(7))),
         (
             "idx_tickets_user_id",
-            build(db, queries::tickets_of_user(7)),
+            build(db, &queries::tickets_of_user(7)),
         ),
         (
             "idx_tickets_event_status_user",
-            build(db, queries::held_by(7, 7)),
+            build(db, &queries::held_by(7, 7)),
         ),
     ] {
         let sql = statement.sql.clone();
@@ -75,7 +75,7 @@ async fn every_index_is_used(db: &impl ConnectionTrait) {
     assert!(unused.is_empty(), "{}", unused.join("\n"));
 }
 
-fn build(db: &impl ConnectionTrait, select: impl QueryTrait) -> Statement {
+fn build(db: &impl ConnectionTrait, select: &impl QueryTrait) -> Statement {
     select.build(db.get_database_backend())
 }
 

@@ -1,5 +1,7 @@
 //! The whole service, on SQLite and on real servers.
 
+#![allow(clippy::unwrap_used)]
+
 mod api;
 
 mod binary;
