@@ -37,6 +37,8 @@ pub(crate) struct Coherence {
 struct View {
     markers: Markers,
     applied: u64,
+    /// The stamp of the record that was applied last, if it is known.
+    stamp: Option<u64>,
 }
 
 /// What a record asks for beyond a marker.
@@ -147,6 +149,7 @@ impl Coherence {
             return Effect::Gap;
         }
         view.applied = record.number;
+        view.stamp = Some(record.stamp);
         // A record nobody can read may have been about anything.
         self.mark(
             &mut view,
@@ -158,6 +161,14 @@ impl Coherence {
             Some(Scope::Key(key)) if record.node != self.node => Effect::DropKey(key.clone()),
             _ => Effect::Nothing,
         }
+    }
+
+    /// Whether the record we applied last is still the one that stands there, as far as anybody can tell.
+    pub(crate) fn recognises(&self, stamp: Option<u64>) -> bool {
+        let mut view = self.write();
+        let known = view.stamp.is_none() || stamp.is_none() || view.stamp == stamp;
+        view.stamp = view.stamp.or(stamp);
+        known
     }
 
     /// Starts again from a snapshot that was asked for when there were `doubts` doubts. Everything in L1 is void.
@@ -175,6 +186,7 @@ impl Coherence {
             view.markers.mark(scope, *position);
         }
         view.applied = number;
+        view.stamp = None;
         self.seen.fetch_max(number, Ordering::AcqRel);
         self.incarnation.store(incarnation, Ordering::Release);
         self.void();
@@ -218,6 +230,15 @@ impl Coherence {
             node: self.node,
             incarnation: self.incarnation(),
             seen: self.seen(),
+        }
+    }
+
+    /// An author whose record begins a new incarnation, unless somebody else has begun one already.
+    pub(crate) fn renewer(&self) -> Author {
+        // The largest number that Lua keeps exactly.
+        Author {
+            seen: 1 << 53,
+            ..self.author()
         }
     }
 

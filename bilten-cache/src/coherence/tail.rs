@@ -121,7 +121,7 @@ impl Tail<'_> {
     async fn pulse(&self) -> Result<(), Interruption> {
         let engine = self.engine;
         let before = engine.coherence.applied();
-        let pulse = within(PATIENCE, self.gate.remote().pulse()).await?;
+        let pulse = within(PATIENCE, self.gate.remote().pulse(before)).await?;
         engine
             .coherence
             .set_server_time(pulse.server_millis, engine.clock.now());
@@ -131,10 +131,10 @@ impl Tail<'_> {
         if position.incarnation != engine.coherence.incarnation() {
             return self.lost(Interruption::Lost);
         }
-        if position.number < before {
-            // An older copy took over, under the same incarnation. Our next record tells the script,
-            // which then begins a new one; until somebody appends, say it ourselves.
-            let author = engine.coherence.author();
+        if position.number < before || !engine.coherence.recognises(pulse.stamp) {
+            // An older copy took over under the same incarnation, and may have gone on since. What it
+            // forgot nobody knows, so nothing of this incarnation counts any more.
+            let author = engine.coherence.renewer();
             within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
             return self.lost(Interruption::Lost);
         }

@@ -116,16 +116,17 @@ impl Gate {
     /// A server that is full, read-only or does not allow scripts refuses every call: say so once a minute.
     fn log_refusal(&self, why: &str) {
         let now = self.clock.now();
-        let due = self
-            .log_refusals_from
-            .fetch_max(now.saturating_add(REFUSAL_PAUSE), Ordering::Relaxed);
-        if due <= now {
+        let due = self.log_refusals_from.load(Ordering::Relaxed);
+        let next = now.saturating_add(REFUSAL_PAUSE);
+        let claim = || {
+            self.log_refusals_from
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if now >= due && claim().is_ok() {
             tracing::error!(
                 why,
                 "second cache level refuses commands: serving from memory and loaders"
             );
-        } else {
-            self.log_refusals_from.store(due, Ordering::Relaxed);
         }
     }
 

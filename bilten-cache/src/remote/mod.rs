@@ -86,8 +86,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// Everything a node must know before it trusts any value. Creates an empty log if there is none.
     fn snapshot(&self) -> Reply<'_, Snapshot>;
 
-    /// Where the log stands now.
-    fn pulse(&self) -> Reply<'_, Pulse>;
+    /// Where the log stands now, and the stamp of its record `number`: after a fail-over to an older copy that has gone on
+    /// since, another record stands there.
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse>;
 
     /// Records after `position`, oldest first; waits up to `wait` for the first one.
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;

@@ -101,6 +101,8 @@ pub struct Record {
     pub node: u64,
     /// What it is about; `None` when it cannot be read, which counts as everything.
     pub scope: Option<Scope>,
+    /// A random number by which the record is known again; 0 if it has none.
+    pub stamp: u64,
 }
 
 impl Record {
@@ -111,7 +113,14 @@ impl Record {
             number,
             node,
             scope,
+            stamp: 0,
         }
+    }
+
+    /// The same record with its stamp.
+    #[must_use]
+    pub fn stamped(self, stamp: u64) -> Self {
+        Self { stamp, ..self }
     }
 }
 
@@ -123,6 +132,8 @@ pub struct Pulse {
     pub position: Option<Position>,
     /// The store's own clock, in milliseconds since 1970.
     pub server_millis: u64,
+    /// The stamp of the record that was asked about, if it is still there.
+    pub stamp: Option<u64>,
 }
 
 impl Pulse {
@@ -132,7 +143,14 @@ impl Pulse {
         Self {
             position,
             server_millis,
+            stamp: None,
         }
+    }
+
+    /// The same pulse with the stamp that was asked for.
+    #[must_use]
+    pub fn stamped(self, stamp: Option<u64>) -> Self {
+        Self { stamp, ..self }
     }
 }
 

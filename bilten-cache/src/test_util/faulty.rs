@@ -110,9 +110,7 @@ impl FaultyRemote {
 
     /// Takes the log's position back, as a fail-over to an older copy does.
     pub fn step_back(&self, records: u64) {
-        if let Some(position) = &mut self.store().position {
-            position.number = position.number.saturating_sub(records);
-        }
+        self.store().step_back(records);
     }
 
     /// Appends a record that no version can read.
@@ -229,11 +227,11 @@ impl Remote for FaultyRemote {
         self.answer(Call::Snapshot, Store::snapshot)
     }
 
-    fn pulse(&self) -> Reply<'_, Pulse> {
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
         if let Err(error) = self.log_is_up() {
             return Box::pin(async move { Err(error) });
         }
-        self.answer(Call::Pulse, |store| store.pulse())
+        self.answer(Call::Pulse, move |store| store.pulse(number))
     }
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {

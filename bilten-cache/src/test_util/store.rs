@@ -103,10 +103,11 @@ impl Store {
         }
     }
 
-    pub(super) fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self, number: u64) -> Pulse {
         Pulse {
             position: self.position,
             server_millis: millis(),
+            stamp: self.log.get(&number).map(|record| record.stamp),
         }
     }
 
@@ -121,6 +122,15 @@ impl Store {
         self.log.clear();
     }
 
+    pub(super) fn step_back(&mut self, records: u64) {
+        if let Some(position) = &mut self.position {
+            position.number = position.number.saturating_sub(records);
+            let last = position.number;
+            self.log.retain(|number, _| *number <= last);
+            self.markers.retain(|_, at| *at <= last);
+        }
+    }
+
     pub(super) fn append_unreadable(&mut self) {
         let position = self.position.get_or_insert_with(fresh);
         position.number += 1;
@@ -130,6 +140,7 @@ impl Store {
                 number: position.number,
                 node: 0,
                 scope: None,
+                stamp: fastrand::u64(1..),
             },
         );
     }
@@ -158,6 +169,7 @@ impl Store {
             number: position.number,
             node: author.node,
             scope: Some(scope.clone()),
+            stamp: fastrand::u64(1..),
         };
         self.log.insert(position.number, record);
         position

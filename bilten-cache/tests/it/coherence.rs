@@ -288,6 +288,43 @@ async fn a_fail_over_to_an_older_copy_begins_a_new_incarnation() {
 }
 
 #[tokio::test]
+async fn an_older_copy_that_has_gone_on_past_our_position_is_recognised() {
+    let store = FaultyRemote::new();
+    let cut = store.another_node();
+    let (one, two) = (
+        Node::on(&store).await,
+        Node::of(
+            Cache::builder("shop")
+                .remote(cut.clone())
+                .build()
+                .await
+                .unwrap(),
+        ),
+    );
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    for _ in 0..3 {
+        let _ = one.cache.invalidate_tag("cold").await;
+    }
+    eventually("it is up to date", || two.cache.status().log_position == 4).await;
+    two.stock.get("tea").await.unwrap();
+    cut.cut_log(true);
+    // Records 3 and 4 are lost; others take their numbers, and one more follows. No number is missing.
+    store.step_back(2);
+    let three = Node::on(&store).await;
+    let _ = three.stock.remove("tea").await.unwrap();
+    for _ in 0..2 {
+        let _ = three.cache.invalidate_tag("cold").await;
+    }
+    cut.cut_log(false);
+    eventually("it noticed", || two.stock.peek("tea").is_none()).await;
+    eventually("it is in step again", || {
+        two.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(two.load("tea", 2).await, 2);
+}
+
+#[tokio::test]
 async fn a_record_of_a_future_version_counts_as_everything() {
     let store = FaultyRemote::new();
     let node = Node::on(&store).await;

@@ -249,3 +249,36 @@ async fn a_sentinel_fail_over_is_followed() {
     connected(&node).await;
     assert_eq!(node.load("jam", 3).await, 3);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_record_under_our_position_begins_a_new_incarnation() {
+    let server = Redis::start().unwrap();
+    let node = node(server.url()).await;
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    eventually("its record came round", || {
+        node.cache.status().log_position == 1
+    })
+    .await;
+    let incarnation = || server.cli(&["HGET", "{shop}:meta", "inc"]).unwrap();
+    let before = incarnation();
+    // What a promoted copy looks like that never had our record and got another one since.
+    server.cli(&["DEL", "{shop}:log"]).unwrap();
+    let fields = [
+        "w",
+        "00000000000000ff",
+        "s",
+        "k:stock:jam",
+        "r",
+        "00000000000000ff",
+    ];
+    server
+        .cli(&[&["XADD", "{shop}:log", "1-0"][..], &fields].concat())
+        .unwrap();
+    eventually("a new incarnation began", || incarnation() != before).await;
+    eventually("nothing of the old one is served", || {
+        node.stock.peek("tea").is_none()
+    })
+    .await;
+    connected(&node).await;
+    assert_eq!(node.stock.get("tea").await, None);
+}

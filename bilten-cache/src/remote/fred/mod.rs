@@ -234,10 +234,14 @@ impl Remote for FredRemote {
         })
     }
 
-    fn pulse(&self) -> Reply<'_, Pulse> {
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
         Box::pin(async move {
-            let names = vec![self.names.meta().to_owned()];
-            reply::pulse(&self.run(&self.scripts.pulse, names, Vec::new()).await?)
+            let args = vec![format!("{number}-0").into()];
+            reply::pulse(
+                &self
+                    .run(&self.scripts.pulse, self.log_names(), args)
+                    .await?,
+            )
         })
     }
 

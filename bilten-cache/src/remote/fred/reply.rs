@@ -52,6 +52,7 @@ pub(super) fn pulse(value: &Value) -> Result<Pulse, RemoteError> {
     Ok(Pulse {
         position,
         server_millis: millis(parts)?,
+        stamp: parts.get(4).and_then(hex_number),
     })
 }
 
@@ -140,6 +141,9 @@ fn record(entry: &Value) -> Option<Record> {
             .find(|(field, _)| field == name)
             .map(|(_, value)| value.as_str())
     };
+    let stamp = field("r")
+        .and_then(|stamp| u64::from_str_radix(stamp, 16).ok())
+        .unwrap_or(0);
     let node = field("w")
         .and_then(|node| u64::from_str_radix(node, 16).ok())
         .unwrap_or(0);
@@ -147,6 +151,7 @@ fn record(entry: &Value) -> Option<Record> {
         number,
         node,
         scope: field("s").and_then(Scope::decode),
+        stamp,
     })
 }
 

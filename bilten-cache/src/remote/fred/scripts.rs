@@ -102,11 +102,19 @@ end
 local time = redis.call('TIME')
 return {time[1], time[2], redis.call('HGETALL', KEYS[1])}";
 
-/// KEYS meta.
+/// KEYS meta, log. ARGV the id of a record.
 const PULSE: &str = "
 local time = redis.call('TIME')
 local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
-return {time[1], time[2], at[1], at[2]}";
+local stamp = false
+local there = redis.pcall('XRANGE', KEYS[2], ARGV[1], ARGV[1])
+if there[1] then
+  local fields = there[1][2]
+  for i = 1, #fields, 2 do
+    if fields[i] == 'r' then stamp = fields[i + 1] end
+  end
+end
+return {time[1], time[2], at[1], at[2], stamp}";
 
 /// Appends one record. It begins a new incarnation when the log is gone, or when its position has gone back under
 /// the incarnation that the caller knows (an older copy took over): then the markers may be missing some, and every
@@ -132,10 +140,10 @@ local function append(meta, log, node, known, seen, fresh, scope)
     redis.call('HSET', meta, scope, number)
   end
   local id = number .. '-0'
-  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope)
+  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh)
   if type(added) == 'table' and added.err then
     redis.call('DEL', log)
-    redis.call('XADD', log, id, 'w', node, 's', scope)
+    redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh)
   end
   return {{inc, n}}
 end"
