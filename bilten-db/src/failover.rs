@@ -10,6 +10,8 @@ pub(crate) enum Step {
     Return,
     /// Another node may answer: nothing of the result has reached the caller.
     Elsewhere,
+    /// Another node may answer, unless this one still does: then the statement is slow, and would be slow elsewhere.
+    Ask,
     /// The statement hides a write: run it on the primary, now and from now on.
     Learn,
 }
@@ -21,6 +23,7 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
     match (access, trouble) {
         (Access::Write, _) | (Access::Read, Trouble::Answer) => Step::Return,
         (Access::Read, Trouble::ReadOnly) if on_replica => Step::Learn,
+        (Access::Read, Trouble::Unanswered) if on_replica => Step::Ask,
         (Access::Read, Trouble::Unreachable | Trouble::Lost) => Step::Elsewhere,
         (Access::Read, Trouble::Slow | Trouble::Busy | Trouble::Conflict) if on_replica => {
             Step::Elsewhere
@@ -32,11 +35,20 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Trouble::{Answer, Busy, Conflict, Lost, ReadOnly, Slow, Unreachable};
+    use Trouble::{Answer, Busy, Conflict, Lost, ReadOnly, Slow, Unanswered, Unreachable};
 
     #[test]
     fn a_write_is_never_run_again() {
-        for trouble in [Unreachable, Lost, Slow, Busy, Conflict, ReadOnly, Answer] {
+        for trouble in [
+            Unreachable,
+            Lost,
+            Slow,
+            Unanswered,
+            Busy,
+            Conflict,
+            ReadOnly,
+            Answer,
+        ] {
             assert_eq!(step(Access::Write, false, trouble), Step::Return);
         }
     }
@@ -47,6 +59,7 @@ mod tests {
             (Unreachable, Step::Elsewhere, Step::Elsewhere),
             (Lost, Step::Elsewhere, Step::Elsewhere),
             (Slow, Step::Elsewhere, Step::Return),
+            (Unanswered, Step::Ask, Step::Return),
             (Busy, Step::Elsewhere, Step::Return),
             (Conflict, Step::Elsewhere, Step::Return),
             (ReadOnly, Step::Learn, Step::Return),

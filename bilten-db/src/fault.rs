@@ -31,8 +31,10 @@ pub(crate) enum Trouble {
     Unreachable,
     /// A connection broke while in use, or its pool was given up.
     Lost,
-    /// No connection, or no answer, in time.
+    /// No connection in time.
     Slow,
+    /// No answer in time: the statement may be slow, or the node dead.
+    Unanswered,
     /// The node is busy, not broken.
     Busy,
     /// A replica cancelled a read to go on replaying, or found a deadlock with it.
@@ -46,9 +48,11 @@ pub(crate) enum Trouble {
 impl Fault {
     pub(crate) fn trouble(&self) -> Trouble {
         match self {
+            Self::Unreachable(error) if driver_trouble(error) == Trouble::Busy => Trouble::Busy,
             Self::Unreachable(_) => Trouble::Unreachable,
             Self::Discarded => Trouble::Lost,
-            Self::ConnectTimeout(_) | Self::QueryTimeout(_) => Trouble::Slow,
+            Self::ConnectTimeout(_) => Trouble::Slow,
+            Self::QueryTimeout(_) => Trouble::Unanswered,
             Self::Saturated { .. } => Trouble::Busy,
             Self::Statement(error) => trouble_of(error),
         }

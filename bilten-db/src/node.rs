@@ -1,7 +1,7 @@
 //! One server of the cluster: its pool, its health, and what runs on it right now.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     system_id: AtomicU64,
     lagging: AtomicBool,
     good_in_a_row: AtomicU32,
+    /// 0 until the node said it.
+    started: AtomicI64,
 }
 
 /// What the last probe saw.
@@ -81,6 +83,7 @@ impl Node {
             system_id: AtomicU64::new(0),
             lagging: AtomicBool::new(false),
             good_in_a_row: AtomicU32::new(0),
+            started: AtomicI64::new(0),
         }
     }
 
@@ -133,6 +136,19 @@ impl Node {
                 ..*seen
             };
         }
+    }
+
+    /// Whether the server was started again since it was last seen.
+    pub(crate) fn restarted(&self, started: Option<i64>) -> bool {
+        started.is_some_and(|started| {
+            let before = self.started.swap(started, Ordering::Relaxed);
+            before != 0 && before != started
+        })
+    }
+
+    /// Asks the node itself, on a new connection.
+    pub(crate) async fn answers(&self) -> bool {
+        self.backend.prober().probe().await.is_ok()
     }
 
     /// The identity of the database, as the node last told it; 0 when it never did.
@@ -188,7 +204,7 @@ impl Node {
             Trouble::Unreachable if self.backend.is_watched() => self.eject(&cause(fault)),
             // It may have restarted: what it had replayed before proves nothing now.
             Trouble::Lost => self.set_seen(None),
-            Trouble::Unreachable | Trouble::Slow => {}
+            Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
             Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly | Trouble::Answer => return,
         }
         self.suspicion.notify_one();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::driver::Sample;
 use crate::election::{Claim, elect};
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::lag::Trail;
 use crate::node::{Node, Seen, cause};
 
@@ -60,6 +60,10 @@ impl Roster {
     /// Takes in what a node said about itself.
     pub(crate) fn observe(&self, node: &Node, sample: Sample) {
         let now = Instant::now();
+        if node.restarted(sample.started) {
+            // Its old connections are dead, and each would cost a caller an error.
+            node.backend.discard();
+        }
         node.set_seen(Some(Seen {
             at: now,
             sample,
@@ -86,6 +90,10 @@ impl Roster {
 
     /// Takes in that a node gave no answer.
     pub(crate) fn missed(&self, node: &Node, fault: &Fault) {
+        if fault.trouble() == Trouble::Busy {
+            // Too many clients: full is not dead.
+            return;
+        }
         node.set_seen(None);
         node.eject(&cause(fault));
     }
@@ -197,6 +205,7 @@ mod tests {
             position: Some(1),
             system_id: Some(system_id),
             timeline: Some(1),
+            started: None,
         }
     }
 

@@ -106,8 +106,9 @@ impl Router {
             match step(Access::Read, true, fault.trouble()) {
                 Step::Return => return Err(node.db_err(fault)),
                 Step::Learn => return self.learn(call).await,
-                Step::Elsewhere if tried.is_some() => break,
-                Step::Elsewhere => tried = Some(node),
+                Step::Ask if node.answers().await => return Err(node.db_err(fault)),
+                Step::Ask | Step::Elsewhere if tried.is_some() => break,
+                Step::Ask | Step::Elsewhere => tried = Some(node),
             }
         }
         let reason = if tried.is_some() {
@@ -196,6 +197,15 @@ impl Router {
         self.read_on_primary(call, reason).await
     }
 
+    /// The primary serves a read that no replica may, whatever the fallback: a promise was made.
+    pub(crate) async fn keep_promise<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        let _place = match self.fallback.max_in_flight() {
+            Some(limit) => Some(Place::take(&self.standing_in, limit)?),
+            None => None,
+        };
+        self.read_on_primary(call, Reason::Fallback).await
+    }
+
     /// A read may run a second time, on a fresh connection: after a restart the old ones are all dead.
     pub(crate) async fn read_on_primary<C: Call>(
         &self,
@@ -215,7 +225,11 @@ impl Router {
         primary.run(call, reason).await.map_err(|fault| {
             if matches!(
                 fault.trouble(),
-                Trouble::ReadOnly | Trouble::Unreachable | Trouble::Lost | Trouble::Slow
+                Trouble::ReadOnly
+                    | Trouble::Unreachable
+                    | Trouble::Lost
+                    | Trouble::Slow
+                    | Trouble::Unanswered
             ) {
                 self.roster.suspect_all();
             }

@@ -140,7 +140,8 @@ impl Session {
         }
         match self.replica.get_or_init(|| self.choose()).await {
             Some(node) => self.read(node, call).await,
-            None => self.router.stand_in(call, Reason::Fallback).await,
+            None if self.want().is_any() => self.router.stand_in(call, Reason::Fallback).await,
+            None => self.router.keep_promise(call).await,
         }
     }
 
@@ -159,19 +160,24 @@ impl Session {
                 self.wrote.store(true, Ordering::Release);
                 self.router.learn(call).await
             }
-            Step::Elsewhere => {
+            Step::Ask if node.answers().await => Err(node.db_err(fault)),
+            Step::Ask | Step::Elsewhere => {
                 self.on_primary.store(true, Ordering::Release);
                 self.router.stand_in(call, Reason::Retry).await
             }
         }
     }
 
-    /// The replica for all reads; `None` when only the primary will do.
-    async fn choose(&self) -> Option<Arc<Node>> {
-        let want = Want {
+    fn want(&self) -> Want {
+        Want {
             max_lag: self.max_lag,
             at_least: self.token,
-        };
+        }
+    }
+
+    /// The replica for all reads; `None` when only the primary will do.
+    async fn choose(&self) -> Option<Arc<Node>> {
+        let want = self.want();
         if let Some(node) = self.router.pick(&want) {
             return Some(node);
         }

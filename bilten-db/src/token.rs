@@ -121,6 +121,7 @@ mod tests {
             position: Some(position),
             system_id: Some(system_id),
             timeline: Some(timeline),
+            started: None,
         }
     }
 

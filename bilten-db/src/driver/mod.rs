@@ -67,6 +67,8 @@ pub(crate) struct Sample {
     pub(crate) position: Option<u64>,
     pub(crate) system_id: Option<u64>,
     pub(crate) timeline: Option<u32>,
+    /// When the server was started, as a number that only serves to tell two starts apart.
+    pub(crate) started: Option<i64>,
 }
 
 /// Connections of a pool at one moment.

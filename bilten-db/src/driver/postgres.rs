@@ -18,7 +18,8 @@ const SAMPLE: &str = "select r, \
     (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
     (select system_identifier from pg_control_system()), \
     case when r then (select timeline_id from pg_control_checkpoint()) \
-    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end \
+    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, \
+    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint \
     from (select pg_is_in_recovery() as r) as node";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
@@ -98,6 +99,7 @@ impl Driver for Postgres {
             position: row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned),
             system_id: row.try_get::<Option<i64>, _>(2)?.map(i64::cast_unsigned),
             timeline: row.try_get::<Option<i32>, _>(3)?.map(i32::cast_unsigned),
+            started: row.try_get(4)?,
         })
     }
 }

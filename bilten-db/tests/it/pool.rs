@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bilten_db::sea_orm::Database;
 use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{eventually, eventually_async};
 
@@ -105,4 +106,51 @@ async fn close_ends_every_session_and_refuses_new_calls() {
         ask::<i64>(&other, sessions).await.unwrap() <= 2
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_slow_read_is_not_run_again_on_every_node() {
+    let shop = Shop::open("pool_once").await;
+    let pool = PoolConfig::default().query_timeout(Duration::from_millis(300));
+    let db = shop.builder().pool(pool).connect().await.unwrap();
+    let sql = "select pg_sleep(20) is null, 'slow'";
+    let error = ask::<bool>(&db, sql).await.unwrap_err();
+    assert!(error.to_string().contains("query_timeout"), "{error}");
+    assert!(
+        db.status().replicas().all(|r| r.is_up()),
+        "a slow statement is no failure of the node"
+    );
+    let mut running = 0;
+    for url in shop.replicas.iter().chain([&shop.primary]) {
+        let node = Database::connect(url).await.unwrap();
+        let seen = "select count(*) from pg_stat_activity where query like 'select pg_sleep(20)%' and state = 'active'";
+        running += ask::<i64>(&node, seen).await.unwrap();
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like 'select pg_sleep(20)%'";
+        ask::<i64>(&node, end).await.unwrap();
+    }
+    assert_eq!(running, 1);
+}
+
+#[tokio::test]
+async fn a_probe_whose_connection_was_ended_ejects_nothing() {
+    let shop = Shop::open("pool_probe").await;
+    let db = shop.connect().await;
+    let replica = Database::connect(&shop.replicas[0]).await.unwrap();
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()";
+    let probed = "select count(*) > 0 from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid() and query like '%pg_is_in_recovery%'";
+    for _ in 0..4 {
+        eventually_async(LIMIT, || async {
+            ask::<bool>(&replica, probed).await.unwrap()
+        })
+        .await;
+        assert!(ask::<i64>(&replica, end).await.unwrap() > 0);
+    }
+    eventually_async(LIMIT, || async {
+        ask::<bool>(&replica, probed).await.unwrap()
+    })
+    .await;
+    assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
+    who_reads(&db).await.unwrap();
 }

@@ -1,9 +1,10 @@
+use bilten_db::access::{Access, classify};
 use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
 use bilten_db::sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseConnection,
-    EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement, StreamTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseBackend,
+    DatabaseConnection, EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Statement, StreamTrait,
 };
 use futures_util::TryStreamExt;
 
@@ -321,4 +322,77 @@ async fn adopted_connections_are_routed_too() {
     );
     let places = place::Entity::find().all(&db).await.unwrap();
     assert_eq!(places.len(), 1);
+}
+
+/// What the classifier calls a read must not be refused by a standby. Pieces of real queries are put together in every
+/// way; errors of meaning are fine, a refusal to write is not.
+#[tokio::test]
+async fn no_statement_called_a_read_is_refused_by_a_standby() {
+    let shop = Shop::open("standby").await;
+    let standby = Database::connect(&shop.replicas[0]).await.unwrap();
+    let heads = [
+        "",
+        "with x as (select 1) ",
+        "with x as materialized (table event) ",
+        "with x as (insert into event (name) values ('a') returning *) ",
+    ];
+    let columns = [
+        "*",
+        "count(*)",
+        "now()",
+        "nextval('event_id_seq')",
+        "'nextval(1)'",
+        "txid_current()",
+        "pg_notify('a', 'b')",
+        "lo_create(0)",
+        "setval('event_id_seq', 1)",
+        "random()",
+        "gen_random_uuid()",
+        "pg_logical_emit_message(true, 'a', 'b')",
+    ];
+    let sources = [
+        "event",
+        "x",
+        "generate_series(1, 3) as event(id)",
+        "(select * from event for update) as event",
+        "event tablesample system (10)",
+    ];
+    let tails = [
+        "",
+        " for update",
+        " for key share skip locked",
+        " limit 1 offset 0",
+        " order by 1 for no key update of event",
+        " -- for update",
+        " into temp copied",
+    ];
+    let (mut reads, mut writes) = (0, 0);
+    for head in heads {
+        for column in columns {
+            for source in sources {
+                for tail in tails {
+                    let into = if tail.contains("into") { tail } else { "" };
+                    let rest = if into.is_empty() { tail } else { "" };
+                    let sql = format!("{head}select {column}{into} from {source}{rest}");
+                    if classify(DatabaseBackend::Postgres, &sql) == Access::Write {
+                        writes += 1;
+                        continue;
+                    }
+                    reads += 1;
+                    if let Err(error) = standby.execute_unprepared(&sql).await {
+                        let text = error.to_string();
+                        assert!(
+                            !text.contains("read-only transaction")
+                                && !text.contains("during recovery"),
+                            "{sql}: {text}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(
+        reads > 100 && writes > 100,
+        "{reads} reads, {writes} writes"
+    );
 }
