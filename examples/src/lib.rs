@@ -24,6 +24,7 @@ guide! {
     health = "health.md",
     index = "README.md",
     monitor = "monitor.md",
+    readme = "../README.md",
     start = "start.md",
     testing = "testing.md",
 }

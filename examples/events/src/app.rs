@@ -52,9 +52,13 @@ impl App {
         let cache = cache.build().await?;
         tracing::info!("cache: {}", cache.status());
 
+        let redis = config.redis.as_deref().map(Redis::connect).transpose()?;
+
         let database = Database::open(config, &monitor).await?;
         let events = Events::new(database.clone(), cache.clone())?;
-        let redis = config.redis.as_deref().map(Redis::connect).transpose()?;
+        if let Some(redis) = &redis {
+            redis.connected_within(Duration::from_secs(1)).await;
+        }
         let health = health(&database, &cache, redis.as_ref())?;
         Ok(Self {
             parts: Arc::new(Parts {

@@ -1,5 +1,7 @@
 //! The connection that only asks Redis whether it is there; the cache has its own.
 
+use std::time::Duration;
+
 use fred::clients::Client;
 use fred::interfaces::ClientLike;
 use fred::types::Builder;
@@ -25,6 +27,14 @@ impl Redis {
             .build()?;
         drop(client.connect());
         Ok(Self { client })
+    }
+
+    /// Waits for the connection, at most this long; a Redis that comes later is found later.
+    pub async fn connected_within(&self, limit: Duration) {
+        let connected = tokio::time::timeout(limit, self.client.wait_for_connect()).await;
+        if !matches!(connected, Ok(Ok(()))) {
+            tracing::warn!("Redis does not answer; the service goes on from memory");
+        }
     }
 
     /// For the health check.
