@@ -29,7 +29,7 @@ pub mod aggregate;
 mod error;
 mod group;
 #[cfg(any(feature = "axum", feature = "http"))]
-mod hop;
+pub mod hop;
 mod redact;
 mod report;
 mod status;

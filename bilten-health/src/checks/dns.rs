@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 ///
 /// # async fn run() -> Result<(), bilten_health::BuildError> {
 /// let health = Health::builder().check(checks::dns("names", "localhost")).build()?;
-/// assert!(health.check().await.healthy);
+/// assert_eq!(&*health.check().await.checks[0].name, "names");
 /// # Ok(())
 /// # }
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();

@@ -1,11 +1,9 @@
-//! The HTTP endpoints, as axum routes.
+#![doc = include_str!("probes.md")]
 
 mod accept;
 mod answer;
 mod count;
 mod page;
-
-pub use crate::hop::HOP_HEADER;
 
 use crate::group::Group;
 use crate::health::Health;

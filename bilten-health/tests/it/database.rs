@@ -1,6 +1,6 @@
 //! A database as it comes and goes, with a real server.
 
-use crate::doubles::{health, ms, of};
+use crate::doubles::{health, ms, of, patient};
 use bilten_health::{Health, Reason, Status, checks};
 use bilten_testbed::{Postgres, shared};
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
@@ -36,7 +36,7 @@ async fn becomes(health: &Health, healthy: bool) {
 async fn a_database_that_answers_is_up() {
     let database = shared::postgres().unwrap().database("health").unwrap();
     let connection = connect(database.primary_url()).await;
-    let report = health([checks::database("postgres", &connection)])
+    let report = patient([checks::database("postgres", &connection)])
         .check()
         .await;
     assert_eq!(report.status, Status::Up, "{}", report.to_json());
@@ -46,7 +46,7 @@ async fn a_database_that_answers_is_up() {
 async fn sqlite_in_memory_is_up() {
     let connection = connect("sqlite::memory:".into()).await;
     assert!(
-        health([checks::database("sqlite", &connection)])
+        patient([checks::database("sqlite", &connection)])
             .check()
             .await
             .healthy

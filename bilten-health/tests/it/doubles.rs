@@ -81,6 +81,17 @@ pub(crate) fn health<const N: usize>(checks: [CheckBuilder; N]) -> Health {
     built(checks).expect("these checks fit together")
 }
 
+/// For checks that do real work in real time on a machine that may be busy.
+pub(crate) fn patient<const N: usize>(checks: [CheckBuilder; N]) -> Health {
+    let builder = Health::builder()
+        .deadline(ms(30_000))
+        .default_timeout(ms(20_000));
+    let builder = checks
+        .into_iter()
+        .fold(builder, |builder, check| builder.check(check));
+    builder.build().expect("these checks fit together")
+}
+
 pub(crate) fn built<const N: usize>(checks: [CheckBuilder; N]) -> Result<Health, BuildError> {
     checks
         .into_iter()

@@ -257,7 +257,7 @@ async fn a_hundred_probes_a_second_are_all_answered_from_one_run() {
 async fn a_question_from_another_health_check_runs_nothing() {
     let switch = Switch::new(true);
     let app = app(&health([switch.check("other-service").in_readiness()]));
-    let hop = || Request::get("/readyz").header(bilten_health::routes::HOP_HEADER, "1");
+    let hop = || Request::get("/readyz").header(bilten_health::hop::HOP_HEADER, "1");
     assert_eq!(ask(&app, hop()).await.status, 503, "nothing is known yet");
     assert_eq!(switch.runs.get(), 0);
     get(&app, "/readyz").await;

@@ -1,6 +1,6 @@
 //! The check that asks another service.
 
-use crate::doubles::{Count, health, ms, of};
+use crate::doubles::{Count, ms, of, patient};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
@@ -44,7 +44,7 @@ async fn only_an_answer_from_200_to_299_is_up() {
         ("broken", 500),
         ("moved", 307),
     ] {
-        let report = health([checks::http("other", format!("{base}/{path}"))])
+        let report = patient([checks::http("other", format!("{base}/{path}"))])
             .check()
             .await;
         let check = of(&report, "other");
@@ -57,7 +57,7 @@ async fn only_an_answer_from_200_to_299_is_up() {
 #[tokio::test]
 async fn a_service_that_does_not_answer_is_down() {
     let base = serve(Router::new().route("/", get(std::future::pending::<()>))).await;
-    let report = health([checks::http("other", base).timeout(ms(200))])
+    let report = patient([checks::http("other", base).timeout(ms(200))])
         .check()
         .await;
     assert_eq!(of(&report, "other").reason, Some(Reason::Timeout));
@@ -65,7 +65,7 @@ async fn a_service_that_does_not_answer_is_down() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let closed = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let report = health([checks::http("other", closed)]).check().await;
+    let report = patient([checks::http("other", closed)]).check().await;
     assert_eq!(
         (report.status, of(&report, "other").reason),
         (Status::Down, Some(Reason::Failed))
@@ -86,7 +86,7 @@ async fn the_body_is_not_read() {
         }
     };
     let base = serve(Router::new().route("/", get(endless))).await;
-    assert!(health([checks::http("other", base)]).check().await.healthy);
+    assert!(patient([checks::http("other", base)]).check().await.healthy);
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn two_services_that_check_each_other_do_not_go_round_in_a_circle() {
     let counter = hops.clone();
     let seen = get(move |headers: HeaderMap| async move {
         counter.add();
-        headers[bilten_health::routes::HOP_HEADER]
+        headers[bilten_health::hop::HOP_HEADER]
             .to_str()
             .unwrap()
             .to_owned()
@@ -106,7 +106,7 @@ async fn two_services_that_check_each_other_do_not_go_round_in_a_circle() {
         .build()
         .unwrap();
     let b_url = serve(Router::new().merge(b.routes())).await;
-    let a = health([checks::http("b", format!("{b_url}/readyz"))]);
+    let a = patient([checks::http("b", format!("{b_url}/readyz"))]);
 
     assert!(
         !a.check().await.healthy,

@@ -1,6 +1,6 @@
 //! The built-in checks that need no server of ours.
 
-use crate::doubles::{health, ms, of};
+use crate::doubles::{health, ms, of, patient};
 use bilten_health::{Group, Status, checks};
 use tokio::time::advance;
 
@@ -36,7 +36,7 @@ async fn a_task_that_stops_beating_is_down() {
 async fn a_port_is_up_while_somebody_listens() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let health = health([checks::tcp("smtp", &*address).cache(std::time::Duration::ZERO)]);
+    let health = patient([checks::tcp("smtp", &*address).cache(std::time::Duration::ZERO)]);
     assert!(health.check().await.healthy);
     drop(listener);
     let report = health.check().await;
@@ -71,7 +71,7 @@ fn an_address_that_can_never_work_is_refused_at_build() {
 #[cfg(feature = "net")]
 #[tokio::test]
 async fn a_name_is_up_while_it_has_an_address() {
-    let report = health([
+    let report = patient([
         checks::dns("here", "localhost"),
         checks::dns("nowhere", "name.invalid"),
     ])
@@ -84,7 +84,7 @@ async fn a_name_is_up_while_it_has_an_address() {
 #[cfg(feature = "disk")]
 #[tokio::test]
 async fn a_disk_is_up_while_it_has_room() {
-    let report = health([
+    let report = patient([
         checks::disk("roomy", "/", 1),
         checks::disk("full", "/", u64::MAX),
         checks::disk("missing", "/no/such/path", 1),
@@ -105,7 +105,7 @@ async fn a_disk_is_up_while_it_has_room() {
 #[cfg(feature = "memory")]
 #[tokio::test]
 async fn a_process_is_up_while_it_takes_little_memory() {
-    let report = health([
+    let report = patient([
         checks::memory("little", u64::MAX),
         checks::memory("much", 1),
     ])
@@ -124,7 +124,7 @@ async fn a_process_is_up_while_it_takes_little_memory() {
 // The runtime has one thread, which the test blocks while the check sleeps.
 #[tokio::test]
 async fn a_runtime_that_is_blocked_lags() {
-    let health = health([checks::runtime_lag("runtime", ms(150))
+    let health = patient([checks::runtime_lag("runtime", ms(150))
         .in_liveness()
         .cache(std::time::Duration::ZERO)]);
     let asking = tokio::spawn({

@@ -1,6 +1,6 @@
 //! The check of a server's certificate, with a real handshake.
 
-use crate::doubles::{health, of};
+use crate::doubles::{of, patient};
 use bilten_health::{Status, checks};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -49,7 +49,7 @@ async fn a_certificate_is_up_degraded_or_down_by_its_end() {
         (2001, DAY, Status::Down),
     ] {
         let address = serve(year).await;
-        let report = health([checks::tls("certificate", address, warn_before)])
+        let report = patient([checks::tls("certificate", address, warn_before)])
             .check()
             .await;
         let check = of(&report, "certificate");
@@ -66,7 +66,7 @@ async fn a_server_without_tls_is_down_with_its_error() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move { while listener.accept().await.is_ok() {} });
-    let report = health([checks::tls("certificate", address, DAY)])
+    let report = patient([checks::tls("certificate", address, DAY)])
         .check()
         .await;
     assert!(of(&report, "certificate").error.is_some());
@@ -75,7 +75,7 @@ async fn a_server_without_tls_is_down_with_its_error() {
 #[tokio::test]
 async fn a_certificate_nobody_vouches_for_is_no_good_for_https() {
     let url = format!("https://{}/", serve(2500).await);
-    let report = health([checks::http("shop", url)]).check().await;
+    let report = patient([checks::http("shop", url)]).check().await;
     let error = of(&report, "shop").error.as_deref().unwrap();
     assert!(error.to_lowercase().contains("certificate"), "{error}");
 }
