@@ -110,6 +110,12 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// An objective that is no share of successes.
+    #[error("the objective {success} is no share: give a number between 0 and 1, such as 0.999")]
+    Objective {
+        /// The share that was given.
+        success: f64,
+    },
     /// The program already has a metrics recorder.
     #[error(
         "a metrics recorder is already installed: install one only, or use Exporter::local beside it"

@@ -3,11 +3,13 @@
 mod buckets;
 mod exporter;
 mod options;
+mod rules;
 mod service;
 mod upkeep;
 
 pub use exporter::Exporter;
 pub use options::Options;
+pub use rules::rules;
 pub use service::MetricsService;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ mod own_metrics;
 mod query;
 mod recorder;
 mod repeated;
+mod rules;
 mod sea_orm;
 mod snapshot;
 mod watchdog;
