@@ -53,7 +53,7 @@ const COMMANDS: [Command; 7] = [
     },
     Command {
         usage: bench::USAGE,
-        summary: "benchmarks; `peers` runs other caches on the same work",
+        summary: "benchmarks; `peers` runs other caches on the same work, `outage` draws the readme's picture",
         usual: "10 min",
         run: bench::run,
     },
@@ -71,7 +71,7 @@ const COMMANDS: [Command; 7] = [
     },
     Command {
         usage: ci::USAGE,
-        summary: "what the hosted runs do: check, test, both smoke runs, benchmarks compiled",
+        summary: "what the hosted runs do: check, test, both smoke runs, every benchmark once",
         usual: "25 min cold",
         run: ci::run,
     },
