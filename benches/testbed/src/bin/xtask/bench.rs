@@ -50,6 +50,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
 
 /// Runs every benchmark a single time, unmeasured and as the tests are built: it shows that each still works.
 pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
+    servers::make_ready()?;
     let servers = Servers::start()?;
     let mut command = workspace.cargo();
     command

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
 use crate::failure::Failure;
-use crate::step::{Took, run as run_program, step};
+use crate::step::Took;
 use crate::workspace::Workspace;
-use crate::{check, demo, test};
+use crate::{bench, check, demo, test};
 
 pub(crate) const USAGE: &str = "cargo xtask ci";
 
@@ -26,13 +26,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
     parts.run("demo --servers --smoke", || {
         demo::run(workspace, words("--servers --smoke"))
     });
-    parts.run("bench --no-run", || {
-        let mut bench = workspace.cargo();
-        bench.args(["bench", "-p", "bilten-benches", "--no-run"]);
-        step("compile the benchmarks", "4 min", || {
-            run_program(&mut bench)
-        })
-    });
+    parts.run("benchmarks", || bench::each_once(workspace));
     parts.add("total", parts.failed.is_empty(), start.elapsed());
     println!("\n{}", parts.lines.join("\n"));
     if !parts.failed.is_empty() {

@@ -93,9 +93,12 @@ impl Workspace {
             .collect()
     }
 
-    /// Every feature of every package that tests build, as `--features` takes them.
-    pub(crate) fn test_features(&self) -> Result<String, Failure> {
-        Ok(test_features(&self.packages()?))
+    /// The arguments that choose what tests build: the same for each step of a run, so that nothing is compiled twice.
+    pub(crate) fn test_selection(&self) -> Result<Vec<String>, Failure> {
+        let features = test_features(&self.packages()?);
+        Ok(["--workspace", "--exclude", PEERS, "--features", &features]
+            .map(str::to_owned)
+            .into())
     }
 
     /// Every file of the checkout except build output, packages of other tools and the history.

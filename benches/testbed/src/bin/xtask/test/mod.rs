@@ -1,33 +1,22 @@
 //! `cargo xtask test`: every test, on real servers, and one line at the end that says how it went.
 
 mod floors;
+mod runner;
 mod summary;
 
 use std::fmt;
-use std::fs;
-use std::io::IsTerminal;
-use std::process::Command;
 
 use crate::arguments::Arguments;
 use crate::doctor;
 use crate::failure::Failure;
-use crate::machine;
 use crate::servers::{self, Servers};
-use crate::step::{run as run_program, step, tee};
+use crate::step::{run as run_program, step};
 use crate::workspace::Workspace;
-use summary::Suites;
+use runner::{Outcome, Runner, Wanted};
 
 pub(crate) use summary::Counts;
 
 pub(crate) const USAGE: &str = "cargo xtask test [--quick] [FILTER...]";
-
-/// What was asked for on the command line.
-struct Wanted {
-    /// Unit and doc tests only: nothing that needs a server.
-    quick: bool,
-    /// Parts of test names; every test when empty.
-    filters: Vec<String>,
-}
 
 /// Runs the tests and the doc tests, prints what each package ran, and ends with `N passed, N failed, N skipped`.
 pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Failure> {
@@ -77,24 +66,6 @@ pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<
     let report = Report { wanted, outcome };
     println!("\n{report}");
     Ok(report)
-}
-
-/// What the runners said, and whether they were content.
-struct Outcome {
-    suites: Suites,
-    /// Tests that a runner counts but gives no package for.
-    also_skipped: usize,
-    succeeded: bool,
-}
-
-impl Outcome {
-    fn add(&mut self, other: Self) {
-        for (suite, counts) in other.suites {
-            *self.suites.entry(suite).or_default() += counts;
-        }
-        self.also_skipped += other.also_skipped;
-        self.succeeded &= other.succeeded;
-    }
 }
 
 /// A whole run, as a table.
@@ -163,115 +134,4 @@ impl fmt::Display for Report {
         }
         Ok(())
     }
-}
-
-/// Builds and runs tests: by nextest when it is installed, else by `cargo test`.
-struct Runner<'a> {
-    workspace: &'a Workspace,
-    features: String,
-    nextest: bool,
-}
-
-impl<'a> Runner<'a> {
-    fn find(workspace: &'a Workspace) -> Result<Self, Failure> {
-        let version =
-            machine::first_line(Command::new("cargo-nextest").args(["nextest", "--version"]));
-        match &version {
-            Some(version) => println!("runner: {version}"),
-            None => {
-                println!("runner: cargo test (cargo-nextest is not installed; it would be faster)")
-            }
-        }
-        Ok(Self {
-            workspace,
-            features: workspace.test_features()?,
-            nextest: version.is_some(),
-        })
-    }
-
-    /// The same packages and features everywhere, so that nothing is compiled twice.
-    fn command(&self, words: &[&str], wanted: &Wanted) -> Command {
-        let mut command = self.workspace.cargo();
-        command.args(words).args([
-            "--workspace",
-            "--exclude",
-            crate::workspace::PEERS,
-            "--features",
-            &self.features,
-        ]);
-        if wanted.quick && !words.contains(&"--doc") {
-            command.args(["--lib", "--bins"]);
-        }
-        command
-    }
-
-    fn compile(&self, wanted: &Wanted) -> Command {
-        let words: &[&str] = if self.nextest {
-            &["nextest", "run", "--no-run"]
-        } else {
-            &["test", "--no-run"]
-        };
-        self.command(words, wanted)
-    }
-
-    fn tests(&self, wanted: &Wanted, environment: &[(&str, String)]) -> Result<Outcome, Failure> {
-        if !self.nextest {
-            let mut command = self.command(&["test", "--no-fail-fast"], wanted);
-            command
-                .envs(environment.iter().cloned())
-                .arg("--")
-                .args(&wanted.filters);
-            return libtest(&colourful(command));
-        }
-        let report = self
-            .workspace
-            .root()
-            .join("target/nextest/default/junit.xml");
-        // An old report must not be taken for this run's.
-        let _ = fs::remove_file(&report);
-        let mut command = self.command(
-            &["nextest", "run", "--no-fail-fast", "--no-tests", "pass"],
-            wanted,
-        );
-        command
-            .envs(environment.iter().cloned())
-            .args(&wanted.filters);
-        let (succeeded, output) = tee(&colourful(command))?;
-        let suites = summary::from_junit(&fs::read_to_string(&report).unwrap_or_default());
-        Ok(Outcome {
-            suites,
-            also_skipped: summary::skipped_by_nextest(&output),
-            succeeded,
-        })
-    }
-
-    fn doc_tests(
-        &self,
-        wanted: &Wanted,
-        environment: &[(&str, String)],
-    ) -> Result<Outcome, Failure> {
-        let mut command = self.command(&["test", "--doc", "--no-fail-fast"], wanted);
-        command
-            .envs(environment.iter().cloned())
-            .arg("--")
-            .args(&wanted.filters);
-        libtest(&command)
-    }
-}
-
-fn libtest(command: &Command) -> Result<Outcome, Failure> {
-    let (succeeded, output) = tee(command)?;
-    Ok(Outcome {
-        suites: summary::from_libtest(&output),
-        also_skipped: 0,
-        succeeded,
-    })
-}
-
-/// The runner sees a pipe; a person may still sit at the other end of it.
-fn colourful(mut command: Command) -> Command {
-    if std::io::stdout().is_terminal() {
-        command.env("CARGO_TERM_COLOR", "always");
-    }
-    command
 }
