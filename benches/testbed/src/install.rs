@@ -89,13 +89,16 @@ pub(crate) fn remedy() -> String {
             commands.join(" && ")
         ),
         Plan::Ask(line) => format!("type: {line}"),
-        Plan::Nothing => format!("the programs are here: unset {}", crate::SOURCE),
+        Plan::Nothing => format!(
+            "the programs are here: unset {}",
+            crate::environment::SOURCE
+        ),
     }
 }
 
 fn missing() -> Vec<&'static str> {
     let mut missing = Vec::new();
-    if crate::redis::program().is_none() {
+    if program::redis_server().is_none() {
         missing.push("redis-server");
     }
     if program::postgres_directory().is_none() {

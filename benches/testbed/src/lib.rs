@@ -15,19 +15,19 @@ mod sources;
 pub mod install;
 
 mod docker;
+mod environment;
 mod error;
 mod machine;
 mod url;
 mod wait;
 
+pub use environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE};
 pub use error::Error;
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
 #[cfg(feature = "proxy")]
 pub use proxy::{Direction, FaultProxy};
 pub use redis::{Redis, RedisBuilder, RedisCluster, RedisSentinel, TlsFiles};
-pub use sources::{
-    Origin, PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE, Service, Source, source, sources,
-};
+pub use sources::{Origin, Service, Source, source, sources};
 pub use wait::eventually;
 #[cfg(feature = "proxy")]
 pub use wait_async::eventually_async;

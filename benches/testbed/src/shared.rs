@@ -5,9 +5,10 @@
 
 use std::sync::OnceLock;
 
+use crate::environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, variable};
 use crate::postgres::sql;
 use crate::redis::Redis;
-use crate::sources::{PG_REPLICA_URLS, PG_URL, REDIS_URL, url_from, variable};
+use crate::sources::url_from;
 use crate::url::{ServerUrl, encode};
 use crate::{Error, Postgres};
 

@@ -1,19 +1,10 @@
 use std::fmt;
 
+use crate::environment::{PG_URL, REDIS_URL, SOURCE, variable};
 use crate::install::{self, Plan};
 use crate::machine::program;
 use crate::url::ServerUrl;
 use crate::{Error, docker};
-
-/// The environment variable with the URL of a Redis to use instead of an own one.
-pub const REDIS_URL: &str = "BILTEN_TEST_REDIS_URL";
-/// The environment variable with the URL of a PostgreSQL primary to use instead of an own one.
-pub const PG_URL: &str = "BILTEN_TEST_PG_URL";
-/// The environment variable with the URLs of its replicas, separated by commas.
-pub const PG_REPLICA_URLS: &str = "BILTEN_TEST_PG_REPLICA_URLS";
-
-/// The environment variable that chooses where private servers come from: `local` or `docker`.
-pub const SOURCE: &str = "BILTEN_TEST_SOURCE";
 
 /// Where one kind of server comes from on this machine.
 ///
@@ -165,14 +156,6 @@ fn missing() -> String {
     )
 }
 
-/// A variable that is set and not empty.
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name)
-        .ok()
-        .map(|value| value.trim().to_owned())
-        .filter(|value| !value.is_empty())
-}
-
 /// The URL in a variable, checked.
 pub(crate) fn url_from(name: &str) -> Result<Option<ServerUrl>, Error> {
     variable(name)
@@ -197,7 +180,7 @@ impl Service {
 
     fn program(self) -> Option<std::path::PathBuf> {
         match self {
-            Self::Redis => crate::redis::program(),
+            Self::Redis => program::redis_server(),
             Self::Postgres => {
                 program::postgres_directory().map(|directory| directory.join("postgres"))
             }

@@ -14,7 +14,6 @@ pub mod smoke;
 pub mod app;
 
 pub mod events;
-pub mod tickets;
 
 pub mod body;
 pub mod database;

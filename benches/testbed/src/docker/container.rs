@@ -11,6 +11,7 @@ use tokio::runtime::{self, Runtime};
 
 use super::{ContainerSpec, engine, sweep};
 use crate::Error;
+use crate::environment::SOURCE;
 use crate::machine::instance::{Instance, tail};
 use crate::machine::server::Server;
 
@@ -27,7 +28,7 @@ pub(crate) fn start(spec: &ContainerSpec) -> Result<Box<dyn Instance>, Error> {
     if let Err(problem) = engine::answers() {
         return Err(Error::missing(
             "a Docker engine",
-            format!("{problem}: start one, or unset {}", crate::SOURCE),
+            format!("{problem}: start one, or unset {}", SOURCE),
         ));
     }
     let (name, tag) = spec

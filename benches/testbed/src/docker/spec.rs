@@ -22,6 +22,6 @@ pub(crate) struct ContainerSpec {
 impl ContainerSpec {
     /// The image to use unless the environment names another.
     pub(crate) fn image(variable: &str, otherwise: &str) -> String {
-        crate::sources::variable(variable).unwrap_or_else(|| otherwise.to_owned())
+        crate::environment::variable(variable).unwrap_or_else(|| otherwise.to_owned())
     }
 }

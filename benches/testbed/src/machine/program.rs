@@ -25,6 +25,11 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|path| is_program(path))
 }
 
+/// `redis-server`, or Valkey's, which is the same to us.
+pub(crate) fn redis_server() -> Option<PathBuf> {
+    ["redis-server", "valkey-server"].into_iter().find_map(find)
+}
+
 /// The directory with `initdb` and `postgres` of one and the same version, the newest first.
 pub(crate) fn postgres_directory() -> Option<PathBuf> {
     let complete = |directory: &PathBuf| {

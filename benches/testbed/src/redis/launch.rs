@@ -1,6 +1,6 @@
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ pub(super) fn launch(options: &RedisBuilder, ports: Ports) -> Result<Box<dyn Ins
 }
 
 fn local(options: &RedisBuilder, ports: Ports) -> Result<Server, Error> {
-    let program = program().ok_or_else(|| Error::missing("redis-server", install::remedy()))?;
+    let program =
+        program::redis_server().ok_or_else(|| Error::missing("redis-server", install::remedy()))?;
     let directory = RunDirectory::make(if options.is_sentinel() {
         "sentinel"
     } else {
@@ -123,18 +124,11 @@ pub(super) fn wait_ready(server: &dyn Instance, address: SocketAddr) -> Result<(
         .map_err(not_ready)
 }
 
-/// `redis-server`, or Valkey, which is the same to us.
-pub(crate) fn program() -> Option<PathBuf> {
-    ["redis-server", "valkey-server"]
-        .into_iter()
-        .find_map(program::find)
-}
-
 /// Since Redis 7.0 `DEBUG` must be allowed and the port of the cluster bus can be chosen.
 pub(super) fn is_version_7() -> bool {
     static KNOWS: OnceLock<bool> = OnceLock::new();
     *KNOWS.get_or_init(|| {
-        program()
+        program::redis_server()
             .and_then(|path| program::version(&path))
             .is_some_and(|line| major_version(&line) >= 7)
     })

@@ -10,7 +10,6 @@ mod tls;
 
 pub use builder::RedisBuilder;
 pub use cluster::RedisCluster;
-pub(crate) use launch::program;
 pub use sentinel::RedisSentinel;
 pub use server::Redis;
 pub use tls::TlsFiles;

@@ -5,4 +5,5 @@ pub mod repository;
 pub mod request;
 pub mod routes;
 pub mod service;
+pub mod tickets;
 pub mod view;

@@ -11,7 +11,7 @@ use super::request::{EventChange, ListRequest, NewEvent, Purchase};
 use super::view::{EventDetail, EventList, EventSummary};
 use crate::database::Database;
 use crate::error::Error;
-use crate::tickets::{self, Receipt};
+use crate::events::tickets::{self, Receipt};
 
 /// Events, cached. Cheap to clone.
 #[derive(Clone, Debug)]
