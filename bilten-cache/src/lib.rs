@@ -8,6 +8,10 @@ mod invalidate;
 mod read_through;
 
 mod region_state;
+mod registry;
+mod shared;
+
+mod tail;
 
 mod coherence;
 mod engine;

@@ -2,15 +2,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::{Cache, Registry, Shared};
+use super::Cache;
 use crate::clock::{Clock, nanos};
-use crate::coherence::{Coherence, tail};
+use crate::coherence::Coherence;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::recovery::Recovery;
+use crate::registry::Registry;
 use crate::remote::{Gate, Limits, Remote};
+use crate::shared::Shared;
 use crate::stats::CacheMeters;
+use crate::tail;
 use crate::ticket::Tickets;
 
 /// Settings of a [`Cache`], from [`Cache::builder`].
@@ -33,6 +36,7 @@ pub struct CacheBuilder {
     limits: Limits,
     isolated_ttl: Duration,
     pub(crate) clock: Clock,
+    pub(crate) tickets: Tickets,
 }
 
 #[derive(Debug)]
@@ -55,6 +59,7 @@ impl CacheBuilder {
             },
             isolated_ttl: Duration::from_secs(5),
             clock: Clock::system(),
+            tickets: Tickets::new(),
         }
     }
 
@@ -125,7 +130,7 @@ impl CacheBuilder {
             name: Arc::clone(&name),
             node,
             memory: Memory::new(self.memory_bytes, clock.clone()),
-            tickets: Tickets::new(),
+            tickets: self.tickets,
             coherence: Coherence::new(node, isolated),
             gate: remote
                 .map(|remote| Gate::new(remote, self.limits, clock.clone(), Arc::clone(&meters))),

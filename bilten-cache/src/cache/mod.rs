@@ -1,23 +1,19 @@
 mod builder;
-mod registry;
 mod status;
 
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::task::AbortHandle;
-
 pub use self::builder::CacheBuilder;
-pub(crate) use self::registry::Registry;
 pub use self::status::{Connection, Status};
 use crate::codec::default_codec;
-use crate::engine::Engine;
 use crate::invalidate::{self, Ack};
 use crate::key::Key;
 use crate::loader::MAX_TAG_BYTES;
 use crate::pattern::Pattern;
 use crate::region::RegionBuilder;
 use crate::remote::Scope;
+use crate::shared::Shared;
 use crate::stats::Stats;
 
 /// A cache: one budget of memory, one second level, one log of invalidations.
@@ -43,13 +39,6 @@ use crate::stats::Stats;
 #[derive(Clone)]
 pub struct Cache {
     shared: Arc<Shared>,
-}
-
-/// What the handles of a cache and of its regions keep alive.
-pub(crate) struct Shared {
-    pub(crate) engine: Arc<Engine>,
-    pub(crate) regions: Registry,
-    tasks: Vec<AbortHandle>,
 }
 
 impl Cache {
@@ -130,27 +119,11 @@ impl Cache {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
-    }
-}
-
 impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("name", &self.name())
             .field("status", &self.status())
             .finish()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("name", &self.engine.name)
-            .finish_non_exhaustive()
     }
 }

@@ -1,7 +1,6 @@
 //! What this node knows of the log, and what that means for an entry.
 
 mod markers;
-pub(crate) mod tail;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -11,7 +10,7 @@ use crate::clock::{NEVER, Nanos};
 use crate::entry::{Began, Entry};
 use crate::remote::{Author, Position, Record, Scope, Snapshot};
 
-/// This node's view of the log. No I/O: [`tail`] feeds it.
+/// This node's view of the log. No I/O: the tail of the log feeds it.
 ///
 /// Without a second level it is the log: positions are counted here.
 #[derive(Debug)]

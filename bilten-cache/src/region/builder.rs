@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Region;
-use crate::cache::Shared;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::key::Key;
 use crate::region_state::{Options, RegionState, Weigher};
+use crate::shared::Shared;
 use crate::single_flight::Flights;
 
 /// The longest time to live; what is longer counts as this. Ten years.
