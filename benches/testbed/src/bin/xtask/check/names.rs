@@ -113,7 +113,8 @@ fn root_names(text: &str) -> Vec<String> {
             item_end(&all, at)
         };
         match (word(0), word(1)) {
-            ("pub", "(") | ("mod" | "use" | "fn" | "impl", _) => {}
+            // A public module is a shelf for what is needed less often, not one more name to learn.
+            ("pub", "(" | "mod") | ("mod" | "use" | "fn" | "impl", _) => {}
             ("pub", "use") => names.extend(leaves(&all[at + 2..end])),
             ("pub", _) => names.push(word(2).to_owned()),
             _ => {}
@@ -212,11 +213,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_names_of_the_root_count() {
+    fn public_names_of_the_root_count_and_its_public_modules_do_not() {
         let text = "//! pub use x;\nmod a;\npub mod b;\npub(crate) mod c;\npub use a::{A, B as C, d::*};\npub use e::E;\n\
                     #[cfg(feature = \"f\")]\npub use f::F;\nuse g::G;\npub fn h() { pub struct Inner; }\nimpl A { pub fn i() {} }\n\
                     #[cfg(test)]\npub mod tests {}";
-        assert_eq!(root_names(text), ["b", "A", "C", "*", "E", "F", "h"]);
+        assert_eq!(root_names(text), ["A", "C", "*", "E", "F", "h"]);
     }
 
     #[test]
