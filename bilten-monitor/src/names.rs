@@ -85,7 +85,7 @@ pub(crate) struct Spec {
     pub(crate) help: &'static str,
     /// Empty for what is no histogram.
     #[cfg_attr(
-        not(feature = "prometheus"),
+        all(not(test), not(feature = "prometheus")),
         expect(dead_code, reason = "only the exporter reads them")
     )]
     pub(crate) buckets: &'static [f64],

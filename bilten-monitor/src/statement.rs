@@ -33,7 +33,7 @@ const MAX_TABLE: usize = 48;
 
 /// A name such as `SELECT events 1f2e3d4c`: few enough for a label, without any value of the statement.
 #[cfg_attr(
-    not(feature = "sea-orm"),
+    all(not(test), not(feature = "sea-orm")),
     expect(dead_code, reason = "the observer names statements")
 )]
 pub(crate) fn summary(sql: &str) -> String {
