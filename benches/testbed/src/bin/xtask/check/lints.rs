@@ -80,11 +80,6 @@ fn feature_sets(packages: &[Package]) -> Vec<Vec<String>> {
         if !package.features.is_empty() {
             sets.push(words(&format!("-p {name} --lib --no-default-features")));
         }
-        if package.features.iter().any(|feature| feature == "memory") {
-            sets.push(words(&format!(
-                "-p {name} --lib --no-default-features --features memory"
-            )));
-        }
     }
     sets
 }
@@ -125,7 +120,7 @@ mod tests {
     #[test]
     fn every_published_crate_with_features_is_linted_without_them() {
         let packages = [
-            package("bilten-cache", &["default", "memory", "redis"]),
+            package("bilten-cache", &["default", "fred"]),
             package("bilten-db", &[]),
             package("bilten-health", &["default", "axum"]),
             package("bilten-events", &["default"]),
@@ -139,7 +134,6 @@ mod tests {
             [
                 "--all-targets -p bilten-cache -p bilten-db -p bilten-monitor -p bilten-health",
                 "-p bilten-cache --lib --no-default-features",
-                "-p bilten-cache --lib --no-default-features --features memory",
                 "-p bilten-health --lib --no-default-features",
             ]
         );
