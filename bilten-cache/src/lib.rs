@@ -42,8 +42,8 @@ pub use crate::key::Key;
 pub use crate::loader::{LoadContext, Loaded};
 pub use crate::pattern::Pattern;
 pub use crate::region::{Region, RegionBuilder};
-#[cfg(feature = "fred")]
-pub use crate::remote::redis::Redis;
+#[cfg(any(feature = "fred", feature = "redis"))]
+pub use crate::remote::redis::{Redis, RedisClient};
 pub use crate::stats::Stats;
 
 /// How a cache is doing.

@@ -42,7 +42,7 @@ pub struct CacheBuilder {
 #[derive(Debug)]
 enum Second {
     None,
-    #[cfg(feature = "fred")]
+    #[cfg(any(feature = "fred", feature = "redis"))]
     Redis(crate::remote::redis::Redis),
     Own(Arc<dyn Remote>),
 }
@@ -70,7 +70,7 @@ impl CacheBuilder {
     }
 
     /// Puts Redis or Valkey behind the memory. Without it the cache is in memory only.
-    #[cfg(feature = "fred")]
+    #[cfg(any(feature = "fred", feature = "redis"))]
     pub fn redis(mut self, redis: impl Into<crate::remote::redis::Redis>) -> Self {
         self.remote = Second::Redis(redis.into());
         self
@@ -117,7 +117,7 @@ impl CacheBuilder {
         self.check()?;
         let remote = match self.remote {
             Second::None => None,
-            #[cfg(feature = "fred")]
+            #[cfg(any(feature = "fred", feature = "redis"))]
             Second::Redis(redis) => Some(redis.connect(&self.name, self.limits.budget).await?),
             Second::Own(remote) => Some(remote),
         };

@@ -1,13 +1,22 @@
 //! The second level: what the cache asks of a shared store, free of any client's types.
 
-mod breaker;
+#[cfg(any(feature = "fred", feature = "redis"))]
+pub(crate) mod redis;
+
 #[cfg(feature = "fred")]
-pub(crate) mod fred;
+mod fred;
+#[cfg(feature = "redis")]
+mod redis_rs;
+
+#[cfg(any(feature = "fred", feature = "redis"))]
+mod address;
+#[cfg(any(feature = "fred", feature = "redis"))]
+mod scripted;
+
+mod breaker;
 mod gate;
 mod keyspace;
 mod record;
-#[cfg(feature = "fred")]
-pub(crate) mod redis;
 
 use std::fmt;
 use std::future::Future;

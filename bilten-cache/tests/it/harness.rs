@@ -122,3 +122,27 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
+
+/// Runs each test with each client: what is promised does not depend on the library below.
+macro_rules! with_each_client {
+    ($($name:ident),* $(,)?) => {
+        mod fred {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(bilten_cache::RedisClient::Fred).await;
+                }
+            )*
+        }
+
+        mod redis_rs {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    super::$name(bilten_cache::RedisClient::RedisRs).await;
+                }
+            )*
+        }
+    };
+}
+pub(crate) use with_each_client;

@@ -1,13 +1,30 @@
-//! The same on a real Redis, through fred.
+//! The same on a real Redis, through each client.
 
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis};
+use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 
-use crate::harness::{Node, eventually};
+use crate::harness::{Node, eventually, with_each_client};
+
+with_each_client! {
+    a_value_travels_through_redis,
+    a_load_is_stored_and_found_by_the_next_process,
+    removals_tags_patterns_and_clear_reach_the_other_process,
+    a_process_that_starts_later_trusts_nothing_that_was_invalidated,
+    a_removal_during_a_load_of_another_process_refuses_its_store,
+    two_processes_load_once_and_the_one_that_waits_wakes_soon,
+    a_load_longer_than_its_lease_keeps_it_in_redis,
+    entries_are_json_with_an_end_of_life_and_the_log_has_none,
+    a_password_with_special_characters_works_both_ways,
+    wrong_credentials_are_an_error_that_does_not_show_them,
+    a_unix_socket_works,
+    scripts_that_the_server_forgot_are_sent_again,
+    foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic,
+    a_cluster_works_with_value_and_log_in_different_slots,
+}
 
 /// A name that no other test has, on the Redis that all of them share.
 fn unique() -> String {
@@ -19,20 +36,23 @@ fn unique() -> String {
     )
 }
 
-async fn node(name: &str, redis: impl Into<Redis>) -> Node {
+async fn node(client: RedisClient, name: &str, redis: impl Into<Redis>) -> Node {
+    let redis = redis.into().client(client);
     let node = Node::of(Cache::builder(name).redis(redis).build().await.unwrap());
     assert_eq!(node.cache.status().connection, Connection::Connected);
     node
 }
 
-async fn two_nodes() -> (Node, Node) {
+async fn two_nodes(client: RedisClient) -> (Node, Node) {
     let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
-    (node(&name, url.clone()).await, node(&name, url).await)
+    (
+        node(client, &name, url.clone()).await,
+        node(client, &name, url).await,
+    )
 }
 
-#[tokio::test]
-async fn a_value_travels_through_redis() {
-    let (one, two) = two_nodes().await;
+async fn a_value_travels_through_redis(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
     assert_eq!(
         one.stock
             .set("tea", Loaded::new(7).tags(["hot"]))
@@ -45,18 +65,16 @@ async fn a_value_travels_through_redis() {
     assert_eq!(two.cache.stats().undecodable, 0);
 }
 
-#[tokio::test]
-async fn a_load_is_stored_and_found_by_the_next_process() {
-    let (one, two) = two_nodes().await;
+async fn a_load_is_stored_and_found_by_the_next_process(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
     assert_eq!(one.load("tea", 7).await, 7);
     // Whether or not the first process has stored already: the lease makes the second one wait.
     assert_eq!(two.load("tea", 8).await, 7);
     assert_eq!(two.cache.stats().loads, 0);
 }
 
-#[tokio::test]
-async fn removals_tags_patterns_and_clear_reach_the_other_process() {
-    let (one, two) = two_nodes().await;
+async fn removals_tags_patterns_and_clear_reach_the_other_process(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
     let gone = |key| two.stock.peek(key).is_none();
     for (key, how) in [("a", 0), ("b", 1), ("c", 2), ("d", 3), ("e", 4)] {
         let _ = one
@@ -86,10 +104,9 @@ async fn removals_tags_patterns_and_clear_reach_the_other_process() {
     }
 }
 
-#[tokio::test]
-async fn a_process_that_starts_later_trusts_nothing_that_was_invalidated() {
+async fn a_process_that_starts_later_trusts_nothing_that_was_invalidated(client: RedisClient) {
     let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
-    let one = node(&name, url.clone()).await;
+    let one = node(client, &name, url.clone()).await;
     for key in ["list:1", "list:2", "detail:1"] {
         let _ = one.stock.set(key, 1).await.unwrap();
     }
@@ -98,15 +115,14 @@ async fn a_process_that_starts_later_trusts_nothing_that_was_invalidated() {
         .invalidate_pattern(&Pattern::glob("stock:list:*").unwrap())
         .await;
     let _ = one.stock.set("list:2", 2).await.unwrap();
-    let late = node(&name, url).await;
+    let late = node(client, &name, url).await;
     assert_eq!(late.stock.get("list:1").await, None);
     assert_eq!(late.stock.get("list:2").await.as_deref(), Some(&2));
     assert_eq!(late.stock.get("detail:1").await.as_deref(), Some(&1));
 }
 
-#[tokio::test]
-async fn a_removal_during_a_load_of_another_process_refuses_its_store() {
-    let (one, two) = two_nodes().await;
+async fn a_removal_during_a_load_of_another_process_refuses_its_store(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
     let (mut held, reader) = one.start_load("tea");
     held.started().await;
     let _ = two.stock.remove("tea").await.unwrap();
@@ -120,9 +136,8 @@ async fn a_removal_during_a_load_of_another_process_refuses_its_store() {
     eventually("the record came", || one.stock.peek("tea").is_none()).await;
 }
 
-#[tokio::test]
-async fn two_processes_load_once_and_the_one_that_waits_wakes_soon() {
-    let (one, two) = two_nodes().await;
+async fn two_processes_load_once_and_the_one_that_waits_wakes_soon(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
     let (mut held, first) = one.start_load("tea");
     held.started().await;
     let second = two.start_load("tea").1;
@@ -136,10 +151,13 @@ async fn two_processes_load_once_and_the_one_that_waits_wakes_soon() {
     assert_eq!(one.cache.stats().loads + two.cache.stats().loads, 1);
 }
 
-#[tokio::test]
-async fn a_load_longer_than_its_lease_keeps_it_in_redis() {
+async fn a_load_longer_than_its_lease_keeps_it_in_redis(client: RedisClient) {
     let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
-    let cache = Cache::builder(&name).redis(&*url).build().await.unwrap();
+    let cache = Cache::builder(&name)
+        .redis(Redis::url(&*url).client(client))
+        .build()
+        .await
+        .unwrap();
     let region = cache
         .region::<str, u32>("slow")
         .lease(Duration::from_millis(100))
@@ -150,7 +168,11 @@ async fn a_load_longer_than_its_lease_keeps_it_in_redis() {
         Ok::<_, io::Error>(7)
     };
     region.get_or_load("tea", load).await.unwrap();
-    let other = Cache::builder(&name).redis(&*url).build().await.unwrap();
+    let other = Cache::builder(&name)
+        .redis(Redis::url(&*url).client(client))
+        .build()
+        .await
+        .unwrap();
     let other = other
         .region::<str, u32>("slow")
         .lease(Duration::from_millis(100))
@@ -166,10 +188,9 @@ async fn a_load_longer_than_its_lease_keeps_it_in_redis() {
     assert_eq!(region.stats().stores_refused, 0);
 }
 
-#[tokio::test]
-async fn entries_are_json_with_an_end_of_life_and_the_log_has_none() {
+async fn entries_are_json_with_an_end_of_life_and_the_log_has_none(client: RedisClient) {
     let server = bilten_testbed::Redis::start().unwrap();
-    let node = node("shop", server.url()).await;
+    let node = node(client, "shop", server.url()).await;
     let _ = node.stock.set("tea", 7).await.unwrap();
     let value = server.cli(&["GET", "shop:v:{stock:tea}"]).unwrap();
     assert!(
@@ -189,32 +210,31 @@ async fn entries_are_json_with_an_end_of_life_and_the_log_has_none() {
     assert_eq!(server.cli(&["XLEN", "{shop}:log"]).unwrap().trim(), "1");
 }
 
-#[tokio::test]
-async fn a_password_with_special_characters_works_both_ways() {
+async fn a_password_with_special_characters_works_both_ways(client: RedisClient) {
     let password = "p@ss:w/rd#1?%&{}";
     let server = bilten_testbed::Redis::builder()
         .password(password)
         .start()
         .unwrap();
     let bare = format!("redis://127.0.0.1:{}", server.port());
-    node("shop", Redis::url(&bare).password(password)).await;
+    node(client, "shop", Redis::url(&bare).password(password)).await;
     let encoded = "p%40ss%3Aw%2Frd%231%3F%25%26%7B%7D";
     node(
+        client,
         "shop",
         format!("redis://:{encoded}@127.0.0.1:{}", server.port()),
     )
     .await;
 }
 
-#[tokio::test]
-async fn wrong_credentials_are_an_error_that_does_not_show_them() {
+async fn wrong_credentials_are_an_error_that_does_not_show_them(client: RedisClient) {
     let server = bilten_testbed::Redis::builder()
         .password("right")
         .start()
         .unwrap();
     let url = format!("redis://:wrong-secret@127.0.0.1:{}", server.port());
     let error = Cache::builder("shop")
-        .redis(&*url)
+        .redis(Redis::url(&*url).client(client))
         .build()
         .await
         .unwrap_err();
@@ -225,13 +245,12 @@ async fn wrong_credentials_are_an_error_that_does_not_show_them() {
     );
 }
 
-#[tokio::test]
-async fn a_unix_socket_works() {
+async fn a_unix_socket_works(client: RedisClient) {
     let server = bilten_testbed::Redis::builder()
         .unix_socket()
         .start()
         .unwrap();
-    let node = node("shop", server.unix_url().expect("a local server")).await;
+    let node = node(client, "shop", server.unix_url().expect("a local server")).await;
     let _ = node.stock.set("tea", 7).await.unwrap();
     assert_eq!(
         server
@@ -242,18 +261,18 @@ async fn a_unix_socket_works() {
     );
 }
 
-#[tokio::test]
-async fn scripts_that_the_server_forgot_are_sent_again() {
+async fn scripts_that_the_server_forgot_are_sent_again(client: RedisClient) {
     let server = bilten_testbed::Redis::start().unwrap();
-    let node = node("shop", server.url()).await;
+    let node = node(client, "shop", server.url()).await;
     server.cli(&["SCRIPT", "FLUSH"]).unwrap();
     assert_eq!(node.stock.set("tea", 7).await.unwrap(), Ack::Everywhere);
 }
 
-#[tokio::test]
-async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic() {
+async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic(
+    client: RedisClient,
+) {
     let server = bilten_testbed::Redis::start().unwrap();
-    let node = node("shop", server.url()).await;
+    let node = node(client, "shop", server.url()).await;
     server.cli(&["LPUSH", "shop:v:{stock:list}", "x"]).unwrap();
     server
         .cli(&["SET", "shop:v:{stock:text}", "hello"])
@@ -270,12 +289,11 @@ async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic
     assert_eq!(node.load("text", 2).await, 2);
 }
 
-#[tokio::test]
-async fn a_cluster_works_with_value_and_log_in_different_slots() {
+async fn a_cluster_works_with_value_and_log_in_different_slots(client: RedisClient) {
     let cluster = bilten_testbed::RedisCluster::start().unwrap();
     let (one, two) = (
-        node("shop", cluster.url()).await,
-        node("shop", cluster.url()).await,
+        node(client, "shop", cluster.url()).await,
+        node(client, "shop", cluster.url()).await,
     );
     for n in 0..30_u32 {
         let key = format!("item-{n}");

@@ -3,13 +3,29 @@
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache};
-use bilten_testbed::{FaultProxy, Redis};
+use bilten_cache::{Ack, Cache, Redis, RedisClient};
+use bilten_testbed::FaultProxy;
+use bilten_testbed::Redis as Server;
 
-use crate::harness::{DEADLINE, Node, eventually};
+use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
-async fn node(url: String) -> Node {
-    Node::of(Cache::builder("shop").redis(url).build().await.unwrap())
+with_each_client! {
+    redis_down_at_the_start_is_found_when_it_comes,
+    redis_killed_and_restarted_empty_comes_back_by_itself,
+    a_frozen_redis_costs_its_budget_and_no_hit,
+    flushall_empties_every_l1,
+    a_connection_that_goes_silent_is_replaced,
+    connections_that_are_reset_come_back,
+    a_full_redis_refuses_writes_and_the_cache_goes_on,
+    a_read_only_replica_serves_reads_and_defers_changes,
+    a_user_without_scripting_rights_gets_a_cache_in_memory,
+    a_sentinel_fail_over_is_followed,
+    another_record_under_our_position_begins_a_new_incarnation,
+}
+
+async fn node(client: RedisClient, url: String) -> Node {
+    let redis = Redis::url(url).client(client);
+    Node::of(Cache::builder("shop").redis(redis).build().await.unwrap())
 }
 
 async fn connected(node: &Node) {
@@ -28,12 +44,11 @@ async fn comes_to_see(node: &Node, value: u32) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_down_at_the_start_is_found_when_it_comes() {
-    let server = Redis::start().unwrap();
+async fn redis_down_at_the_start_is_found_when_it_comes(client: RedisClient) {
+    let server = Server::start().unwrap();
     server.kill().unwrap();
     let begun = Instant::now();
-    let node = node(server.url()).await;
+    let node = node(client, server.url()).await;
     assert!(
         begun.elapsed() < Duration::from_secs(5),
         "{:?}",
@@ -47,10 +62,12 @@ async fn redis_down_at_the_start_is_found_when_it_comes() {
     assert_eq!(node.stock.set("tea", 8).await.unwrap(), Ack::Everywhere);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_empty_comes_back_by_itself() {
-    let server = Redis::start().unwrap();
-    let (one, two) = (node(server.url()).await, node(server.url()).await);
+async fn redis_killed_and_restarted_empty_comes_back_by_itself(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (
+        node(client, server.url()).await,
+        node(client, server.url()).await,
+    );
     let _ = one.stock.set("tea", 1).await.unwrap();
     two.stock.get("tea").await.unwrap();
     server.kill().unwrap();
@@ -72,10 +89,9 @@ async fn redis_killed_and_restarted_empty_comes_back_by_itself() {
     comes_to_see(&two, 3).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_frozen_redis_costs_its_budget_and_no_hit() {
-    let server = Redis::start().unwrap();
-    let node = node(server.url()).await;
+async fn a_frozen_redis_costs_its_budget_and_no_hit(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, server.url()).await;
     let _ = node.stock.set("jam", 1).await.unwrap();
     server.pause().unwrap();
     let begun = Instant::now();
@@ -106,10 +122,12 @@ async fn a_frozen_redis_costs_its_budget_and_no_hit() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn flushall_empties_every_l1() {
-    let server = Redis::start().unwrap();
-    let (one, two) = (node(server.url()).await, node(server.url()).await);
+async fn flushall_empties_every_l1(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (
+        node(client, server.url()).await,
+        node(client, server.url()).await,
+    );
     let _ = one.stock.set("tea", 1).await.unwrap();
     two.stock.get("tea").await.unwrap();
     server.cli(&["FLUSHALL"]).unwrap();
@@ -119,13 +137,12 @@ async fn flushall_empties_every_l1() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_that_goes_silent_is_replaced() {
-    let server = Redis::start().unwrap();
+async fn a_connection_that_goes_silent_is_replaced(client: RedisClient) {
+    let server = Server::start().unwrap();
     let proxy = FaultProxy::to(server.addr()).await.unwrap();
     let (near, far) = (
-        node(server.url()).await,
-        node(proxy.url_like(&server.url()).unwrap()).await,
+        node(client, server.url()).await,
+        node(client, proxy.url_like(&server.url()).unwrap()).await,
     );
     let _ = near.stock.set("tea", 1).await.unwrap();
     assert_eq!(far.stock.get("tea").await.as_deref(), Some(&1));
@@ -141,13 +158,12 @@ async fn a_connection_that_goes_silent_is_replaced() {
     assert_eq!(far.stock.get("tea").await, None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_reset_come_back() {
-    let server = Redis::start().unwrap();
+async fn connections_that_are_reset_come_back(client: RedisClient) {
+    let server = Server::start().unwrap();
     let proxy = FaultProxy::to(server.addr()).await.unwrap();
     let (near, far) = (
-        node(server.url()).await,
-        node(proxy.url_like(&server.url()).unwrap()).await,
+        node(client, server.url()).await,
+        node(client, proxy.url_like(&server.url()).unwrap()).await,
     );
     for round in 0..5 {
         let _ = near.stock.set("tea", round).await.unwrap();
@@ -156,10 +172,9 @@ async fn connections_that_are_reset_come_back() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_redis_refuses_writes_and_the_cache_goes_on() {
-    let server = Redis::start().unwrap();
-    let node = node(server.url()).await;
+async fn a_full_redis_refuses_writes_and_the_cache_goes_on(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, server.url()).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]).unwrap();
     assert_eq!(node.stock.set("tea", 2).await.unwrap(), Ack::Deferred);
@@ -185,10 +200,9 @@ async fn a_full_redis_refuses_writes_and_the_cache_goes_on() {
     assert_eq!(node.stock.set("tea", 4).await.unwrap(), Ack::Everywhere);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_only_replica_serves_reads_and_defers_changes() {
-    let (primary, server) = (Redis::start().unwrap(), Redis::start().unwrap());
-    let node = node(server.url()).await;
+async fn a_read_only_replica_serves_reads_and_defers_changes(client: RedisClient) {
+    let (primary, server) = (Server::start().unwrap(), Server::start().unwrap());
+    let node = node(client, server.url()).await;
     let port = primary.port().to_string();
     server.cli(&["REPLICAOF", "127.0.0.1", &port]).unwrap();
     assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Deferred);
@@ -202,9 +216,8 @@ async fn a_read_only_replica_serves_reads_and_defers_changes() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_without_scripting_rights_gets_a_cache_in_memory() {
-    let server = Redis::start().unwrap();
+async fn a_user_without_scripting_rights_gets_a_cache_in_memory(client: RedisClient) {
+    let server = Server::start().unwrap();
     server
         .cli(&[
             "ACL",
@@ -218,7 +231,11 @@ async fn a_user_without_scripting_rights_gets_a_cache_in_memory() {
             "-@scripting",
         ])
         .unwrap();
-    let node = node(format!("redis://app:secret@127.0.0.1:{}", server.port())).await;
+    let node = node(
+        client,
+        format!("redis://app:secret@127.0.0.1:{}", server.port()),
+    )
+    .await;
     assert_eq!(node.cache.status().connection, Connection::Down);
     assert_eq!(node.load("tea", 1).await, 1);
     assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
@@ -233,10 +250,9 @@ async fn a_user_without_scripting_rights_gets_a_cache_in_memory() {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sentinel_fail_over_is_followed() {
+async fn a_sentinel_fail_over_is_followed(client: RedisClient) {
     let sentinel = bilten_testbed::RedisSentinel::start().unwrap();
-    let node = node(sentinel.url()).await;
+    let node = node(client, sentinel.url()).await;
     assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
     let old = sentinel.primary().unwrap();
     old.kill().unwrap();
@@ -250,10 +266,9 @@ async fn a_sentinel_fail_over_is_followed() {
     assert_eq!(node.load("jam", 3).await, 3);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_record_under_our_position_begins_a_new_incarnation() {
-    let server = Redis::start().unwrap();
-    let node = node(server.url()).await;
+async fn another_record_under_our_position_begins_a_new_incarnation(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, server.url()).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     eventually("its record came round", || {
         node.cache.status().log_position == 1

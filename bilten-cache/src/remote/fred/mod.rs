@@ -1,285 +1,156 @@
 mod connection;
-mod reply;
-mod scripts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{Config, Error, ErrorKind, KeysInterface, LuaInterface, StreamsInterface};
+use fred::prelude::{
+    Config, Error, ErrorKind, KeysInterface, LuaInterface, ServerConfig, StreamsInterface,
+};
 use fred::types::scripts::Script;
 use fred::types::{MultipleKeys, Value};
 
 use self::connection::{Connection, Purpose};
-use self::reply::hex;
-use self::scripts::Scripts;
-use super::{
-    Author, Keyspace, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
-};
+use super::address::{Address, Servers};
+use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
+use super::{Remote, RemoteError};
 
-/// Records fetched at once.
-const PAGE: u64 = 1_000;
+/// Longest time for a read of the log, its wait in the server included.
+const LOG_LIMIT: Duration = Duration::from_secs(2);
 
-/// The second level on Redis or Valkey, through fred.
+/// fred, as far as the second level uses it.
 #[derive(Debug)]
-pub(crate) struct FredRemote {
-    names: Keyspace,
-    scripts: Scripts,
+struct FredLink {
     commands: Connection,
     /// Of its own, because `XREAD BLOCK` holds up everything behind it.
     log: Connection,
     clustered: bool,
 }
 
-impl FredRemote {
-    /// # Errors
-    ///
-    /// When the server does not accept the credentials. One that is not there is no error.
-    pub(crate) async fn connect(
-        config: Config,
-        cache: &str,
-        connect_timeout: Duration,
-        budget: Duration,
-    ) -> Result<Self, Error> {
-        let commands = Purpose {
-            connect_timeout,
-            command_timeout: budget,
-            blocking: false,
-        };
-        let log = Purpose {
-            connect_timeout,
-            command_timeout: Duration::from_secs(2),
-            blocking: true,
-        };
-        let (commands, log) = tokio::join!(
-            Connection::open(&config, commands),
-            Connection::open(&config, log)
-        );
-        let commands = commands?;
-        let clustered = commands.is_clustered();
-        Ok(Self {
-            names: Keyspace::new(cache),
-            scripts: Scripts::new(),
-            commands,
-            log: log?,
-            clustered,
-        })
+/// # Errors
+///
+/// When the server does not accept the credentials, or fred does not accept the settings. A server that is not there is no error.
+pub(crate) async fn connect(
+    address: &Address,
+    cache: &str,
+    connect_timeout: Duration,
+    budget: Duration,
+) -> Result<Arc<dyn Remote>, RemoteError> {
+    let config = config(address);
+    let purpose = |command_timeout, blocking| Purpose {
+        connect_timeout,
+        command_timeout,
+        blocking,
+    };
+    let (commands, log) = tokio::join!(
+        Connection::open(&config, purpose(budget, false)),
+        Connection::open(&config, purpose(LOG_LIMIT, true))
+    );
+    let commands = commands.map_err(translate)?;
+    let link = FredLink {
+        clustered: commands.is_clustered(),
+        commands,
+        log: log.map_err(translate)?,
+    };
+    Ok(Arc::new(Scripted::new(cache, link)))
+}
+
+fn config(address: &Address) -> Config {
+    let server = match &address.servers {
+        Servers::One((host, port)) => ServerConfig::new_centralized(host, *port),
+        Servers::Unix(path) => ServerConfig::Unix { path: path.clone() },
+        Servers::Cluster(hosts) => ServerConfig::new_clustered(hosts.clone()),
+        Servers::Sentinel { hosts, service } => ServerConfig::new_sentinel(hosts.clone(), service),
+    };
+    Config {
+        server,
+        username: address.username.clone(),
+        password: address.password.clone(),
+        database: address.database,
+        // The server may be away when we start: keep trying.
+        fail_fast: false,
+        ..Config::default()
+    }
+}
+
+impl Link for FredLink {
+    type Script = Script;
+
+    fn script(text: String) -> Script {
+        Script::from_lua(text)
     }
 
-    /// By hash, which is short; with the text where the server does not know it yet.
-    async fn run(
+    fn is_clustered(&self) -> bool {
+        self.clustered
+    }
+
+    async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
+        self.commands.client().get(key).await.map_err(translate)
+    }
+
+    async fn eval(
         &self,
         script: &Script,
         keys: Vec<String>,
-        args: Vec<Value>,
-    ) -> Result<Value, RemoteError> {
+        args: Vec<Arg>,
+    ) -> Result<Answer, RemoteError> {
         let client = self.commands.client();
         let keys = MultipleKeys::from(keys);
-        match client
+        let args: Vec<Value> = args.into_iter().map(value).collect();
+        let known = client
             .evalsha::<Value, _, _, _>(script.sha1().clone(), keys.clone(), args.clone())
-            .await
-        {
+            .await;
+        let value = match known {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 let text = script.lua().cloned().unwrap_or_default();
-                client
-                    .eval::<Value, _, _, _>(text, keys, args)
-                    .await
-                    .map_err(translate)
+                client.eval(text, keys, args).await
             }
-            answer => answer.map_err(translate),
+            known => known,
+        };
+        value.map(answer).map_err(translate)
+    }
+
+    async fn xread(
+        &self,
+        log: &str,
+        after: String,
+        block_millis: Option<u64>,
+    ) -> Result<Answer, RemoteError> {
+        let connection = if block_millis.is_some() {
+            &self.log
+        } else {
+            &self.commands
+        };
+        let value = connection
+            .client()
+            .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
+            .await;
+        value.map(answer).map_err(translate)
+    }
+}
+
+fn value(arg: Arg) -> Value {
+    match arg {
+        Arg::Bytes(bytes) => Value::Bytes(bytes),
+        Arg::Text(text) => Value::from(text),
+        Arg::Int(number) => Value::Integer(number),
+    }
+}
+
+fn answer(value: Value) -> Answer {
+    match value {
+        Value::Null => Answer::Nothing,
+        Value::Integer(number) => Answer::Int(number),
+        Value::Bytes(bytes) => Answer::Bytes(bytes),
+        Value::String(text) => Answer::Bytes(text.into_inner()),
+        Value::Array(parts) => Answer::Array(parts.into_iter().map(answer).collect()),
+        Value::Map(map) => {
+            let pairs = map.inner().into_iter();
+            let flat = pairs.flat_map(|(key, value)| [answer(key.into()), answer(value)]);
+            Answer::Array(flat.collect())
         }
+        _ => Answer::Other,
     }
-
-    fn pair(&self, key: &str) -> Vec<String> {
-        vec![self.names.value(key), self.names.lease(key)]
-    }
-
-    fn log_names(&self) -> Vec<String> {
-        vec![self.names.meta().to_owned(), self.names.log().to_owned()]
-    }
-
-    fn all_names(&self, key: &str) -> Vec<String> {
-        let mut names = self.pair(key);
-        names.extend(self.log_names());
-        names
-    }
-
-    async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
-        let answer = self
-            .run(
-                &self.scripts.append,
-                self.log_names(),
-                record(scope, author),
-            )
-            .await?;
-        reply::position(&answer)
-    }
-}
-
-impl Remote for FredRemote {
-    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
-        Box::pin(async move {
-            let value: Value = self
-                .commands
-                .client()
-                .get(self.names.value(key))
-                .await
-                .map_err(translate)?;
-            Ok(reply::bytes(&value))
-        })
-    }
-
-    fn lease<'a>(
-        &'a self,
-        key: &'a str,
-        token: u64,
-        hold: Duration,
-        over_value: bool,
-    ) -> Reply<'a, Lease> {
-        Box::pin(async move {
-            let args = vec![
-                hex(token).into(),
-                millis(hold),
-                i64::from(over_value).into(),
-            ];
-            reply::lease(&self.run(&self.scripts.lease, self.pair(key), args).await?)
-        })
-    }
-
-    fn store<'a>(
-        &'a self,
-        key: &'a str,
-        token: u64,
-        envelope: Bytes,
-        keep: Duration,
-    ) -> Reply<'a, bool> {
-        Box::pin(async move {
-            let args = vec![hex(token).into(), Value::Bytes(envelope), millis(keep)];
-            Ok(reply::yes(
-                &self.run(&self.scripts.store, self.pair(key), args).await?,
-            ))
-        })
-    }
-
-    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
-        Box::pin(async move {
-            let args = vec![hex(token).into(), millis(hold)];
-            Ok(reply::yes(
-                &self
-                    .run(&self.scripts.renew, vec![self.names.lease(key)], args)
-                    .await?,
-            ))
-        })
-    }
-
-    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
-        Box::pin(async move {
-            let args = vec![hex(token).into()];
-            self.run(&self.scripts.release, vec![self.names.lease(key)], args)
-                .await
-                .map(|_| ())
-        })
-    }
-
-    fn write<'a>(
-        &'a self,
-        key: &'a str,
-        envelope: Bytes,
-        keep: Duration,
-        author: Author,
-    ) -> Reply<'a, Position> {
-        Box::pin(async move {
-            let scope = ["k:", key].concat();
-            let mut args = vec![Value::Bytes(envelope), millis(keep)];
-            if self.clustered {
-                self.run(&self.scripts.put, self.pair(key), args).await?;
-                return self.append(&scope, author).await;
-            }
-            args.extend(record(&scope, author));
-            reply::position(
-                &self
-                    .run(&self.scripts.write, self.all_names(key), args)
-                    .await?,
-            )
-        })
-    }
-
-    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
-        Box::pin(async move {
-            let text = scope.encode();
-            let Scope::Key(key) = scope else {
-                return self.append(&text, author).await;
-            };
-            if self.clustered {
-                self.run(&self.scripts.unlink, self.pair(key), Vec::new())
-                    .await?;
-                return self.append(&text, author).await;
-            }
-            let args = record(&text, author);
-            reply::position(
-                &self
-                    .run(&self.scripts.remove, self.all_names(key), args)
-                    .await?,
-            )
-        })
-    }
-
-    fn snapshot(&self) -> Reply<'_, Snapshot> {
-        Box::pin(async move {
-            let args = vec![hex(fastrand::u64(1..)).into()];
-            reply::snapshot(
-                &self
-                    .run(&self.scripts.snapshot, self.log_names(), args)
-                    .await?,
-            )
-        })
-    }
-
-    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
-        Box::pin(async move {
-            let args = vec![format!("{number}-0").into()];
-            reply::pulse(
-                &self
-                    .run(&self.scripts.pulse, self.log_names(), args)
-                    .await?,
-            )
-        })
-    }
-
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
-        Box::pin(async move {
-            let after = format!("{position}-0");
-            // Zero would mean to wait for ever.
-            let block = u64::try_from(wait.as_millis())
-                .ok()
-                .filter(|wait| *wait > 0);
-            let client = if block.is_some() {
-                self.log.client()
-            } else {
-                self.commands.client()
-            };
-            let answer = client
-                .xread::<Value, _, _>(Some(PAGE), block, self.names.log(), after)
-                .await;
-            reply::records(&answer.map_err(translate)?)
-        })
-    }
-}
-
-fn record(scope: &str, author: Author) -> Vec<Value> {
-    vec![
-        hex(author.node).into(),
-        hex(author.incarnation).into(),
-        author.seen.to_string().into(),
-        hex(fastrand::u64(1..)).into(),
-        scope.into(),
-    ]
-}
-
-fn millis(duration: Duration) -> Value {
-    i64::try_from(duration.as_millis())
-        .unwrap_or(i64::MAX)
-        .max(1)
-        .into()
 }
 
 #[allow(clippy::needless_pass_by_value)]

@@ -1,8 +1,6 @@
 //! What runs inside the server. Each script touches the keys of one slot only, except the two that are
 //! marked, which a cluster replaces by their two halves.
 
-use fred::types::scripts::Script;
-
 use crate::envelope::POSITION_OFFSET;
 
 /// Records kept for nodes that were away; who misses more starts over.
@@ -10,26 +8,26 @@ const LOG_LENGTH: u32 = 100_000;
 /// Scopes kept; more become one marker on everything.
 const MARKERS: u32 = 50_000;
 
-/// The scripts, with their hashes.
+/// The scripts, in the form in which a client keeps them.
 #[derive(Debug)]
-pub(super) struct Scripts {
-    pub(super) lease: Script,
-    pub(super) store: Script,
-    pub(super) renew: Script,
-    pub(super) release: Script,
+pub(super) struct Scripts<S> {
+    pub(super) lease: S,
+    pub(super) store: S,
+    pub(super) renew: S,
+    pub(super) release: S,
     /// Value, lease and log in one step: not on a cluster.
-    pub(super) write: Script,
+    pub(super) write: S,
     /// Value, lease and log in one step: not on a cluster.
-    pub(super) remove: Script,
-    pub(super) put: Script,
-    pub(super) unlink: Script,
-    pub(super) append: Script,
-    pub(super) snapshot: Script,
-    pub(super) pulse: Script,
+    pub(super) remove: S,
+    pub(super) put: S,
+    pub(super) unlink: S,
+    pub(super) append: S,
+    pub(super) snapshot: S,
+    pub(super) pulse: S,
 }
 
-impl Scripts {
-    pub(super) fn new() -> Self {
+impl<S> Scripts<S> {
+    pub(super) fn new(script: impl Fn(String) -> S) -> Self {
         let log = append_function();
         let write = format!(
             "{log}
@@ -50,19 +48,19 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             "{log} return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
         Self {
-            lease: Script::from_lua(LEASE),
-            store: Script::from_lua(STORE),
-            renew: Script::from_lua(RENEW),
-            release: Script::from_lua(RELEASE),
-            write: Script::from_lua(write),
-            remove: Script::from_lua(remove),
-            put: Script::from_lua(
-                "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) redis.call('DEL', KEYS[2]) return 1",
+            lease: script(LEASE.to_owned()),
+            store: script(STORE.to_owned()),
+            renew: script(RENEW.to_owned()),
+            release: script(RELEASE.to_owned()),
+            write: script(write),
+            remove: script(remove),
+            put: script(
+                "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) redis.call('DEL', KEYS[2]) return 1".to_owned(),
             ),
-            unlink: Script::from_lua("return redis.call('UNLINK', KEYS[1], KEYS[2])"),
-            append: Script::from_lua(append),
-            snapshot: Script::from_lua(SNAPSHOT),
-            pulse: Script::from_lua(PULSE),
+            unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
+            append: script(append),
+            snapshot: script(SNAPSHOT.to_owned()),
+            pulse: script(PULSE.to_owned()),
         }
     }
 }

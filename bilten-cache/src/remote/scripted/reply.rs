@@ -1,30 +1,40 @@
 //! What the server's answers mean. Anything may stand in a key that somebody else wrote, so
 //! nothing here is taken for granted.
 
-use bytes::Bytes;
-use fred::types::Value;
-
+use super::Arg;
 use crate::remote::{Lease, Position, Pulse, Record, RemoteError, Scope, Snapshot};
+use bytes::Bytes;
 
-/// Incarnations, nodes and tokens travel as sixteen hexadecimal digits: a Lua number would lose some.
-pub(super) fn hex(number: u64) -> String {
-    format!("{number:016x}")
+/// What a server said, in no client's types. A map is an array of names and values in turn, as RESP2 has it.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::remote) enum Answer {
+    Nothing,
+    Int(i64),
+    Bytes(Bytes),
+    Array(Vec<Self>),
+    /// Something that no script of ours returns.
+    Other,
 }
 
-pub(super) fn lease(value: &Value) -> Result<Lease, RemoteError> {
+/// Incarnations, nodes and tokens travel as sixteen hexadecimal digits: a Lua number would lose some.
+pub(super) fn hex(number: u64) -> Arg {
+    Arg::Text(format!("{number:016x}"))
+}
+
+pub(super) fn lease(value: &Answer) -> Result<Lease, RemoteError> {
     match value {
-        Value::Integer(1) => Ok(Lease::Owned),
-        Value::Integer(_) => Ok(Lease::Busy),
+        Answer::Int(1) => Ok(Lease::Owned),
+        Answer::Int(_) => Ok(Lease::Busy),
         other => bytes(other).map(Lease::Value).ok_or_else(unexpected),
     }
 }
 
-pub(super) fn yes(value: &Value) -> bool {
-    matches!(value, Value::Integer(1))
+pub(super) fn yes(value: &Answer) -> bool {
+    matches!(value, Answer::Int(1))
 }
 
-pub(super) fn position(value: &Value) -> Result<Position, RemoteError> {
-    let Value::Array(parts) = value else {
+pub(super) fn position(value: &Answer) -> Result<Position, RemoteError> {
+    let Answer::Array(parts) = value else {
         return Err(unexpected());
     };
     let incarnation = parts.first().and_then(hex_number).ok_or_else(unexpected)?;
@@ -35,8 +45,8 @@ pub(super) fn position(value: &Value) -> Result<Position, RemoteError> {
     })
 }
 
-pub(super) fn pulse(value: &Value) -> Result<Pulse, RemoteError> {
-    let Value::Array(parts) = value else {
+pub(super) fn pulse(value: &Answer) -> Result<Pulse, RemoteError> {
+    let Answer::Array(parts) = value else {
         return Err(unexpected());
     };
     let position = match (
@@ -56,21 +66,17 @@ pub(super) fn pulse(value: &Value) -> Result<Pulse, RemoteError> {
     })
 }
 
-pub(super) fn snapshot(value: &Value) -> Result<Snapshot, RemoteError> {
-    let Value::Array(parts) = value else {
+pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
+    let Answer::Array(parts) = value else {
         return Err(unexpected());
     };
-    let fields: Vec<(String, &Value)> = match parts.get(2) {
-        Some(Value::Array(flat)) => flat
-            .chunks_exact(2)
-            .filter_map(|pair| Some((text(&pair[0])?, &pair[1])))
-            .collect(),
-        Some(Value::Map(map)) => map
-            .iter()
-            .filter_map(|(k, v)| Some((k.as_str()?.to_owned(), v)))
-            .collect(),
-        _ => return Err(unexpected()),
+    let Some(Answer::Array(flat)) = parts.get(2) else {
+        return Err(unexpected());
     };
+    let fields = flat.chunks_exact(2);
+    let fields: Vec<(String, &Answer)> = fields
+        .filter_map(|pair| Some((text(&pair[0])?, &pair[1])))
+        .collect();
     let field = |name: &str| {
         fields
             .iter()
@@ -98,18 +104,19 @@ pub(super) fn snapshot(value: &Value) -> Result<Snapshot, RemoteError> {
 }
 
 /// The answer of `XREAD`: the records of one stream, oldest first.
-pub(super) fn records(value: &Value) -> Result<Vec<Record>, RemoteError> {
+pub(super) fn records(value: &Answer) -> Result<Vec<Record>, RemoteError> {
     let entries = match value {
-        Value::Null => return Ok(Vec::new()),
-        Value::Map(map) => map.iter().next().map(|(_, entries)| entries),
-        Value::Array(streams) => match streams.first() {
-            Some(Value::Array(stream)) => stream.get(1),
-            None => return Ok(Vec::new()),
-            Some(_) => None,
+        Answer::Nothing => return Ok(Vec::new()),
+        Answer::Array(streams) => match streams.as_slice() {
+            [] => return Ok(Vec::new()),
+            // RESP2 has a list of streams, RESP3 a map of them.
+            [Answer::Array(stream), ..] => stream.get(1),
+            [_, entries, ..] => Some(entries),
+            [_] => None,
         },
         _ => None,
     };
-    let Some(Value::Array(entries)) = entries else {
+    let Some(Answer::Array(entries)) = entries else {
         return Err(unexpected());
     };
     entries
@@ -118,20 +125,16 @@ pub(super) fn records(value: &Value) -> Result<Vec<Record>, RemoteError> {
         .collect()
 }
 
-fn record(entry: &Value) -> Option<Record> {
-    let Value::Array(parts) = entry else {
+fn record(entry: &Answer) -> Option<Record> {
+    let Answer::Array(parts) = entry else {
         return None;
     };
     let id = text(parts.first()?)?;
     let number = id.split_once('-')?.0.parse().ok()?;
     let fields: Vec<(String, String)> = match parts.get(1)? {
-        Value::Array(flat) => flat
+        Answer::Array(flat) => flat
             .chunks_exact(2)
             .filter_map(|pair| Some((text(&pair[0])?, text(&pair[1])?)))
-            .collect(),
-        Value::Map(map) => map
-            .iter()
-            .filter_map(|(k, v)| Some((k.as_str()?.to_owned(), text(v)?)))
             .collect(),
         _ => Vec::new(),
     };
@@ -155,31 +158,30 @@ fn record(entry: &Value) -> Option<Record> {
     })
 }
 
-fn millis(parts: &[Value]) -> Result<u64, RemoteError> {
+fn millis(parts: &[Answer]) -> Result<u64, RemoteError> {
     let seconds = parts.first().and_then(number).ok_or_else(unexpected)?;
     let micros = parts.get(1).and_then(number).ok_or_else(unexpected)?;
     Ok(seconds.saturating_mul(1000).saturating_add(micros / 1000))
 }
 
-fn number(value: &Value) -> Option<u64> {
+fn number(value: &Answer) -> Option<u64> {
     match value {
-        Value::Integer(n) => u64::try_from(*n).ok(),
+        Answer::Int(n) => u64::try_from(*n).ok(),
         other => text(other)?.parse().ok(),
     }
 }
 
-fn hex_number(value: &Value) -> Option<u64> {
+fn hex_number(value: &Answer) -> Option<u64> {
     u64::from_str_radix(&text(value)?, 16).ok()
 }
 
-fn text(value: &Value) -> Option<String> {
+fn text(value: &Answer) -> Option<String> {
     String::from_utf8(bytes(value)?.to_vec()).ok()
 }
 
-pub(super) fn bytes(value: &Value) -> Option<Bytes> {
+fn bytes(value: &Answer) -> Option<Bytes> {
     match value {
-        Value::Bytes(bytes) => Some(bytes.clone()),
-        Value::String(text) => Some(text.clone().into_inner()),
+        Answer::Bytes(bytes) => Some(bytes.clone()),
         _ => None,
     }
 }
@@ -194,13 +196,19 @@ fn unexpected() -> RemoteError {
 mod tests {
     use super::*;
 
-    fn array(parts: Vec<Value>) -> Value {
-        Value::Array(parts)
+    fn array(parts: Vec<Answer>) -> Answer {
+        Answer::Array(parts)
+    }
+
+    impl From<&'static str> for Answer {
+        fn from(text: &'static str) -> Self {
+            Self::Bytes(Bytes::from_static(text.as_bytes()))
+        }
     }
 
     #[test]
     fn records_are_read_whatever_else_is_in_them() {
-        let entry = |id: &str, fields: Vec<Value>| array(vec![id.into(), array(fields)]);
+        let entry = |id: &'static str, fields: Vec<Answer>| array(vec![id.into(), array(fields)]);
         let good = entry(
             "7-0",
             vec![
@@ -211,14 +219,17 @@ mod tests {
             ],
         );
         let foreign = entry("8-0", vec!["x".into(), "y".into()]);
-        let reply = array(vec![array(vec!["log".into(), array(vec![good, foreign])])]);
+        let entries = array(vec![good, foreign]);
+        let resp3 = array(vec!["log".into(), entries.clone()]);
+        let reply = array(vec![array(vec!["log".into(), entries])]);
         let expected = vec![
             Record::new(7, 10, Some(Scope::Key("event:1".into()))),
             Record::new(8, 0, None),
         ];
         assert_eq!(records(&reply).unwrap(), expected);
-        assert_eq!(records(&Value::Null).unwrap(), []);
-        assert!(records(&Value::Integer(1)).is_err());
+        assert_eq!(records(&resp3).unwrap(), expected);
+        assert_eq!(records(&Answer::Nothing).unwrap(), []);
+        assert!(records(&Answer::Int(1)).is_err());
     }
 
     #[test]
@@ -235,7 +246,7 @@ mod tests {
             "p:a",
             "?",
         ];
-        let fields = fields.map(Value::from).to_vec();
+        let fields = fields.map(Answer::from).to_vec();
         let read = snapshot(&array(vec!["10".into(), "5000".into(), array(fields)])).unwrap();
         assert_eq!(
             (read.position, read.server_millis),
@@ -253,7 +264,12 @@ mod tests {
 
     #[test]
     fn a_log_that_is_gone_has_no_position() {
-        let reply = array(vec!["10".into(), "0".into(), Value::Null, Value::Null]);
+        let reply = array(vec![
+            "10".into(),
+            "0".into(),
+            Answer::Nothing,
+            Answer::Nothing,
+        ]);
         assert_eq!(pulse(&reply).unwrap(), Pulse::new(None, 10_000));
     }
 }

@@ -1,0 +1,252 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use crate::error::Error;
+
+const SCHEMES: &str =
+    "redis, redis-cluster, redis-sentinel, redis+unix (or valkey instead of redis)";
+const EXAMPLE: &str = "write for example `redis://127.0.0.1:6379/0`";
+const PORT: u16 = 6_379;
+const SENTINEL_PORT: u16 = 26_379;
+
+/// Name or IP address, and port.
+pub(super) type Host = (String, u16);
+
+/// Which servers a URL means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Servers {
+    One(Host),
+    Unix(PathBuf),
+    Cluster(Vec<Host>),
+    Sentinel { hosts: Vec<Host>, service: String },
+}
+
+/// A URL that was understood, in no client's types.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) servers: Servers,
+    pub(super) database: Option<u8>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address")
+            .field("servers", &self.servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Address {
+    /// Reads a URL. No message of it quotes user name, password or query.
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        let shown = masked(text);
+        let scheme = checked_scheme(text, &shown)?;
+        let unreadable = |why: &str| {
+            let problem = format!("`{shown}` cannot be read ({why})");
+            Error::config("redis.url", problem, EXAMPLE)
+        };
+        let url = Url::parse(text).map_err(|error| unreadable(&error.to_string()))?;
+        let nodes = |port| hosts(&url, port).map_err(unreadable);
+        let servers = match &*scheme {
+            "redis+unix" if url.path().len() > 1 => Servers::Unix(decoded(url.path()).into()),
+            "redis+unix" => return Err(unreadable("no path of a socket")),
+            "redis-cluster" => Servers::Cluster(nodes(PORT)?),
+            "redis-sentinel" => Servers::Sentinel {
+                hosts: nodes(SENTINEL_PORT)?,
+                service: query(&url, "sentinelServiceName")
+                    .next()
+                    .ok_or_else(|| unreadable("no sentinelServiceName"))?,
+            },
+            _ => Servers::One(nodes(PORT)?.swap_remove(0)),
+        };
+        let database = match (&servers, url.path().trim_matches('/')) {
+            (Servers::Unix(_), _) | (_, "") => None,
+            (Servers::Cluster(_), _) => return Err(unreadable("a cluster has one database only")),
+            (_, number) => Some(
+                number
+                    .parse()
+                    .map_err(|_| unreadable("the database is not a number up to 255"))?,
+            ),
+        };
+        Ok(Self {
+            servers,
+            database,
+            username: Some(decoded(url.username())).filter(|name| !name.is_empty()),
+            password: url.password().map(decoded),
+        })
+    }
+}
+
+/// The scheme with `redis` in it, when it is one of ours and the user information has no raw special characters.
+fn checked_scheme(text: &str, shown: &str) -> Result<String, Error> {
+    let wrong = |problem: String, remedy| Err(Error::config("redis.url", problem, remedy));
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return wrong(format!("`{shown}` has no scheme"), EXAMPLE);
+    };
+    let plain = scheme.replacen("valkey", "redis", 1);
+    if plain.starts_with("rediss") {
+        return wrong(
+            format!("`{shown}` asks for TLS, which this build does not have"),
+            "use `redis://` through a TLS tunnel",
+        );
+    }
+    if !["redis", "redis-cluster", "redis-sentinel", "redis+unix"].contains(&&*plain) {
+        return wrong(
+            format!("scheme `{scheme}` of `{shown}` is not one of {SCHEMES}"),
+            EXAMPLE,
+        );
+    }
+    let at = rest.rfind('@').unwrap_or(0);
+    if rest[..at].contains(['/', '#', '?']) {
+        return wrong(
+            format!("the user name or password in `{shown}` has special characters"),
+            "percent-encode them (`/` is %2F, `#` is %23, `?` is %3F), or use `Redis::password`",
+        );
+    }
+    Ok(plain)
+}
+
+/// The host of the URL and those of its `node` parameters.
+fn hosts(url: &Url, port: u16) -> Result<Vec<Host>, &'static str> {
+    let first = url.host_str().filter(|host| !host.is_empty());
+    let first = first.ok_or("no host")?;
+    let mut hosts = vec![(bare(first), url.port().unwrap_or(port))];
+    for node in query(url, "node") {
+        let (host, port) = node.rsplit_once(':').ok_or("a node without a port")?;
+        hosts.push((bare(host), port.parse().map_err(|_| "a node's port")?));
+    }
+    Ok(hosts)
+}
+
+/// The host without percent signs, and without the brackets of an IPv6 address.
+fn bare(host: &str) -> String {
+    decoded(host.trim_start_matches('[').trim_end_matches(']'))
+}
+
+fn query<'a>(url: &'a Url, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    url.query_pairs()
+        .filter(move |(key, _)| key == name)
+        .map(|(_, value)| value.into_owned())
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+/// The URL without what may be a secret: the user information and the query.
+pub(super) fn masked(url: &str) -> String {
+    let (scheme, rest) = url
+        .split_once("://")
+        .map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let (secret, host) = rest
+        .rsplit_once('@')
+        .map_or(("", rest), |(secret, host)| (secret, host));
+    let host = host.split_once('?').map_or(host, |(host, _)| host);
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    let stars = if secret.is_empty() { "" } else { "***@" };
+    [scheme, separator, stars, host].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str, port: u16) -> Host {
+        (name.to_owned(), port)
+    }
+
+    #[test]
+    fn every_deployment_has_its_url() {
+        let sentinel = Servers::Sentinel {
+            hosts: vec![host("a", 26_379), host("b", 1)],
+            service: "main".into(),
+        };
+        for (url, servers, database) in [
+            ("redis://h", Servers::One(host("h", 6_379)), None),
+            ("valkey://h:1/3", Servers::One(host("h", 1)), Some(3)),
+            ("redis://[::1]:7/", Servers::One(host("::1", 7)), None),
+            (
+                "redis+unix:///run/a%20b.sock",
+                Servers::Unix("/run/a b.sock".into()),
+                None,
+            ),
+            (
+                "redis-cluster://a:1?node=b:2&node=[::1]:3",
+                Servers::Cluster(vec![host("a", 1), host("b", 2), host("::1", 3)]),
+                None,
+            ),
+            (
+                "redis-sentinel://a/2?sentinelServiceName=main&node=b:1",
+                sentinel,
+                Some(2),
+            ),
+        ] {
+            let address = Address::parse(url).unwrap();
+            assert_eq!(
+                (address.servers, address.database),
+                (servers, database),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_wrong_url_names_the_field_the_problem_and_the_remedy() {
+        for (url, says) in [
+            ("127.0.0.1:6379", "has no scheme"),
+            ("http://127.0.0.1", "scheme `http`"),
+            ("rediss://127.0.0.1", "TLS"),
+            ("redis://127.0.0.1:99999", "invalid port number"),
+            ("redis://", "no host"),
+            ("redis://h/x", "database"),
+            ("redis+unix://", "socket"),
+            ("redis-cluster://h/1", "one database"),
+            ("redis-cluster://h?node=b", "a node without a port"),
+            ("redis-cluster://h?node=b:x", "a node's port"),
+            ("redis-sentinel://127.0.0.1", "sentinelServiceName"),
+            ("redis://app:p#ss@h", "%23"),
+        ] {
+            let message = Address::parse(url).unwrap_err().to_string();
+            assert!(
+                message.starts_with("redis.url: ") && message.contains(says),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        for url in [
+            "redis://u:secret@h:99999",
+            "redis://u:sec/ret@h",
+            "secret@h",
+            "http://:secret@h",
+            "redis://u:a@secret@h:1x",
+        ] {
+            let message = Address::parse(url).unwrap_err().to_string();
+            assert!(
+                !message.contains("secret") && !message.contains("ret@"),
+                "{message}"
+            );
+        }
+        let address = Address::parse("redis://user:secret@h").unwrap();
+        assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn percent_encoded_credentials_are_decoded() {
+        let address = Address::parse("redis://app:p%40ss%3Aw%2Frd%231@h").unwrap();
+        assert_eq!(address.username.as_deref(), Some("app"));
+        assert_eq!(address.password.as_deref(), Some("p@ss:w/rd#1"));
+        let address = Address::parse("redis://:x@h").unwrap();
+        assert_eq!(
+            (address.username, address.password),
+            (None, Some("x".into()))
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! Keeps a line of redis-rs alive, whatever happens to it.
+//!
+//! redis-rs ends a connection at its first error and leaves the rest to its user; its connection manager asks
+//! nobody whether a silent server is still there. So a task of ours asks, and lays a new line beside an old one that
+//! broke or fell silent. The old one stays in use until the new one answers: a server that was only frozen goes on
+//! where it stopped.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+
+use super::target::{Line, Target};
+use super::{failure, is_authentication};
+
+/// How often the server is asked whether it is there.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// Missed heartbeats until a new line is laid.
+const MISSES: u32 = 2;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose {
+    pub(super) connect_timeout: Duration,
+    pub(super) command_timeout: Duration,
+    /// Whether commands block in the server, so that a heartbeat behind one proves nothing.
+    pub(super) blocking: bool,
+}
+
+/// One supervised line.
+pub(super) struct Connection {
+    current: Arc<Current>,
+    limit: Duration,
+    clustered: bool,
+    supervisor: AbortHandle,
+}
+
+#[derive(Default)]
+struct Current {
+    line: RwLock<Option<Line>>,
+    broken: Notify,
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Connects, or goes on trying in the background after the time limit.
+    ///
+    /// # Errors
+    ///
+    /// When the server is there and does not accept the credentials.
+    pub(super) async fn open(target: Target, purpose: Purpose) -> RedisResult<Self> {
+        let current = Arc::new(Current::default());
+        let clustered = target.is_clustered();
+        let (tell, first) = oneshot::channel();
+        let supervisor = Supervisor {
+            target,
+            purpose,
+            current: Arc::clone(&current),
+            first: Some(tell),
+        };
+        // From here on dropping this future ends the task.
+        let connection = Self {
+            current,
+            limit: purpose.command_timeout,
+            clustered,
+            supervisor: tokio::spawn(supervisor.run()).abort_handle(),
+        };
+        match tokio::time::timeout(purpose.connect_timeout, first).await {
+            Ok(Ok(Err(error))) if is_authentication(&error) => Err(error),
+            _ => Ok(connection),
+        }
+    }
+
+    pub(super) fn is_clustered(&self) -> bool {
+        self.clustered
+    }
+
+    /// Sends one command. It fails at once where there is no line, and is not sent later.
+    pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
+        let Some(mut line) = self.current.line() else {
+            return failure(io::ErrorKind::NotConnected);
+        };
+        let answer = tokio::time::timeout(self.limit, line.run(cmd)).await;
+        let answer = answer.unwrap_or_else(|_| failure(io::ErrorKind::TimedOut));
+        if let Err(error) = &answer
+            && asks_for_another(error)
+        {
+            self.current.broken.notify_one();
+        }
+        answer
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+impl Current {
+    fn line(&self) -> Option<Line> {
+        self.line
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace(&self, line: Line) {
+        let old = self
+            .line
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(line);
+        drop(old);
+    }
+}
+
+/// Whether another line may do better: this one is dead, or the server at its end is not, or no longer, the right one.
+/// A time limit alone says nothing; heartbeats decide then.
+fn asks_for_another(error: &RedisError) -> bool {
+    if error.is_timeout() {
+        return false;
+    }
+    error.is_unrecoverable_error()
+        || matches!(
+            error.kind(),
+            ErrorKind::Server(
+                ServerErrorKind::ReadOnly
+                    | ServerErrorKind::MasterDown
+                    | ServerErrorKind::BusyLoading
+            )
+        )
+}
+
+struct Supervisor {
+    target: Target,
+    purpose: Purpose,
+    current: Arc<Current>,
+    first: Option<oneshot::Sender<RedisResult<()>>>,
+}
+
+impl Supervisor {
+    /// Runs until it is aborted. Holds no lock while it waits.
+    async fn run(mut self) {
+        let mut attempt = 0;
+        loop {
+            let mut pause = FIRST_PAUSE;
+            while let Err(error) = self.lay(attempt).await {
+                attempt += 1;
+                if let Some(first) = self.first.take() {
+                    let _ = first.send(Err(error));
+                }
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                // What was only frozen goes on where it stopped.
+                if self.answers().await {
+                    break;
+                }
+            }
+            if let Some(first) = self.first.take() {
+                let _ = first.send(Ok(()));
+            }
+            self.watch().await;
+        }
+    }
+
+    async fn lay(&self, attempt: usize) -> RedisResult<()> {
+        let line = tokio::time::timeout(self.target.limit(), self.target.lay(attempt)).await;
+        let line = line.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
+        self.current.replace(line);
+        Ok(())
+    }
+
+    /// Returns when the line needs to be replaced.
+    async fn watch(&self) {
+        let mut misses = 0;
+        // Refusals of a server that is there, a read-only one for example, must not become a storm of new lines.
+        tokio::time::sleep(FIRST_PAUSE).await;
+        while misses < MISSES {
+            tokio::select! {
+                () = self.current.broken.notified() => return,
+                () = tokio::time::sleep(HEARTBEAT) => {}
+            }
+            if self.purpose.blocking {
+                continue;
+            }
+            misses = if self.answers().await { 0 } else { misses + 1 };
+        }
+    }
+
+    /// Any answer will do, also a refusal.
+    async fn answers(&self) -> bool {
+        let Some(mut line) = self.current.line() else {
+            return false;
+        };
+        if self.purpose.blocking {
+            return false;
+        }
+        let answer = tokio::time::timeout(HEARTBEAT, line.run(&self.target.probe)).await;
+        match answer {
+            Ok(Err(error)) => !error.is_io_error() && !error.is_unrecoverable_error(),
+            Ok(Ok(_)) => true,
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,197 @@
+mod connection;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+
+use self::connection::{Connection, Purpose};
+use self::target::Target;
+use super::address::Address;
+use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
+use super::{Keyspace, Remote, RemoteError};
+
+/// Longest time for a read of the log, its wait in the server included.
+const LOG_LIMIT: Duration = Duration::from_secs(2);
+
+/// redis-rs, as far as the second level uses it.
+#[derive(Debug)]
+struct RedisRsLink {
+    commands: Connection,
+    /// Of its own, because `XREAD BLOCK` holds up everything behind it.
+    log: Connection,
+    clustered: bool,
+}
+
+/// A script and the hash by which a server knows it.
+#[derive(Debug)]
+struct Script {
+    text: String,
+    hash: String,
+}
+
+/// # Errors
+///
+/// When the server does not accept the credentials, or redis-rs does not accept the settings. A server that is not there is no error.
+pub(crate) async fn connect(
+    address: &Address,
+    cache: &str,
+    connect_timeout: Duration,
+    budget: Duration,
+) -> Result<Arc<dyn Remote>, RemoteError> {
+    let names = Keyspace::new(cache);
+    let purpose = |command_timeout, blocking| Purpose {
+        connect_timeout,
+        command_timeout,
+        blocking,
+    };
+    let open = |purpose: Purpose| {
+        let target = Target::new(address, purpose, names.meta())?;
+        Ok::<_, RedisError>(Connection::open(target, purpose))
+    };
+    let (commands, log) = tokio::join!(
+        open(purpose(budget, false)).map_err(translate)?,
+        open(purpose(LOG_LIMIT, true)).map_err(translate)?
+    );
+    let commands = commands.map_err(translate)?;
+    let link = RedisRsLink {
+        clustered: commands.is_clustered(),
+        commands,
+        log: log.map_err(translate)?,
+    };
+    Ok(Arc::new(Scripted::new(cache, link)))
+}
+
+impl Link for RedisRsLink {
+    type Script = Script;
+
+    fn script(text: String) -> Script {
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Script { text, hash }
+    }
+
+    fn is_clustered(&self) -> bool {
+        self.clustered
+    }
+
+    async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
+        let mut cmd = redis::cmd("GET");
+        cmd.arg(key);
+        match self.commands.call(&cmd).await.map_err(translate)? {
+            Value::BulkString(bytes) => Ok(Some(bytes.into())),
+            _ => Ok(None),
+        }
+    }
+
+    async fn eval(
+        &self,
+        script: &Script,
+        keys: Vec<String>,
+        args: Vec<Arg>,
+    ) -> Result<Answer, RemoteError> {
+        let known = self
+            .commands
+            .call(&evaluation("EVALSHA", &script.hash, &keys, &args))
+            .await;
+        let value = match known {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.commands
+                    .call(&evaluation("EVAL", &script.text, &keys, &args))
+                    .await
+            }
+            known => known,
+        };
+        value.map(answer).map_err(translate)
+    }
+
+    async fn xread(
+        &self,
+        log: &str,
+        after: String,
+        block_millis: Option<u64>,
+    ) -> Result<Answer, RemoteError> {
+        let mut cmd = redis::cmd("XREAD");
+        cmd.arg("COUNT").arg(PAGE);
+        if let Some(millis) = block_millis {
+            cmd.arg("BLOCK").arg(millis);
+        }
+        cmd.arg("STREAMS").arg(log).arg(after);
+        let connection = if block_millis.is_some() {
+            &self.log
+        } else {
+            &self.commands
+        };
+        connection.call(&cmd).await.map(answer).map_err(translate)
+    }
+}
+
+fn evaluation(how: &str, script: &str, keys: &[String], args: &[Arg]) -> Cmd {
+    let mut cmd = redis::cmd(how);
+    cmd.arg(script).arg(keys.len()).arg(keys);
+    for arg in args {
+        match arg {
+            Arg::Bytes(bytes) => cmd.arg(&**bytes),
+            Arg::Text(text) => cmd.arg(text),
+            Arg::Int(number) => cmd.arg(*number),
+        };
+    }
+    cmd
+}
+
+fn answer(value: Value) -> Answer {
+    match value {
+        Value::Nil => Answer::Nothing,
+        Value::Int(number) => Answer::Int(number),
+        Value::BulkString(bytes) => Answer::Bytes(bytes.into()),
+        Value::SimpleString(text) => Answer::Bytes(text.into()),
+        Value::Array(parts) => Answer::Array(parts.into_iter().map(answer).collect()),
+        Value::Map(pairs) => {
+            let flat = pairs.into_iter();
+            let flat = flat.flat_map(|(key, value)| [answer(key), answer(value)]);
+            Answer::Array(flat.collect())
+        }
+        _ => Answer::Other,
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn translate(error: RedisError) -> RemoteError {
+    if error.is_timeout() {
+        return RemoteError::Timeout;
+    }
+    if is_authentication(&error) {
+        return RemoteError::Authentication;
+    }
+    match error.kind() {
+        ErrorKind::Io
+        | ErrorKind::ClusterConnectionNotFound
+        | ErrorKind::MasterNameNotFoundBySentinel
+        | ErrorKind::NoValidReplicasFoundBySentinel
+        | ErrorKind::Server(
+            ServerErrorKind::BusyLoading
+            | ServerErrorKind::ClusterDown
+            | ServerErrorKind::MasterDown
+            | ServerErrorKind::TryAgain
+            | ServerErrorKind::Moved
+            | ServerErrorKind::Ask,
+        ) => RemoteError::Unavailable(error.category().to_owned()),
+        // The server's own words; they name keys at most.
+        _ => {
+            let words = [error.code(), error.detail()].into_iter().flatten();
+            let words: Vec<&str> = words.collect();
+            RemoteError::Refused(words.join(" ").chars().take(200).collect())
+        }
+    }
+}
+
+fn is_authentication(error: &RedisError) -> bool {
+    let code = error.code();
+    error.kind() == ErrorKind::AuthenticationFailed || matches!(code, Some("WRONGPASS" | "NOAUTH"))
+}
+
+/// An error in the form of redis-rs for something that only we know.
+fn failure(kind: std::io::ErrorKind) -> RedisResult<Value> {
+    Err(std::io::Error::from(kind).into())
+}

@@ -1,0 +1,189 @@
+use std::fmt;
+use std::time::Duration;
+
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::cluster::ClusterClient;
+use redis::cluster_async::ClusterConnection;
+use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, RedisResult, Value,
+};
+
+use super::connection::Purpose;
+use crate::remote::address::{Address, Host, Servers};
+
+/// How often a command is sent again in a cluster: to follow a moved slot, or past a connection that just broke.
+const CLUSTER_RETRIES: u32 = 3;
+
+/// One way to the servers that works until it breaks.
+#[derive(Clone)]
+pub(super) enum Line {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Line {
+    pub(super) async fn run(&mut self, cmd: &Cmd) -> RedisResult<Value> {
+        let answer = match self {
+            Self::One(line) => line.req_packed_command(cmd).await,
+            Self::Cluster(line) => line.req_packed_command(cmd).await,
+        };
+        // A refusal is a value to redis-rs until somebody asks.
+        answer?.extract_error()
+    }
+}
+
+/// Where lines lead, and how to lay a new one.
+pub(super) struct Target {
+    servers: Lines,
+    config: AsyncConnectionConfig,
+    connect_timeout: Duration,
+    /// Asks whether the server is there that matters: on a cluster the one that has the log.
+    pub(super) probe: Cmd,
+}
+
+enum Lines {
+    One(Client),
+    Cluster(Box<ClusterClient>),
+    Sentinel {
+        hosts: Vec<Host>,
+        service: String,
+        settings: RedisConnectionInfo,
+    },
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Target").finish_non_exhaustive()
+    }
+}
+
+impl Target {
+    pub(super) fn new(address: &Address, purpose: Purpose, meta: &str) -> RedisResult<Self> {
+        let settings = settings(address);
+        let mut probe = redis::cmd("PING");
+        let one = |place: ConnectionAddr| {
+            let info = place.into_connection_info()?;
+            Ok::<_, RedisError>(Lines::One(Client::open(
+                info.set_redis_settings(settings.clone()),
+            )?))
+        };
+        let servers = match &address.servers {
+            Servers::One(host) => one(place(host))?,
+            Servers::Unix(path) => one(ConnectionAddr::Unix(path.clone()))?,
+            Servers::Cluster(hosts) => {
+                // A PING would ask every primary, and fail while one of them is away.
+                probe = redis::cmd("EXISTS");
+                probe.arg(meta);
+                Lines::Cluster(Box::new(cluster(hosts, address, purpose)?))
+            }
+            Servers::Sentinel { hosts, service } => Lines::Sentinel {
+                hosts: hosts.clone(),
+                service: service.clone(),
+                settings: settings.clone(),
+            },
+        };
+        Ok(Self {
+            servers,
+            // The time limit of each command is ours: see `Connection::call`.
+            config: AsyncConnectionConfig::new()
+                .set_connection_timeout(Some(purpose.connect_timeout))
+                .set_response_timeout(None),
+            connect_timeout: purpose.connect_timeout,
+            probe,
+        })
+    }
+
+    pub(super) fn is_clustered(&self) -> bool {
+        matches!(self.servers, Lines::Cluster(_))
+    }
+
+    /// The longest time that laying a line may take.
+    pub(super) fn limit(&self) -> Duration {
+        let hops = match &self.servers {
+            Lines::One(_) | Lines::Cluster(_) => 1,
+            Lines::Sentinel { hosts, .. } => hosts.len() + 1,
+        };
+        self.connect_timeout * u32::try_from(hops).unwrap_or(1)
+    }
+
+    /// Lays a new line. `attempt` chooses the sentinel that is asked first: one of them may be frozen.
+    pub(super) async fn lay(&self, attempt: usize) -> RedisResult<Line> {
+        let mut line = match &self.servers {
+            Lines::One(client) => Line::One(self.single(client).await?),
+            Lines::Cluster(client) => Line::Cluster(client.get_async_connection().await?),
+            Lines::Sentinel {
+                hosts,
+                service,
+                settings,
+            } => {
+                let mut hosts: Vec<_> = hosts.iter().map(place).collect();
+                let first = attempt % hosts.len().max(1);
+                hosts.rotate_left(first);
+                let client = primary(hosts, service, settings).await?;
+                Line::One(self.single(&client).await?)
+            }
+        };
+        // Wrong credentials are only found out by asking something.
+        match line.run(&self.probe).await {
+            Err(error) if super::is_authentication(&error) => Err(error),
+            Err(error) if error.is_io_error() => Err(error),
+            _ => Ok(line),
+        }
+    }
+
+    async fn single(&self, client: &Client) -> RedisResult<MultiplexedConnection> {
+        client
+            .get_multiplexed_async_connection_with_config(&self.config)
+            .await
+    }
+}
+
+async fn primary(
+    sentinels: Vec<ConnectionAddr>,
+    service: &str,
+    settings: &RedisConnectionInfo,
+) -> RedisResult<Client> {
+    let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
+        .set_client_to_redis_db(settings.db());
+    if let Some(username) = settings.username() {
+        builder = builder.set_client_to_redis_username(username);
+    }
+    if let Some(password) = settings.password() {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    builder.build()?.async_get_client().await
+}
+
+fn cluster(hosts: &[Host], address: &Address, purpose: Purpose) -> RedisResult<ClusterClient> {
+    let mut builder = ClusterClient::builder(hosts.iter().map(place))
+        .connection_timeout(purpose.connect_timeout)
+        .response_timeout(purpose.command_timeout)
+        .retries(CLUSTER_RETRIES)
+        .min_retry_wait(5)
+        .max_retry_wait(50);
+    if let Some(username) = &address.username {
+        builder = builder.username(username);
+    }
+    if let Some(password) = &address.password {
+        builder = builder.password(password);
+    }
+    builder.build()
+}
+
+fn settings(address: &Address) -> RedisConnectionInfo {
+    let mut settings =
+        RedisConnectionInfo::default().set_db(address.database.unwrap_or_default().into());
+    if let Some(username) = &address.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &address.password {
+        settings = settings.set_password(password);
+    }
+    settings
+}
+
+fn place((host, port): &Host) -> ConnectionAddr {
+    ConnectionAddr::Tcp(host.clone(), *port)
+}

@@ -1,0 +1,256 @@
+//! The second level by Lua scripts: what every client of Redis and Valkey has in common. A client adds a [`Link`],
+//! which sends commands and says what came back.
+
+mod reply;
+mod scripts;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+pub(super) use self::reply::Answer;
+use self::reply::hex;
+use self::scripts::Scripts;
+use super::{
+    Author, Keyspace, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+};
+
+/// Records fetched at once.
+pub(super) const PAGE: u64 = 1_000;
+
+/// An argument of a script.
+#[derive(Debug, Clone)]
+pub(super) enum Arg {
+    Bytes(Bytes),
+    Text(String),
+    Int(i64),
+}
+
+/// What a client must be able to do. Each call gives up by itself within the client's time limit.
+pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
+    /// A script with its hash.
+    type Script: fmt::Debug + Send + Sync;
+
+    fn script(text: String) -> Self::Script;
+
+    /// Whether keys live on several servers, so that a script must keep to one slot.
+    fn is_clustered(&self) -> bool;
+
+    fn get(&self, key: String) -> impl Future<Output = Result<Option<Bytes>, RemoteError>> + Send;
+
+    /// Runs a script by its hash, which is short; with its text where the server does not know it yet.
+    fn eval(
+        &self,
+        script: &Self::Script,
+        keys: Vec<String>,
+        args: Vec<Arg>,
+    ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
+
+    /// `XREAD COUNT` of one stream, on a connection of its own if it blocks: that holds up everything behind it.
+    fn xread(
+        &self,
+        log: &str,
+        after: String,
+        block_millis: Option<u64>,
+    ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
+}
+
+/// The second level on Redis or Valkey through a client.
+#[derive(Debug)]
+pub(super) struct Scripted<L: Link> {
+    names: Keyspace,
+    scripts: Scripts<L::Script>,
+    link: L,
+}
+
+impl<L: Link> Scripted<L> {
+    pub(super) fn new(cache: &str, link: L) -> Self {
+        Self {
+            names: Keyspace::new(cache),
+            scripts: Scripts::new(L::script),
+            link,
+        }
+    }
+
+    fn pair(&self, key: &str) -> Vec<String> {
+        vec![self.names.value(key), self.names.lease(key)]
+    }
+
+    fn log_names(&self) -> Vec<String> {
+        vec![self.names.meta().to_owned(), self.names.log().to_owned()]
+    }
+
+    fn all_names(&self, key: &str) -> Vec<String> {
+        let mut names = self.pair(key);
+        names.extend(self.log_names());
+        names
+    }
+
+    async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
+        let args = record(scope, author);
+        let answer = self
+            .link
+            .eval(&self.scripts.append, self.log_names(), args)
+            .await?;
+        reply::position(&answer)
+    }
+}
+
+impl<L: Link> Remote for Scripted<L> {
+    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        Box::pin(self.link.get(self.names.value(key)))
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Reply<'a, Lease> {
+        Box::pin(async move {
+            let args = vec![hex(token), millis(hold), Arg::Int(i64::from(over_value))];
+            let answer = self
+                .link
+                .eval(&self.scripts.lease, self.pair(key), args)
+                .await?;
+            reply::lease(&answer)
+        })
+    }
+
+    fn store<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        envelope: Bytes,
+        keep: Duration,
+    ) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let args = vec![hex(token), Arg::Bytes(envelope), millis(keep)];
+            let answer = self
+                .link
+                .eval(&self.scripts.store, self.pair(key), args)
+                .await?;
+            Ok(reply::yes(&answer))
+        })
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let keys = vec![self.names.lease(key)];
+            let args = vec![hex(token), millis(hold)];
+            let answer = self.link.eval(&self.scripts.renew, keys, args).await?;
+            Ok(reply::yes(&answer))
+        })
+    }
+
+    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let keys = vec![self.names.lease(key)];
+            self.link
+                .eval(&self.scripts.release, keys, vec![hex(token)])
+                .await?;
+            Ok(())
+        })
+    }
+
+    fn write<'a>(
+        &'a self,
+        key: &'a str,
+        envelope: Bytes,
+        keep: Duration,
+        author: Author,
+    ) -> Reply<'a, Position> {
+        Box::pin(async move {
+            let scope = ["k:", key].concat();
+            let mut args = vec![Arg::Bytes(envelope), millis(keep)];
+            if self.link.is_clustered() {
+                self.link
+                    .eval(&self.scripts.put, self.pair(key), args)
+                    .await?;
+                return self.append(&scope, author).await;
+            }
+            args.extend(record(&scope, author));
+            let answer = self
+                .link
+                .eval(&self.scripts.write, self.all_names(key), args)
+                .await?;
+            reply::position(&answer)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        Box::pin(async move {
+            let text = scope.encode();
+            let Scope::Key(key) = scope else {
+                return self.append(&text, author).await;
+            };
+            if self.link.is_clustered() {
+                self.link
+                    .eval(&self.scripts.unlink, self.pair(key), Vec::new())
+                    .await?;
+                return self.append(&text, author).await;
+            }
+            let args = record(&text, author);
+            let answer = self
+                .link
+                .eval(&self.scripts.remove, self.all_names(key), args)
+                .await?;
+            reply::position(&answer)
+        })
+    }
+
+    fn snapshot(&self) -> Reply<'_, Snapshot> {
+        Box::pin(async move {
+            let args = vec![hex(fastrand::u64(1..))];
+            let answer = self
+                .link
+                .eval(&self.scripts.snapshot, self.log_names(), args)
+                .await?;
+            reply::snapshot(&answer)
+        })
+    }
+
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
+        Box::pin(async move {
+            let args = vec![Arg::Text(format!("{number}-0"))];
+            let answer = self
+                .link
+                .eval(&self.scripts.pulse, self.log_names(), args)
+                .await?;
+            reply::pulse(&answer)
+        })
+    }
+
+    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        Box::pin(async move {
+            let after = format!("{position}-0");
+            // Zero would mean to wait for ever.
+            let block = u64::try_from(wait.as_millis())
+                .ok()
+                .filter(|wait| *wait > 0);
+            let answer = self.link.xread(self.names.log(), after, block).await?;
+            reply::records(&answer)
+        })
+    }
+}
+
+fn record(scope: &str, author: Author) -> Vec<Arg> {
+    vec![
+        hex(author.node),
+        hex(author.incarnation),
+        Arg::Text(author.seen.to_string()),
+        hex(fastrand::u64(1..)),
+        Arg::Text(scope.to_owned()),
+    ]
+}
+
+fn millis(duration: Duration) -> Arg {
+    Arg::Int(
+        i64::try_from(duration.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1),
+    )
+}
