@@ -1,5 +1,7 @@
 //! The second level: what the cache asks of a shared store, free of any client's types.
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
 #[cfg(any(feature = "fred", feature = "redis"))]
 pub(crate) mod redis;
 
@@ -50,6 +52,8 @@ pub enum Lease {
 /// Every method that appends to the log does its change **first** and appends after it, or does
 /// both at once. Implementations are expected to give up by themselves; the cache puts its
 /// own time limit, circuit breaker and bound on concurrent calls around each of them.
+///
+/// With the feature `test-util` there is `remote::conformance::check`, which tries all of this on an implementation.
 pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// Reads the envelope of a key.
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>>;

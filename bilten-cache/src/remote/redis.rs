@@ -90,6 +90,24 @@ impl Redis {
         self
     }
 
+    /// Connects, for a test that works on the second level itself: see [`conformance`](crate::remote::conformance).
+    ///
+    /// # Errors
+    ///
+    /// When a setting has no meaning, or the server does not accept the credentials. A server that is not there is no error.
+    ///
+    /// # Cancellation
+    ///
+    /// May be dropped: nothing is left behind.
+    #[cfg(feature = "test-util")]
+    pub async fn into_remote(
+        self,
+        cache: &str,
+        budget: Duration,
+    ) -> Result<Arc<dyn Remote>, Error> {
+        self.connect(cache, budget).await
+    }
+
     pub(crate) async fn connect(
         self,
         cache: &str,

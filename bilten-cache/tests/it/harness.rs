@@ -1,5 +1,6 @@
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_cache::test_util::FaultyRemote;
@@ -108,6 +109,16 @@ pub(crate) fn held() -> (HeldLoad, Held) {
             started: Some(has_started),
             value,
         },
+    )
+}
+
+/// A name that no other test has, on the Redis that all of them share.
+pub(crate) fn unique() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!(
+        "test-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
     )
 }
 

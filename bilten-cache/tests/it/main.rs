@@ -6,6 +6,7 @@
 mod builds;
 mod cancellation;
 mod coherence;
+mod conformance;
 mod harness;
 mod levels;
 mod races;

@@ -1,13 +1,12 @@
 //! The same on a real Redis, through each client.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 
-use crate::harness::{Node, eventually, with_each_client};
+use crate::harness::{Node, eventually, unique, with_each_client};
 
 with_each_client! {
     a_value_travels_through_redis,
@@ -24,16 +23,6 @@ with_each_client! {
     scripts_that_the_server_forgot_are_sent_again,
     foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic,
     a_cluster_works_with_value_and_log_in_different_slots,
-}
-
-/// A name that no other test has, on the Redis that all of them share.
-fn unique() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!(
-        "test-{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
 }
 
 async fn node(client: RedisClient, name: &str, redis: impl Into<Redis>) -> Node {

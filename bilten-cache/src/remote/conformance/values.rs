@@ -1,0 +1,156 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Found, Nodes, Violation, rule, same};
+use crate::envelope::POSITION_OFFSET;
+use crate::remote::{Author, Lease, Scope};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(60);
+
+pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
+    rule("a key that nobody wrote has no value", absent(nodes)).await?;
+    rule("what one node writes the other reads", written(nodes)).await?;
+    rule("a lease goes to one load", exclusive(nodes)).await?;
+    rule("a lease runs out by itself", expiring(nodes)).await?;
+    rule("only its holder lengthens a lease", renewed(nodes)).await?;
+    rule("only its holder gives a lease back", released(nodes)).await?;
+    rule("a value is stored only under its lease", stored(nodes)).await?;
+    rule("a write breaks the lease", broken_by_write(nodes)).await?;
+    rule(
+        "an invalidation removes value and lease",
+        invalidated(nodes),
+    )
+    .await?;
+    rule(
+        "a lease over a value ignores the value",
+        over_a_value(nodes),
+    )
+    .await
+}
+
+/// Envelopes longer than the header, with bytes that no text has.
+fn envelope(length: usize) -> Bytes {
+    (0..=u8::MAX).cycle().take(length).collect()
+}
+
+fn author(node: u64) -> Author {
+    Author::new(node, 0, 0)
+}
+
+async fn absent(nodes: Nodes<'_>) -> Result<(), Found> {
+    same("the value", &nodes.one.read("absent").await?, &None)
+}
+
+async fn written(nodes: Nodes<'_>) -> Result<(), Found> {
+    // Encoded keys carry percent signs and any letters.
+    for (key, length) in [("w:%7B1%7D", 64), ("w:é", 256), ("w:large", 1 << 20)] {
+        let sent = envelope(length);
+        let position = nodes
+            .one
+            .write(key, sent.clone(), LONG, author(1))
+            .await?
+            .number;
+        let found = nodes.two.read(key).await?;
+        let Some(found) = found else {
+            return Err(Found(format!("there is no value under {key}")));
+        };
+        let mut stamped = sent.to_vec();
+        stamped[POSITION_OFFSET..POSITION_OFFSET + 8].copy_from_slice(&position.to_be_bytes());
+        // The store need not fill in the position.
+        if found != sent {
+            same("the value", &found, &stamped.into())?;
+        }
+    }
+    Ok(())
+}
+
+async fn exclusive(nodes: Nodes<'_>) -> Result<(), Found> {
+    let first = nodes.one.lease("l", 1, LONG, false).await?;
+    same("the first try", &first, &Lease::Owned)?;
+    let second = nodes.two.lease("l", 2, LONG, false).await?;
+    same("the second try", &second, &Lease::Busy)?;
+    let other = nodes.two.lease("l2", 2, LONG, false).await?;
+    same("the lease of another key", &other, &Lease::Owned)
+}
+
+async fn expiring(nodes: Nodes<'_>) -> Result<(), Found> {
+    nodes.one.lease("e", 1, SHORT, false).await?;
+    while nodes.two.lease("e", 2, LONG, false).await? != Lease::Owned {
+        tokio::time::sleep(SHORT / 4).await;
+    }
+    let late = nodes.one.store("e", 1, envelope(64), LONG).await?;
+    same("a store under the lease that ran out", &late, &false)
+}
+
+async fn renewed(nodes: Nodes<'_>) -> Result<(), Found> {
+    // Long enough that a slow machine does not lose it before the renewal.
+    let hold = Duration::from_millis(500);
+    nodes.one.lease("r", 1, hold, false).await?;
+    let foreign = nodes.two.renew("r", 2, LONG).await?;
+    same("the renewal of somebody else", &foreign, &false)?;
+    let own = nodes.one.renew("r", 1, LONG).await?;
+    same("the holder's renewal", &own, &true)?;
+    tokio::time::sleep(hold).await;
+    let later = nodes.two.lease("r", 2, LONG, false).await?;
+    same("a try after the first time", &later, &Lease::Busy)?;
+    let never = nodes.one.renew("never leased", 1, LONG).await?;
+    same("the renewal of no lease", &never, &false)
+}
+
+async fn released(nodes: Nodes<'_>) -> Result<(), Found> {
+    nodes.one.lease("g", 1, LONG, false).await?;
+    nodes.two.release("g", 2).await?;
+    let still = nodes.two.lease("g", 2, LONG, false).await?;
+    same("a try after a foreign release", &still, &Lease::Busy)?;
+    nodes.one.release("g", 1).await?;
+    let free = nodes.two.lease("g", 2, LONG, false).await?;
+    same("a try after the holder's release", &free, &Lease::Owned)
+}
+
+async fn stored(nodes: Nodes<'_>) -> Result<(), Found> {
+    let value = envelope(64);
+    let without = nodes.one.store("s", 1, value.clone(), LONG).await?;
+    same("a store without a lease", &without, &false)?;
+    nodes.one.lease("s", 1, LONG, false).await?;
+    let foreign = nodes.two.store("s", 2, value.clone(), LONG).await?;
+    same("a store under somebody else's lease", &foreign, &false)?;
+    same("the value", &nodes.two.read("s").await?, &None)?;
+    let own = nodes.one.store("s", 1, value.clone(), LONG).await?;
+    same("the holder's store", &own, &true)?;
+    let found = nodes.two.lease("s", 2, LONG, false).await?;
+    same("the next try", &found, &Lease::Value(value.clone()))?;
+    let again = nodes.one.store("s", 1, envelope(80), LONG).await?;
+    same("a second store under the same lease", &again, &false)?;
+    same("the value", &nodes.two.read("s").await?, &Some(value))
+}
+
+async fn broken_by_write(nodes: Nodes<'_>) -> Result<(), Found> {
+    nodes.one.lease("b", 1, LONG, false).await?;
+    nodes.two.write("b", envelope(64), LONG, author(2)).await?;
+    let late = nodes.one.store("b", 1, envelope(80), LONG).await?;
+    same("a store after somebody's write", &late, &false)?;
+    let length = nodes.one.read("b").await?.map(|value| value.len());
+    same("the length of the value", &length, &Some(64))
+}
+
+async fn invalidated(nodes: Nodes<'_>) -> Result<(), Found> {
+    nodes.one.write("i", envelope(64), LONG, author(1)).await?;
+    nodes.one.lease("i", 1, LONG, true).await?;
+    let scope = Scope::Key("i".into());
+    nodes.two.invalidate(&scope, author(2)).await?;
+    same("the value", &nodes.one.read("i").await?, &None)?;
+    let late = nodes.one.store("i", 1, envelope(64), LONG).await?;
+    same("a store after the invalidation", &late, &false)
+}
+
+async fn over_a_value(nodes: Nodes<'_>) -> Result<(), Found> {
+    nodes.one.write("o", envelope(64), LONG, author(1)).await?;
+    let over = nodes.one.lease("o", 1, LONG, true).await?;
+    same("a try over the value", &over, &Lease::Owned)?;
+    let second = nodes.two.lease("o", 2, LONG, true).await?;
+    same("the second try over the value", &second, &Lease::Busy)?;
+    let stored = nodes.one.store("o", 1, envelope(80), LONG).await?;
+    same("the store over the value", &stored, &true)
+}

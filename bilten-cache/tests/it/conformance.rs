@@ -1,0 +1,238 @@
+//! Every implementation of `Remote` under the same rules, and the rules under planted flaws.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilten_cache::remote::{
+    Author, Lease, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, conformance,
+};
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Redis, RedisClient};
+use bilten_testbed::{Redis as Server, RedisCluster, RedisSentinel};
+use bytes::Bytes;
+
+use crate::harness::unique;
+
+/// Generous: the rules are about answers, not about speed.
+const BUDGET: Duration = Duration::from_secs(5);
+
+async fn conforms(redis: Redis) {
+    let name = unique();
+    let open = || redis.clone().into_remote(&name, BUDGET);
+    let (one, two) = (open().await.unwrap(), open().await.unwrap());
+    conformance::check(&*one, &*two).await.unwrap();
+}
+
+async fn each_client_conforms(url: &str) {
+    for client in [RedisClient::Fred, RedisClient::RedisRs] {
+        conforms(Redis::url(url).client(client)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_store_in_memory_conforms() {
+    let store = FaultyRemote::new();
+    let other = store.another_node();
+    conformance::check(&store, &other).await.unwrap();
+}
+
+#[tokio::test]
+async fn each_client_conforms_on_one_server() {
+    each_client_conforms(&bilten_testbed::shared::redis().unwrap()).await;
+}
+
+#[tokio::test]
+async fn each_client_conforms_over_a_unix_socket_as_an_acl_user() {
+    let server = Server::builder().unix_socket().start().unwrap();
+    let rule = ["ACL", "SETUSER", "app", "on", ">p@ss:w/rd#1", "~*test-*"];
+    let rights = ["+@all", "-@dangerous", "+info"];
+    server.cli(&[&rule[..], &rights].concat()).unwrap();
+    for client in [RedisClient::Fred, RedisClient::RedisRs] {
+        let redis = Redis::url(server.unix_url().unwrap()).client(client);
+        conforms(redis.username("app").password("p@ss:w/rd#1")).await;
+    }
+}
+
+#[tokio::test]
+async fn each_client_conforms_behind_sentinels() {
+    let sentinel = RedisSentinel::start().unwrap();
+    each_client_conforms(&sentinel.url()).await;
+}
+
+#[tokio::test]
+async fn each_client_conforms_on_a_cluster() {
+    let cluster = RedisCluster::start().unwrap();
+    each_client_conforms(&cluster.url()).await;
+}
+
+#[tokio::test]
+async fn each_planted_flaw_breaks_its_rule() {
+    let mut checks = tokio::task::JoinSet::new();
+    for (flaw, rule) in [
+        (Flaw::StoresWithoutLease, "a lease runs out by itself"),
+        (Flaw::RenewsForAnybody, "only its holder lengthens a lease"),
+        (
+            Flaw::ReleasesForAnybody,
+            "only its holder gives a lease back",
+        ),
+        (
+            Flaw::WritesWithoutRecord,
+            "what one node writes the other reads",
+        ),
+        (
+            Flaw::SkipsRecords,
+            "the log tells who changed what, in order",
+        ),
+        (Flaw::NeverWaits, "a dropped tail disturbs nobody"),
+        (
+            Flaw::ForgetsMarkers,
+            "wide scopes leave markers, keys do not",
+        ),
+        (
+            Flaw::ForgetsStamps,
+            "the pulse tells position, time and stamp",
+        ),
+        (
+            Flaw::IgnoresAuthors,
+            "who has seen more begins a new incarnation",
+        ),
+    ] {
+        checks.spawn(async move {
+            let store = FaultyRemote::new();
+            let [one, two] = [store.another_node(), store].map(|store| Flawed { store, flaw });
+            let violation = conformance::check(&one, &two).await.unwrap_err();
+            assert_eq!(violation.rule, rule, "{flaw:?}: {violation}");
+        });
+    }
+    checks.join_all().await;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Flaw {
+    StoresWithoutLease,
+    RenewsForAnybody,
+    ReleasesForAnybody,
+    WritesWithoutRecord,
+    SkipsRecords,
+    NeverWaits,
+    ForgetsMarkers,
+    ForgetsStamps,
+    IgnoresAuthors,
+}
+
+/// The store in memory with one thing wrong.
+#[derive(Debug)]
+struct Flawed {
+    store: FaultyRemote,
+    flaw: Flaw,
+}
+
+impl Flawed {
+    fn author(&self, author: Author) -> Author {
+        if self.flaw == Flaw::IgnoresAuthors {
+            return Author::new(author.node, 0, 0);
+        }
+        author
+    }
+}
+
+impl Remote for Flawed {
+    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        self.store.read(key)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Reply<'a, Lease> {
+        self.store.lease(key, token, hold, over_value)
+    }
+
+    fn store<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        envelope: Bytes,
+        keep: Duration,
+    ) -> Reply<'a, bool> {
+        Box::pin(async move {
+            if self.flaw == Flaw::StoresWithoutLease {
+                self.store.put_bytes(key, envelope);
+                return Ok(true);
+            }
+            self.store.store(key, token, envelope, keep).await
+        })
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        if self.flaw == Flaw::RenewsForAnybody {
+            return Box::pin(async { Ok(true) });
+        }
+        self.store.renew(key, token, hold)
+    }
+
+    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
+        let anybody = self.flaw == Flaw::ReleasesForAnybody;
+        self.store.release(key, if anybody { 1 } else { token })
+    }
+
+    fn write<'a>(
+        &'a self,
+        key: &'a str,
+        envelope: Bytes,
+        keep: Duration,
+        author: Author,
+    ) -> Reply<'a, Position> {
+        if self.flaw == Flaw::WritesWithoutRecord {
+            return Box::pin(async move { Ok(self.store.snapshot().await?.position) });
+        }
+        self.store.write(key, envelope, keep, self.author(author))
+    }
+
+    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        self.store.invalidate(scope, self.author(author))
+    }
+
+    fn snapshot(&self) -> Reply<'_, Snapshot> {
+        Box::pin(async move {
+            let mut snapshot = self.store.snapshot().await?;
+            if self.flaw == Flaw::ForgetsMarkers {
+                snapshot.markers.clear();
+            }
+            Ok(snapshot)
+        })
+    }
+
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
+        Box::pin(async move {
+            let pulse = self.store.pulse(number).await?;
+            let forgets = self.flaw == Flaw::ForgetsStamps;
+            Ok(if forgets { pulse.stamped(None) } else { pulse })
+        })
+    }
+
+    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        Box::pin(async move {
+            let never = self.flaw == Flaw::NeverWaits;
+            let wait = if never && wait < Duration::from_millis(500) {
+                Duration::ZERO
+            } else {
+                wait
+            };
+            let mut records = self.store.tail(position, wait).await?;
+            if self.flaw == Flaw::SkipsRecords && records.len() > 2 {
+                records.remove(1);
+            }
+            Ok(records)
+        })
+    }
+}
+
+#[test]
+fn a_remote_can_be_used_as_an_object() {
+    let remote: Arc<dyn Remote> = Arc::new(FaultyRemote::new());
+    assert!(format!("{remote:?}").contains("FaultyRemote"));
+}
