@@ -61,10 +61,13 @@ impl Engine {
                 .insert_if(key, entry, || self.tickets.is_current(ticket))
     }
 
-    /// The second level, if it may be read for this key.
+    /// The second level, if it may be read for this key: without the log nobody knows which of its entries still count.
     pub(crate) fn readable(&self, key: &str) -> Option<&Gate> {
         let gate = self.gate.as_ref()?;
-        (self.coherence.is_synced() && !self.recovery.covers(key)).then_some(gate)
+        let known = self.coherence.is_synced()
+            && !self.coherence.is_isolated(self.clock.now())
+            && !self.recovery.covers(key);
+        known.then_some(gate)
     }
 
     /// Takes note of our own record. When the log turns out to be another one, L1 goes.

@@ -13,7 +13,8 @@ pub(crate) struct Entry {
     pub(crate) value: Arc<dyn Any + Send + Sync>,
     pub(crate) tags: Box<[Arc<str>]>,
     pub(crate) began: Began,
-    pub(crate) filled: Nanos,
+    /// Until when the value is known to be right without the log: when its load began, or 0 if only the log vouches for it.
+    pub(crate) known_at: Nanos,
     pub(crate) fresh_until: Nanos,
     pub(crate) weight: u32,
     /// The marker epoch at which the entry was last found valid.
@@ -27,6 +28,8 @@ pub(crate) struct Began {
     pub(crate) position: u64,
     /// How often L1 had been flushed.
     pub(crate) generation: u64,
+    /// The log that the position belongs to. In another one the number means nothing.
+    pub(crate) incarnation: u64,
 }
 
 impl Entry {
@@ -40,7 +43,7 @@ impl Entry {
             value,
             tags,
             began,
-            filled: life.filled,
+            known_at: life.known_at,
             fresh_until: life.fresh_until,
             weight: life.weight,
             checked: AtomicU64::new(u64::MAX),
@@ -76,7 +79,7 @@ impl std::fmt::Debug for Entry {
 /// How long an entry of L1 lives and what it weighs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
-    pub(crate) filled: Nanos,
+    pub(crate) known_at: Nanos,
     pub(crate) fresh_until: Nanos,
     pub(crate) weight: u32,
 }

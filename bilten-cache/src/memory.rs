@@ -111,7 +111,7 @@ mod tests {
 
     fn entry(weight: u32) -> Entry {
         let life = Life {
-            filled: 0,
+            known_at: 0,
             fresh_until: NEVER,
             weight,
         };
@@ -121,6 +121,7 @@ mod tests {
             Began {
                 position: 0,
                 generation: 0,
+                incarnation: 0,
             },
             life,
         )

@@ -90,6 +90,7 @@ where
     // Taken anew: the load sees everything that happened while we looked.
     let start = state.engine.start(&job.key);
     let began = Instant::now();
+    let asked = state.engine.clock.now();
     state.meters.loads.add(1);
     let result = holding(&state, &job.key, token, job.run(load)).await;
     state
@@ -98,7 +99,9 @@ where
         .record(began.elapsed().as_secs_f64());
     match result {
         Ok(loaded) if loaded.cached => {
-            let packed = state.pack(&job.key, loaded, start.began, began.elapsed());
+            let took = state.engine.clock.now().saturating_sub(asked);
+            let took = Duration::from_nanos(took);
+            let packed = state.pack(&job.key, loaded, start.began, took);
             keep(&state, &job.key, start, packed, token, pilot).await;
         }
         Ok(loaded) => {

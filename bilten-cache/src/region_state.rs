@@ -85,6 +85,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let began = Began {
             position: envelope.position,
             generation: start.began.generation,
+            incarnation: envelope.incarnation,
         };
         let left = remaining(
             envelope.created_millis,
@@ -105,7 +106,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let value = Arc::new(value);
         let weight = self.weight(key, &value, Some(envelope.payload.len()));
         let life = Life {
-            filled: now,
+            // Without the log nobody knows what was invalidated since it was stored.
+            known_at: 0,
             fresh_until: now.saturating_add(nanos(self.in_memory(left))),
             weight,
         };
@@ -140,7 +142,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             .map(|payload| {
                 let envelope = Envelope {
                     position: began.position,
-                    incarnation: self.engine.coherence.incarnation(),
+                    incarnation: began.incarnation,
                     created_millis: self.engine.coherence.server_millis(now),
                     fresh_millis: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
                     load_millis: u32::try_from(load_time.as_millis()).unwrap_or(u32::MAX),
@@ -154,7 +156,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             });
         let weight = self.weight(key, &loaded.value, payload_bytes);
         let life = Life {
-            filled: now,
+            known_at: now.saturating_sub(nanos(load_time)),
             fresh_until: now.saturating_add(nanos(self.in_memory(keep))),
             weight,
         };

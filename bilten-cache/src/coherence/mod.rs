@@ -69,18 +69,22 @@ impl Coherence {
 
     /// To be taken before a read begins that may fill a cache.
     pub(crate) fn begin(&self) -> Began {
-        // The generation first: a flush in between makes the value invalid, not valid too long.
+        // The position last: a flush or another log in between makes the value invalid, not valid too long.
         let generation = self.generation.load(Ordering::Acquire);
+        let incarnation = self.incarnation();
         Began {
             position: self.seen.load(Ordering::Acquire),
             generation,
+            incarnation,
         }
     }
 
     /// Whether L1 may serve this entry. One relaxed load and one comparison, unless something was
     /// invalidated since the last look.
     pub(crate) fn trusts(&self, key: &str, entry: &Entry, now: Nanos) -> bool {
-        let trusted_from = entry.filled.max(self.last_contact.load(Ordering::Relaxed));
+        let trusted_from = entry
+            .known_at
+            .max(self.last_contact.load(Ordering::Relaxed));
         if now.saturating_sub(trusted_from) >= self.isolated_after {
             return false;
         }
@@ -128,11 +132,12 @@ impl Coherence {
 
     /// Takes note of a record of our own. `false`: the log is not the one we knew, everything is in doubt.
     pub(crate) fn acknowledge(&self, scope: &Scope, position: Position) -> bool {
+        let mut view = self.write();
+        // Under the lock: a snapshot of another log must not come between this look and the position below.
         if position.incarnation != self.incarnation() {
-            self.doubt();
+            self.doubt_in(&view);
             return false;
         }
-        let mut view = self.write();
         self.mark(&mut view, scope, position.number);
         self.seen.fetch_max(position.number, Ordering::AcqRel);
         true
@@ -195,7 +200,11 @@ impl Coherence {
 
     /// The view is wrong: nothing in L1 or L2 is trusted until the next snapshot.
     pub(crate) fn doubt(&self) {
-        let _view = self.write();
+        let view = self.write();
+        self.doubt_in(&view);
+    }
+
+    fn doubt_in(&self, _: &View) {
         self.doubts.fetch_add(1, Ordering::AcqRel);
         self.synced.store(false, Ordering::Release);
         self.void();

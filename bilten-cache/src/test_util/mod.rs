@@ -24,6 +24,7 @@
 
 mod clock;
 mod faulty;
+mod flaw;
 mod store;
 mod trap;
 

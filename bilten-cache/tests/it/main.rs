@@ -6,6 +6,7 @@
 mod builds;
 mod cancellation;
 mod coherence;
+mod cut_off;
 mod conformance;
 mod harness;
 mod levels;

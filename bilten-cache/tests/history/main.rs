@@ -1,0 +1,238 @@
+//! Nodes in several processes, random work, real faults, and a checker that finds any read older than the cache
+//! promises. `BILTEN_CHAOS_SEED` replays the choices of a run, `BILTEN_CHAOS_SECONDS` makes it longer.
+
+#![allow(clippy::unwrap_used)]
+
+mod checker;
+mod driver;
+mod event;
+mod faults;
+mod flawed;
+mod process;
+mod source;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bilten_cache::Cache;
+use bilten_cache::test_util::FaultyRemote;
+use bilten_testbed::{FaultProxy, Redis};
+use fastrand::Rng;
+use tokio::sync::mpsc;
+
+use crate::checker::{History, Violation, violations};
+use crate::driver::{Driver, ISOLATED};
+use crate::event::{Event, now};
+use crate::flawed::{Flaw, FlawedRemote};
+use crate::process::{CHILD, Process, become_quiet, live};
+use crate::source::{Source, Truth};
+
+/// Far longer than anything here takes; only reached when a test fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// After an acknowledged change every node must have learnt of it: it is connected and hears of a lost log within a
+/// heartbeat and one read of the log, or trusts itself no longer than `isolated_ttl`. The rest is a busy machine's.
+const BOUND: Duration = Duration::from_millis(1_500 + 2_000);
+
+fn seed() -> u64 {
+    let given = std::env::var("BILTEN_CHAOS_SEED").ok();
+    given.map_or_else(
+        || fastrand::u64(1..1 << 32),
+        |seed| seed.parse().expect("BILTEN_CHAOS_SEED is a number"),
+    )
+}
+
+fn seconds(default: u64) -> Duration {
+    let given = std::env::var("BILTEN_CHAOS_SECONDS").ok();
+    Duration::from_secs(given.map_or(default, |seconds| {
+        seconds.parse().expect("BILTEN_CHAOS_SECONDS is a number")
+    }))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap()
+}
+
+fn collect(nodes: u32, source: &Source, events: Vec<Event>, settled: u64) -> History {
+    History {
+        nodes,
+        commits: source.commits(),
+        events,
+        bound: nanos(BOUND + ISOLATED),
+        settled: Some(settled),
+    }
+}
+
+async fn drain(mut events: mpsc::UnboundedReceiver<Event>) -> Vec<Event> {
+    let mut all = Vec::new();
+    while let Some(event) = events.recv().await {
+        all.push(event);
+    }
+    all
+}
+
+fn show(wrong: &[Violation]) -> String {
+    let lines = wrong.iter().take(5).map(|one| format!("{one}\n"));
+    format!("{} stale reads\n{}", wrong.len(), lines.collect::<String>())
+}
+
+/// Stops nodes of this process and lets them read everything until it must have settled.
+async fn settle(drivers: &[Arc<Driver>], settled: u64) {
+    for driver in drivers {
+        driver.read_until(settled).await;
+    }
+}
+
+/// Three nodes on a second level in memory.
+async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
+    let (store, source) = (FaultyRemote::new(), Arc::new(Source::new()));
+    let (sender, events) = mpsc::unbounded_channel();
+    let events = tokio::spawn(drain(events));
+    let nodes = [(); 3].map(|()| store.another_node());
+    let (mut drivers, mut workers) = (Vec::new(), Vec::new());
+    for (number, inner) in (0..).zip(nodes.clone()) {
+        let mut cache = Cache::builder("shop").remote(FlawedRemote { inner, flaw });
+        if flaw == Flaw::NoTickets {
+            cache = cache.without_tickets();
+        }
+        let truth = Truth::Here(Arc::clone(&source));
+        let driver = Driver::new((number, 3), cache, truth, sender.clone()).await;
+        workers.push(driver.start(seed));
+        drivers.push(driver);
+    }
+    let until = Instant::now() + lasts;
+    if flaw == Flaw::None {
+        faults::harm_memory(&store, &nodes, Rng::with_seed(seed), until).await;
+    } else {
+        tokio::time::sleep(lasts).await;
+    }
+    for driver in &drivers {
+        driver.stop();
+    }
+    for worker in workers {
+        worker.join_all().await;
+    }
+    for driver in &drivers {
+        become_quiet(driver).await;
+    }
+    let settled = now() + nanos(BOUND + ISOLATED);
+    settle(&drivers, settled).await;
+    drop((drivers, sender));
+    collect(3, &source, events.await.unwrap(), settled)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_on_a_store_that_fails_reads_older_than_promised() {
+    let seed = seed();
+    let history = run_in_memory(seed, Flaw::None, seconds(6)).await;
+    let wrong = violations(&history);
+    assert!(wrong.is_empty(), "seed {seed}: {}", show(&wrong));
+    assert!(history.events.len() > 1_000, "{}", history.events.len());
+}
+
+/// Runs with a planted bug until the checker finds it.
+async fn is_found(flaw: Flaw) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while Instant::now() < deadline {
+        let history = run_in_memory(seed(), flaw, Duration::from_secs(2)).await;
+        if !violations(&history).is_empty() {
+            return;
+        }
+    }
+    panic!("the checker does not find {flaw:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_that_fill_without_a_ticket_are_found() {
+    is_found(Flaw::NoTickets).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stores_without_a_lease_are_found() {
+    is_found(Flaw::NoLeases).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gap_that_is_hidden_is_found() {
+    is_found(Flaw::HiddenGap).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removal_acknowledged_before_it_is_made_is_found() {
+    is_found(Flaw::EarlyAck).await;
+}
+
+/// Four nodes, two of them in processes of their own, two of them behind a proxy, on a Redis that is harmed.
+async fn run_on_redis(test: &str, seed: u64, lasts: Duration) -> (History, Vec<String>) {
+    const NODES: u32 = 4;
+    let server = Redis::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let urls = [server.url(), proxy.url_like(&server.url()).unwrap()];
+    let url = |node: u32| urls[node as usize % 2].clone();
+    let source = Arc::new(Source::new());
+    let (sender, events) = mpsc::unbounded_channel();
+    let events = tokio::spawn(drain(events));
+    let mut processes: Vec<Process> = (2..NODES)
+        .map(|node| {
+            let settings = format!("{node} {NODES} {seed} {}", url(node));
+            Process::start(test, settings, Arc::clone(&source), sender.clone())
+        })
+        .collect();
+    let (mut drivers, mut workers) = (Vec::new(), Vec::new());
+    for node in 0..2 {
+        let cache = Cache::builder("shop").redis(url(node));
+        let truth = Truth::Here(Arc::clone(&source));
+        let driver = Driver::new((node, NODES), cache, truth, sender.clone()).await;
+        workers.push(driver.start(seed));
+        drivers.push(driver);
+    }
+    let until = Instant::now() + lasts;
+    let rng = Rng::with_seed(seed);
+    let harm = move || {
+        (
+            faults::harm_redis(&server, &proxy, rng, until),
+            server,
+            proxy,
+        )
+    };
+    let (log, server, proxy) = tokio::task::spawn_blocking(harm).await.unwrap();
+    for driver in &drivers {
+        driver.stop();
+    }
+    for process in &processes {
+        process.stop();
+    }
+    for worker in workers {
+        worker.join_all().await;
+    }
+    for driver in &drivers {
+        become_quiet(driver).await;
+    }
+    for process in &mut processes {
+        process.quiet().await;
+    }
+    let settled = now() + nanos(BOUND + ISOLATED);
+    settle(&drivers, settled).await;
+    for process in processes {
+        process.finish(settled).await;
+    }
+    drop((drivers, sender, server, proxy));
+    (collect(NODES, &source, events.await.unwrap(), settled), log)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_of_any_process_reads_older_than_promised() {
+    const NAME: &str = "no_node_of_any_process_reads_older_than_promised";
+    if let Ok(settings) = std::env::var(CHILD) {
+        return live(&settings).await;
+    }
+    let seed = seed();
+    let (history, log) = run_on_redis(NAME, seed, seconds(20)).await;
+    let wrong = violations(&history);
+    let events = history.events.len();
+    assert!(wrong.is_empty(), "seed {seed}: {}{log:#?}", show(&wrong));
+    for node in 0..history.nodes {
+        let some = history.events.iter().filter(|e| e.node == node).count();
+        assert!(some > 200, "node {node} did {some} of {events}");
+    }
+}
