@@ -3,10 +3,10 @@
 use std::future::Future;
 
 use sea_orm::{ConnectionTrait, DbErr, PaginatorTrait, QuerySelect, SelectorTrait};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
-use crate::scope::{Route, with_route};
+use crate::scope::on_one_node;
 
 /// Which page, how many rows, and how they are counted.
 ///
@@ -98,7 +98,7 @@ pub enum CountMode {
 ///     r#"{"items":["opening night"],"pagination":{"page":1,"limit":20,"total":1,"totalPages":1}}"#
 /// );
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(
     clippy::exhaustive_structs,
     reason = "the shape of the JSON is a promise"
@@ -132,7 +132,7 @@ impl<T> Page<T> {
 /// assert_eq!(pagination.total_pages, Some(3));
 /// assert!(pagination.has_next());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Pagination {
@@ -146,7 +146,7 @@ pub struct Pagination {
     /// Pages, when the rows were counted; 0 when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_pages: Option<u64>,
-    #[serde(rename = "hasNext", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "hasNext", default, skip_serializing_if = "Option::is_none")]
     next: Option<bool>,
 }
 
@@ -212,7 +212,8 @@ pub trait PageExt<'db, C>: PaginatorTrait<'db, C> + QuerySelect + Clone + Send
 where
     C: ConnectionTrait,
 {
-    /// Fetches the rows of one page and counts all, at the same time and on the same node.
+    /// Fetches the rows of one page and counts all, at the same time and on the same node. A
+    /// [`with_route`](crate::scope::with_route) around it is kept.
     ///
     /// # Errors
     ///
@@ -241,7 +242,7 @@ where
         let paginator = self.paginate(db, request.limit);
         let rows = paginator.fetch_page(request.page - 1);
         let both = async { tokio::try_join!(rows, paginate(counted, db, request)) };
-        let (items, pagination) = with_route(Route::OneNode, both).await?;
+        let (items, pagination) = on_one_node(both).await?;
         Ok(Page { items, pagination })
     }
 }
@@ -330,6 +331,15 @@ mod tests {
             json(Pagination::of(2, 20, 45)),
             r#"{"page":2,"limit":20,"total":45,"totalPages":3}"#
         );
+        for written in [
+            Pagination::of(2, 20, 45),
+            Pagination::uncounted(2, 20, true),
+        ] {
+            assert_eq!(
+                serde_json::from_str::<Pagination>(&json(written)).unwrap(),
+                written
+            );
+        }
         assert_eq!(
             json(Pagination::uncounted(2, 20, true)),
             r#"{"page":2,"limit":20,"hasNext":true}"#

@@ -34,6 +34,8 @@ tokio::task_local! {
 
 struct Scope {
     route: Route,
+    /// Whether the reads stay with the node of the first one.
+    pins: bool,
     pin: Mutex<Option<Pin>>,
 }
 
@@ -52,6 +54,23 @@ struct Pin {
 pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
     let scope = Scope {
         route,
+        pins: route == Route::OneNode,
+        pin: Mutex::new(None),
+    };
+    SCOPE.scope(scope, future).await
+}
+
+/// Keeps the reads of `future` on one node, and to whatever hint there is already.
+pub(crate) async fn on_one_node<F: Future>(future: F) -> F::Output {
+    let route = match route() {
+        // Both are one node already, and the pin of an outer scope must stay.
+        Some(Route::Primary | Route::OneNode) => return future.await,
+        Some(Route::Replica) => Route::Replica,
+        None => Route::OneNode,
+    };
+    let scope = Scope {
+        route,
+        pins: true,
         pin: Mutex::new(None),
     };
     SCOPE.scope(scope, future).await
@@ -82,7 +101,8 @@ pub(crate) fn pin(cluster: usize, node: &Arc<Node>) {
 
 fn with_pin<T>(look: impl FnOnce(&mut Option<Pin>) -> T) -> Option<T> {
     let inside = |scope: &Scope| {
-        (scope.route == Route::OneNode)
+        scope
+            .pins
             .then(|| look(&mut scope.pin.lock().unwrap_or_else(PoisonError::into_inner)))
     };
     SCOPE.try_with(inside).ok().flatten()

@@ -1,4 +1,5 @@
 use bilten_db::page::CountMode;
+use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use bilten_db::{Error, PageExt, PageRequest};
 
@@ -20,6 +21,30 @@ async fn rows_and_count_come_from_the_same_node() {
         seen.insert(port);
     }
     assert_eq!(seen, shop.replica_ports().into_iter().collect());
+}
+
+#[tokio::test]
+async fn a_page_keeps_the_hint_around_it() {
+    let shop = Shop::open("page_hint").await;
+    let db = shop.connect().await;
+    for route in [Route::Primary, Route::Replica, Route::OneNode] {
+        let mut ports = std::collections::BTreeSet::new();
+        let some_pages = async {
+            for _ in 0..6 {
+                let query = numbers::Entity::find().order_by_asc(numbers::Column::Id);
+                let page = query.page(&db, PageRequest::new(1, 5)).await.unwrap();
+                let port = page.items[0].port;
+                assert_eq!(page.pagination.total, Some(u64::try_from(port).unwrap()));
+                ports.insert(port);
+            }
+        };
+        with_route(route, some_pages).await;
+        match route {
+            Route::Primary => assert_eq!(ports, [shop.primary_port()].into()),
+            Route::Replica => assert_eq!(ports, shop.replica_ports().into_iter().collect()),
+            _ => assert_eq!(ports.len(), 1, "{ports:?}"),
+        }
+    }
 }
 
 #[tokio::test]
