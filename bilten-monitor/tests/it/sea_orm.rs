@@ -87,11 +87,13 @@ async fn every_statement_is_named_by_what_it_does_and_to_which_table() {
         std::slice::from_ref(&event)
     );
     event.delete(&db).await.expect("deleted");
+    // Without RETURNING, SeaORM reads the inserted row back with the statement of `find_by_id`; another package of the
+    // same build can have switched RETURNING on.
+    let selects = if db.support_returning() { 2.0 } else { 3.0 };
     for name in ["CREATE ", "INSERT events ", "DELETE events "] {
         assert_eq!(count(&scene, name, "success"), 1.0, "{name}");
     }
-    // SQLite without RETURNING: SeaORM reads the inserted row back with the statement of `find_by_id`.
-    assert_eq!(count(&scene, "SELECT events ", "success"), 3.0);
+    assert_eq!(count(&scene, "SELECT events ", "success"), selects);
     let names: Vec<_> = scene
         .scrape()
         .values_of("db_query_summary")
