@@ -65,7 +65,20 @@ fn operation_and_table(words: &[String]) -> (String, Option<&str>) {
     };
     let operation = top.get(at).copied().unwrap_or_default();
     let rest = top.get(at + 1..).unwrap_or_default();
-    (operation.to_uppercase(), table_of(operation, rest))
+    let table = match table_of(operation, rest) {
+        // `FROM (SELECT .. FROM events) AS sub`: SeaORM counts like this.
+        Some("as") => innermost_table(words),
+        table => table,
+    };
+    (operation.to_uppercase(), table)
+}
+
+/// The first table that a query anywhere in the statement reads from.
+fn innermost_table(words: &[String]) -> Option<&str> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let from = |at: &usize| words[*at] == "from" && words.get(at + 1) != Some(&"(");
+    let at = (0..words.len()).find(from)?;
+    table_of("select", &words[at..])
 }
 
 /// The table after `from`, `into` or `update`; of `public.events` only `events`.
@@ -294,6 +307,10 @@ mod tests {
                 "SELECT shown ",
             ),
             ("SELECT * FROM (SELECT 1) AS x", "SELECT "),
+            (
+                r#"SELECT COUNT(*) AS num_items FROM (SELECT "events"."id" FROM "events") AS "sub_query""#,
+                "SELECT events ",
+            ),
             ("select now()", "SELECT "),
             ("BEGIN", "BEGIN "),
             ("", "EMPTY "),
