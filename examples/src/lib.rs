@@ -28,6 +28,7 @@ guide! {
     index = "README.md",
     monitor = "monitor.md",
     readme = "../README.md",
+    redis_clients = "redis-clients.md",
     start = "start.md",
     testing = "testing.md",
 }

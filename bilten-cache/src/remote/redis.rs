@@ -16,11 +16,12 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum RedisClient {
-    /// fred. The default where it is compiled in.
+    /// fred. The default where it is compiled in. On a cluster it stops all shards while one primary is lost, and a
+    /// slot that is moving costs it its connection for a moment.
     #[cfg(feature = "fred")]
     #[default]
     Fred,
-    /// redis-rs. The default where fred is not compiled in.
+    /// redis-rs. The default where fred is not compiled in, and the one to take on a cluster.
     #[cfg(feature = "redis")]
     #[cfg_attr(not(feature = "fred"), default)]
     RedisRs,

@@ -21,10 +21,37 @@ fn tree(features: &[&str]) -> String {
 
 #[test]
 fn a_memory_only_build_has_no_redis_client() {
-    assert!(tree(&[]).contains("fred v"));
     let memory_only = tree(&["--no-default-features"]);
     assert!(memory_only.contains("moka v"));
-    for client in ["fred v", "redis v", "redis-protocol v", "socket2 v"] {
+    for client in [
+        "fred v",
+        "redis v",
+        "redis-protocol v",
+        "socket2 v",
+        "url v",
+    ] {
         assert!(!memory_only.contains(client), "{client}");
+    }
+}
+
+#[test]
+fn a_build_has_the_clients_of_its_features_only() {
+    for (features, fred, redis) in [
+        (&[][..], true, false),
+        (
+            &["--no-default-features", "--features", "fred"],
+            true,
+            false,
+        ),
+        (
+            &["--no-default-features", "--features", "redis"],
+            false,
+            true,
+        ),
+        (&["--features", "redis"], true, true),
+    ] {
+        let tree = tree(features);
+        let found = (tree.contains("fred v"), tree.contains("redis v"));
+        assert_eq!(found, (fred, redis), "{features:?}");
     }
 }

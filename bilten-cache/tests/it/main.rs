@@ -5,6 +5,7 @@
 
 mod builds;
 mod cancellation;
+mod clusters;
 mod coherence;
 mod cut_off;
 mod conformance;

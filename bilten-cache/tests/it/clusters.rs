@@ -1,0 +1,188 @@
+//! A cluster that loses primaries and hands over slots while it is in use, and what the clients make of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bilten_cache::remote::{Keyspace, Remote};
+use bilten_cache::status::Connection;
+use bilten_cache::{Ack, Cache, Redis, RedisClient};
+use bilten_testbed::RedisCluster;
+
+use crate::harness::{DEADLINE, Node, eventually, with_each_client};
+
+with_each_client! {
+    a_planned_fail_over_under_load_is_followed,
+    a_lost_owner_of_the_log_is_replaced,
+}
+
+const LOG: &str = "{shop}:log";
+
+async fn node(client: RedisClient, cluster: &RedisCluster) -> Node {
+    let redis = Redis::url(cluster.url()).client(client);
+    let node = Node::of(Cache::builder("shop").redis(redis).build().await.unwrap());
+    assert_eq!(node.cache.status().connection, Connection::Connected);
+    node
+}
+
+async fn remote(client: RedisClient, cluster: &RedisCluster) -> Arc<dyn Remote> {
+    let redis = Redis::url(cluster.url()).client(client);
+    redis
+        .into_remote("shop", Duration::from_secs(2))
+        .await
+        .unwrap()
+}
+
+/// Until changes reach everybody again and nothing waits.
+async fn works_again(one: &Node, two: &Node, value: u32) {
+    let deadline = Instant::now() + DEADLINE;
+    while one.stock.set("tea", value).await.unwrap() != Ack::Everywhere
+        || two.stock.get("tea").await.as_deref() != Some(&value)
+    {
+        assert!(Instant::now() < deadline, "{value} does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for node in [one, two] {
+        eventually("connected, and nothing waits", || {
+            let status = node.cache.status();
+            status.connection == Connection::Connected && status.waiting == 0
+        })
+        .await;
+    }
+}
+
+async fn a_planned_fail_over_under_load_is_followed(client: RedisClient) {
+    let cluster = RedisCluster::start().unwrap();
+    let (one, two) = (node(client, &cluster).await, node(client, &cluster).await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = tokio::spawn({
+        let (node, stop) = (one.clone(), Arc::clone(&stop));
+        async move {
+            let (mut slowest, mut changes) = (Duration::ZERO, 0_u32);
+            while !stop.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                let key = format!("item-{}", changes % 50);
+                let _ = node.stock.set(&key, changes).await.unwrap();
+                assert_eq!(node.load(&key, changes).await, changes);
+                slowest = slowest.max(begun.elapsed());
+                changes += 1;
+            }
+            (slowest, changes)
+        }
+    });
+    cluster.fail_over(LOG).unwrap();
+    works_again(&one, &two, 7).await;
+    stop.store(true, Ordering::Relaxed);
+    let (slowest, changes) = load.await.unwrap();
+    assert!(changes > 0 && slowest < DEADLINE, "{slowest:?}, {changes}");
+}
+
+async fn a_lost_owner_of_the_log_is_replaced(client: RedisClient) {
+    let cluster = RedisCluster::start().unwrap();
+    let (one, two) = (node(client, &cluster).await, node(client, &cluster).await);
+    works_again(&one, &two, 1).await;
+    let old = cluster.owner(LOG).unwrap();
+    old.kill().unwrap();
+    assert_eq!(one.load("jam", 2).await, 2);
+    cluster.wait_for_new_owner(LOG, old).unwrap();
+    works_again(&one, &two, 3).await;
+}
+
+/// Keys on a primary that is going to be lost, and on another.
+fn keys(cluster: &RedisCluster) -> (String, String) {
+    let names = Keyspace::new("shop");
+    let owner = |key: &str| cluster.owner(&names.value(key)).unwrap().port();
+    let lost = "stock:0".to_owned();
+    let kept = (1..100).map(|n| format!("stock:{n}"));
+    let kept = kept
+        .into_iter()
+        .find(|key| owner(key) != owner(&lost))
+        .unwrap();
+    (lost, kept)
+}
+
+/// Reads of a key whose primary is well, from the moment on when another primary is killed; how many failed. The
+/// node timeout is long, so that the cluster itself has not yet reacted.
+async fn failures_beside_a_lost_primary(client: RedisClient, until: impl Fn(u32) -> bool) -> u32 {
+    let cluster = RedisCluster::start_with_node_timeout(Duration::from_secs(10)).unwrap();
+    let (lost, kept) = keys(&cluster);
+    let remote = remote(client, &cluster).await;
+    for key in [&lost, &kept] {
+        assert_eq!(remote.read(key).await.unwrap(), None);
+    }
+    let victim = cluster.owner(&Keyspace::new("shop").value(&lost)).unwrap();
+    victim.kill().unwrap();
+    let other = tokio::spawn({
+        let remote = Arc::clone(&remote);
+        async move {
+            loop {
+                assert!(remote.read(&lost).await.is_err());
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let deadline = Instant::now() + Duration::from_secs(4);
+    let mut failures = 0;
+    while Instant::now() < deadline && !until(failures) {
+        failures += u32::from(remote.read(&kept).await.is_err());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!other.is_finished(), "the lost primary answered");
+    other.abort();
+    failures
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_rs_goes_on_with_the_other_shards_when_a_primary_is_lost() {
+    let failures = failures_beside_a_lost_primary(RedisClient::RedisRs, |_| false).await;
+    assert_eq!(failures, 0);
+}
+
+/// A limit of fred 10.1. When this fails, fred has learnt it, and the documentation says too little.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fred_stops_all_shards_when_a_primary_is_lost() {
+    let failures = failures_beside_a_lost_primary(RedisClient::Fred, |found| found > 0).await;
+    assert!(failures > 0);
+}
+
+/// Puts the slot of a key into the middle of its move: the owner answers `ASK` for what it does not have.
+fn begin_move(cluster: &RedisCluster, key: &str) {
+    let source = cluster.owner(key).unwrap();
+    let slot = source.cli(&["CLUSTER", "KEYSLOT", key]).unwrap();
+    let is_other = |node: &&bilten_testbed::Redis| {
+        node.port() != source.port() && node.cli(&["ROLE"]).unwrap().starts_with("master")
+    };
+    let target = cluster.nodes().iter().find(is_other).unwrap();
+    let id = |node: &bilten_testbed::Redis| node.cli(&["CLUSTER", "MYID"]).unwrap();
+    let set = |node: &bilten_testbed::Redis, what: &str, other: &str| {
+        let words = ["CLUSTER", "SETSLOT", slot.trim(), what, other.trim()];
+        node.cli(&words).unwrap();
+    };
+    set(target, "IMPORTING", &id(source));
+    set(source, "MIGRATING", &id(target));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_rs_follows_a_slot_that_is_moving() {
+    let cluster = RedisCluster::start().unwrap();
+    let remote = remote(RedisClient::RedisRs, &cluster).await;
+    begin_move(&cluster, &Keyspace::new("shop").value("stock:tea"));
+    for _ in 0..10 {
+        assert_eq!(remote.read("stock:tea").await.unwrap(), None);
+    }
+}
+
+/// A limit of fred 10.1: an `ASK` ends its router. The supervisor replaces the client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fred_fails_on_a_slot_that_is_moving_and_is_replaced() {
+    let cluster = RedisCluster::start().unwrap();
+    let remote = remote(RedisClient::Fred, &cluster).await;
+    let (moving, other) = keys(&cluster);
+    begin_move(&cluster, &Keyspace::new("shop").value(&moving));
+    assert!(remote.read(&moving).await.is_err());
+    let deadline = Instant::now() + DEADLINE;
+    while remote.read(&other).await.is_err() {
+        assert!(Instant::now() < deadline, "the client is not replaced");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
