@@ -81,13 +81,16 @@ fn say(server: &Redis, words: &[&str]) {
     server.cli(words).unwrap();
 }
 
-/// The same for a second level in memory and the connections of its nodes.
+/// The same for a second level in memory and the connections of its nodes. One of them does not hear the log for most of
+/// the time, longer than it may trust itself, while its other calls go on.
 pub(crate) async fn harm_memory(
     store: &FaultyRemote,
     nodes: &[FaultyRemote],
     mut rng: Rng,
     until: Instant,
 ) {
+    let deaf = &nodes[rng.usize(..nodes.len())];
+    deaf.cut_log(true);
     while Instant::now() < until {
         let lasts = a_while(&mut rng);
         tokio::time::sleep(a_while(&mut rng) / 4).await;
@@ -101,11 +104,16 @@ pub(crate) async fn harm_memory(
                 let node = &nodes[rng.usize(..nodes.len())];
                 node.cut_log(true);
                 tokio::time::sleep(lasts).await;
-                node.cut_log(false);
+                if !std::ptr::eq(node, deaf) {
+                    node.cut_log(false);
+                }
             }
             3 => store.lose_everything(),
             4 => store.trim_log(),
             _ => store.append_unreadable(),
         }
+    }
+    for node in nodes {
+        node.cut_log(false);
     }
 }

@@ -91,7 +91,7 @@ impl Process {
 
     /// Waits until it has stopped and nothing waits in it.
     pub(crate) async fn quiet(&mut self) {
-        tokio::time::timeout(2 * DEADLINE, &mut self.quiet)
+        tokio::time::timeout(DEADLINE, &mut self.quiet)
             .await
             .expect("a node becomes quiet")
             .expect("a node lives");
@@ -169,7 +169,7 @@ async fn write(mut lines: mpsc::UnboundedReceiver<String>) {
 
 /// Waits until a node has been connected, with nothing waiting, for longer than a call on its way can take.
 pub(crate) async fn become_quiet(driver: &Driver) {
-    let deadline = tokio::time::Instant::now() + DEADLINE + DEADLINE / 2;
+    let deadline = tokio::time::Instant::now() + DEADLINE;
     let mut seen = 0;
     while seen < 20 {
         assert!(
