@@ -42,13 +42,13 @@ const COMMANDS: [Command; 7] = [
     Command {
         usage: test::USAGE,
         summary: "every test, on a real Redis and a real PostgreSQL with two replicas",
-        usual: "9 min the first time, 3 min later",
+        usual: "10 min the first time, 4 min later",
         run: test::run,
     },
     Command {
         usage: check::USAGE,
         summary: "format, lints, docs, module cycles, sizes, names, packages",
-        usual: "7 min cold, 1 min warm",
+        usual: "7 min the first time, 1 min later",
         run: check::run,
     },
     Command {
@@ -72,7 +72,7 @@ const COMMANDS: [Command; 7] = [
     Command {
         usage: ci::USAGE,
         summary: "what the hosted runs do: check, test, both smoke runs, every benchmark once",
-        usual: "25 min cold",
+        usual: "25 min the first time, 7 min later",
         run: ci::run,
     },
 ];

@@ -71,13 +71,13 @@ const CHECKS: [Check; 10] = [
     Check {
         name: "lints",
         what: "clippy on the feature sets that matter",
-        usual: "5 min cold, 30 s warm",
+        usual: "5 min the first time, 30 s later",
         run: lints::clippy,
     },
     Check {
         name: "docs",
         what: "the API documentation",
-        usual: "1 min cold, 15 s warm",
+        usual: "1 min the first time, 15 s later",
         run: lints::docs,
     },
     Check {
