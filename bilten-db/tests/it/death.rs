@@ -58,13 +58,11 @@ async fn a_killed_replica_costs_no_reader_an_error() {
     });
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
+    // The readers keep the other replica's pool full: a read may then be answered by the primary, never by the dead one.
     let after = tally(&db, 50).await;
-    assert_eq!(
-        after,
-        [(port(postgres.replica(1)), 50)].into(),
-        "all reads moved to the other replica: {:?}",
-        db.status()
-    );
+    let (dead, other) = (port(postgres.replica(0)), port(postgres.replica(1)));
+    assert!(!after.contains_key(&dead), "{after:?}: {:?}", db.status());
+    assert!(after[&other] >= 40, "{after:?}: {:?}", db.status());
     let (reads, slowest) = readers.stop().await;
     assert!(reads > 50);
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
