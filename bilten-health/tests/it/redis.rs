@@ -50,11 +50,7 @@ async fn a_server_that_is_killed_is_down_and_up_again_when_it_is_back() {
     server.kill().unwrap();
     becomes(&health, false).await;
     let report = health.check().await;
-    assert!(
-        of(&report, "redis").error.is_some() && report.duration < ms(900),
-        "{}",
-        report.to_json()
-    );
+    assert!(of(&report, "redis").error.is_some(), "{}", report.to_json());
     server.restart().unwrap();
     becomes(&health, true).await;
 }
