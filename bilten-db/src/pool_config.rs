@@ -20,6 +20,8 @@ use crate::Error;
 /// | [`ping_if_idle`](Self::ping_if_idle) | 10 s | a round trip before use, only after this long without use |
 /// | [`statement_cache`](Self::statement_cache) | 100 | prepared statements per connection |
 ///
+/// Durations above ten years count as ten years, a `statement_timeout` above 24 days as 24 days.
+///
 /// Known from other pools and not here, because the driver decides them: how often idle connections are looked for
 /// (see `idle_timeout`), the wait between attempts to connect (10 ms, doubling), and the time to close (5 s).
 ///
@@ -84,21 +86,21 @@ impl PoolConfig {
     /// How long an unused connection stays open. Defaults to 30 s; `None` keeps it.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.idle_timeout = timeout.into();
+        self.idle_timeout = timeout.into().map(bounded);
         self
     }
 
     /// Longest wait for a new connection, from TCP to the end of the login. Defaults to 2 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = bounded(timeout);
         self
     }
 
     /// Longest wait for a free connection when all of them are in use. Defaults to 5 s.
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.acquire_timeout = timeout;
+        self.acquire_timeout = bounded(timeout);
         self
     }
 
@@ -108,7 +110,7 @@ impl PoolConfig {
     /// [`statement_timeout`](Self::statement_timeout) stops it. Does not hold inside transactions.
     #[must_use]
     pub fn query_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.query_timeout = timeout.into();
+        self.query_timeout = timeout.into().map(bounded);
         self
     }
 
@@ -117,14 +119,14 @@ impl PoolConfig {
     /// PostgreSQL: `statement_timeout`. MySQL: `max_execution_time`, which ends reads only. SQLite has none.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.statement_timeout = timeout.into();
+        self.statement_timeout = timeout.into().map(|t| t.min(LONGEST_STATEMENT));
         self
     }
 
     /// How long a connection is used before it is replaced. Defaults to 30 min; `None` keeps it.
     #[must_use]
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
-        self.max_lifetime = lifetime.into();
+        self.max_lifetime = lifetime.into().map(bounded);
         self
     }
 
@@ -141,7 +143,7 @@ impl PoolConfig {
     /// A connection unused for this long is tested before use. Defaults to 10 s; `None` never tests.
     #[must_use]
     pub fn ping_if_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
-        self.ping_if_idle = idle.into();
+        self.ping_if_idle = idle.into().map(bounded);
         self
     }
 
@@ -199,6 +201,16 @@ impl PoolConfig {
             None => Ok(()),
         }
     }
+}
+
+/// The longest duration that is kept. What is added to a clock must not overflow it.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The servers count this one in milliseconds of 31 bits.
+const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 24 * 60 * 60);
+
+fn bounded(duration: Duration) -> Duration {
+    duration.min(LONGEST)
 }
 
 #[cfg(test)]

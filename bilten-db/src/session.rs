@@ -13,6 +13,7 @@ use crate::call::Call;
 use crate::failover::{Step, step};
 use crate::metrics::Reason;
 use crate::node::{Node, Want};
+use crate::pool_config::LONGEST;
 use crate::router::Router;
 use crate::scope::{self, Route};
 use crate::{Error, Token};
@@ -82,7 +83,7 @@ impl Session {
     /// Longest wait for a replica to reach the token. Defaults to 50 ms; zero does not wait.
     #[must_use]
     pub fn wait(mut self, limit: Duration) -> Self {
-        self.wait = limit;
+        self.wait = limit.min(LONGEST);
         self
     }
 

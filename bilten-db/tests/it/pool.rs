@@ -153,3 +153,21 @@ async fn a_probe_whose_connection_was_ended_ejects_nothing() {
     assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
     who_reads(&db).await.unwrap();
 }
+
+#[tokio::test]
+async fn the_longest_durations_there_are_overflow_nothing() {
+    let shop = Shop::open("pool_longest").await;
+    let pool = PoolConfig::default()
+        .idle_timeout(Duration::MAX)
+        .connect_timeout(Duration::MAX)
+        .acquire_timeout(Duration::MAX)
+        .query_timeout(Duration::MAX)
+        .statement_timeout(Duration::MAX)
+        .max_lifetime(Duration::MAX)
+        .ping_if_idle(Duration::MAX);
+    let builder = alone(&shop, pool.clone()).max_lag(Duration::MAX);
+    let db = builder.replica_pool(pool).connect().await.unwrap();
+    assert_eq!(ask::<i32>(&db, "select 7").await.unwrap(), 7);
+    let session = db.session().wait(Duration::MAX).max_lag(Duration::MAX);
+    assert_eq!(ask::<i32>(&session, "select 8").await.unwrap(), 8);
+}
