@@ -51,9 +51,11 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // Dropped or sent: the smoke test is done.
     let (done, smoked) = oneshot::channel::<()>();
     let smoke = config.smoke;
+    // Before anybody can know that the service is there.
+    let told = serve::told_to_stop();
     let stop = async move {
         tokio::select! {
-            () = serve::told_to_stop() => {}
+            () = told => {}
             _ = smoked, if smoke => {}
         }
     };
