@@ -164,15 +164,16 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 fn checked(mut options: Options) -> Result<Options, Error> {
-    const REMEDY: &str = "use a positive duration; to not cache a value, return `Loaded::uncached()` from its loader";
-    for (field, duration) in [
-        ("time_to_live", Some(options.time_to_live)),
-        ("memory_time_to_live", options.memory_time_to_live),
-        ("load_timeout", Some(options.load_timeout)),
-        ("lease", Some(options.lease)),
+    const UNCACHED: &str = "use a positive duration; to not cache a value, return `Loaded::uncached()` from its loader";
+    const POSITIVE: &str = "use a positive duration";
+    for (field, duration, remedy) in [
+        ("time_to_live", Some(options.time_to_live), UNCACHED),
+        ("memory_time_to_live", options.memory_time_to_live, POSITIVE),
+        ("load_timeout", Some(options.load_timeout), POSITIVE),
+        ("lease", Some(options.lease), POSITIVE),
     ] {
         if duration.is_some_and(|d| d.is_zero()) {
-            return Err(Error::config(field, "it is zero", REMEDY));
+            return Err(Error::config(field, "it is zero", remedy));
         }
     }
     options.time_to_live = options.time_to_live.min(LONGEST);
