@@ -63,6 +63,13 @@ impl PageRequest {
             ));
         }
         // Databases count offsets in signed 64-bit numbers.
+        if i64::try_from(self.limit).is_err() {
+            return Err(Error::invalid(
+                "limit",
+                "is more than a database can count",
+                "ask for fewer rows",
+            ));
+        }
         match self.page.checked_mul(self.limit) {
             Some(end) if i64::try_from(end).is_ok() => Ok(()),
             _ => Err(Error::invalid(
@@ -296,6 +303,7 @@ mod tests {
             (1, 0, "limit"),
             (u64::MAX, 2, "page"),
             (1 << 62, 4, "page"),
+            (1, u64::MAX, "limit"),
         ];
         for (page, limit, name) in table {
             let Err(Error::Invalid { field, .. }) = PageRequest::new(page, limit).check() else {
