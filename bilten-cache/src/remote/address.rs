@@ -86,7 +86,7 @@ impl Address {
 fn checked_scheme(text: &str, shown: &str) -> Result<String, Error> {
     let wrong = |problem: String, remedy| Err(Error::config("redis.url", problem, remedy));
     let Some((scheme, rest)) = text.split_once("://") else {
-        return wrong(format!("`{shown}` has no scheme"), EXAMPLE);
+        return wrong("it has no `scheme://`".to_owned(), EXAMPLE);
     };
     let plain = scheme.replacen("valkey", "redis", 1);
     if plain.starts_with("rediss") {
@@ -138,18 +138,37 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// The URL without what may be a secret: the user information and the query.
+/// The URL without what may be a secret: user information, query and fragment, and whatever is no port and no database
+/// although it stands where one does (`redis://app:password` has lost its host).
 pub(super) fn masked(url: &str) -> String {
-    let (scheme, rest) = url
-        .split_once("://")
-        .map_or(("", url), |(scheme, rest)| (scheme, rest));
-    let (secret, host) = rest
-        .rsplit_once('@')
-        .map_or(("", rest), |(secret, host)| (secret, host));
-    let host = host.split_once('?').map_or(host, |(host, _)| host);
-    let separator = if scheme.is_empty() { "" } else { "://" };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
+    let (secret, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
     let stars = if secret.is_empty() { "" } else { "***@" };
-    [scheme, separator, stars, host].concat()
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest[..end]
+        .find('/')
+        .map_or((&rest[..end], ""), |at| rest[..end].split_at(at));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(number_or_stars(port))),
+        _ => (authority, None),
+    };
+    let colon = if port.is_some() { ":" } else { "" };
+    // A socket's path is what a person has to see.
+    let path = match path.strip_prefix('/') {
+        Some(database) if !scheme.ends_with("+unix") => ["/", number_or_stars(database)].concat(),
+        _ => path.to_owned(),
+    };
+    [scheme, "://", stars, host, colon, port.unwrap_or(""), &path].concat()
+}
+
+fn number_or_stars(text: &str) -> &str {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text
+    } else {
+        "***"
+    }
 }
 
 #[cfg(test)]
@@ -198,7 +217,7 @@ mod tests {
     #[test]
     fn a_wrong_url_names_the_field_the_problem_and_the_remedy() {
         for (url, says) in [
-            ("127.0.0.1:6379", "has no scheme"),
+            ("127.0.0.1:6379", "has no `scheme://`"),
             ("http://127.0.0.1", "scheme `http`"),
             ("rediss://127.0.0.1", "TLS"),
             ("redis://127.0.0.1:99999", "invalid port number"),
@@ -227,6 +246,12 @@ mod tests {
             "secret@h",
             "http://:secret@h",
             "redis://u:a@secret@h:1x",
+            "redis:u:secret",
+            "redis:u:secret@h",
+            "redis://u:secret",
+            "redis://h:1/secret",
+            "redis://h:x?a=secret",
+            "redis://h:x#secret",
         ] {
             let message = Address::parse(url).unwrap_err().to_string();
             assert!(
@@ -234,6 +259,12 @@ mod tests {
                 "{message}"
             );
         }
+        assert_eq!(masked("redis://u:s@[::1]:7/3?x=y"), "redis://***@[::1]:7/3");
+        assert_eq!(masked("redis://[::1]"), "redis://[::1]");
+        assert_eq!(
+            masked("redis+unix:///run/a.sock"),
+            "redis+unix:///run/a.sock"
+        );
         let address = Address::parse("redis://user:secret@h").unwrap();
         assert!(!format!("{address:?}").contains("secret"));
     }
