@@ -8,7 +8,13 @@ use crate::Error;
 ///
 /// `field` is the name under which the URL was given.
 pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
-    let scheme = url.split(':').next().unwrap_or_default();
+    let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
+    // `postgres:host` would be read as a database on localhost. A SQLite path needs no slashes.
+    let scheme = match scheme {
+        "sqlite" => scheme,
+        _ if rest.starts_with("//") => scheme,
+        _ => "",
+    };
     match scheme {
         "postgres" | "postgresql" => Ok(DbBackend::Postgres),
         "mysql" | "mariadb" => Ok(DbBackend::MySql),
@@ -52,6 +58,8 @@ mod tests {
             ("mariadb://a/b", Some(DbBackend::MySql)),
             ("sqlite::memory:", Some(DbBackend::Sqlite)),
             ("http://a/b", None),
+            ("postgres:app:secret@h", None),
+            ("mysql:h/b", None),
             ("secret", None),
             ("", None),
         ];
