@@ -44,7 +44,10 @@ impl Database {
         } else {
             let path = match &config.data_dir {
                 Some(given) => {
-                    std::fs::create_dir_all(given)?;
+                    std::fs::create_dir_all(given).map_err(|error| {
+                        let shown = given.display();
+                        format!("--data-dir {shown} cannot be made ({error}): name a directory that this user may write")
+                    })?;
                     given.clone()
                 }
                 None => folder

@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use bilten_testbed::shared;
+use bilten_testbed::{eventually, shared};
 
 fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bilten-events"));
@@ -90,6 +91,31 @@ fn one_line_for_each_url_and_a_clean_end_on_sigterm() {
 }
 
 #[test]
+fn a_service_whose_redis_is_away_serves_and_ends_on_sigterm() {
+    let mut service = program()
+        .args(["--port", "0", "--redis", "redis://127.0.0.1:1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(service.stdout.as_mut().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    assert!(first.starts_with("http://127.0.0.1:"), "{first}");
+    let killed = Command::new("kill")
+        .args(["-TERM", &service.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+    let mut ended = None;
+    eventually(Duration::from_secs(30), || {
+        ended = service.try_wait().unwrap();
+        ended.is_some()
+    });
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+}
+
+#[test]
 fn mistakes_are_explained_in_one_line_without_the_password() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
@@ -116,6 +142,14 @@ fn mistakes_are_explained_in_one_line_without_the_password() {
         (
             vec!["--port", "0", "--redis", "http://:hunter2@127.0.0.1"],
             "redis",
+        ),
+        (
+            vec!["--port", "0", "--redis", "redis:app:hunter2"],
+            "redis.url",
+        ),
+        (
+            vec!["--port", "0", "--data-dir", "/dev/null"],
+            "--data-dir /dev/null",
         ),
     ] {
         let output = program()
