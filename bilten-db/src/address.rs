@@ -45,6 +45,61 @@ pub(crate) fn check_authority(field: &str, url: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses parameters that the PostgreSQL driver does not know.
+///
+/// It would only warn, and write the value into the log: a misspelt `password` among them. The name is not shown
+/// either, since it may be the end of a password with a `?` in it.
+pub(crate) fn check_parameters(field: &str, url: &str) -> Result<(), Error> {
+    const KNOWN: [&str; 18] = [
+        "sslmode",
+        "ssl-mode",
+        "sslrootcert",
+        "ssl-root-cert",
+        "ssl-ca",
+        "sslcert",
+        "ssl-cert",
+        "sslkey",
+        "ssl-key",
+        "statement-cache-capacity",
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "password",
+        "application_name",
+        "options",
+    ];
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let query = query.split('#').next().unwrap_or_default();
+    let is_known = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        pair.is_empty() || KNOWN.contains(&name) || name.starts_with("options[")
+    };
+    if query.split('&').all(is_known) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "has a parameter that the driver does not know",
+        format!("remove it, or use one of {}, options[..]", KNOWN.join(", ")),
+    ))
+}
+
+/// Refuses a SQLite URL that names no file: each connection would get a database of its own, which goes with it.
+pub(crate) fn check_file(field: &str, url: &str) -> Result<(), Error> {
+    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+    let path = rest.trim_start_matches("//").split('?').next();
+    if path.is_some_and(|path| !path.is_empty()) || rest.contains("mode=memory") {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "names no file",
+        "write sqlite://path/to/file, or sqlite::memory: for a database in memory",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +120,41 @@ mod tests {
         ];
         for (url, backend) in table {
             assert_eq!(backend_of("primary", url).ok(), backend, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_and_not_shown() {
+        let table = [
+            ("postgres://app@db/shop", true),
+            ("postgres://app@db/shop?", true),
+            ("postgres://app@db/shop?sslmode=require&options[a]=b", true),
+            ("postgres://app@db/shop?pwd=s3cret", false),
+            ("postgres://app@db/shop?sslmode=require&s3cret", false),
+        ];
+        for (url, fine) in table {
+            let checked = check_parameters("primary", url);
+            assert_eq!(checked.is_ok(), fine, "{url}");
+            if let Err(error) = checked {
+                assert!(!format!("{error} {error:?}").contains("cret"));
+            }
+        }
+    }
+
+    #[test]
+    fn sqlite_needs_a_file_or_memory() {
+        let table = [
+            ("sqlite://shop.db", true),
+            ("sqlite:shop.db?mode=ro", true),
+            ("sqlite:///tmp/shop.db", true),
+            ("sqlite::memory:", true),
+            ("sqlite://?mode=memory", true),
+            ("sqlite://", false),
+            ("sqlite:", false),
+            ("sqlite://?mode=ro", false),
+        ];
+        for (url, fine) in table {
+            assert_eq!(check_file("primary", url).is_ok(), fine, "{url}");
         }
     }
 

@@ -258,6 +258,7 @@ impl ClusterBuilder {
             let readers = self.readers.unwrap_or(if in_memory { 0 } else { 4 });
             if readers > 0 {
                 let pool = pool.clone().max(readers).min(pool.min.min(readers));
+                pool.check("readers")?;
                 replicas.push(node(
                     "readers",
                     "readers",

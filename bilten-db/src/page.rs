@@ -255,6 +255,9 @@ where
     }
 }
 
+/// Databases count in signed 64-bit numbers; one more must still fit.
+const MOST_ROWS: u64 = i64::MAX as u64 - 1;
+
 async fn paginate<'db, C, Q, S>(
     query: Q,
     db: &'db C,
@@ -273,15 +276,14 @@ where
             Ok(Pagination::of(page, limit, total))
         }
         CountMode::Capped(cap) => {
-            let found = query.limit(cap.saturating_add(1)).count(db).await?;
+            // One row behind the cap tells that there are more, one behind the page that another page follows.
+            let end = page * limit;
+            let most = cap.max(end).min(MOST_ROWS) + 1;
+            let found = query.limit(most).count(db).await?;
             if found <= cap {
                 return Ok(Pagination::of(page, limit, found));
             }
-            Ok(Pagination::uncounted(
-                page,
-                limit,
-                page.saturating_mul(limit) <= cap,
-            ))
+            Ok(Pagination::uncounted(page, limit, found > end))
         }
         CountMode::None => {
             // The row behind the page, alone on a page of one.

@@ -167,6 +167,13 @@ impl PoolConfig {
                 "allow at least 1 connection",
             ));
         }
+        if self.max > MOST_CONNECTIONS {
+            return Err(Error::invalid(
+                format!("{field}.max"),
+                format!("is {}, and the pool keeps a place for each", self.max),
+                format!("allow at most {MOST_CONNECTIONS} connections"),
+            ));
+        }
         if self.min > self.max {
             return Err(Error::invalid(
                 format!("{field}.min"),
@@ -203,6 +210,9 @@ impl PoolConfig {
     }
 }
 
+/// No server takes more, and the driver allocates for all of them at once.
+const MOST_CONNECTIONS: u32 = 65_536;
+
 /// The longest duration that is kept. What is added to a clock must not overflow it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -222,6 +232,7 @@ mod tests {
         let good = PoolConfig::default;
         let table = [
             (good().max(0), "pool.max"),
+            (good().max(u32::MAX), "pool.max"),
             (good().max(4).min(5), "pool.min"),
             (good().max_uses(0), "pool.max_uses"),
             (

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use super::pool::SqlxPool;
 use super::{Backend, Driver};
-use crate::address::{backend_of, check_authority};
+use crate::address::{backend_of, check_authority, check_file, check_parameters};
 use crate::{Error, PoolConfig};
 
 /// What a node is to be opened with.
@@ -41,8 +41,15 @@ pub(crate) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     let backend = backend_of(target.field, target.url)?;
     match backend {
         DbBackend::MySql => mysql::open(target),
-        DbBackend::Sqlite => sqlite::open(target),
-        _ => postgres::open(target),
+        DbBackend::Sqlite => {
+            check_file(target.field, target.url)?;
+            sqlite::open(target)
+        }
+        _ => {
+            check_authority(target.field, target.url)?;
+            check_parameters(target.field, target.url)?;
+            postgres::open(target)
+        }
     }
 }
 

@@ -73,11 +73,22 @@ async fn pages_end_where_the_rows_end() {
             (None, has_next)
         );
     }
-    for (cap, total) in [(44, None), (45, Some(45)), (1000, Some(45))] {
+    for (cap, total) in [
+        (0, None),
+        (10, None),
+        (44, None),
+        (45, Some(45)),
+        (1000, Some(45)),
+        (i64::MAX.unsigned_abs(), Some(45)),
+        (u64::MAX, Some(45)),
+    ] {
         let request = PageRequest::new(1, 20).count(CountMode::Capped(cap));
         let capped = query().page(&db, request).await.unwrap();
         assert_eq!(capped.pagination.total, total, "cap {cap}");
-        assert!(capped.pagination.has_next());
+        assert!(capped.pagination.has_next(), "cap {cap}");
+        let request = PageRequest::new(3, 20).count(CountMode::Capped(cap));
+        let last = query().page(&db, request).await.unwrap();
+        assert!(!last.pagination.has_next(), "cap {cap}");
     }
 }
 
