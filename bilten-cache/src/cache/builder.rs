@@ -82,10 +82,11 @@ impl CacheBuilder {
         self
     }
 
-    /// How long one call to the second level may take. Defaults to 250 ms. A read that it cannot answer in this time goes on
+    /// How long one call to the second level may take. Defaults to 250 ms; more than a day counts as a day. A read that it cannot answer in this time goes on
     /// to its loader.
     pub fn remote_budget(mut self, budget: Duration) -> Self {
-        self.limits.budget = budget;
+        // What is added to a clock must not overflow it.
+        self.limits.budget = budget.min(Duration::from_secs(24 * 60 * 60));
         self
     }
 

@@ -387,3 +387,17 @@ async fn keys_of_ones_own_work() {
         .await;
     assert_eq!(seats.peek(&Seat('C', 7)), None);
 }
+
+#[tokio::test]
+async fn the_longest_budget_there_is_overflows_nothing() {
+    let redis = bilten_testbed::shared::redis().unwrap();
+    let cache = Cache::builder("longest")
+        .redis(redis)
+        .remote_budget(Duration::MAX)
+        .build()
+        .await
+        .unwrap();
+    let region = cache.region::<i64, i64>("number").build().unwrap();
+    assert_eq!(region.set(&1, 7).await.unwrap(), Ack::Everywhere);
+    assert_eq!(region.get(&1).await.as_deref(), Some(&7));
+}
