@@ -31,6 +31,7 @@ pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
 ///
 /// With an `@` behind the host, part of the password was read as host, port or database, and a message about
 /// those would show it.
+#[allow(dead_code, reason = "used by the drivers that are compiled in")]
 pub(crate) fn check_authority(field: &str, url: &str) -> Result<(), Error> {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -49,6 +50,7 @@ pub(crate) fn check_authority(field: &str, url: &str) -> Result<(), Error> {
 ///
 /// It would only warn, and write the value into the log: a misspelt `password` among them. The name is not shown
 /// either, since it may be the end of a password with a `?` in it.
+#[allow(dead_code, reason = "used by the drivers that are compiled in")]
 pub(crate) fn check_parameters(field: &str, url: &str) -> Result<(), Error> {
     const KNOWN: [&str; 18] = [
         "sslmode",
@@ -87,6 +89,7 @@ pub(crate) fn check_parameters(field: &str, url: &str) -> Result<(), Error> {
 }
 
 /// Refuses a SQLite URL that names no file: each connection would get a database of its own, which goes with it.
+#[allow(dead_code, reason = "used by the drivers that are compiled in")]
 pub(crate) fn check_file(field: &str, url: &str) -> Result<(), Error> {
     let rest = url.split_once(':').map_or("", |(_, rest)| rest);
     let path = rest.trim_start_matches("//").split('?').next();

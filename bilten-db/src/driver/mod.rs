@@ -11,6 +11,7 @@ pub(crate) mod postgres;
 pub(crate) mod probe;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod target;
 
 use std::fmt::Debug;
 use std::future::Future;

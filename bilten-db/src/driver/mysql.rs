@@ -9,12 +9,14 @@ use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql};
 
-use super::open::{Target, open_server};
+use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use crate::address::check_authority;
 use crate::{Error, PoolConfig};
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    open_server::<MySql>(target)
+    check_authority(target.field, target.url)?;
+    open_pool::<MySql>(target)
 }
 
 impl Driver for MySql {

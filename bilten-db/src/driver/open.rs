@@ -15,75 +15,20 @@ use super::sqlite;
 
 use std::sync::Arc;
 
-use metrics::Histogram;
 use sea_orm::DbBackend;
-use tokio::sync::Notify;
 
-use super::pool::SqlxPool;
-use super::{Backend, Driver};
-use crate::address::{backend_of, check_authority, check_file, check_parameters};
-use crate::{Error, PoolConfig};
+use super::Backend;
+use super::target::Target;
+use crate::Error;
+use crate::address::backend_of;
 
-/// What a node is to be opened with.
-#[derive(Debug)]
-pub(crate) struct Target<'a> {
-    /// The name under which the URL was given.
-    pub(crate) field: &'a str,
-    pub(crate) url: &'a str,
-    pub(crate) pool: PoolConfig,
-    pub(crate) read_only: bool,
-    pub(crate) suspicion: Arc<Notify>,
-    pub(crate) acquire_seconds: Histogram,
-}
-
-/// Checks the URL and makes a pool; connects to nothing yet.
+/// Makes the pool that a URL means; each driver checks what is its own in the URL. Connects to nothing yet.
 pub(crate) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    let backend = backend_of(target.field, target.url)?;
-    match backend {
+    match backend_of(target.field, target.url)? {
         DbBackend::MySql => mysql::open(target),
-        DbBackend::Sqlite => {
-            check_file(target.field, target.url)?;
-            sqlite::open(target)
-        }
-        _ => {
-            check_authority(target.field, target.url)?;
-            check_parameters(target.field, target.url)?;
-            postgres::open(target)
-        }
+        DbBackend::Sqlite => sqlite::open(target),
+        _ => postgres::open(target),
     }
-}
-
-/// Makes the pool for a server that is reached through a URL with an authority.
-#[allow(dead_code, reason = "used by the drivers that are compiled in")]
-pub(super) fn open_server<D: Driver>(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    check_authority(target.field, target.url)?;
-    open_pool::<D>(target)
-}
-
-#[allow(dead_code, reason = "used by the drivers that are compiled in")]
-pub(super) fn open_pool<D: Driver>(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    // The driver's own message is kept out: it may quote the URL.
-    let options = D::parse(target.url).map_err(|_| {
-        Error::invalid(
-            target.field,
-            "is not a URL that the driver understands",
-            "percent-encode special characters (@ is %40, / is %2F, # is %23) and check the port and the parameters",
-        )
-    })?;
-    let Target {
-        pool,
-        read_only,
-        suspicion,
-        acquire_seconds,
-        ..
-    } = target;
-    Ok(Arc::new(SqlxPool::<D>::new(
-        options,
-        pool,
-        read_only,
-        suspicion,
-        acquire_seconds,
-    )))
 }
 
 /// Stands in for a driver that is not compiled in.

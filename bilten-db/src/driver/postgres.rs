@@ -9,8 +9,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
 
-use super::open::{Target, open_server};
+use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use crate::address::{check_authority, check_parameters};
 use crate::{Error, PoolConfig};
 
 /// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote.
@@ -23,7 +24,9 @@ const SAMPLE: &str = "select r, \
     from (select pg_is_in_recovery() as r) as node";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    open_server::<Postgres>(target)
+    check_authority(target.field, target.url)?;
+    check_parameters(target.field, target.url)?;
+    open_pool::<Postgres>(target)
 }
 
 impl Driver for Postgres {
