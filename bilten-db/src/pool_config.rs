@@ -188,11 +188,20 @@ impl PoolConfig {
                 "allow at least 1 use, or None for no limit",
             ));
         }
+        if self
+            .statement_timeout
+            .is_some_and(|t| t < SHORTEST_STATEMENT)
+        {
+            return Err(Error::invalid(
+                format!("{field}.statement_timeout"),
+                "is below 1 ms, and a server counts it in milliseconds: 0 would switch it off",
+                "set at least 1 ms, or None for no limit",
+            ));
+        }
         let timeouts = [
             ("connect_timeout", Some(self.connect_timeout)),
             ("acquire_timeout", Some(self.acquire_timeout)),
             ("query_timeout", self.query_timeout),
-            ("statement_timeout", self.statement_timeout),
             ("idle_timeout", self.idle_timeout),
             ("max_lifetime", self.max_lifetime),
         ];
@@ -215,6 +224,8 @@ const MOST_CONNECTIONS: u32 = 65_536;
 
 /// The longest duration that is kept. What is added to a clock must not overflow it.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+const SHORTEST_STATEMENT: Duration = Duration::from_millis(1);
 
 /// The servers count this one in milliseconds of 31 bits.
 const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 24 * 60 * 60);
@@ -245,6 +256,10 @@ mod tests {
             ),
             (good().query_timeout(Duration::ZERO), "pool.query_timeout"),
             (good().max_lifetime(Duration::ZERO), "pool.max_lifetime"),
+            (
+                good().statement_timeout(Duration::from_micros(500)),
+                "pool.statement_timeout",
+            ),
         ];
         for (pool, name) in table {
             let Err(Error::Invalid { field, .. }) = pool.check("pool") else {

@@ -56,8 +56,7 @@ impl Driver for Postgres {
             session = session.options([("default_transaction_read_only", "on")]);
         }
         if let Some(limit) = pool.statement_timeout {
-            session =
-                session.options([("statement_timeout", limit.as_millis().max(1).to_string())]);
+            session = session.options([("statement_timeout", limit.as_millis().to_string())]);
         }
         session
     }

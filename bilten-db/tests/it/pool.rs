@@ -171,14 +171,3 @@ async fn the_longest_durations_there_are_overflow_nothing() {
     let session = db.session().wait(Duration::MAX).max_lag(Duration::MAX);
     assert_eq!(ask::<i32>(&session, "select 8").await.unwrap(), 8);
 }
-
-#[tokio::test]
-async fn a_statement_timeout_below_a_millisecond_is_not_switched_off() {
-    let shop = Shop::open("pool_short").await;
-    let pool = PoolConfig::default().statement_timeout(Duration::from_micros(500));
-    let db = alone(&shop, pool).connect().await.unwrap();
-    let error = ask::<i32>(&db, "select 1 from pg_sleep(5)")
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("statement timeout"), "{error}");
-}
