@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 
 use crate::Error;
+use crate::driver::Prober;
 use crate::node::{Node, cause};
 use crate::router::Router;
 use crate::watch::{Watches, look};
@@ -12,11 +13,14 @@ use crate::watch::{Watches, look};
 /// The primary must be there; a replica may be away, and joins when it is back.
 pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
     let named = router.topology();
-    first_contact(router, &named.primary).await?;
-    join_all(named.replicas.iter().map(|replica| async {
-        look(router, replica, &mut *replica.backend.prober()).await;
-    }))
-    .await;
+    // Each prober keeps its connection: what falls silent later was heard before.
+    let mut probers = vec![first_contact(router, &named.primary).await?];
+    let replicas = named.replicas.iter().map(|replica| async {
+        let mut prober = replica.backend.prober();
+        look(router, replica, &mut *prober).await;
+        prober
+    });
+    probers.extend(join_all(replicas).await);
     let primary = Arc::clone(&router.topology().primary);
     if primary
         .seen()
@@ -32,16 +36,19 @@ pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
         ));
     }
     let mut watches = Watches::default();
-    named.nodes().for_each(|node| watches.start(router, node));
+    for (node, prober) in named.nodes().zip(probers) {
+        watches.start(router, node, prober);
+    }
     Ok(watches)
 }
 
 /// Tells the true cause at once, which the driver's pool would hide behind a long wait.
-async fn first_contact(router: &Router, primary: &Node) -> Result<(), Error> {
-    let fault = match primary.backend.prober().probe().await {
+async fn first_contact(router: &Router, primary: &Node) -> Result<Box<dyn Prober>, Error> {
+    let mut prober = primary.backend.prober();
+    let fault = match prober.probe().await {
         Ok(sample) => {
             router.roster().observe(primary, sample);
-            return Ok(());
+            return Ok(prober);
         }
         Err(fault) => fault,
     };

@@ -25,7 +25,9 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
         (Access::Read, Trouble::ReadOnly) if on_replica => Step::Learn,
         (Access::Read, Trouble::Unanswered) if on_replica => Step::Ask,
         (Access::Read, Trouble::Unreachable | Trouble::Lost) => Step::Elsewhere,
-        (Access::Read, Trouble::Slow | Trouble::Busy | Trouble::Conflict) if on_replica => {
+        (Access::Read, Trouble::Slow | Trouble::Silent | Trouble::Busy | Trouble::Conflict)
+            if on_replica =>
+        {
             Step::Elsewhere
         }
         (Access::Read, _) => Step::Return,
@@ -35,7 +37,7 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Trouble::{Answer, Busy, Conflict, Lost, ReadOnly, Slow, Unanswered, Unreachable};
+    use Trouble::{Answer, Busy, Conflict, Lost, ReadOnly, Silent, Slow, Unanswered, Unreachable};
 
     #[test]
     fn a_write_is_never_run_again() {
@@ -44,6 +46,7 @@ mod tests {
             Lost,
             Slow,
             Unanswered,
+            Silent,
             Busy,
             Conflict,
             ReadOnly,
@@ -60,6 +63,7 @@ mod tests {
             (Lost, Step::Elsewhere, Step::Elsewhere),
             (Slow, Step::Elsewhere, Step::Return),
             (Unanswered, Step::Ask, Step::Return),
+            (Silent, Step::Elsewhere, Step::Return),
             (Busy, Step::Elsewhere, Step::Return),
             (Conflict, Step::Elsewhere, Step::Return),
             (ReadOnly, Step::Learn, Step::Return),

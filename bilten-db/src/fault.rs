@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     Saturated { max: u32, waited: Duration },
     /// The answer did not come in time.
     QueryTimeout(Duration),
+    /// The node answers neither this nor anything else.
+    Silent(Duration),
     /// The database or the driver answered with an error.
     Statement(DbErr),
 }
@@ -35,6 +37,8 @@ pub(crate) enum Trouble {
     Slow,
     /// No answer in time: the statement may be slow, or the node dead.
     Unanswered,
+    /// The node is dead or frozen: it answers nothing.
+    Silent,
     /// The node is busy, not broken.
     Busy,
     /// A replica cancelled a read to go on replaying, or found a deadlock with it.
@@ -53,6 +57,7 @@ impl Fault {
             Self::Discarded => Trouble::Lost,
             Self::ConnectTimeout(_) => Trouble::Slow,
             Self::QueryTimeout(_) => Trouble::Unanswered,
+            Self::Silent(_) => Trouble::Silent,
             Self::Saturated { .. } => Trouble::Busy,
             Self::Statement(error) => trouble_of(error),
         }
@@ -74,6 +79,9 @@ impl Fault {
             )),
             Self::QueryTimeout(waited) => internal(format!(
                 "{node} at {address}: no answer within query_timeout ({waited:?}); the statement may still run on the server"
+            )),
+            Self::Silent(waited) => internal(format!(
+                "{node} at {address} answers nothing any more: given up after {waited:?}; if the statement writes, it is unknown whether it was done"
             )),
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     /// Notified when the node should be looked at now.
     pub(crate) suspicion: Arc<Notify>,
     in_flight: AtomicU32,
+    /// How many calls the node answered; tells a node that is slow for a probe from one that is silent.
+    answers: AtomicU64,
     seen: Mutex<Option<Seen>>,
     /// 0 until the node said it.
     system_id: AtomicU64,
@@ -79,6 +81,7 @@ impl Node {
             metrics,
             suspicion,
             in_flight: AtomicU32::new(0),
+            answers: AtomicU64::new(0),
             seen: Mutex::new(None),
             system_id: AtomicU64::new(0),
             lagging: AtomicBool::new(false),
@@ -192,8 +195,9 @@ impl Node {
         let took = begun.elapsed();
         self.metrics.finished(reason, outcome.is_ok(), took);
         tracing::trace!(node = %self.id, reason = reason.name(), ok = outcome.is_ok(), ?took, "statement");
-        if let Err(fault) = &outcome {
-            self.note(fault);
+        match &outcome {
+            Ok(_) => self.answered(),
+            Err(fault) => self.note(fault),
         }
         outcome
     }
@@ -205,9 +209,20 @@ impl Node {
             // It may have restarted: what it had replayed before proves nothing now.
             Trouble::Lost => self.set_seen(None),
             Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
-            Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly | Trouble::Answer => return,
+            Trouble::Answer => return self.answered(),
+            // What found the silence has seen to it.
+            Trouble::Silent | Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly => return,
         }
         self.suspicion.notify_one();
+    }
+
+    fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls it answered so far.
+    pub(crate) fn answers_so_far(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
     }
 
     /// Takes the node out of rotation and fails those who wait for a connection to it.
@@ -261,6 +276,7 @@ pub(crate) fn cause(fault: &Fault) -> String {
         Fault::Unreachable(error) => error.to_string(),
         Fault::Statement(error) => error.to_string(),
         Fault::ConnectTimeout(limit) => format!("no connection or no answer within {limit:?}"),
+        Fault::Silent(limit) => format!("no answer to anything for {limit:?}"),
         Fault::Discarded | Fault::Saturated { .. } | Fault::QueryTimeout(_) => {
             "no answer".to_owned()
         }

@@ -96,6 +96,9 @@ impl Roster {
         }
         node.set_seen(None);
         node.eject(&cause(fault));
+        if fault.trouble() == Trouble::Silent {
+            node.backend.give_up();
+        }
     }
 
     /// Has every node looked at now: the primary does not behave like one.

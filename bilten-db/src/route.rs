@@ -15,12 +15,13 @@ pub(crate) struct View {
 ///
 /// Eligible replicas are filtered first and counted off by `turn`, so the neighbour of a dead replica gets no double
 /// share. A full replica is passed over while another has a connection to spare; when all are full, the call waits
-/// where the fewest are before it.
-pub(crate) fn pick(views: impl Iterator<Item = View> + Clone, turn: usize) -> Option<usize> {
+/// where the fewest are before it. The views are of one moment: looked at anew between the steps, a busy replica
+/// would match none of them.
+pub(crate) fn pick(views: &[View], turn: usize) -> Option<usize> {
     let free = |view: &View| view.eligible && view.free;
-    nth(views.clone(), turn, free).or_else(|| {
+    nth(views, turn, free).or_else(|| {
         let fewest = views
-            .clone()
+            .iter()
             .filter(|view| view.eligible)
             .map(|view| view.in_flight)
             .min()?;
@@ -30,14 +31,10 @@ pub(crate) fn pick(views: impl Iterator<Item = View> + Clone, turn: usize) -> Op
     })
 }
 
-fn nth(
-    views: impl Iterator<Item = View> + Clone,
-    turn: usize,
-    fits: impl Fn(&View) -> bool,
-) -> Option<usize> {
-    let fitting = views.clone().filter(|view| fits(view)).count();
+fn nth(views: &[View], turn: usize, fits: impl Fn(&View) -> bool) -> Option<usize> {
+    let fitting = views.iter().filter(|view| fits(view)).count();
     let turn = turn.checked_rem(fitting)?;
-    let mut fitting = views.enumerate().filter(|(_, view)| fits(view));
+    let mut fitting = views.iter().enumerate().filter(|(_, view)| fits(view));
     fitting.nth(turn).map(|(index, _)| index)
 }
 
@@ -61,7 +58,7 @@ mod tests {
     fn shares(views: &[View], turns: usize) -> Vec<usize> {
         let mut shares = vec![0; views.len()];
         for turn in 0..turns {
-            if let Some(index) = pick(views.iter().copied(), turn) {
+            if let Some(index) = pick(views, turn) {
                 shares[index] += 1;
             }
         }
@@ -87,6 +84,6 @@ mod tests {
 
     #[test]
     fn any_start_is_fine() {
-        assert_eq!(pick([FREE, FREE].into_iter(), usize::MAX), Some(1));
+        assert_eq!(pick(&[FREE, FREE], usize::MAX), Some(1));
     }
 }

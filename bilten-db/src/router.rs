@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use sea_orm::{DbBackend, DbErr};
+use smallvec::SmallVec;
 
 use crate::Error;
 use crate::access::{Access, classify_denying};
@@ -18,7 +19,7 @@ use crate::learned::Learned;
 use crate::metrics::Reason;
 use crate::node::{Node, Want};
 use crate::roster::{Roster, Topology};
-use crate::route::pick;
+use crate::route::{View, pick};
 use crate::scope::{self, Route};
 
 /// Sends calls to nodes.
@@ -159,7 +160,7 @@ impl Router {
                 view.eligible &= tried.is_none_or(|t| !Arc::ptr_eq(t, node));
                 view
             });
-            pick(views, turn)
+            pick(&views.collect::<SmallVec<[View; 8]>>(), turn)
         };
         let stale_is_fine = self.fallback == Fallback::StaleReplica && want.is_any();
         let index = among(false).or_else(|| stale_is_fine.then(|| among(true))?)?;
@@ -229,6 +230,7 @@ impl Router {
                     | Trouble::Unreachable
                     | Trouble::Lost
                     | Trouble::Slow
+                    | Trouble::Silent
                     | Trouble::Unanswered
             ) {
                 self.roster.suspect_all();

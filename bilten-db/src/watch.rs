@@ -8,6 +8,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::driver::Prober;
+use crate::fault::Fault;
 use crate::node::Node;
 use crate::router::Router;
 
@@ -20,11 +21,18 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub(crate) struct Watches(Vec<AbortHandle>);
 
 impl Watches {
-    pub(crate) fn start(&mut self, router: &Arc<Router>, node: &Arc<Node>) {
+    /// `prober` may have looked at the node already.
+    pub(crate) fn start(
+        &mut self,
+        router: &Arc<Router>,
+        node: &Arc<Node>,
+        prober: Box<dyn Prober>,
+    ) {
         let watch = watch(
             Arc::downgrade(router),
             Arc::downgrade(node),
             Arc::clone(&node.suspicion),
+            prober,
         );
         self.0.push(tokio::spawn(watch).abort_handle());
     }
@@ -36,10 +44,12 @@ impl Drop for Watches {
     }
 }
 
-async fn watch(router: Weak<Router>, node: Weak<Node>, suspicion: Arc<Notify>) {
-    let Some(mut prober) = node.upgrade().map(|node| node.backend.prober()) else {
-        return;
-    };
+async fn watch(
+    router: Weak<Router>,
+    node: Weak<Node>,
+    suspicion: Arc<Notify>,
+    mut prober: Box<dyn Prober>,
+) {
     while let Some(pause) = node.upgrade().map(|node| pause(&node)) {
         // Before the sleep the node is let go, so that a dropped cluster goes away at once.
         match pause {
@@ -67,8 +77,51 @@ fn pause(node: &Node) -> Option<Duration> {
 
 /// Asks the node and takes in its answer.
 pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) {
+    let answers = node.answers_so_far();
     match prober.probe().await {
         Ok(sample) => router.roster().observe(node, sample),
+        Err(Fault::Silent(waited)) if node.answers_so_far() != answers => {
+            tracing::debug!(node = %node.id, ?waited, "a probe had no answer, but statements had");
+        }
         Err(fault) => router.roster().missed(node, &fault),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::Cluster;
+    use crate::call::ExecuteUnprepared;
+    use crate::driver::Sample;
+    use crate::metrics::Reason;
+
+    /// Gets no answer, while statements on the node may.
+    struct Unheard {
+        beside: Option<Arc<Node>>,
+    }
+
+    #[async_trait]
+    impl Prober for Unheard {
+        async fn probe(&mut self) -> Result<Sample, Fault> {
+            if let Some(node) = &self.beside {
+                let call = ExecuteUnprepared("select 1");
+                node.run(&call, Reason::Read).await?;
+            }
+            Err(Fault::Silent(Duration::from_secs(1)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_answers_others_is_not_silent() {
+        let built = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = built.await.unwrap();
+        let primary = Arc::clone(&db.router().topology().primary);
+        let beside = Some(Arc::clone(&primary));
+        look(db.router(), &primary, &mut Unheard { beside }).await;
+        assert!(primary.health.is_up(), "one late probe ends nothing");
+        look(db.router(), &primary, &mut Unheard { beside: None }).await;
+        assert!(!primary.health.is_up());
     }
 }

@@ -18,20 +18,23 @@ const RETURN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Lease<D: Driver> {
     conn: Option<PoolConnection<D>>,
     max_uses: Option<u32>,
+    /// How often the node had fallen silent when the connection was asked for.
+    pub(crate) silences: u64,
 }
 
 impl<D: Driver> Lease<D> {
-    pub(crate) fn new(conn: PoolConnection<D>, max_uses: Option<u32>) -> Self {
+    pub(crate) fn new(conn: PoolConnection<D>, max_uses: Option<u32>, silences: u64) -> Self {
         Self {
             conn: Some(conn),
             max_uses,
+            silences,
         }
     }
 
     /// Ends the loan according to how the statement ended.
     pub(crate) fn settle<T>(
         self,
-        outcome: Result<Result<T, sqlx::Error>, Duration>,
+        outcome: Result<Result<T, sqlx::Error>, Fault>,
         wrap: fn(sqlx::Error) -> Fault,
     ) -> Result<T, Fault> {
         match outcome {
@@ -45,7 +48,7 @@ impl<D: Driver> Lease<D> {
                 }
                 Err(wrap(error))
             }
-            Err(waited) => Err(Fault::QueryTimeout(waited)),
+            Err(fault) => Err(fault),
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn sample(&self) -> Result<Sample, Fault>;
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
+    /// Ends every statement that waits for an answer: there will be none.
+    fn give_up(&self) {}
     /// From now on sessions refuse writes, or take them; begins with a fresh pool.
     fn set_read_only(&self, _read_only: bool) {}
     async fn close(&self);

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::lease::Lease;
@@ -20,9 +20,12 @@ use super::probe::OwnConnection;
 use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::Fault;
+use crate::pool_config::LONGEST;
 
 /// After this long without a connection the node is looked at: it may be dead, not busy.
 const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
+/// After this long without an answer the node is looked at: it may be frozen, and the statement not slow.
+const SLOW_ANSWER: Duration = Duration::from_millis(250);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs statements through a pool of sqlx that can be replaced as a whole.
@@ -32,6 +35,8 @@ pub(crate) struct SqlxPool<D: Driver> {
     config: PoolConfig,
     present: RwLock<Present<D>>,
     suspicion: Arc<Notify>,
+    /// How often the node fell silent.
+    silences: watch::Sender<u64>,
     acquire_seconds: Histogram,
 }
 
@@ -56,6 +61,7 @@ impl<D: Driver> SqlxPool<D> {
             config,
             present: RwLock::new(Present { pool, read_only }),
             suspicion,
+            silences: watch::Sender::default(),
             acquire_seconds,
         }
     }
@@ -77,9 +83,11 @@ impl<D: Driver> SqlxPool<D> {
 
     async fn lease(&self) -> Result<Lease<D>, Fault> {
         let begun = Instant::now();
+        // Before the connection is there: a silence that begins right after it still counts.
+        let silences = *self.silences.borrow();
         let conn = self.acquire(&self.pool()).await?;
         self.acquire_seconds.record(begun.elapsed());
-        Ok(Lease::new(conn, self.config.max_uses))
+        Ok(Lease::new(conn, self.config.max_uses, silences))
     }
 
     async fn acquire(&self, pool: &Pool<D>) -> Result<sqlx::pool::PoolConnection<D>, Fault> {
@@ -118,11 +126,23 @@ impl<D: Driver> SqlxPool<D> {
         timeout(limit.saturating_sub(slow), wait).await.ok()
     }
 
-    /// `Err` holds the limit when the answer did not come in time.
-    async fn answer<F: Future>(&self, answer: F) -> Result<F::Output, Duration> {
-        match self.config.query_timeout {
-            Some(limit) => timeout(limit, answer).await.map_err(|_| limit),
-            None => Ok(answer.await),
+    /// Waits for an answer as long as `query_timeout` allows and the node answers anything at all.
+    async fn answer<F: Future>(&self, silences: u64, answer: F) -> Result<F::Output, Fault> {
+        tokio::pin!(answer);
+        let limit = self.config.query_timeout.unwrap_or(LONGEST);
+        let slow = SLOW_ANSWER.min(limit);
+        if let Ok(output) = timeout(slow, &mut answer).await {
+            return Ok(output);
+        }
+        if D::WATCHED {
+            self.suspicion.notify_one();
+        }
+        let begun = Instant::now();
+        let mut fallen = self.silences.subscribe();
+        tokio::select! {
+            biased;
+            output = timeout(limit.saturating_sub(slow), answer) => output.map_err(|_| Fault::QueryTimeout(limit)),
+            _ = fallen.wait_for(|now| *now != silences) => Err(Fault::Silent(slow + begun.elapsed())),
         }
     }
 }
@@ -143,25 +163,33 @@ where
 
     async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(D::execute(&mut lease, stmt)).await;
+        let outcome = self
+            .answer(lease.silences, D::execute(&mut lease, stmt))
+            .await;
         lease.settle(outcome, exec_err)
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(D::execute_unprepared(&mut lease, sql)).await;
+        let outcome = self
+            .answer(lease.silences, D::execute_unprepared(&mut lease, sql))
+            .await;
         lease.settle(outcome, exec_err)
     }
 
     async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(D::query_one(&mut lease, stmt)).await;
+        let outcome = self
+            .answer(lease.silences, D::query_one(&mut lease, stmt))
+            .await;
         lease.settle(outcome, query_err)
     }
 
     async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(D::query_all(&mut lease, stmt)).await;
+        let outcome = self
+            .answer(lease.silences, D::query_all(&mut lease, stmt))
+            .await;
         lease.settle(outcome, query_err)
     }
 
@@ -173,7 +201,7 @@ where
 
     async fn sample(&self) -> Result<Sample, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(D::sample(&mut lease)).await;
+        let outcome = self.answer(lease.silences, D::sample(&mut lease)).await;
         lease.settle(outcome, query_err)
     }
 
@@ -209,6 +237,10 @@ where
         if D::WATCHED {
             self.replace(None);
         }
+    }
+
+    fn give_up(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
     }
 
     fn set_read_only(&self, read_only: bool) {

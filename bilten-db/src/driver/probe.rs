@@ -1,46 +1,101 @@
 //! Looks at a node on a connection of its own, so that a full pool is not taken for a dead server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::{ConnectOptions as _, Connection};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{ConnectOptions, Driver, Prober, Sample, query_err};
 use crate::fault::Fault;
 
+/// Without an answer for this long, a new connection is asked beside the old one.
+const LATE: Duration = Duration::from_millis(500);
+/// Without an answer from either for this long, the node is silent. Also the least time a new connection gets beside a
+/// silent one is this minus [`LATE`]: enough for a login over TLS from afar.
+const SILENT: Duration = Duration::from_millis(1500);
+/// A timer that is late by this much tells of a starved process here, not of a dead node there.
+const STARVED: Duration = Duration::from_millis(250);
+
 /// Keeps one connection between probes and opens a new one after any failure.
 pub(crate) struct OwnConnection<D: Driver> {
+    place: Place<D>,
+    conn: Option<D::Connection>,
+    /// The last probe found the node silent, so nothing but an answer says otherwise.
+    silent: bool,
+}
+
+/// Where to ask, and how long a new connection may take.
+struct Place<D: Driver> {
     options: ConnectOptions<D>,
     limit: Duration,
-    conn: Option<D::Connection>,
 }
+
+/// The answer, and the connection it came on.
+type Answer<D> = (Sample, <D as sqlx::Database>::Connection);
 
 impl<D: Driver> OwnConnection<D> {
     pub(crate) fn new(options: ConnectOptions<D>, limit: Duration) -> Self {
         Self {
-            options,
-            limit,
+            place: Place { options, limit },
             conn: None,
+            silent: false,
+        }
+    }
+}
+
+impl<D: Driver> Place<D> {
+    async fn look(&self, kept: Option<D::Connection>) -> Result<Answer<D>, Fault> {
+        let Some(kept) = kept else {
+            return self.ask_anew(self.limit).await;
+        };
+        let begun = Instant::now();
+        let Ok(asked) = timeout(SILENT, self.ask_both(kept)).await else {
+            return if begun.elapsed() > SILENT + STARVED {
+                self.ask_anew(self.limit).await
+            } else {
+                Err(Fault::Silent(SILENT))
+            };
+        };
+        match asked {
+            Some(answer) => Ok(answer),
+            // The connection may have been ended for itself; only a new one tells about the node.
+            None => self.ask_anew(self.limit).await,
         }
     }
 
-    async fn look(&mut self) -> Result<Sample, Fault> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.options.connect().await.map_err(Fault::Unreachable)?,
+    /// The first answer of the old connection or a new one; `None` when the old one is broken.
+    ///
+    /// Only an answer ends the wait: a node that takes no new connection may still serve the old ones.
+    async fn ask_both(&self, kept: D::Connection) -> Option<Answer<D>> {
+        let beside = async {
+            sleep(LATE).await;
+            match self.ask_anew(SILENT).await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            }
         };
-        let sample = D::sample(&mut conn).await.map_err(query_err)?;
-        self.conn = Some(conn);
-        Ok(sample)
+        tokio::select! {
+            biased;
+            answer = ask::<D>(kept) => answer.ok(),
+            answer = beside => Some(answer),
+        }
     }
 
-    async fn look_in_time(&mut self) -> Result<Sample, Fault> {
-        let limit = self.limit;
-        timeout(limit, self.look())
+    async fn ask_anew(&self, limit: Duration) -> Result<Answer<D>, Fault> {
+        let asked = async {
+            let conn = self.options.connect().await.map_err(Fault::Unreachable)?;
+            ask::<D>(conn).await
+        };
+        timeout(limit, asked)
             .await
             .unwrap_or(Err(Fault::ConnectTimeout(limit)))
     }
+}
+
+async fn ask<D: Driver>(mut conn: D::Connection) -> Result<Answer<D>, Fault> {
+    let sample = D::sample(&mut conn).await.map_err(query_err)?;
+    Ok((sample, conn))
 }
 
 #[async_trait]
@@ -49,11 +104,18 @@ where
     <D::Connection as Connection>::Options: Clone,
 {
     async fn probe(&mut self) -> Result<Sample, Fault> {
-        let kept = self.conn.is_some();
-        match self.look_in_time().await {
-            // The connection may have been ended for itself; only a new one tells about the node.
-            Err(_) if kept => self.look_in_time().await,
-            looked => looked,
+        let kept = self.conn.take();
+        match self.place.look(kept).await {
+            Ok((sample, conn)) => {
+                self.conn = Some(conn);
+                self.silent = false;
+                Ok(sample)
+            }
+            Err(Fault::ConnectTimeout(limit)) if self.silent => Err(Fault::Silent(limit)),
+            Err(fault) => {
+                self.silent |= matches!(fault, Fault::Silent(_));
+                Err(fault)
+            }
         }
     }
 }

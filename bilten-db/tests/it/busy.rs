@@ -4,7 +4,7 @@ use bilten_db::sea_orm::ConnectionTrait;
 use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{Shop, ask, builder_for, is_up, port, prepared, tally, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, who_reads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_replica_is_passed_over_and_not_ejected() {
@@ -52,6 +52,29 @@ async fn a_full_replica_is_passed_over_and_not_ejected() {
         .chain(&more)
         .chain(&alone)
         .for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_wait_for_a_full_replica_and_not_one_goes_to_the_primary() {
+    let shop = Shop::open("busy_waits").await;
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .replica("r1", &shop.replicas[0])
+        .pool(PoolConfig::default().max(2).acquire_timeout(LIMIT))
+        .connect()
+        .await
+        .unwrap();
+    // Far more callers than connections: the numbers that the choice looks at change all the time.
+    let readers: Vec<_> = (0..32)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move { tally(&db, 50).await })
+        })
+        .collect();
+    for reader in readers {
+        let ports = reader.await.unwrap();
+        assert_eq!(ports, [(shop.replica_ports()[0], 50)].into());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

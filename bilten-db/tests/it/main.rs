@@ -6,6 +6,7 @@ mod fixture;
 mod busy;
 mod death;
 mod failover;
+mod frozen;
 mod lag;
 mod pages;
 mod pool;

@@ -1,0 +1,77 @@
+use std::time::{Duration, Instant};
+
+use bilten_db::Cluster;
+use bilten_db::sea_orm::ConnectionTrait;
+use bilten_testbed::eventually;
+
+use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up};
+
+/// What a frozen node may cost a caller: the look at it, with time to spare for a busy machine. Far below `query_timeout`.
+const FROZEN_COSTS: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_wait_on_a_frozen_replica_move_to_another() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let frozen = postgres.replica(0);
+    tally(&db, 20).await;
+    // Statements that are running there when it freezes, and long ones that stay where they are.
+    let read = |db: Cluster| async move {
+        ask::<i32>(&db, "select inet_server_port() from pg_sleep(1)").await
+    };
+    let reads: Vec<_> = (0..12).map(|_| tokio::spawn(read(db.clone()))).collect();
+    eventually(LIMIT, || {
+        db.status()
+            .replicas()
+            .all(|r| r.in_flight == 6 && r.pool.idle == 0)
+    });
+    frozen.pause().unwrap();
+    let begun = Instant::now();
+    for read in reads {
+        let answered_by = read.await.unwrap().unwrap();
+        assert_eq!(answered_by, port(postgres.replica(1)));
+    }
+    assert!(begun.elapsed() < FROZEN_COSTS, "{:?}", begun.elapsed());
+    let status = db.status();
+    let r1 = status.replicas().find(|r| r.id == "r1").unwrap();
+    assert!(!r1.is_up());
+    assert_eq!((r1.in_flight, r1.pool.size), (0, 0), "its places are free");
+    let reason = r1.reason.as_deref().unwrap_or_default();
+    assert!(reason.contains("no answer to anything"), "{reason}");
+
+    frozen.resume().unwrap();
+    until_up(&db, "r1", true).await;
+    assert_eq!(tally(&db, 20).await.get(&port(frozen)), Some(&10));
+}
+
+const RUNNING: &str =
+    "select count(*) from pg_stat_activity where query like 'insert%' and state = 'active'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_on_a_frozen_primary_ends_in_doubt_and_is_not_repeated() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let sql = "insert into event (name) select 'once' from pg_sleep(1)";
+    let write = tokio::spawn({
+        let db = db.clone();
+        async move { db.execute_unprepared(sql).await }
+    });
+    eventually(LIMIT, || postgres.primary().psql(RUNNING).unwrap() == "1");
+    postgres.primary().pause().unwrap();
+    let begun = Instant::now();
+    let error = write.await.unwrap().unwrap_err().to_string();
+    assert!(begun.elapsed() < FROZEN_COSTS, "{:?}", begun.elapsed());
+    assert!(error.contains("unknown whether it was done"), "{error}");
+    assert!(!is_up(&db, "primary"));
+
+    postgres.primary().resume().unwrap();
+    until_up(&db, "primary", true).await;
+    eventually(LIMIT, || postgres.primary().psql(RUNNING).unwrap() == "0");
+    let rows: i64 = ask(&db.primary(), "select count(*) from event")
+        .await
+        .unwrap();
+    assert!(rows <= 1, "the write was done {rows} times");
+    db.execute_unprepared("insert into event (name) values ('next')")
+        .await
+        .unwrap();
+}
