@@ -3,14 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::DefaultBodyLimit;
+use axum::{BoxError, Router};
 use bilten_cache::Cache;
 use bilten_cache::status::{Connection, Status};
 use bilten_health::{Health, Verdict, check, checks};
 use bilten_monitor::Monitor;
 use bilten_monitor::prometheus::Exporter;
 use sea_orm::ConnectionTrait;
+use tower::ServiceBuilder;
 
+use crate::body;
 use crate::config::Config;
 use crate::database::{Database, Failure};
 use crate::error::Error;
@@ -92,6 +96,12 @@ impl App {
         router
             .fallback(async || Error::NoRoute)
             .method_not_allowed_fallback(async || Error::Method)
+            .layer(DefaultBodyLimit::max(body::LARGEST))
+            .layer(
+                ServiceBuilder::new()
+                    .layer(HandleErrorLayer::new(async |_: BoxError| Error::TooSlow))
+                    .timeout(ANSWER_WITHIN),
+            )
             .layer(monitor.http())
     }
 
@@ -114,6 +124,9 @@ impl App {
         }
     }
 }
+
+/// How long a request may take, with its body. What it has begun to change is still brought to its end.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// Without the database nothing works; without the primary reads work; without Redis everything works, only slower.
 fn health(

@@ -19,7 +19,7 @@ pub enum Error {
     /// The request as a whole cannot be read; the status says why.
     #[error("{reason}")]
     Unreadable {
-        /// 400, 413 or 415.
+        /// 400, 408, 413 or 415.
         status: StatusCode,
         /// What is wrong and what would be right.
         reason: String,
@@ -41,6 +41,9 @@ pub enum Error {
     /// The request is fine, but the world is not: sold out, over the limit.
     #[error("{0}")]
     Conflict(String),
+    /// It took longer than the service is willing to wait.
+    #[error("the service is too busy to answer in time; try again in a few seconds")]
+    TooSlow,
     /// The database or the cache failed; the cause goes to the log and never to the client.
     #[error("the service cannot answer this at the moment; try again in a few seconds")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -72,7 +75,7 @@ impl Error {
             Self::NotFound { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
-            Self::Backend(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooSlow | Self::Backend(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }

@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use bilten_events::app::App;
 use bilten_events::config::Config;
 use bilten_events::error::chain;
-use bilten_events::{serve, smoke};
+use bilten_events::serve::{self, Limits};
+use bilten_events::smoke;
 use bilten_monitor::prometheus::{self, Options};
 use clap::Parser;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tracing_subscriber::EnvFilter;
 
@@ -19,13 +19,15 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("warn,bilten_events=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
+    if let Err(error) = serve::as_many_as_allowed() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let outcome = tokio::runtime::Runtime::new()
         .map_err(Failure::from)
         .and_then(|runtime| runtime.block_on(run(&config)));
@@ -41,8 +43,7 @@ fn main() -> ExitCode {
 async fn run(config: &Config) -> Result<ExitCode, Failure> {
     // First, because a taken port is the likeliest mistake and the cheapest to find.
     let address = config.address();
-    let listener = TcpListener::bind(address).await;
-    let listener = listener
+    let listener = serve::listen(address)
         .map_err(|error| format!("cannot listen on {address} ({error}); choose another --port"))?;
     let base = format!("http://{}", listener.local_addr()?);
     // Before the cache: it takes its counters from the recorder when it is built.
@@ -60,9 +61,10 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
         }
     };
     let stopping = app.clone();
-    let server = tokio::spawn(serve::serve(listener, app.router(), stop, move || {
-        stopping.begin_shutdown()
-    }));
+    let server = serve::serve(listener, app.router(), Limits::default(), stop, move || {
+        stopping.begin_shutdown();
+    });
+    let server = tokio::spawn(server);
     let mut code = ExitCode::SUCCESS;
     if smoke {
         let complaints = smoke::run(&base, config.redis.is_some(), &mut std::io::stdout()).await;
@@ -73,10 +75,13 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
         }
     }
     drop(done);
-    server.await??;
+    server.await?;
     app.close().await;
     Ok(code)
 }
+
+/// Without sqlx's line for each wait of two seconds: in a rush that is thousands, and the slow alerts count them.
+const LOGGED: &str = "warn,bilten_events=info,sqlx::pool::acquire=error";
 
 const URLS: [&str; 6] = [
     "/api/v1/events",

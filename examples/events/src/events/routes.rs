@@ -124,10 +124,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let query = Query::<ListParams>::from_request_parts(parts, state).await;
-        let Query(params) =
+        let query = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) =
             query.map_err(|rejection| Error::invalid("query", rejection.body_text()))?;
-        Ok(Self(params))
+        ListParams::of(pairs).map(Self)
     }
 }
 

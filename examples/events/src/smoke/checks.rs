@@ -250,6 +250,7 @@ pub(super) fn refusals() -> Vec<Refusal> {
         get("/api/v1/events?page=0", bad, Some("page")),
         get("/api/v1/events?limit=0", bad, Some("limit")),
         get("/api/v1/events?limit=many", bad, Some("limit")),
+        get("/api/v1/events?pages=2", bad, Some("pages")),
         get("/api/v1/events/first", bad, Some("id")),
         get("/api/v1/events/999999999", StatusCode::NOT_FOUND, None),
         get("/api/v1/event", StatusCode::NOT_FOUND, None),

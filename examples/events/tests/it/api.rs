@@ -80,6 +80,11 @@ impl Api {
         format!("/api/v1/events/{}", reply.json["id"])
     }
 
+    /// For a socket.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// How often the database was asked for an event, a list or a summary.
     pub(crate) fn loads(&self) -> u64 {
         self.app.loads()

@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod socket;
 
 mod binary;
 mod coherence;
+mod connections;
 mod faults;
 mod indexes;
+mod rush;
 mod sales;
+mod shutdown;

@@ -8,7 +8,7 @@ use crate::entity::event::Status;
 use crate::error::Error;
 
 /// The query string of the list, as it came.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default)]
 pub struct ListParams {
     page: Option<String>,
     limit: Option<String>,
@@ -30,6 +30,33 @@ pub struct ListRequest {
 }
 
 impl ListParams {
+    /// The names and values of a query string.
+    ///
+    /// # Errors
+    /// Names the parameter that the list does not have, or that was given twice: a list that is not narrowed down as
+    /// it was meant to be looks right and is not.
+    pub fn of(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let mut params = Self::default();
+        for (name, value) in pairs {
+            let place = match name.as_str() {
+                "page" => &mut params.page,
+                "limit" => &mut params.limit,
+                "q" => &mut params.q,
+                "city" => &mut params.city,
+                _ => {
+                    return Err(Error::invalid(
+                        shortened(&name),
+                        "is no parameter of the list; it takes page, limit, q and city",
+                    ));
+                }
+            };
+            if place.replace(value).is_some() {
+                return Err(Error::invalid(name, "is given twice; send it once"));
+            }
+        }
+        Ok(params)
+    }
+
     /// The request that this query string stands for.
     ///
     /// # Errors

@@ -59,6 +59,39 @@ fn list_parameters_out_of_range_are_named() {
 }
 
 #[test]
+fn a_parameter_that_the_list_does_not_have_is_named_with_those_it_has() {
+    let pairs = |text: &[(&str, &str)]| {
+        let owned = text
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        owned.collect::<Vec<(String, String)>>()
+    };
+    for (query, wrong) in [
+        (pairs(&[]), "fine"),
+        (
+            pairs(&[
+                ("page", "2"),
+                ("limit", "5"),
+                ("q", "jazz"),
+                ("city", "Celje"),
+            ]),
+            "fine",
+        ),
+        (pairs(&[("pages", "2")]), "pages"),
+        (pairs(&[("Page", "2")]), "Page"),
+        (pairs(&[("", "")]), ""),
+        (pairs(&[("page", "1"), ("page", "2")]), "page"),
+    ] {
+        assert_eq!(field(ListParams::of(query.clone())), wrong, "{query:?}");
+    }
+    let refused = ListParams::of(pairs(&[("town", "Celje")])).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "town: is no parameter of the list; it takes page, limit, q and city"
+    );
+}
+
+#[test]
 fn the_load_test_of_the_seed_creates_an_event() {
     let event = body(
         r#"{"title":"Test Event 1","description":"Load test event",
