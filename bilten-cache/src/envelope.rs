@@ -10,7 +10,7 @@
 //! 56  .. region, key, tags (2 bytes length each), payload
 //! ```
 //!
-//! The position stands outside the checksum because a script of the store fills it in.
+//! The position stands outside the checksum because it is filled in last: a write has one only after its claim.
 
 use std::sync::Arc;
 
@@ -21,7 +21,14 @@ const HEADER: usize = 56;
 const CHECKED_FROM: usize = 16;
 
 /// Where the log position stands in the envelope: eight bytes, big endian.
-pub(crate) const POSITION_OFFSET: usize = 4;
+const POSITION_OFFSET: usize = 4;
+
+/// The same envelope at another position of the log.
+pub(crate) fn placed_at(position: u64, envelope: Bytes) -> Bytes {
+    let mut bytes = BytesMut::from(envelope);
+    bytes[POSITION_OFFSET..POSITION_OFFSET + 8].copy_from_slice(&position.to_be_bytes());
+    bytes.freeze()
+}
 
 /// An entry as the second level keeps it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,11 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::entry::Entry;
+use crate::envelope::placed_at;
 use crate::remote::{Position, Scope};
+
+/// However long the budget is: loads wait for a claim whose writer has died.
+const LONGEST_CLAIM: Duration = Duration::from_secs(10);
 
 /// What is known when a change returns. This process never serves the old value again in any case.
 ///
@@ -26,7 +30,7 @@ use crate::remote::{Position, Scope};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Ack {
-    /// The second level has it, and every connected process learns of it within a log delivery.
+    /// The second level knows of the change, and every connected process learns of it within a log delivery.
     Everywhere,
     /// There is no second level.
     Local,
@@ -113,29 +117,70 @@ pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
         .unwrap_or(Ack::Deferred)
 }
 
-async fn write_both(engine: &Engine, change: Change) -> Ack {
+async fn write_both(engine: &Engine, mut change: Change) -> Ack {
     let scope = Scope::Key(Arc::clone(&change.key));
-    let author = engine.coherence.author();
-    let position = match (&engine.gate, &change.envelope) {
-        (Some(gate), Some(envelope)) if engine.coherence.is_synced() => gate
-            .call(|remote| remote.write(&change.key, envelope.clone(), change.keep, author))
-            .await
-            .ok(),
-        // Nothing that others could read can be put there: what is there must go.
-        (Some(gate), _) => gate
+    let (author, token) = (engine.coherence.author(), fastrand::u64(1..));
+    // Without the log nothing that others could read can be put there.
+    let envelope = change
+        .envelope
+        .take()
+        .filter(|_| engine.coherence.is_synced());
+    let position = match (&engine.gate, &envelope) {
+        (Some(gate), Some(_)) => {
+            let hold = hold(gate.budget());
+            gate.call(|remote| remote.claim(&change.key, token, hold, author))
+                .await
+                .ok()
+        }
+        // What is there must go.
+        (Some(gate), None) => gate
             .call(|remote| remote.invalidate(&scope, author))
             .await
             .ok(),
         (None, _) => None,
     };
     let ack = note(engine, &scope, position);
-    put_in_memory(engine, change, position);
+    let stands = match (position, envelope) {
+        (Some(position), Some(envelope)) if position.incarnation == author.incarnation => {
+            place(engine, &change, token, position, envelope).await
+        }
+        _ => true,
+    };
+    if stands {
+        put_in_memory(engine, change, position);
+    } else {
+        drop_from_memory(engine, &scope);
+    }
     ack
+}
+
+/// How long a write keeps its claim: a store that comes later was given up before.
+fn hold(budget: Duration) -> Duration {
+    (budget * 2).min(LONGEST_CLAIM)
+}
+
+/// Stores a value whose key was claimed. `false`: somebody has changed the key since.
+async fn place(
+    engine: &Engine,
+    change: &Change,
+    token: u64,
+    position: Position,
+    envelope: Bytes,
+) -> bool {
+    let Some(gate) = &engine.gate else {
+        return true;
+    };
+    // The write happened at its own record: what was invalidated before it is older.
+    let envelope = placed_at(position.number, envelope);
+    let stored = gate
+        .call(|remote| remote.store(&change.key, token, envelope, change.keep))
+        .await;
+    // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
+    stored.unwrap_or(true)
 }
 
 fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
     if let Some(position) = position {
-        // The write happened at its own record: what was invalidated before it is older.
         change.entry.began.position = change.entry.began.position.max(position.number);
     }
     match engine.tickets.bump(&change.key, Some(change.ticket)) {

@@ -79,6 +79,11 @@ impl Gate {
         self.breaker().succeeded();
     }
 
+    /// How long one call may take.
+    pub(crate) fn budget(&self) -> Duration {
+        self.limits.budget
+    }
+
     pub(crate) fn breaker_state(&self) -> BreakerState {
         self.breaker().state()
     }

@@ -50,7 +50,7 @@ pub enum Lease {
 /// A shared second level with an ordered log of invalidations.
 ///
 /// Every method that appends to the log does its change **first** and appends after it, or does
-/// both at once. Implementations are expected to give up by themselves; the cache puts its
+/// both at once. A call that was given up may still arrive, and late: it must then do no harm. Implementations are expected to give up by themselves; the cache puts its
 /// own time limit, circuit breaker and bound on concurrent calls around each of them.
 ///
 /// With the feature `test-util` there is `remote::conformance::check`, which tries all of this on an implementation.
@@ -83,13 +83,14 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// Gives the lease back if `token` still holds it.
     fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()>;
 
-    /// Stores the envelope whoever holds the lease, breaks the lease and logs the key. The record's
-    /// position is written into the envelope where the store can do that in the same step.
-    fn write<'a>(
+    /// Removes the value, gives the lease to `token` whoever holds it, and logs the key: the first half of a write. The
+    /// second is [`store`](Self::store). Whatever becomes of it, nobody reads the old value, and a store that arrives late finds the
+    /// lease gone if anybody has changed the key since.
+    fn claim<'a>(
         &'a self,
         key: &'a str,
-        envelope: Bytes,
-        keep: Duration,
+        token: u64,
+        hold: Duration,
         author: Author,
     ) -> Reply<'a, Position>;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::late::{HeldBack, Requests};
 use super::store::Store;
 use super::trap::{Call, Moment, Trap, Traps};
 use crate::remote::{
@@ -23,6 +24,7 @@ pub struct FaultyRemote {
 struct Inner {
     store: Mutex<Store>,
     traps: Traps,
+    late: Requests,
     failing: AtomicBool,
     calls: Mutex<HashMap<Call, u64>>,
     news: watch::Sender<u64>,
@@ -41,6 +43,7 @@ impl FaultyRemote {
         let inner = Inner {
             store: Mutex::new(Store::new()),
             traps: Traps::default(),
+            late: Requests::default(),
             failing: AtomicBool::new(false),
             calls: Mutex::default(),
             news: watch::Sender::new(0),
@@ -73,6 +76,15 @@ impl FaultyRemote {
     /// Stops the next call of this kind, of any node.
     pub fn trap(&self, call: Call, moment: Moment) -> Trap {
         self.inner.traps.set(call, moment)
+    }
+
+    /// Holds the next request of this kind back, of any node. Its caller gives it up; it arrives when it is delivered.
+    pub fn hold_back(&self, call: Call) -> HeldBack {
+        let here = self.clone();
+        self.inner.late.hold(call, move |work| {
+            work(&mut here.store());
+            here.tell();
+        })
     }
 
     /// How often a method was called.
@@ -130,11 +142,11 @@ impl FaultyRemote {
         self.inner.news.send_modify(|news| *news += 1);
     }
 
-    fn answer<'a, T: Send + 'a>(
-        &'a self,
+    fn answer<T: Send + 'static>(
+        &self,
         call: Call,
-        work: impl FnOnce(&mut Store) -> T + Send + 'a,
-    ) -> Reply<'a, T> {
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Reply<'_, T> {
         Box::pin(async move {
             *self
                 .inner
@@ -143,6 +155,10 @@ impl FaultyRemote {
                 .unwrap_or_else(PoisonError::into_inner)
                 .entry(call)
                 .or_default() += 1;
+            if let Some(slot) = self.inner.late.next(call) {
+                slot.put(work);
+                return std::future::pending().await;
+            }
             self.inner.traps.pass(call, Moment::Before).await;
             self.is_up()?;
             let answer = work(&mut self.store());
@@ -170,7 +186,8 @@ impl FaultyRemote {
 
 impl Remote for FaultyRemote {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
-        self.answer(Call::Read, |store| store.values.get(key).cloned())
+        let key = key.to_owned();
+        self.answer(Call::Read, move |store| store.values.get(&key).cloned())
     }
 
     fn lease<'a>(
@@ -180,8 +197,9 @@ impl Remote for FaultyRemote {
         hold: Duration,
         over_value: bool,
     ) -> Reply<'a, Lease> {
+        let key = key.to_owned();
         self.answer(Call::Lease, move |store| {
-            store.lease(key, token, hold, over_value)
+            store.lease(&key, token, hold, over_value)
         })
     }
 
@@ -192,34 +210,39 @@ impl Remote for FaultyRemote {
         envelope: Bytes,
         _: Duration,
     ) -> Reply<'a, bool> {
-        self.answer(Call::Store, move |store| store.store(key, token, envelope))
+        let key = key.to_owned();
+        self.answer(Call::Store, move |store| store.store(&key, token, envelope))
     }
 
     fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
-        self.answer(Call::Renew, move |store| store.renew(key, token, hold))
+        let key = key.to_owned();
+        self.answer(Call::Renew, move |store| store.renew(&key, token, hold))
     }
 
     fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
+        let key = key.to_owned();
         self.answer(Call::Release, move |store| {
-            store.release(key, token);
+            store.release(&key, token);
         })
     }
 
-    fn write<'a>(
+    fn claim<'a>(
         &'a self,
         key: &'a str,
-        envelope: Bytes,
-        _: Duration,
+        token: u64,
+        hold: Duration,
         author: Author,
     ) -> Reply<'a, Position> {
-        self.answer(Call::Write, move |store| {
-            store.write(key, &envelope, author)
+        let key = key.to_owned();
+        self.answer(Call::Claim, move |store| {
+            store.claim(&key, token, hold, author)
         })
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        let scope = scope.clone();
         self.answer(Call::Invalidate, move |store| {
-            store.invalidate(scope, author)
+            store.invalidate(&scope, author)
         })
     }
 

@@ -25,9 +25,11 @@
 mod clock;
 mod faulty;
 mod flaw;
+mod late;
 mod store;
 mod trap;
 
 pub use self::clock::ManualClock;
 pub use self::faulty::FaultyRemote;
+pub use self::late::HeldBack;
 pub use self::trap::{Call, Moment, Trap};

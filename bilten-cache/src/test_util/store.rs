@@ -4,7 +4,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::envelope::POSITION_OFFSET;
 use crate::remote::{Author, Lease, Position, Pulse, Record, Scope, Snapshot};
 
 /// What a server would hold. Values do not run out here: their freshness is the cache's business.
@@ -71,14 +70,16 @@ impl Store {
         holds
     }
 
-    pub(super) fn write(&mut self, key: &str, envelope: &Bytes, author: Author) -> Position {
-        let position = self.append(&Scope::Key(key.into()), author);
-        let mut bytes = envelope.to_vec();
-        if let Some(field) = bytes.get_mut(POSITION_OFFSET..POSITION_OFFSET + 8) {
-            field.copy_from_slice(&position.number.to_be_bytes());
-        }
-        self.values.insert(key.to_owned(), bytes.into());
-        self.leases.remove(key);
+    pub(super) fn claim(
+        &mut self,
+        key: &str,
+        token: u64,
+        hold: Duration,
+        author: Author,
+    ) -> Position {
+        let position = self.invalidate(&Scope::Key(key.into()), author);
+        self.leases
+            .insert(key.to_owned(), (token, Instant::now() + hold));
         position
     }
 

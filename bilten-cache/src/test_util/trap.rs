@@ -16,8 +16,8 @@ pub enum Call {
     Renew,
     /// `release`
     Release,
-    /// `write`
-    Write,
+    /// `claim`
+    Claim,
     /// `invalidate`
     Invalidate,
     /// `snapshot`

@@ -11,7 +11,6 @@ use fastrand::Rng;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use crate::DEADLINE;
 use crate::event::{Event, GROUPS, KEYS, TAGS, Takes, What, now};
 use crate::source::Truth;
 
@@ -186,7 +185,6 @@ impl Driver {
         let start = now();
         let ack = self.stock.set(&name(key), loaded(version)).await.unwrap();
         self.changed(start, Takes::Key(key), ack);
-        self.delivered().await;
         if rng.bool() {
             let mut start = 0;
             let write = async {
@@ -198,18 +196,8 @@ impl Driver {
             written.map_err(io::Error::other)?;
             // Nothing says whether L2 has it, so only this node is held to it.
             self.changed(start, Takes::Key(key), Ack::Deferred);
-            self.delivered().await;
         }
         Ok(())
-    }
-
-    /// Waits until nothing is deferred. A write that was given up may still be on its way to the server and arrive after
-    /// what others change meanwhile; it is the delivery that takes it back. Until then the key is not written again.
-    async fn delivered(&self) {
-        let deadline = tokio::time::Instant::now() + DEADLINE;
-        while self.cache.status().waiting > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 
     async fn wide(&self, rng: &mut Rng, takes: Takes) -> io::Result<()> {

@@ -1,5 +1,8 @@
-//! A second level with a planted bug, to show that the checker finds it.
+//! A second level whose requests are late now and then, as a network has it, and with a planted bug, to show that the checker
+//! finds it.
 
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bilten_cache::remote::{
@@ -19,12 +22,56 @@ pub(crate) enum Flaw {
     HiddenGap,
     /// A removal is acknowledged before the value is gone.
     EarlyAck,
+    /// A write that was given up is made when it arrives, whatever was changed since.
+    LateWrites,
+}
+
+impl Flaw {
+    /// How long a node waits for the second level.
+    pub(crate) fn budget(self) -> Duration {
+        // A late write shows only until the next change, of which there are many: here it must not be very late.
+        Duration::from_millis(if self == Self::LateWrites { 20 } else { 250 })
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct FlawedRemote {
-    pub(crate) inner: FaultyRemote,
-    pub(crate) flaw: Flaw,
+    inner: FaultyRemote,
+    flaw: Flaw,
+    /// Tokens of writes, as opposed to those of loads.
+    claims: Mutex<HashSet<u64>>,
+}
+
+impl FlawedRemote {
+    pub(crate) fn new(inner: FaultyRemote, flaw: Flaw) -> Self {
+        Self {
+            inner,
+            flaw,
+            claims: Mutex::default(),
+        }
+    }
+
+    /// Some requests that change something are given up by their callers and arrive later.
+    fn is_late(&self) -> bool {
+        match self.flaw {
+            Flaw::None => fastrand::u32(..40) == 0,
+            Flaw::LateWrites => fastrand::u32(..8) == 0,
+            _ => false,
+        }
+    }
+
+    /// Makes a request some time after its caller has given it up.
+    fn later<T: 'static>(
+        &self,
+        request: impl Future<Output: Send> + Send + 'static,
+    ) -> Reply<'static, T> {
+        let late = self.flaw.budget().mul_f64(1.2 + 2.0 * fastrand::f64());
+        tokio::spawn(async move {
+            tokio::time::sleep(late).await;
+            request.await;
+        });
+        Box::pin(std::future::pending())
+    }
 }
 
 impl Remote for FlawedRemote {
@@ -49,6 +96,18 @@ impl Remote for FlawedRemote {
         envelope: Bytes,
         keep: Duration,
     ) -> Reply<'a, bool> {
+        if self.is_late() {
+            let (inner, key) = (self.inner.clone(), key.to_owned());
+            let claimed = self.claims.lock().unwrap().contains(&token);
+            let refused = !claimed || self.flaw != Flaw::LateWrites;
+            return self.later(async move {
+                if refused {
+                    let _ = inner.store(&key, token, envelope, keep).await;
+                } else {
+                    inner.put_bytes(&key, envelope);
+                }
+            });
+        }
         Box::pin(async move {
             let stored = self.inner.store(key, token, envelope.clone(), keep).await?;
             if !stored && self.flaw == Flaw::NoLeases {
@@ -66,17 +125,26 @@ impl Remote for FlawedRemote {
         self.inner.release(key, token)
     }
 
-    fn write<'a>(
+    fn claim<'a>(
         &'a self,
         key: &'a str,
-        envelope: Bytes,
-        keep: Duration,
+        token: u64,
+        hold: Duration,
         author: Author,
     ) -> Reply<'a, Position> {
-        self.inner.write(key, envelope, keep, author)
+        self.claims.lock().unwrap().insert(token);
+        if self.is_late() {
+            let (inner, key) = (self.inner.clone(), key.to_owned());
+            return self.later(async move { inner.claim(&key, token, hold, author).await });
+        }
+        self.inner.claim(key, token, hold, author)
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        if self.is_late() {
+            let (inner, scope) = (self.inner.clone(), scope.clone());
+            return self.later(async move { inner.invalidate(&scope, author).await });
+        }
         Box::pin(async move {
             let Scope::Key(key) = scope else {
                 return self.inner.invalidate(scope, author).await;

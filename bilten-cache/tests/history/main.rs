@@ -14,8 +14,8 @@ mod source;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bilten_cache::Cache;
 use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Cache, CacheBuilder, RedisClient};
 use bilten_testbed::{FaultProxy, Redis};
 use fastrand::Rng;
 use tokio::sync::mpsc;
@@ -36,10 +36,12 @@ const BOUND: Duration = Duration::from_millis(1_500 + 2_000);
 
 fn seed() -> u64 {
     let given = std::env::var("BILTEN_CHAOS_SEED").ok();
-    given.map_or_else(
+    let seed = given.map_or_else(
         || fastrand::u64(1..1 << 32),
         |seed| seed.parse().expect("BILTEN_CHAOS_SEED is a number"),
-    )
+    );
+    eprintln!("BILTEN_CHAOS_SEED={seed}");
+    seed
 }
 
 fn seconds(default: u64) -> Duration {
@@ -91,7 +93,13 @@ async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
     let nodes = [(); 3].map(|()| store.another_node());
     let (mut drivers, mut workers) = (Vec::new(), Vec::new());
     for (number, inner) in (0..).zip(nodes.clone()) {
-        let mut cache = Cache::builder("shop").remote(FlawedRemote { inner, flaw });
+        let remote = FlawedRemote::new(inner, flaw);
+        let mut cache = Cache::builder("shop").remote(remote);
+        cache = cache.remote_budget(flaw.budget());
+        if number == 2 && matches!(flaw, Flaw::None | Flaw::LateWrites) {
+            // It shows what is in the second level, whatever the others keep.
+            cache = cache.memory_bytes(0);
+        }
         if flaw == Flaw::NoTickets {
             cache = cache.without_tickets();
         }
@@ -162,8 +170,18 @@ async fn a_removal_acknowledged_before_it_is_made_is_found() {
     is_found(Flaw::EarlyAck).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_write_that_is_not_refused_is_found() {
+    is_found(Flaw::LateWrites).await;
+}
+
 /// Four nodes, two of them in processes of their own, two of them behind a proxy, on a Redis that is harmed.
-async fn run_on_redis(test: &str, seed: u64, lasts: Duration) -> (History, Vec<String>) {
+async fn run_on_redis(
+    test: &str,
+    client: &str,
+    seed: u64,
+    lasts: Duration,
+) -> (History, Vec<String>) {
     const NODES: u32 = 4;
     let server = Redis::start().unwrap();
     let proxy = FaultProxy::to(server.addr()).await.unwrap();
@@ -174,13 +192,13 @@ async fn run_on_redis(test: &str, seed: u64, lasts: Duration) -> (History, Vec<S
     let events = tokio::spawn(drain(events));
     let mut processes: Vec<Process> = (2..NODES)
         .map(|node| {
-            let settings = format!("{node} {NODES} {seed} {}", url(node));
+            let settings = format!("{node} {NODES} {seed} {client} {}", url(node));
             Process::start(test, settings, Arc::clone(&source), sender.clone())
         })
         .collect();
     let (mut drivers, mut workers) = (Vec::new(), Vec::new());
     for node in 0..2 {
-        let cache = Cache::builder("shop").redis(url(node));
+        let cache = on_redis(node, client, url(node));
         let truth = Truth::Here(Arc::clone(&source));
         let driver = Driver::new((node, NODES), cache, truth, sender.clone()).await;
         workers.push(driver.start(seed));
@@ -220,14 +238,27 @@ async fn run_on_redis(test: &str, seed: u64, lasts: Duration) -> (History, Vec<S
     (collect(NODES, &source, events.await.unwrap(), settled), log)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_node_of_any_process_reads_older_than_promised() {
-    const NAME: &str = "no_node_of_any_process_reads_older_than_promised";
+/// A node's cache. The last one keeps nothing in memory: it shows what is in Redis, whatever the others keep.
+fn on_redis(node: u32, client: &str, url: String) -> CacheBuilder {
+    let client = match client {
+        "fred" => RedisClient::Fred,
+        "redis-rs" => RedisClient::RedisRs,
+        other => panic!("no client is called `{other}`"),
+    };
+    let cache = Cache::builder("shop").redis(bilten_cache::Redis::url(url).client(client));
+    if node == 3 {
+        cache.memory_bytes(0)
+    } else {
+        cache
+    }
+}
+
+async fn no_stale_reads(test: &str, client: &str) {
     if let Ok(settings) = std::env::var(CHILD) {
         return live(&settings).await;
     }
     let seed = seed();
-    let (history, log) = run_on_redis(NAME, seed, seconds(20)).await;
+    let (history, log) = run_on_redis(test, client, seed, seconds(20)).await;
     let wrong = violations(&history);
     let events = history.events.len();
     assert!(wrong.is_empty(), "seed {seed}: {}{log:#?}", show(&wrong));
@@ -235,4 +266,16 @@ async fn no_node_of_any_process_reads_older_than_promised() {
         let some = history.events.iter().filter(|e| e.node == node).count();
         assert!(some > 200, "node {node} did {some} of {events}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_of_any_process_reads_older_than_promised() {
+    const NAME: &str = "no_node_of_any_process_reads_older_than_promised";
+    no_stale_reads(NAME, "fred").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_over_redis_rs_reads_older_than_promised() {
+    const NAME: &str = "no_node_over_redis_rs_reads_older_than_promised";
+    no_stale_reads(NAME, "redis-rs").await;
 }

@@ -4,18 +4,17 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bilten_cache::Cache;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::DEADLINE;
 use crate::driver::Driver;
 use crate::event::Event;
 use crate::source::{Questions, Source, Truth, answer};
+use crate::{DEADLINE, on_redis};
 
-/// Set in a child: its number, the number of nodes, the seed, the server's URL.
+/// Set in a child: its number, the number of nodes, the seed, the client, the server's URL.
 pub(crate) const CHILD: &str = "BILTEN_CHAOS_NODE";
 
 /// Before each of the child's lines, because the test runner writes to the same place.
@@ -110,7 +109,7 @@ impl Process {
 /// The life of a child.
 pub(crate) async fn live(settings: &str) {
     let words: Vec<&str> = settings.split(' ').collect();
-    let [node, nodes, seed, url] = words[..] else {
+    let [node, nodes, seed, client, url] = words[..] else {
         panic!("{CHILD} is `{settings}`");
     };
     let (out, lines) = mpsc::unbounded_channel();
@@ -125,9 +124,10 @@ pub(crate) async fn live(settings: &str) {
             }
         }
     });
+    let node = node.parse().unwrap();
     let driver = Driver::new(
-        (node.parse().unwrap(), nodes.parse().unwrap()),
-        Cache::builder("shop").redis(url),
+        (node, nodes.parse().unwrap()),
+        on_redis(node, client, url.to_owned()),
         Truth::There(Arc::clone(&questions)),
         events,
     )

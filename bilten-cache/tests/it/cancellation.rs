@@ -33,7 +33,7 @@ async fn a_set_whose_caller_is_dropped_after_l2_had_it_is_in_l1_too() {
     let store = FaultyRemote::new();
     let node = Node::on(&store).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
-    let answer = store.trap(Call::Write, Moment::After);
+    let answer = store.trap(Call::Store, Moment::After);
     let caller = tokio::spawn({
         let node = node.clone();
         async move { node.stock.set("tea", 2).await }

@@ -55,10 +55,10 @@ async fn a_load_on_one_node_does_not_touch_the_others() {
     let store = FaultyRemote::new();
     let (one, two) = (Node::on(&store).await, Node::on(&store).await);
     let _ = one.stock.set("tea", 1).await.unwrap();
-    let before = store.calls(Call::Invalidate) + store.calls(Call::Write);
+    let before = store.calls(Call::Invalidate) + store.calls(Call::Claim);
     assert_eq!(two.load("jam", 2).await, 2);
     assert_eq!(
-        store.calls(Call::Invalidate) + store.calls(Call::Write),
+        store.calls(Call::Invalidate) + store.calls(Call::Claim),
         before
     );
     assert_eq!(one.stock.peek("tea").as_deref(), Some(&1));

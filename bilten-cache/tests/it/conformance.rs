@@ -76,9 +76,10 @@ async fn each_planted_flaw_breaks_its_rule() {
             "only its holder gives a lease back",
         ),
         (
-            Flaw::WritesWithoutRecord,
-            "what one node writes the other reads",
+            Flaw::ClaimsWithoutRecord,
+            "positions are dense over all nodes",
         ),
+        (Flaw::ClaimsOnlyWhatIsFree, "a claim takes value and lease"),
         (
             Flaw::SkipsRecords,
             "the log tells who changed what, in order",
@@ -112,7 +113,8 @@ enum Flaw {
     StoresWithoutLease,
     RenewsForAnybody,
     ReleasesForAnybody,
-    WritesWithoutRecord,
+    ClaimsWithoutRecord,
+    ClaimsOnlyWhatIsFree,
     SkipsRecords,
     NeverWaits,
     ForgetsMarkers,
@@ -179,17 +181,30 @@ impl Remote for Flawed {
         self.store.release(key, if anybody { 1 } else { token })
     }
 
-    fn write<'a>(
+    fn claim<'a>(
         &'a self,
         key: &'a str,
-        envelope: Bytes,
-        keep: Duration,
+        token: u64,
+        hold: Duration,
         author: Author,
     ) -> Reply<'a, Position> {
-        if self.flaw == Flaw::WritesWithoutRecord {
-            return Box::pin(async move { Ok(self.store.snapshot().await?.position) });
+        let author = self.author(author);
+        match self.flaw {
+            Flaw::ClaimsWithoutRecord => Box::pin(async move {
+                let at = self.store.claim(key, token, hold, author).await?;
+                self.store.step_back(1);
+                Ok(at)
+            }),
+            Flaw::ClaimsOnlyWhatIsFree => Box::pin(async move {
+                let scope = Scope::Key(key.into());
+                let busy = self.store.lease(key, 0, hold, true).await? == Lease::Busy;
+                let at = self.store.invalidate(&scope, author).await?;
+                let holder = if busy { 1 } else { token };
+                self.store.lease(key, holder, hold, true).await?;
+                Ok(at)
+            }),
+            _ => self.store.claim(key, token, hold, author),
         }
-        self.store.write(key, envelope, keep, self.author(author))
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {

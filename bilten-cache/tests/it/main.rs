@@ -10,6 +10,7 @@ mod coherence;
 mod conformance;
 mod cut_off;
 mod harness;
+mod late;
 mod levels;
 mod races;
 mod recovery;

@@ -275,20 +275,79 @@ async fn a_write_an_invalidation_and_a_write_in_one_instant_end_as_they_should()
 async fn of_two_overlapping_sets_no_node_keeps_the_loser() {
     let (store, one, two) = two_nodes().await;
     // The first set's answer is late: the second one happens in between.
-    let answer = store.trap(Call::Write, Moment::After);
-    let first = tokio::spawn({
-        let one = one.clone();
-        async move { one.stock.set("tea", 1).await.unwrap() }
-    });
-    answer.caught().await;
-    let before = one.cache.status().log_position;
-    let _ = two.stock.set("tea", 2).await.unwrap();
-    eventually("the second record arrived", || {
-        one.cache.status().log_position > before
-    })
-    .await;
-    answer.release();
-    first.await.unwrap();
-    assert_eq!(one.stock.get("tea").await.as_deref(), Some(&2));
-    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&2));
+    for (call, moment) in [
+        (Call::Claim, Moment::Before),
+        (Call::Claim, Moment::After),
+        (Call::Store, Moment::Before),
+        (Call::Store, Moment::After),
+    ] {
+        eventually("nothing is on its way", || {
+            one.cache.status().log_position == two.cache.status().log_position
+        })
+        .await;
+        let quiet = one.cache.status().log_position;
+        let late = store.trap(call, moment);
+        let first = tokio::spawn({
+            let one = one.clone();
+            async move { one.stock.set("tea", 1).await.unwrap() }
+        });
+        late.caught().await;
+        let _ = two.stock.set("tea", 2).await.unwrap();
+        let records = if moment == Moment::Before && call == Call::Claim {
+            1
+        } else {
+            2
+        };
+        eventually("the second record arrived", || {
+            one.cache.status().log_position == quiet + records
+        })
+        .await;
+        late.release();
+        first.await.unwrap();
+        eventually("everything arrived", || {
+            two.cache.status().log_position == quiet + 2
+        })
+        .await;
+        let last = if records == 1 { 1 } else { 2 };
+        for node in [&one, &two] {
+            let found = node.stock.get("tea").await;
+            assert_eq!(found.as_deref(), Some(&last), "{call:?} {moment:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_given_up_never_overtakes_a_newer_change() {
+    for (late, change) in [Call::Claim, Call::Store]
+        .into_iter()
+        .flat_map(|call| [0, 1, 2].map(|change| (call, change)))
+    {
+        let (store, far, near) = two_nodes().await;
+        let request = store.hold_back(late);
+        let ack = far.stock.set("tea", 5).await.unwrap();
+        // Who has claimed a key has changed it, whatever becomes of the value.
+        assert_eq!(ack == Ack::Everywhere, late == Call::Store, "{late:?}");
+        eventually("nothing waits", || far.cache.status().waiting == 0).await;
+        let newer = match change {
+            0 => near.stock.set("tea", 6).await.unwrap(),
+            1 => near.stock.remove("tea").await.unwrap(),
+            _ => near.cache.clear().await,
+        };
+        assert_eq!(newer, Ack::Everywhere);
+        assert!(request.deliver(), "{late:?} {change}");
+        assert_ne!(
+            near.stock.get("tea").await.as_deref(),
+            Some(&5),
+            "{late:?} {change}"
+        );
+        eventually("the newer change arrived", || {
+            far.stock.peek("tea").as_deref() != Some(&5)
+        })
+        .await;
+        assert_ne!(
+            far.stock.get("tea").await.as_deref(),
+            Some(&5),
+            "{late:?} {change}"
+        );
+    }
 }

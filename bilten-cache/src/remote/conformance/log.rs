@@ -47,8 +47,7 @@ async fn dense(nodes: Nodes<'_>) -> Result<(), Found> {
     for (step, node) in (1..=4).zip([nodes.one, nodes.two].into_iter().cycle()) {
         let known = author(nodes, step).await?;
         let found = if step == 3 {
-            let envelope = vec![0; 64].into();
-            node.write("dense", envelope, WAIT, known).await?
+            node.claim("dense", 1, WAIT, known).await?
         } else {
             node.invalidate(&key, known).await?
         };

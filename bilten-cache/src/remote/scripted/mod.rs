@@ -156,26 +156,26 @@ impl<L: Link> Remote for Scripted<L> {
         })
     }
 
-    fn write<'a>(
+    fn claim<'a>(
         &'a self,
         key: &'a str,
-        envelope: Bytes,
-        keep: Duration,
+        token: u64,
+        hold: Duration,
         author: Author,
     ) -> Reply<'a, Position> {
         Box::pin(async move {
             let scope = ["k:", key].concat();
-            let mut args = vec![Arg::Bytes(envelope), millis(keep)];
+            let mut args = vec![hex(token), millis(hold)];
             if self.link.is_clustered() {
                 self.link
-                    .eval(&self.scripts.put, self.pair(key), args)
+                    .eval(&self.scripts.seize, self.pair(key), args)
                     .await?;
                 return self.append(&scope, author).await;
             }
             args.extend(record(&scope, author));
             let answer = self
                 .link
-                .eval(&self.scripts.write, self.all_names(key), args)
+                .eval(&self.scripts.claim, self.all_names(key), args)
                 .await?;
             reply::position(&answer)
         })

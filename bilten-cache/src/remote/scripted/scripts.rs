@@ -1,8 +1,6 @@
 //! What runs inside the server. Each script touches the keys of one slot only, except the two that are
 //! marked, which a cluster replaces by their two halves.
 
-use crate::envelope::POSITION_OFFSET;
-
 /// Records kept for nodes that were away; who misses more starts over.
 const LOG_LENGTH: u32 = 100_000;
 /// Scopes kept; more become one marker on everything.
@@ -16,10 +14,10 @@ pub(super) struct Scripts<S> {
     pub(super) renew: S,
     pub(super) release: S,
     /// Value, lease and log in one step: not on a cluster.
-    pub(super) write: S,
+    pub(super) claim: S,
     /// Value, lease and log in one step: not on a cluster.
     pub(super) remove: S,
-    pub(super) put: S,
+    pub(super) seize: S,
     pub(super) unlink: S,
     pub(super) append: S,
     pub(super) snapshot: S,
@@ -29,15 +27,10 @@ pub(super) struct Scripts<S> {
 impl<S> Scripts<S> {
     pub(super) fn new(script: impl Fn(String) -> S) -> Self {
         let log = append_function();
-        let write = format!(
+        let claim = format!(
             "{log}
-local at = append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])
-local envelope = string.sub(ARGV[1], 1, {offset}) .. struct.pack('>I8', at[2]) .. string.sub(ARGV[1], {rest})
-redis.call('SET', KEYS[1], envelope, 'PX', ARGV[2])
-redis.call('DEL', KEYS[2])
-return at",
-            offset = POSITION_OFFSET,
-            rest = POSITION_OFFSET + 9,
+{SEIZE}
+return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
         );
         let remove = format!(
             "{log}
@@ -52,11 +45,9 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             store: script(STORE.to_owned()),
             renew: script(RENEW.to_owned()),
             release: script(RELEASE.to_owned()),
-            write: script(write),
+            claim: script(claim),
             remove: script(remove),
-            put: script(
-                "redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) redis.call('DEL', KEYS[2]) return 1".to_owned(),
-            ),
+            seize: script(format!("{SEIZE} return 1")),
             unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
             append: script(append),
             snapshot: script(SNAPSHOT.to_owned()),
@@ -80,6 +71,11 @@ if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1";
+
+/// KEYS value, lease. ARGV token, hold in ms.
+const SEIZE: &str = "
+redis.call('UNLINK', KEYS[1])
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
 
 /// KEYS lease. ARGV token, hold in ms.
 const RENEW: &str = "
@@ -114,13 +110,14 @@ if there[1] then
 end
 return {time[1], time[2], at[1], at[2], stamp}";
 
-/// Appends one record. It begins a new incarnation when the log is gone, or when its position has gone back under
+/// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It begins a new incarnation when the log is gone, or when its position has gone back under
 /// the incarnation that the caller knows (an older copy took over): then the markers may be missing some, and every
 /// entry of the old incarnation must count as a miss.
 fn append_function() -> String {
     format!(
         "
 local function append(meta, log, node, known, seen, fresh, scope)
+  redis.call('HDEL', meta, '-')
   local at = redis.call('HMGET', meta, 'inc', 'n')
   local inc, n = at[1], tonumber(at[2] or '0') or 0
   if not inc or (inc == known and n < tonumber(seen)) then
