@@ -1,19 +1,27 @@
 //! Makes the text of a foreign error fit to be stored, logged and shown.
 
+use serde_json::Value;
+
 /// Longest error text kept, in bytes; a driver may hand over a whole statement.
 const MAX_BYTES: usize = 1024;
 
 /// Words whose value is a secret when `=` or `:` follows.
-const SECRET_KEYS: [&str; 8] = [
+const SECRET_KEYS: [&str; 11] = [
     "password",
     "passwd",
+    "passphrase",
     "pwd",
     "secret",
     "token",
     "api_key",
+    "api-key",
     "apikey",
     "access_key",
+    "access-key",
 ];
+
+/// Values nested deeper are left out: nobody reads them, and walking them takes stack.
+const MAX_DEPTH: usize = 8;
 
 /// Cuts to [`MAX_BYTES`], turns control characters into spaces and masks credentials.
 pub(crate) fn redact(text: &str) -> String {
@@ -24,12 +32,49 @@ pub(crate) fn redact(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     out = mask_url_credentials(&out);
+    out = mask_bearer(&out);
     out = mask_key_values(&out);
     if out.len() > MAX_BYTES || window.len() < text.len() {
         out.truncate(floor(&out, MAX_BYTES).len());
         out.push('…');
     }
     out
+}
+
+/// The same for each text within `value`, however nested; what stands under the name of a secret is masked whole.
+pub(crate) fn redact_value(name: &str, value: Value) -> Value {
+    redact_nested(name, value, 0)
+}
+
+fn redact_nested(name: &str, value: Value, depth: usize) -> Value {
+    match value {
+        Value::Null | Value::Bool(_) => value,
+        _ if names_a_secret(name) => "***".into(),
+        Value::Number(_) => value,
+        Value::String(text) => redact(&text).into(),
+        Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => "…".into(),
+        Value::Array(items) => {
+            let items = items.into_iter();
+            items
+                .map(|item| redact_nested(name, item, depth + 1))
+                .collect()
+        }
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            fields
+                .map(|(name, value)| {
+                    let value = redact_nested(&name, value, depth + 1);
+                    (redact(&name), value)
+                })
+                .collect()
+        }
+    }
+}
+
+/// `password`, `dbPassword`, `x-api-key`; neither `tokens` nor `password_expires`, which are no secrets.
+fn names_a_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    SECRET_KEYS.iter().any(|key| name.ends_with(key))
 }
 
 /// The longest prefix of `text` of at most `max` bytes that ends between two characters.
@@ -63,6 +108,31 @@ fn mask_url_credentials(text: &str) -> String {
         rest = &after[end..];
     }
     out.push_str(rest);
+    out
+}
+
+/// `Authorization: Bearer x` becomes `Authorization: Bearer ***`.
+fn mask_bearer(text: &str) -> String {
+    const WORD: &str = "bearer ";
+    let lower = text.to_ascii_lowercase();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(found) = lower[at..].find(WORD) {
+        let start = at + found + WORD.len();
+        let length = lower[start..].find(|c: char| c.is_whitespace() || "\"'`<>,;)}".contains(c));
+        let end = length.map_or(text.len(), |length| start + length);
+        out.push_str(&text[at..start]);
+        // `bearer token` is English; a token is longer than a word.
+        let looks_like_one =
+            end - start >= 12 || lower[start..end].contains(|c: char| c.is_ascii_digit());
+        out.push_str(if looks_like_one {
+            "***"
+        } else {
+            &text[start..end]
+        });
+        at = end;
+    }
+    out.push_str(&text[at..]);
     out
 }
 
@@ -111,7 +181,39 @@ fn next_secret(lower: &str, from: usize) -> Option<(usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::redact;
+    use super::{redact, redact_value};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn credentials_never_survive_however_nested() {
+        let value = json!({
+            "url": "db://u:hunter2@h",
+            "nodes": [{ "reason": "password=hunter2" }, ["redis://:hunter2@h"]],
+            "dbPassword": "hunter2",
+            "api-key": 4711,
+            "secret": { "any": ["hunter2"] },
+            "token": null,
+            "tokens": 3,
+            "password_expires": "in 3 days",
+            "db://u:hunter2@h": 1,
+        });
+        let masked = json!({
+            "url": "db://***@h",
+            "nodes": [{ "reason": "password=***" }, ["redis://***@h"]],
+            "dbPassword": "***",
+            "api-key": "***",
+            "secret": "***",
+            "token": null,
+            "tokens": 3,
+            "password_expires": "in 3 days",
+            "db://***@h": 1,
+        });
+        assert_eq!(redact_value("config", value), masked);
+        assert_eq!(redact_value("password", json!(["hunter2"])), json!("***"));
+        let deep = (0..500).fold(json!("hunter2"), |inner, _| json!([inner]));
+        assert!(!redact_value("deep", deep).to_string().contains("hunter2"));
+        assert_eq!(redact_value("lag_ms", Value::from(1.5)), json!(1.5));
+    }
 
     #[test]
     fn credentials_never_survive() {
@@ -138,6 +240,12 @@ mod tests {
                 "password authentication failed",
             ),
             ("secret=", "secret="),
+            (
+                "Authorization: Bearer abc.def.0123456789, x",
+                "Authorization: Bearer ***, x",
+            ),
+            ("a bearer token is wanted", "a bearer token is wanted"),
+            ("x-api-key: abc", "x-api-key: ***"),
         ];
         for (input, expected) in cases {
             assert_eq!(redact(input), expected, "{input}");

@@ -1,6 +1,6 @@
 //! What one run of a check found.
 
-use crate::redact::redact;
+use crate::redact::{redact, redact_value};
 use crate::report::Reason;
 use crate::status::Status;
 use serde_json::{Map, Value};
@@ -76,14 +76,13 @@ impl Verdict {
         self
     }
 
-    /// Adds a fact for the operator; shown only to those who may see details. Credentials in it are masked.
+    /// Adds a fact for the operator; shown only to those who may see details. Credentials in it are masked,
+    /// at any depth, and so is the whole of what is called `password`, `token` and the like.
     #[must_use]
     pub fn detail(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
-        let value = match value.into() {
-            Value::String(text) => Value::String(redact(&text)),
-            other => other,
-        };
-        self.details.insert(key.into(), value);
+        let key = key.into();
+        let value = redact_value(&key, value.into());
+        self.details.insert(redact(&key), value);
         self
     }
 
@@ -161,5 +160,8 @@ mod tests {
     fn details_are_masked_too() {
         let verdict = Verdict::up().detail("url", "db://u:hunter2@h");
         assert_eq!(verdict.details["url"], "db://***@h");
+        let nested = serde_json::json!([{ "url": "db://u:hunter2@h" }]);
+        let verdict = Verdict::up().detail("nodes", nested);
+        assert_eq!(verdict.details["nodes"][0]["url"], "db://***@h");
     }
 }
