@@ -29,6 +29,20 @@ async fn becomes(health: &Health, status: Status) -> Arc<Report> {
     }
 }
 
+/// The lag of the replica in milliseconds, once it has been measured.
+async fn behind(health: &Health) -> f64 {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let report = health.check().await;
+        let replica = &of(&report, "orders").details["nodes"][1];
+        if let (Some(lag), Some(_)) = (replica["lag_ms"].as_f64(), replica["lag_bytes"].as_u64()) {
+            return lag;
+        }
+        assert!(Instant::now() < deadline, "never measured: {replica}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_replica_degrades_and_a_lost_primary_is_down() {
     let servers = Postgres::builder().replicas(1).start().unwrap();
@@ -49,6 +63,11 @@ async fn a_lost_replica_degrades_and_a_lost_primary_is_down() {
         (&nodes[0]["role"], &nodes[1]["role"]),
         (&"primary".into(), &"replica".into())
     );
+
+    assert!(nodes[0]["pool"]["max"].as_u64() > Some(0), "{nodes}");
+    assert!(nodes[0].get("lag_ms").is_none(), "a primary has no lag");
+    let lag = behind(&health).await;
+    assert!((0.0..60_000.0).contains(&lag), "{lag} ms");
 
     servers.replica(0).kill().unwrap();
     let report = becomes(&health, Status::Degraded).await;
