@@ -49,6 +49,8 @@ pub use dns::dns;
 pub use heartbeat::{Heartbeat, heartbeat};
 #[cfg(feature = "http")]
 pub use http::http;
+#[cfg(all(feature = "http", feature = "tls"))]
+pub use http::https;
 #[cfg(feature = "memory")]
 pub use memory::memory;
 #[cfg(feature = "fred")]

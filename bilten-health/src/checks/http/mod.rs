@@ -5,6 +5,8 @@ mod connector;
 #[cfg(feature = "tls")]
 #[path = "tls_connector.rs"]
 mod connector;
+#[cfg(feature = "tls")]
+mod https;
 
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::hop::HOP_HEADER;
@@ -17,11 +19,14 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::timeout;
 
+#[cfg(feature = "tls")]
+pub use https::https;
+
 /// Sends `GET` to `url`; an answer from 200 to 299 is up.
 ///
 /// A redirect is not followed and counts as down, and the body is not read. It sends `x-health-hop: 1`, so that two services that
-/// check each other do not go round in a circle. `https` needs the feature `tls`; other schemes and URLs that are none are refused
-/// at build.
+/// check each other do not go round in a circle. `https` needs the feature `tls` and trusts what the system trusts; for a
+/// certificate of your own authority see `checks::https`. Other schemes and URLs that are none are refused at build.
 ///
 /// ```
 /// use bilten_health::{Health, checks};
@@ -33,7 +38,16 @@ use tokio::time::timeout;
 /// assert!(Health::builder().check(wrong).build().unwrap_err().to_string().contains("payments"));
 /// ```
 pub fn http(name: impl Into<String>, url: impl AsRef<str>) -> CheckBuilder {
-    let url = url.as_ref();
+    asking(name.into(), url.as_ref(), connector(), problem)
+}
+
+/// The check itself, over connections of one kind; `problem` tells why it can never ask that URL.
+fn asking(
+    name: String,
+    url: &str,
+    connector: Connector,
+    problem: impl Fn(&Uri) -> Option<&'static str>,
+) -> CheckBuilder {
     let parsed = url.parse::<Uri>();
     let problem = match &parsed {
         Ok(uri) => problem(uri),
@@ -41,15 +55,9 @@ pub fn http(name: impl Into<String>, url: impl AsRef<str>) -> CheckBuilder {
     };
     let client = Client::builder(TokioExecutor::new())
         .pool_max_idle_per_host(0)
-        .build(connector());
-    let builder = check(
-        name,
-        Http {
-            client,
-            uri: parsed.unwrap_or_default(),
-        },
-    );
-    builder.refuse(
+        .build(connector);
+    let uri = parsed.unwrap_or_default();
+    check(name, Http { client, uri }).refuse(
         url,
         problem,
         "a full URL, such as http://payments.internal/livez, without user and password",

@@ -24,7 +24,8 @@ pub(super) fn connector() -> Connector {
     trusting(roots)
 }
 
-fn trusting(roots: RootCertStore) -> Connector {
+/// Trusts these authorities and no others.
+pub(super) fn trusting(roots: RootCertStore) -> Connector {
     let config = versions(ClientConfig::builder_with_provider(Arc::new(
         default_provider(),
     )));
