@@ -2,7 +2,7 @@
 
 use crate::aggregate::{Aggregate, Worst};
 use crate::change::{Change, Listener, Listeners};
-use crate::check::{CheckBuilder, not_too_long, not_zero, valid_name};
+use crate::check::{CheckBuilder, not_too_long, not_zero, valid_group};
 use crate::error::BuildError;
 use crate::group::Group;
 use crate::health::{Defaults, Health};
@@ -174,11 +174,12 @@ impl HealthBuilder {
 }
 
 fn validate_groups(groups: &[NamedGroup], checks: &HashSet<String>) -> Result<(), BuildError> {
-    let mut taken: HashSet<&str> = HashSet::from(["all", "liveness", "readiness", "startup"]);
+    let mut taken: HashSet<String> =
+        HashSet::from(["all", "liveness", "readiness", "startup"].map(str::to_owned));
     for NamedGroup { name, members } in groups {
-        valid_name("group", name)?;
+        valid_group(name)?;
         let group = || (*name).to_owned();
-        if !taken.insert(name) {
+        if !taken.insert(name.to_ascii_lowercase()) {
             return Err(BuildError::DuplicateGroup { group: group() });
         }
         if members.is_empty() {

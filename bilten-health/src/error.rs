@@ -24,7 +24,9 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum BuildError {
     /// A name is empty, too long or has characters that do not belong into a name.
-    #[error("{kind} name `{name}` {problem}: use 1 to 64 characters of A-Z a-z 0-9 - _ . : /")]
+    #[error(
+        "{kind} name `{name}` {problem}: use 1 to 64 characters of A-Z a-z 0-9 - _ . : and, but for a group, /"
+    )]
     InvalidName {
         /// What was to be named: `check`, `group` or `tag`.
         kind: &'static str,
@@ -86,6 +88,19 @@ pub enum BuildError {
         /// The deadline of the whole set.
         deadline: Duration,
     },
+    /// A check would be given up before it could count as slow.
+    #[error(
+        "`degraded_above` of check `{check}` is {degraded_above:?}, but the check is given up after {timeout:?}: make it shorter \
+         than `timeout`"
+    )]
+    NeverDegraded {
+        /// The check.
+        check: String,
+        /// From when on it would count as slow.
+        degraded_above: Duration,
+        /// Its timeout.
+        timeout: Duration,
+    },
     /// A background check would be stale before its next run ends.
     #[error(
         "`max_staleness` of check `{check}` is {max_staleness:?}, but a new result comes only every {interval:?}: make it longer \
@@ -128,7 +143,7 @@ pub enum BuildError {
     },
     /// Two groups have the same name, or one has the name of a built-in group.
     #[error(
-        "group `{group}` exists already: choose another name than all, liveness, readiness, startup and your own groups"
+        "group `{group}` exists already (names are compared without case): choose another name than all, liveness, readiness, startup and your own groups"
     )]
     DuplicateGroup {
         /// The group.

@@ -3,6 +3,7 @@
 mod context;
 mod contract;
 mod options;
+mod rules;
 mod verdict;
 
 pub(crate) use context::Alive;
@@ -10,7 +11,8 @@ pub use context::CheckContext;
 pub use contract::Check;
 pub(crate) use contract::DynCheck;
 pub use options::CheckBuilder;
-pub(crate) use options::{Options, not_too_long, not_zero, valid_name};
+pub(crate) use options::Options;
+pub(crate) use rules::{not_too_long, not_zero, valid_group};
 pub use verdict::{IntoVerdict, Verdict};
 
 use std::sync::Arc;

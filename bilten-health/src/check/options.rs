@@ -1,13 +1,11 @@
 //! The settings of one check and what is wrong with them.
 
 use super::contract::DynCheck;
+use super::rules::{not_too_long, not_zero, valid_name};
 use crate::error::BuildError;
 use crate::history::Thresholds;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// No setting may be longer; longer ones are mistakes for "never".
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A named check with its settings, ready to be handed to [`HealthBuilder::check`](crate::HealthBuilder::check).
 ///
@@ -169,7 +167,7 @@ impl CheckBuilder {
         self
     }
 
-    /// A successful run that took longer than this counts as degraded. Off by default.
+    /// A successful run that took longer than this counts as degraded. Off by default; shorter than the timeout.
     pub const fn degraded_above(mut self, duration: Duration) -> Self {
         self.options.degraded_above = Some(duration);
         self
@@ -203,7 +201,6 @@ impl CheckBuilder {
         }
         let of = || format!("check `{}`", self.name);
         let options = &self.options;
-        let check = || self.name.clone();
         not_zero("timeout", of, options.timeout)?;
         not_zero("background", of, options.background)?;
         not_zero("degraded_above", of, options.degraded_above)?;
@@ -216,30 +213,41 @@ impl CheckBuilder {
         ] {
             not_too_long(setting, of, value)?;
         }
+        self.fits_together(timeout, deadline)?;
+        if options.liveness && !options.local && !options.external_liveness {
+            let check = self.name.clone();
+            return Err(BuildError::ExternalInLiveness { check });
+        }
+        Ok(())
+    }
+
+    /// Whether one duration leaves the others a meaning.
+    fn fits_together(&self, timeout: Duration, deadline: Duration) -> Result<(), BuildError> {
+        let check = || self.name.clone();
+        let options = &self.options;
+        if let Some(degraded_above) = options.degraded_above.filter(|above| *above >= timeout) {
+            return Err(BuildError::NeverDegraded {
+                check: check(),
+                degraded_above,
+                timeout,
+            });
+        }
         match (options.background, options.max_staleness) {
-            (None, None) if timeout > deadline => {
-                return Err(BuildError::TimeoutBeyondDeadline {
-                    check: check(),
-                    timeout,
-                    deadline,
-                });
-            }
-            (None, Some(_)) => {
-                return Err(BuildError::StalenessWithoutBackground { check: check() });
-            }
+            (None, None) if timeout > deadline => Err(BuildError::TimeoutBeyondDeadline {
+                check: check(),
+                timeout,
+                deadline,
+            }),
+            (None, Some(_)) => Err(BuildError::StalenessWithoutBackground { check: check() }),
             (Some(interval), Some(max_staleness)) if max_staleness <= interval => {
-                return Err(BuildError::StaleBeforeNextRun {
+                Err(BuildError::StaleBeforeNextRun {
                     check: check(),
                     max_staleness,
                     interval,
-                });
+                })
             }
-            _ => {}
+            _ => Ok(()),
         }
-        if options.liveness && !options.local && !options.external_liveness {
-            return Err(BuildError::ExternalInLiveness { check: check() });
-        }
-        Ok(())
     }
 }
 
@@ -249,48 +257,5 @@ impl std::fmt::Debug for CheckBuilder {
             .field("name", &self.name)
             .field("options", &self.options)
             .finish_non_exhaustive()
-    }
-}
-
-/// Refuses a name that could break a log line, a metric label, a page or a URL.
-pub(crate) fn valid_name(kind: &'static str, name: &str) -> Result<(), BuildError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
-    let problem = match name {
-        "" => "is empty",
-        _ if name.len() > 64 => "is longer than 64 characters",
-        _ if !name.chars().all(plain) => "has characters that do not belong into a name",
-        _ => return Ok(()),
-    };
-    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
-    Err(BuildError::InvalidName {
-        kind,
-        name,
-        problem,
-    })
-}
-
-pub(crate) fn not_zero(
-    setting: &'static str,
-    of: impl Fn() -> String,
-    value: Option<Duration>,
-) -> Result<(), BuildError> {
-    match value {
-        Some(Duration::ZERO) => Err(BuildError::Zero { setting, of: of() }),
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn not_too_long(
-    setting: &'static str,
-    of: impl Fn() -> String,
-    value: Option<Duration>,
-) -> Result<(), BuildError> {
-    match value {
-        Some(value) if value > LONGEST => Err(BuildError::TooLong {
-            setting,
-            of: of(),
-            value,
-        }),
-        _ => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! One request, one answer.
 
 use super::accept::{Format, negotiate};
+use super::authorise::Authorise;
 use super::page::{POLICY, page};
 use crate::group::Group;
 use crate::health::Health;
@@ -8,18 +9,14 @@ use crate::hop::HOP_HEADER;
 use crate::report::Report;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
-pub(super) type Authorise = Arc<dyn Fn(&Parts) -> bool + Send + Sync>;
+use tokio::time::Instant;
 
 /// Answers for `group`; axum itself takes the body away for HEAD and leaves the headers as they are.
 pub(super) async fn answer(
     health: Health,
-    authorise: Option<Authorise>,
+    authorise: Authorise,
     group: Option<Group>,
     request: Request,
 ) -> Response {
@@ -42,34 +39,27 @@ pub(super) async fn answer(
             "no such group\n".to_owned(),
         );
     };
+    let deadline = Instant::now() + health.runner.deadline();
+    let accept = parts.headers.get(header::ACCEPT);
+    let format = negotiate(
+        accept
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default(),
+    );
+    let from_a_check = parts.headers.contains_key(HOP_HEADER);
+    let permission = authorise.ask(parts);
     // Asked by another service's health check: starting checks now could go round in a circle.
-    let report = match parts.headers.contains_key(HOP_HEADER) {
+    let report = match from_a_check {
         true => health.last(group),
         false => health.check_group(group).await,
     };
-    let accept = parts
-        .headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    let format = negotiate(accept.unwrap_or_default());
+    let details = permission.granted(deadline).await;
     let status = if report.healthy {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = render(&report, format, may_see_details(authorise.as_ref(), &parts));
-    respond(status, format, body)
-}
-
-/// An authoriser that panics has not said yes.
-fn may_see_details(authorise: Option<&Authorise>, parts: &Parts) -> bool {
-    let Some(authorise) = authorise else {
-        return false;
-    };
-    catch_unwind(AssertUnwindSafe(|| authorise(parts))).unwrap_or_else(|_| {
-        tracing::error!("the authoriser of health details panicked; the answer has none");
-        false
-    })
+    respond(status, format, render(&report, format, details))
 }
 
 fn render(report: &Report, format: Format, details: bool) -> String {

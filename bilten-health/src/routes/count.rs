@@ -5,6 +5,7 @@ use crate::shutdown;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use axum::http::{HeaderValue, Version, header};
 use axum::middleware::{Next, from_fn};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -12,6 +13,9 @@ use std::task::{Context, Poll};
 
 impl Health {
     /// Counts each request to `app` until its answer has been sent to the end, so that [`Health::drain`] can wait for them.
+    ///
+    /// Once the shutdown has begun, answers over HTTP/1 also say `connection: close`, so that clients and load balancers which keep
+    /// connections for later let go of them while the server still takes new ones.
     ///
     /// Merge [`Health::routes`] afterwards: a probe is nothing to wait for.
     ///
@@ -27,8 +31,17 @@ impl Health {
         let health = self.clone();
         app.layer(from_fn(move |request: Request, next: Next| {
             let counted = health.request();
+            let health = health.clone();
             async move {
-                next.run(request).await.map(|inner| {
+                // HTTP/2 has no such header; its connections end when the server stops.
+                let keeps_connections = request.version() <= Version::HTTP_11;
+                let mut response = next.run(request).await;
+                if keeps_connections && health.runner.life.phase().shutting_down {
+                    // An answer that changes the protocol has the header already, with another meaning.
+                    let connection = response.headers_mut().entry(header::CONNECTION);
+                    connection.or_insert(HeaderValue::from_static("close"));
+                }
+                response.map(|inner| {
                     Body::new(Counted {
                         inner,
                         _counted: counted,

@@ -2,12 +2,14 @@
 
 mod accept;
 mod answer;
+mod authorise;
 mod count;
 mod page;
 
 use crate::group::Group;
 use crate::health::Health;
-use answer::{Authorise, answer};
+use answer::answer;
+use authorise::Authorise;
 use axum::Router;
 use axum::extract::{Path, Request};
 use axum::http::request::Parts;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 #[must_use = "merge it into a router"]
 pub struct Routes {
     health: Health,
-    authorise: Option<Authorise>,
+    authorise: Authorise,
 }
 
 impl Health {
@@ -46,18 +48,48 @@ impl Health {
     pub fn routes(&self) -> Routes {
         Routes {
             health: self.clone(),
-            authorise: None,
+            authorise: Authorise::Nobody,
         }
     }
 }
 
 impl Routes {
     /// Who may see names, errors and details. By default nobody. A panic counts as no; the status is the same for all.
+    ///
+    /// It is called before each answer and must not block; [`details_for_async`](Self::details_for_async) may ask somebody.
     pub fn details_for(
         mut self,
         authorise: impl Fn(&Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.authorise = Some(Arc::new(authorise));
+        self.authorise = Authorise::Now(Arc::new(authorise));
+        self
+    }
+
+    /// The same for an authoriser that has to ask somebody, a session store for instance. It runs beside the checks in a task of
+    /// its own; a panic counts as no, and so does no answer within the set's deadline.
+    ///
+    /// Everyone who can reach the endpoint starts it, so let it look at the request before it asks anybody.
+    ///
+    /// ```
+    /// # async fn is_operator(session: &str) -> bool { session == "4711" }
+    /// # let health = bilten_health::Health::builder().build().unwrap();
+    /// let routes = health.routes().details_for_async(|request| async move {
+    ///     let session = request.headers.get("x-session").and_then(|value| value.to_str().ok());
+    ///     match session {
+    ///         Some(session) => is_operator(session).await,
+    ///         None => false,
+    ///     }
+    /// });
+    /// # let _ = routes;
+    /// ```
+    pub fn details_for_async<F>(
+        mut self,
+        authorise: impl Fn(Parts) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
+        self.authorise = Authorise::Later(Arc::new(move |parts| Box::pin(authorise(parts))));
         self
     }
 
@@ -94,7 +126,7 @@ impl<S: Clone + Send + Sync + 'static> From<Routes> for Router<S> {
 impl std::fmt::Debug for Routes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Routes")
-            .field("details_for", &self.authorise.is_some())
+            .field("details", &!matches!(self.authorise, Authorise::Nobody))
             .finish_non_exhaustive()
     }
 }

@@ -2,14 +2,34 @@
 
 use std::time::Duration;
 
+const UP: &str = "health_check_up";
+const DURATION: &str = "health_check_duration_seconds";
+const CHANGES: &str = "health_status_changes_total";
+
 /// `health_check_up`, `health_check_duration_seconds` and `health_status_changes_total`, each with the label `check`.
 pub(super) fn measure(check: &str, healthy: bool, duration: Duration, changed: bool) {
     // Once per run and not per question, so looking the handles up again costs nothing that matters.
-    metrics::gauge!("health_check_up", "check" => check.to_owned())
-        .set(f64::from(u8::from(healthy)));
-    metrics::histogram!("health_check_duration_seconds", "check" => check.to_owned())
-        .record(duration.as_secs_f64());
+    describe();
+    metrics::gauge!(UP, "check" => check.to_owned()).set(f64::from(u8::from(healthy)));
+    metrics::histogram!(DURATION, "check" => check.to_owned()).record(duration.as_secs_f64());
     if changed {
-        metrics::counter!("health_status_changes_total", "check" => check.to_owned()).increment(1);
+        metrics::counter!(CHANGES, "check" => check.to_owned()).increment(1);
     }
+}
+
+/// Each time, because a recorder may be installed at any time, and one that came later would show no help.
+fn describe() {
+    metrics::describe_gauge!(
+        UP,
+        "1 when the last run of the check was up or degraded, 0 when it was not."
+    );
+    metrics::describe_histogram!(
+        DURATION,
+        metrics::Unit::Seconds,
+        "How long a run of the check took, or how long it was waited for."
+    );
+    metrics::describe_counter!(
+        CHANGES,
+        "How often the reported status of the check has changed."
+    );
 }

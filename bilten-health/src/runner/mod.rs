@@ -52,6 +52,12 @@ impl Runner {
         }
     }
 
+    /// After how long a group is answered.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))]
+    pub(crate) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
     /// The group's report: repeated while it counts, else from runs that are started or joined, within the deadline.
     pub(crate) async fn report(&self, group: Group) -> Arc<Report> {
         let asked = Instant::now();

@@ -108,6 +108,11 @@ fn settings_that_contradict_each_other_are_refused() {
         built([passing("a").background(ten).max_staleness(ten)]),
         &["check `a`", "10s", "two to three times"],
     );
+    refused(
+        built([passing("a").degraded_above(ms(500))]),
+        &["`degraded_above` of check `a`", "500ms", "shorter"],
+    );
+    assert!(built([passing("a").degraded_above(ms(500)).timeout(ms(501))]).is_ok());
 }
 
 #[test]
@@ -143,4 +148,13 @@ fn groups_that_cannot_work_are_refused() {
         .group("edge", ["a"])
         .build();
     refused(twice, &["group `edge` exists already"]);
+    refused(
+        with("Readiness", &["a"]),
+        &["group `Readiness` exists already"],
+    );
+    for name in ["..", ".", "edge/eu", "/"] {
+        refused(with(name, &["a"]), &["group name", name]);
+    }
+    refused(with("", &["a"]), &["group name ``", "is empty"]);
+    refused(with("edge", &["b\n\u{1b}[31m"]), &[r"b\n\u{1b}[31m"]);
 }

@@ -128,50 +128,6 @@ async fn a_watch_is_woken_by_a_change() {
     assert_eq!(begun.elapsed(), ms(5));
 }
 
-#[cfg(feature = "metrics")]
-#[test]
-fn each_run_is_measured_and_each_question_is_not() {
-    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-    let recorder = DebuggingRecorder::new();
-    let snapshots = recorder.snapshotter();
-    metrics::with_local_recorder(&recorder, || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let health = health([Switch::new(false).check("db"), passing("mail")]);
-            for _ in 0..10 {
-                health.check().await;
-            }
-        });
-    });
-    let read = |value| match value {
-        DebugValue::Counter(count) => count.to_string(),
-        DebugValue::Gauge(value) => value.to_string(),
-        DebugValue::Histogram(values) => format!("{} values", values.len()),
-    };
-    let mut seen: Vec<String> = snapshots
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        .map(|(key, _, _, value)| {
-            let label = key.key().labels().next().unwrap().value();
-            format!("{} {label} {}", key.key().name(), read(value))
-        })
-        .collect();
-    seen.sort();
-    let expected = [
-        "health_check_duration_seconds db 1 values",
-        "health_check_duration_seconds mail 1 values",
-        "health_check_up db 0",
-        "health_check_up mail 1",
-        "health_status_changes_total db 1",
-        "health_status_changes_total mail 1",
-    ];
-    assert_eq!(seen, expected);
-}
-
 // The order: the only thread for blocking work is taken, a change waits for it, the runtime ends, another one goes on.
 #[test]
 fn a_runtime_that_ends_before_a_delivery_silences_nobody() {

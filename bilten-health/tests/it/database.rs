@@ -3,7 +3,7 @@
 use crate::doubles::{health, ms, of, patient};
 use bilten_health::{Health, Reason, Status, checks};
 use bilten_testbed::{Postgres, shared};
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, TransactionTrait};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -137,4 +137,32 @@ async fn a_database_that_hangs_is_down_however_small_its_pool() {
     }
     server.primary().resume().unwrap();
     becomes(&health, true).await;
+}
+
+// The order: the check is up, the server ends the session behind the only connection, the next question goes into it.
+#[cfg(feature = "postgres")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_question_that_fails_is_down_and_leaves_no_broken_connection_behind() {
+    let database = shared::postgres().unwrap().database("broken").unwrap();
+    let mut options = ConnectOptions::new(database.primary_url());
+    options
+        .max_connections(1)
+        .test_before_acquire(false)
+        .sqlx_logging(false);
+    let connection = Database::connect(options).await.unwrap();
+    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    let end_all_others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+                          WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let other = one_connection(database.primary_url()).await;
+    other.execute_unprepared(end_all_others).await.unwrap();
+    let report = health.check().await;
+    assert_eq!(
+        (report.status, of(&report, "postgres").reason),
+        (Status::Down, Some(Reason::Failed)),
+        "{}",
+        report.to_json()
+    );
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Up, "{}", report.to_json());
 }

@@ -3,7 +3,7 @@
 use crate::doubles::{health, ms, passing};
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{Request, StatusCode, Version};
 use axum::routing::get;
 use bilten_health::Health;
 use std::sync::Arc;
@@ -91,6 +91,37 @@ async fn a_request_counts_until_its_body_has_been_sent() {
         .await
         .unwrap();
     assert_eq!(health.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn a_shutdown_tells_clients_to_let_go_of_their_connections() {
+    let health = health([]);
+    let upgrade = get(|| async { (StatusCode::SWITCHING_PROTOCOLS, [("connection", "upgrade")]) });
+    let app = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/socket", upgrade);
+    let app: Router = health.count_requests(app);
+    let connection = async |path: &str, version: Version| {
+        let request = Request::get(path).version(version).body(Body::empty());
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        let value = response.headers().get("connection");
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(connection("/", Version::HTTP_11).await, None);
+    health.begin_shutdown();
+    assert_eq!(
+        connection("/", Version::HTTP_11).await.as_deref(),
+        Some("close")
+    );
+    assert_eq!(
+        connection("/", Version::HTTP_2).await,
+        None,
+        "it has no such header"
+    );
+    assert_eq!(
+        connection("/socket", Version::HTTP_11).await.as_deref(),
+        Some("upgrade")
+    );
 }
 
 #[tokio::test]

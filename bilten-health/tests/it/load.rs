@@ -4,7 +4,7 @@ use crate::doubles::{Count, hanging, ms, of};
 use bilten_health::{Health, Reason, check};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -54,6 +54,54 @@ async fn ten_thousand_probes_a_second_are_answered_in_time_and_leave_no_tasks() 
     );
     sleep(ms(1)).await;
     assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+/// How many bytes one thread holds more after a second of 10,000 probes than before it.
+fn grown_in_a_second(runtime: &Runtime, health: &Health) -> i64 {
+    let second = async {
+        let mut probes = JoinSet::new();
+        for _ in 0..1000 {
+            for _ in 0..10 {
+                let health = health.clone();
+                probes.spawn(async move { health.check().await.healthy });
+            }
+            sleep(ms(1)).await;
+            while probes.try_join_next().is_some() {}
+        }
+        // The first half has its answer; the others go away while they wait, and are swept up.
+        assert!((1..10_000).contains(&probes.len()), "{}", probes.len());
+        drop(probes);
+        sleep(ms(1)).await;
+    };
+    allocation_counter::measure(|| runtime.block_on(second)).bytes_current
+}
+
+// Counted and not estimated: the allocator tells what is held. One thread does everything, so nothing escapes.
+#[test]
+fn ten_thousand_probes_a_second_take_no_memory_to_keep() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let health = Health::builder()
+        .check(hanging("hangs"))
+        .check(hanging("never-cached").cache(Duration::ZERO))
+        .check(hanging("ticks").background(ms(50)))
+        .build()
+        .unwrap();
+    // Tables find their size in the first seconds.
+    let warm: Vec<_> = (0..4)
+        .map(|_| grown_in_a_second(&runtime, &health))
+        .collect();
+    let total: i64 = (0..6).map(|_| grown_in_a_second(&runtime, &health)).sum();
+    // A byte per probe kept would be 60,000.
+    assert!(
+        total < 20_000,
+        "{total} bytes more after 60,000 probes; before: {warm:?}"
+    );
+    let tasks = runtime.handle().metrics().num_alive_tasks();
+    assert!(tasks <= 7, "two per live run, one ticker, not {tasks}");
 }
 
 // The threads stay blocked for the whole test: only the first probe may wait for them at all.

@@ -11,6 +11,8 @@ mod changes;
 mod cluster;
 #[cfg(feature = "sea-orm")]
 mod database;
+#[cfg(feature = "axum")]
+mod details;
 mod doubles;
 #[cfg(feature = "axum")]
 mod draining;
@@ -20,11 +22,16 @@ mod grpc;
 mod http;
 #[cfg(all(feature = "axum", feature = "http"))]
 mod http_check;
+#[cfg(all(feature = "axum", feature = "http", feature = "tls"))]
+mod https_check;
 mod life_cycle;
 mod load;
+#[cfg(all(feature = "axum", feature = "metrics"))]
+mod metrics;
 #[cfg(feature = "fred")]
 mod redis;
 mod registration;
+mod secrets;
 mod sharing;
 mod small_checks;
 mod statuses;

@@ -22,7 +22,7 @@ impl Monitor {
     /// A tower layer that times every request until the last byte of its response.
     ///
     /// In axum add it with `Router::layer`, after the routes: so it sees their patterns (feature `axum`).
-    /// `/metrics`, `/livez`, `/readyz`, `/startupz` and `/healthz` are left out.
+    /// `/metrics`, `/livez`, `/readyz`, `/startupz`, `/healthz` and what is below them are left out.
     #[must_use]
     pub fn http(&self) -> HttpLayer {
         HttpLayer {
@@ -62,7 +62,7 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// Paths that are not measured, in place of the probes' paths. Compared whole, without the query.
+    /// Paths that are not measured, in place of the probes' paths, and neither is what is below them. Compared without the query.
     #[must_use]
     pub fn exclude(mut self, paths: impl IntoIterator<Item = &'static str>) -> Self {
         self.excluded = paths.into_iter().collect();
@@ -138,7 +138,10 @@ impl Shared {
     }
 
     pub(super) fn is_excluded(&self, uri: &Uri) -> bool {
-        self.excluded.contains(&uri.path())
+        self.excluded.iter().any(|excluded| {
+            let below = uri.path().strip_prefix(excluded);
+            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+        })
     }
 
     pub(super) fn active(&self, method: u8) -> &InFlight {

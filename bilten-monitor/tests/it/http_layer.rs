@@ -280,10 +280,13 @@ async fn probes_are_left_out_unless_they_are_asked_for() {
         "/startupz",
         "/healthz",
         "/healthz?verbose",
+        "/healthz/edge",
     ] {
         ask(&scene, "GET", path, 200).await;
     }
     assert_eq!(scene.scrape().sum(COUNT, &[]), 0.0);
+    ask(&scene, "GET", "/healthzone", 200).await;
+    assert_eq!(scene.scrape().sum(COUNT, &[]), 1.0);
     let service = scene
         .monitor
         .http()
@@ -294,7 +297,7 @@ async fn probes_are_left_out_unless_they_are_asked_for() {
         .await
         .expect("infallible");
     drop(response.into_body().collect().await);
-    assert_eq!(scene.scrape().sum(COUNT, &[]), 1.0);
+    assert_eq!(scene.scrape().sum(COUNT, &[]), 2.0);
 }
 
 #[tokio::test]

@@ -1,0 +1,125 @@
+//! What a scraper sees, and what it does not.
+
+use crate::doubles::{Switch, health, passing};
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::routing::get;
+use bilten_health::Health;
+use bilten_monitor::Monitor;
+use bilten_monitor::prometheus::{Exporter, Options};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+#[test]
+fn each_run_is_measured_and_each_question_is_not() {
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+    let recorder = DebuggingRecorder::new();
+    let snapshots = recorder.snapshotter();
+    metrics::with_local_recorder(&recorder, || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let health = health([Switch::new(false).check("db"), passing("mail")]);
+            for _ in 0..10 {
+                health.check().await;
+            }
+        });
+    });
+    let read = |value| match value {
+        DebugValue::Counter(count) => count.to_string(),
+        DebugValue::Gauge(value) => value.to_string(),
+        DebugValue::Histogram(values) => format!("{} values", values.len()),
+    };
+    let mut seen: Vec<String> = snapshots
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .map(|(key, _, _, value)| {
+            let label = key.key().labels().next().unwrap().value();
+            format!("{} {label} {}", key.key().name(), read(value))
+        })
+        .collect();
+    seen.sort();
+    let expected = [
+        "health_check_duration_seconds db 1 values",
+        "health_check_duration_seconds mail 1 values",
+        "health_check_up db 0",
+        "health_check_up mail 1",
+        "health_status_changes_total db 1",
+        "health_status_changes_total mail 1",
+    ];
+    assert_eq!(seen, expected);
+}
+
+/// Asks all checks with this exporter as the recorder, and renders.
+fn scraped(health: &Health) -> String {
+    let exporter = Exporter::local(Options::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&exporter.recorder(), || runtime.block_on(health.check()));
+    exporter.render()
+}
+
+// The order: the set is built, then the recorder comes: it must not have missed what the metrics mean.
+#[test]
+fn every_metric_says_what_it_means_to_a_recorder_that_came_late() {
+    let text = scraped(&health([passing("db")]));
+    let mut seen = 0;
+    for line in text.lines() {
+        let Some(name) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split(' ').next())
+            .filter(|name| name.starts_with("health_"))
+        else {
+            continue;
+        };
+        seen += 1;
+        let help = text
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
+        assert!(help.is_some_and(|help| help.len() > 20), "{name}: {help:?}");
+    }
+    assert_eq!(seen, 3, "{text}");
+}
+
+// The probes go through the same layer as the requests of users.
+#[tokio::test]
+async fn probes_are_not_in_the_metrics_of_requests() {
+    let exporter = Exporter::local(Options::default()).unwrap();
+    let monitor = Monitor::builder()
+        .recorder(exporter.recorder())
+        .build()
+        .unwrap();
+    let health = Health::builder()
+        .check(passing("db"))
+        .group("edge", ["db"])
+        .build()
+        .unwrap();
+    let app = Router::new()
+        .route("/orders", get(async || "none"))
+        .merge(health.routes())
+        .layer(monitor.http());
+    for path in [
+        "/livez",
+        "/readyz",
+        "/startupz",
+        "/healthz",
+        "/healthz/edge",
+        "/orders",
+    ] {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = app.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.into_body().collect().await.unwrap();
+    }
+    let text = exporter.render();
+    assert!(text.contains("/orders"), "{text}");
+    for path in ["livez", "readyz", "startupz", "healthz", "unmatched"] {
+        assert!(!text.contains(path), "{text}");
+    }
+}
