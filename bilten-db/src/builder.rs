@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 
+use crate::balance::{Balance, Mask};
+use crate::blueprint::Blueprint;
 use crate::contact::meet;
-use crate::driver::Backend;
-use crate::driver::adopted::Adopted;
-use crate::driver::open::open;
-use crate::driver::target::Target;
-use crate::metrics::{NodeMetrics, describe};
+use crate::metrics::describe;
 use crate::node::Node;
+use crate::replica::{Replica, Source};
 use crate::roster::{Roster, Topology};
-use crate::router::Router;
-use crate::{Cluster, Error, Fallback, PoolConfig};
+use crate::router::{Policy, Router};
+use crate::{Cluster, Error, Fallback, PoolConfig, ReadRouting};
 
 /// Describes a cluster: one primary, any number of replicas, and how to use them.
 ///
@@ -37,20 +36,14 @@ use crate::{Cluster, Error, Fallback, PoolConfig};
 #[must_use]
 pub struct ClusterBuilder {
     primary: Option<Source>,
-    replicas: Vec<(String, Source)>,
+    replicas: Vec<(String, Replica)>,
     readers: Option<u32>,
-    pool: PoolConfig,
-    replica_pool: Option<PoolConfig>,
+    blueprint: Blueprint,
     denied: Vec<Box<str>>,
     fallback: Option<Fallback>,
+    mode: ReadRouting,
     max_lag: Option<Duration>,
     independent: bool,
-}
-
-enum Source {
-    Url(String),
-    File(String),
-    Connection(DatabaseConnection),
 }
 
 impl Cluster {
@@ -70,11 +63,31 @@ impl ClusterBuilder {
         self
     }
 
-    /// A node that serves reads, under a name that appears in metrics, logs and the status.
+    /// A node that serves reads, under a name that appears in metrics, logs and the status: its URL, or a [`Replica`]
+    /// with a weight, a zone or a group. At most 32.
     ///
     /// Its sessions are read-only, so that a write which was taken for a read cannot happen there.
-    pub fn replica(mut self, id: impl Into<String>, url: impl Into<String>) -> Self {
-        self.replicas.push((id.into(), Source::Url(url.into())));
+    pub fn replica(mut self, id: impl Into<String>, replica: impl Into<Replica>) -> Self {
+        self.replicas.push((id.into(), replica.into()));
+        self
+    }
+
+    /// How reads are shared among the replicas. Defaults to [`Balance::RoundRobin`].
+    pub fn balance(mut self, balance: Balance) -> Self {
+        self.blueprint.balance = balance;
+        self
+    }
+
+    /// Where this process runs: replicas of the same [`zone`](Replica::zone) are asked first. Without it zones do not
+    /// matter.
+    pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
+        self.blueprint.zone = Some(zone.into());
+        self
+    }
+
+    /// Which reads may leave the primary. Defaults to [`ReadRouting::Auto`].
+    pub fn route_reads(mut self, mode: ReadRouting) -> Self {
+        self.mode = mode;
         self
     }
 
@@ -112,19 +125,19 @@ impl ClusterBuilder {
         self.primary = Some(Source::Connection(primary));
         let replicas = replicas.into_iter();
         self.replicas
-            .extend(replicas.map(|(id, conn)| (id, Source::Connection(conn))));
+            .extend(replicas.map(|(id, conn)| (id, Replica::from(conn))));
         self
     }
 
     /// The pool of each node. Defaults to [`PoolConfig::default`].
     pub fn pool(mut self, pool: PoolConfig) -> Self {
-        self.pool = pool;
+        self.blueprint.pool = pool;
         self
     }
 
     /// The pool of each replica, where it differs from [`pool`](Self::pool).
     pub fn replica_pool(mut self, pool: PoolConfig) -> Self {
-        self.replica_pool = Some(pool);
+        self.blueprint.replica_pool = Some(pool);
         self
     }
 
@@ -192,22 +205,32 @@ impl ClusterBuilder {
             ));
         }
         let fallback = self.fallback.unwrap_or(Fallback::Primary {
-            max_in_flight: self.pool.max.saturating_mul(2),
+            max_in_flight: self.blueprint.pool.max.saturating_mul(2),
         });
         let roster = Roster::new(
             Topology { primary, replicas },
             !self.independent,
             self.max_lag,
         );
-        let router = Arc::new(Router::new(roster, self.denied, fallback));
+        let policy = Policy {
+            denied: self.denied,
+            fallback,
+            balance: self.blueprint.balance,
+            mode: self.mode,
+        };
+        let router = Arc::new(Router::new(roster, policy));
         let watches = meet(&router).await?;
         Ok(Cluster::new(router, watches))
     }
 
     fn check(&self) -> Result<(), Error> {
-        self.pool.check("pool")?;
-        if let Some(pool) = &self.replica_pool {
-            pool.check("replica_pool")?;
+        self.blueprint.check()?;
+        if self.replicas.len() > Mask::MOST {
+            return Err(Error::invalid(
+                "replicas",
+                format!("are {}", self.replicas.len()),
+                format!("name at most {}", Mask::MOST),
+            ));
         }
         let mut ids = HashSet::from(["primary"]);
         for (id, _) in &self.replicas {
@@ -238,7 +261,7 @@ impl ClusterBuilder {
 
     fn open_primary(&self) -> Result<Arc<Node>, Error> {
         match &self.primary {
-            Some(source) => node("primary", "primary", source, &self.pool, false),
+            Some(source) => self.blueprint.primary(source),
             None => Err(Error::invalid(
                 "primary",
                 "is missing",
@@ -248,65 +271,20 @@ impl ClusterBuilder {
     }
 
     fn open_replicas(&self) -> Result<Vec<Arc<Node>>, Error> {
-        let pool = self.replica_pool.as_ref().unwrap_or(&self.pool);
         let named = self
             .replicas
             .iter()
-            .map(|(id, source)| node(id, &format!("replica `{id}`"), source, pool, true));
+            .map(|(id, replica)| self.blueprint.replica(id, replica));
         let mut replicas = named.collect::<Result<Vec<_>, _>>()?;
         if let Some(Source::File(path)) = &self.primary {
             let in_memory = path == ":memory:";
             let readers = self.readers.unwrap_or(if in_memory { 0 } else { 4 });
             if readers > 0 {
-                let pool = pool.clone().max(readers).min(pool.min.min(readers));
-                pool.check("readers")?;
-                replicas.push(node(
-                    "readers",
-                    "readers",
-                    &Source::File(path.clone()),
-                    &pool,
-                    true,
-                )?);
+                replicas.push(self.blueprint.readers(path, readers)?);
             }
         }
         Ok(replicas)
     }
-}
-
-fn node(
-    id: &str,
-    field: &str,
-    source: &Source,
-    pool: &PoolConfig,
-    read_only: bool,
-) -> Result<Arc<Node>, Error> {
-    let id: Arc<str> = Arc::from(id);
-    let metrics = NodeMetrics::new(&id);
-    let suspicion = Arc::new(tokio::sync::Notify::new());
-    let open_url = |url: &str| {
-        open(Target {
-            field,
-            url,
-            pool: pool.clone(),
-            read_only,
-            suspicion: Arc::clone(&suspicion),
-            acquire_seconds: metrics.acquire_seconds(),
-        })
-    };
-    let backend: Arc<dyn Backend> = match source {
-        Source::Url(url) => open_url(url)?,
-        Source::File(path) if path == ":memory:" => open_url("sqlite::memory:")?,
-        Source::File(path) => open_url(&format!("sqlite://{}", escape(path)))?,
-        Source::Connection(conn) => Arc::new(Adopted::new(conn.clone())),
-    };
-    Ok(Arc::new(Node::new(id, backend, metrics, suspicion)))
-}
-
-/// A path may hold characters that mean something in a URL.
-fn escape(path: &str) -> String {
-    path.replace('%', "%25")
-        .replace('?', "%3F")
-        .replace('#', "%23")
 }
 
 impl std::fmt::Debug for ClusterBuilder {
@@ -317,7 +295,7 @@ impl std::fmt::Debug for ClusterBuilder {
                 "replicas",
                 &self.replicas.iter().map(|(id, _)| id).collect::<Vec<_>>(),
             )
-            .field("pool", &self.pool)
+            .field("blueprint", &self.blueprint)
             .finish_non_exhaustive()
     }
 }

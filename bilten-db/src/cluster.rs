@@ -3,9 +3,11 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
 
+use crate::ReadRouting;
 use crate::call::Call;
 use crate::node::Node;
 use crate::router::Router;
@@ -72,6 +74,23 @@ impl Cluster {
         Session::new(Arc::clone(&self.router), Some(token))
     }
 
+    /// Which reads may leave the primary right now.
+    #[must_use]
+    pub fn read_routing(&self) -> ReadRouting {
+        self.router.mode().load()
+    }
+
+    /// Changes which reads may leave the primary, for all clones, from the next statement on.
+    ///
+    /// A session that once read from the primary stays there, so that it never goes back in time.
+    pub fn set_read_routing(&self, mode: ReadRouting) {
+        let before = self.read_routing();
+        self.router.mode().store(mode);
+        if before != mode {
+            tracing::info!(?before, now = ?mode, "read routing changed");
+        }
+    }
+
     /// The primary as a plain connection, for migrations and whatever must not be routed.
     ///
     /// Ask again rather than keep it: after a failure of the primary its pool is replaced.
@@ -127,6 +146,9 @@ fn node_status(node: &Node, role: Role) -> NodeStatus {
         state: state(node),
         reason: node.health.reason(),
         in_flight: node.in_flight(),
+        weight: node.traits().weight,
+        group: node.traits().group.as_deref().map(str::to_owned),
+        latency: Duration::from_micros(node.latency_us().into()),
         pool: PoolStatus {
             size: load.size,
             idle: load.idle,

@@ -63,6 +63,14 @@ impl Fault {
         }
     }
 
+    /// Whether the time it took tells how fast the node answers; a refused connection is quick and says nothing.
+    pub(crate) fn says_speed(&self) -> bool {
+        !matches!(
+            self.trouble(),
+            Trouble::Unreachable | Trouble::Lost | Trouble::ReadOnly
+        )
+    }
+
     /// What a caller of SeaORM sees.
     pub(crate) fn into_db_err(self, node: &str, address: &str) -> DbErr {
         match self {

@@ -15,8 +15,11 @@ pub mod page;
 
 mod router;
 
+mod blueprint;
 mod fallback;
+mod replica;
 mod roster;
+mod routing;
 pub mod scope;
 
 mod election;
@@ -26,8 +29,11 @@ mod node;
 mod call;
 mod health;
 mod lag;
+mod latency;
 mod route;
 mod token;
+
+mod balance;
 
 mod driver;
 
@@ -43,12 +49,15 @@ pub mod status;
 
 mod error;
 
+pub use balance::Balance;
 pub use builder::ClusterBuilder;
 pub use cluster::Cluster;
 pub use error::Error;
 pub use fallback::Fallback;
 pub use page::{Page, PageExt, PageRequest};
 pub use pool_config::PoolConfig;
+pub use replica::Replica;
+pub use routing::ReadRouting;
 pub use session::Session;
 pub use token::Token;
 

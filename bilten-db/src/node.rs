@@ -9,11 +9,13 @@ use sea_orm::DbErr;
 use tokio::sync::Notify;
 
 use crate::Token;
+use crate::balance::Load;
 use crate::call::Call;
 use crate::driver::{Backend, Sample};
 use crate::fault::{Fault, Trouble};
 use crate::health::Health;
 use crate::lag::{Lag, STALE};
+use crate::latency::Latency;
 use crate::metrics::{NodeMetrics, Reason};
 use crate::route::View;
 
@@ -25,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) metrics: NodeMetrics,
     /// Notified when the node should be looked at now.
     pub(crate) suspicion: Arc<Notify>,
+    traits: Traits,
+    latency: Latency,
     in_flight: AtomicU32,
     /// How many calls the node answered; tells a node that is slow for a probe from one that is silent.
     answers: AtomicU64,
@@ -35,6 +39,26 @@ pub(crate) struct Node {
     good_in_a_row: AtomicU32,
     /// 0 until the node said it.
     started: AtomicI64,
+}
+
+/// What the operator said about a node.
+#[derive(Debug, Clone)]
+pub(crate) struct Traits {
+    pub(crate) weight: u32,
+    /// In the zone of this process, or zones do not matter.
+    pub(crate) near: bool,
+    /// Only reads that ask for this group may go there.
+    pub(crate) group: Option<Arc<str>>,
+}
+
+impl Default for Traits {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            near: true,
+            group: None,
+        }
+    }
 }
 
 /// What the last probe saw.
@@ -53,12 +77,14 @@ impl Seen {
 
 /// What a read asks of a replica.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Want {
+pub(crate) struct Want<'a> {
     pub(crate) max_lag: Option<Duration>,
     pub(crate) at_least: Option<Token>,
+    pub(crate) group: Option<&'a str>,
 }
 
-impl Want {
+impl Want<'_> {
+    /// Whether any state of the data will do.
     pub(crate) fn is_any(&self) -> bool {
         self.max_lag.is_none() && self.at_least.is_none()
     }
@@ -73,8 +99,11 @@ impl Node {
         backend: Arc<dyn Backend>,
         metrics: NodeMetrics,
         suspicion: Arc<Notify>,
+        traits: Traits,
     ) -> Self {
         Self {
+            latency: Latency::new(Instant::now()),
+            traits,
             id,
             backend,
             health: Health::new(),
@@ -90,20 +119,39 @@ impl Node {
         }
     }
 
-    /// `stale` lets a replica pass that lags more than the cluster allows.
-    pub(crate) fn view(&self, want: &Want, primary: &Self, stale: bool) -> View {
+    /// `stale` lets a replica pass that lags more than the cluster allows; `timed` looks at the latency too.
+    pub(crate) fn view(&self, want: &Want<'_>, primary: &Self, stale: bool, timed: bool) -> View {
         let in_time = stale || !self.lagging.load(Ordering::Relaxed);
         View {
             eligible: in_time
                 && self.health.is_up()
+                && self.is_of(want.group)
                 && (want.is_any() || self.meets(want, primary)),
             free: self.backend.load().is_free(),
-            in_flight: self.in_flight(),
+            near: self.traits.near,
+            load: Load {
+                in_flight: self.in_flight(),
+                weight: self.traits.weight,
+                latency_us: if timed { self.latency_us() } else { 0 },
+            },
         }
     }
 
+    pub(crate) fn is_of(&self, group: Option<&str>) -> bool {
+        self.traits.group.as_deref() == group
+    }
+
+    pub(crate) fn traits(&self) -> &Traits {
+        &self.traits
+    }
+
+    /// What an answer takes by the last ones, in microseconds.
+    pub(crate) fn latency_us(&self) -> u32 {
+        self.latency.estimate_us(Instant::now())
+    }
+
     /// By proof: what is not known does not count.
-    fn meets(&self, want: &Want, primary: &Self) -> bool {
+    fn meets(&self, want: &Want<'_>, primary: &Self) -> bool {
         let Some(seen) = self.seen() else {
             return false;
         };
@@ -192,7 +240,11 @@ impl Node {
         let _running = Running::new(self);
         let begun = Instant::now();
         let outcome = call.on(&*self.backend).await;
-        let took = begun.elapsed();
+        let ended = Instant::now();
+        let took = ended - begun;
+        if outcome.as_ref().map_or_else(Fault::says_speed, |_| true) {
+            self.latency.record(ended, took);
+        }
         self.metrics.finished(reason, outcome.is_ok(), took);
         tracing::trace!(node = %self.id, reason = reason.name(), ok = outcome.is_ok(), ?took, "statement");
         match &outcome {

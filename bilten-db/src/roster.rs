@@ -1,7 +1,9 @@
 //! Who plays which part, kept true by what the probes see.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
 
 use crate::driver::Sample;
 use crate::election::{Claim, elect};
@@ -27,6 +29,11 @@ impl Topology {
             .any(|replica| std::ptr::eq(&**replica, node))
     }
 
+    /// Whether plain reads have replicas at all; those of a group serve only who asks for it.
+    pub(crate) fn has_replicas(&self, group: Option<&str>) -> bool {
+        self.replicas.iter().any(|replica| replica.is_of(group))
+    }
+
     /// The primary first.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         std::iter::once(&self.primary).chain(&self.replicas)
@@ -36,7 +43,9 @@ impl Topology {
 /// The nodes of a cluster and what is known about them together.
 #[derive(Debug)]
 pub(crate) struct Roster {
-    topology: RwLock<Arc<Topology>>,
+    topology: ArcSwap<Topology>,
+    /// Held while the parts are dealt anew.
+    dealing: Mutex<()>,
     trail: Mutex<Trail>,
     /// Replicas must be standbys of the primary.
     strict: bool,
@@ -46,7 +55,8 @@ pub(crate) struct Roster {
 impl Roster {
     pub(crate) fn new(topology: Topology, strict: bool, max_lag: Option<Duration>) -> Self {
         Self {
-            topology: RwLock::new(Arc::new(topology)),
+            topology: ArcSwap::from_pointee(topology),
+            dealing: Mutex::default(),
             trail: Mutex::default(),
             strict,
             max_lag,
@@ -54,7 +64,7 @@ impl Roster {
     }
 
     pub(crate) fn topology(&self) -> Arc<Topology> {
-        Arc::clone(&self.topology.read().unwrap_or_else(PoisonError::into_inner))
+        self.topology.load_full()
     }
 
     /// Takes in what a node said about itself.
@@ -145,26 +155,29 @@ impl Roster {
         let claims: Vec<Claim> = topology.nodes().map(claim).collect();
         match elect(0, &claims) {
             0 => topology,
-            elected if self.strict => self.promote(elected),
+            elected if self.strict => self.promote(&topology.replicas[elected - 1]),
             _ => topology,
         }
     }
 
-    /// The node at `elected`, the primary being 0, changes places with the primary.
-    fn promote(&self, elected: usize) -> Arc<Topology> {
-        let mut topology = self
-            .topology
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+    /// A replica changes places with the primary.
+    fn promote(&self, elected: &Arc<Node>) -> Arc<Topology> {
+        let dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let topology = self.topology();
+        let is_elected = |node: &Arc<Node>| Arc::ptr_eq(node, elected);
+        let Some(place) = topology.replicas.iter().position(is_elected) else {
+            // Another probe was faster, or the operator took the node out.
+            return topology;
+        };
         let old = Arc::clone(&topology.primary);
         let mut replicas = topology.replicas.clone();
-        let new = std::mem::replace(&mut replicas[elected - 1], Arc::clone(&old));
-        *topology = Arc::new(Topology {
+        let new = std::mem::replace(&mut replicas[place], Arc::clone(&old));
+        let present = Arc::new(Topology {
             primary: Arc::clone(&new),
             replicas,
         });
-        let present = Arc::clone(&topology);
-        drop(topology);
+        self.topology.store(Arc::clone(&present));
+        drop(dealing);
         self.trail().clear();
         new.backend.set_read_only(false);
         old.backend.set_read_only(true);

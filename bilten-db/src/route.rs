@@ -1,64 +1,92 @@
-//! Picks the replica that serves a read: a pure function over what is known about each.
+//! Picks the replica that serves a read: a pure function over a snapshot of what is known about each.
+
+use crate::balance::{Balance, Load, Mask};
 
 /// What the choice needs to know about a replica.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct View {
     /// In rotation, and not tried before by this call.
     pub(crate) eligible: bool,
     /// Has a connection to spare, or may open one.
     pub(crate) free: bool,
-    /// Statements that run or wait there.
-    pub(crate) in_flight: u32,
+    /// In the zone of this process, or zones do not matter.
+    pub(crate) near: bool,
+    pub(crate) load: Load,
 }
 
-/// The index of the replica whose turn it is.
+/// All replicas at one moment. Looking at them twice could find nobody in between two states.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    views: [View; Mask::MOST],
+    len: usize,
+}
+
+impl Views {
+    fn mask(&self, fits: impl Fn(&View) -> bool) -> Mask {
+        let views = self.views[..self.len].iter().enumerate();
+        views
+            .filter(|(_, view)| fits(view))
+            .map(|(index, _)| index)
+            .collect()
+    }
+}
+
+impl FromIterator<View> for Views {
+    fn from_iter<I: IntoIterator<Item = View>>(views: I) -> Self {
+        let mut all = Self::default();
+        for (slot, view) in all.views.iter_mut().zip(views) {
+            *slot = view;
+            all.len += 1;
+        }
+        all
+    }
+}
+
+/// The index of the replica that serves the next read.
 ///
-/// Eligible replicas are filtered first and counted off by `turn`, so the neighbour of a dead replica gets no double
-/// share. A full replica is passed over while another has a connection to spare; when all are full, the call waits
-/// where the fewest are before it. The views are of one moment: looked at anew between the steps, a busy replica
-/// would match none of them.
-pub(crate) fn pick(views: &[View], turn: usize) -> Option<usize> {
-    let free = |view: &View| view.eligible && view.free;
-    nth(views, turn, free).or_else(|| {
-        let fewest = views
-            .iter()
-            .filter(|view| view.eligible)
-            .map(|view| view.in_flight)
-            .min()?;
-        nth(views, turn, |view| {
-            view.eligible && view.in_flight == fewest
-        })
-    })
-}
-
-fn nth(views: &[View], turn: usize, fits: impl Fn(&View) -> bool) -> Option<usize> {
-    let fitting = views.iter().filter(|view| fits(view)).count();
-    let turn = turn.checked_rem(fitting)?;
-    let mut fitting = views.iter().enumerate().filter(|(_, view)| fits(view));
-    fitting.nth(turn).map(|(index, _)| index)
+/// One of the own zone with a connection to spare, else one elsewhere; a full replica is passed over while another has a
+/// connection to spare. When all are full, the call waits where the fewest are before it, in whatever zone.
+pub(crate) fn pick(balance: Balance, views: &Views, turn: u64) -> Option<usize> {
+    let load = |index: usize| views.views[index].load;
+    let free = |near| views.mask(|view| view.eligible && view.free && view.near == near);
+    let full = || views.mask(|view| view.eligible);
+    let choose = |balance: Balance, among: Mask| {
+        (!among.is_empty()).then(|| balance.choose(among, load, turn))
+    };
+    choose(balance, free(true))
+        .or_else(|| choose(balance, free(false)))
+        .or_else(|| choose(Balance::LeastInFlight, full()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FREE: View = view(true, true, 3);
-    const FULL: View = view(true, false, 4);
-    const FULLER: View = view(true, false, 9);
-    const OUT: View = view(false, true, 0);
+    const FREE: View = view(true, true, true, 3);
+    const FULL: View = view(true, false, true, 4);
+    const FULLER: View = view(true, false, true, 9);
+    const OUT: View = view(false, true, true, 0);
+    const FAR: View = view(true, true, false, 0);
+    const FAR_FULL: View = view(true, false, false, 2);
 
-    const fn view(eligible: bool, free: bool, in_flight: u32) -> View {
+    const fn view(eligible: bool, free: bool, near: bool, in_flight: u32) -> View {
         View {
             eligible,
             free,
-            in_flight,
+            near,
+            load: Load {
+                in_flight,
+                weight: 1,
+                latency_us: 0,
+            },
         }
     }
 
-    fn shares(views: &[View], turns: usize) -> Vec<usize> {
+    fn shares(balance: Balance, views: &[View], turns: u64) -> Vec<usize> {
         let mut shares = vec![0; views.len()];
+        let views: Views = views.iter().copied().collect();
         for turn in 0..turns {
-            if let Some(index) = pick(views, turn) {
+            if let Some(index) = pick(balance, &views, turn) {
                 shares[index] += 1;
             }
         }
@@ -67,7 +95,7 @@ mod tests {
 
     #[test]
     fn turns_are_dealt_evenly_whoever_is_out() {
-        let table: [(&[View], &[usize]); 8] = [
+        let table: [(&[View], &[usize]); 12] = [
             (&[], &[]),
             (&[OUT], &[0]),
             (&[FREE], &[60]),
@@ -76,14 +104,42 @@ mod tests {
             (&[FREE, FULL, FREE], &[30, 0, 30]),
             (&[FULL, OUT, FULL], &[30, 0, 30]),
             (&[FULLER, FULL, FULLER], &[0, 60, 0]),
+            (&[FREE, FAR, FREE], &[30, 0, 30]),
+            (&[FULL, FAR, FAR], &[0, 30, 30]),
+            (&[OUT, FAR, FAR_FULL], &[0, 60, 0]),
+            (&[FULL, FAR_FULL], &[0, 60]),
         ];
         for (views, expected) in table {
-            assert_eq!(shares(views, 60), expected, "{views:?}");
+            assert_eq!(
+                shares(Balance::RoundRobin, views, 60),
+                expected,
+                "{views:?}"
+            );
         }
     }
 
     #[test]
-    fn any_start_is_fine() {
-        assert_eq!(pick(&[FREE, FREE], usize::MAX), Some(1));
+    fn every_balance_keeps_to_those_that_are_fit() {
+        let fit = [
+            Balance::RoundRobin,
+            Balance::Weighted,
+            Balance::LeastInFlight,
+            Balance::PeakEwma,
+        ];
+        for balance in fit {
+            let shares = shares(balance, &[OUT, FREE, FULL, FAR, FREE], 400);
+            assert_eq!((shares[0], shares[2], shares[3]), (0, 0, 0), "{balance:?}");
+            assert!(
+                shares[1] >= 150 && shares[4] >= 150,
+                "{balance:?} {shares:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn as_many_replicas_as_there_may_be() {
+        let views: Views = std::iter::repeat_n(FREE, Mask::MOST + 5).collect();
+        assert_eq!(views.len, Mask::MOST);
+        assert_eq!(pick(Balance::RoundRobin, &views, 31), Some(31));
     }
 }

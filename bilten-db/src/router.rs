@@ -4,13 +4,12 @@
 //! primary.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use sea_orm::{DbBackend, DbErr};
-use smallvec::SmallVec;
 
-use crate::Error;
 use crate::access::{Access, classify_denying};
+use crate::balance::Balance;
 use crate::call::{Call, Wants};
 use crate::failover::{Step, step};
 use crate::fallback::{Fallback, Place};
@@ -19,8 +18,10 @@ use crate::learned::Learned;
 use crate::metrics::Reason;
 use crate::node::{Node, Want};
 use crate::roster::{Roster, Topology};
-use crate::route::{View, pick};
+use crate::route::pick;
+use crate::routing::{Course, Mode, course};
 use crate::scope::{self, Route};
+use crate::{Error, ReadRouting};
 
 /// Sends calls to nodes.
 #[derive(Debug)]
@@ -30,21 +31,34 @@ pub(crate) struct Router {
     denied: Vec<Box<str>>,
     learned: Learned,
     fallback: Fallback,
+    balance: Balance,
+    mode: Mode,
     standing_in: AtomicU32,
-    turn: AtomicUsize,
+    turn: AtomicU64,
+}
+
+/// What the operator decided about the way of calls.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    pub(crate) denied: Vec<Box<str>>,
+    pub(crate) fallback: Fallback,
+    pub(crate) balance: Balance,
+    pub(crate) mode: ReadRouting,
 }
 
 impl Router {
-    pub(crate) fn new(roster: Roster, denied: Vec<Box<str>>, fallback: Fallback) -> Self {
+    pub(crate) fn new(roster: Roster, policy: Policy) -> Self {
         Self {
             backend: roster.topology().primary.backend.kind(),
             roster,
-            denied,
+            denied: policy.denied,
             learned: Learned::default(),
-            fallback,
+            fallback: policy.fallback,
+            balance: policy.balance,
+            mode: Mode::new(policy.mode),
             standing_in: AtomicU32::new(0),
             // Processes that start together would otherwise all begin with the first replica.
-            turn: AtomicUsize::new(fastrand::usize(..)),
+            turn: AtomicU64::new(fastrand::u64(..)),
         }
     }
 
@@ -64,6 +78,15 @@ impl Router {
         self.learned.len()
     }
 
+    pub(crate) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Where a read of this task begins.
+    pub(crate) fn course(&self, in_session: bool) -> Course {
+        course(self.mode.load(), scope::route(), in_session)
+    }
+
     /// Runs a call where it belongs.
     ///
     /// # Cancellation
@@ -72,10 +95,10 @@ impl Router {
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         match self.access(call.wants()) {
             Access::Write => self.write(call).await,
-            Access::Read if scope::route() == Some(Route::Primary) => {
-                self.read_on_primary(call, Reason::Pinned).await
-            }
-            Access::Read => self.read(call).await,
+            Access::Read => match self.course(false) {
+                Course::Primary => self.read_on_primary(call, Reason::Pinned).await,
+                Course::Replicas => self.read(call).await,
+            },
         }
     }
 
@@ -117,7 +140,7 @@ impl Router {
         } else {
             Reason::Fallback
         };
-        self.stand_in(call, reason).await
+        self.stand_in(call, reason, None).await
     }
 
     /// The replica of this scope, or the one whose turn it is.
@@ -131,7 +154,11 @@ impl Router {
         if let Some(node) = pinned {
             return topology.is_replica(&node).then_some((node, Reason::Pinned));
         }
-        let node = self.pick_from(topology, &Want::default(), tried)?;
+        let want = Want {
+            group: scope::route().and_then(Route::group),
+            ..Want::default()
+        };
+        let node = self.pick_from(topology, &want, tried)?;
         scope::pin(self.id(), &node);
         let reason = if tried.is_some() {
             Reason::Retry
@@ -142,25 +169,26 @@ impl Router {
     }
 
     /// A replica that meets `want`; one that lags only when that is better than none.
-    pub(crate) fn pick(&self, want: &Want) -> Option<Arc<Node>> {
+    pub(crate) fn pick(&self, want: &Want<'_>) -> Option<Arc<Node>> {
         self.pick_from(&self.topology(), want, None)
     }
 
     fn pick_from(
         &self,
         topology: &Topology,
-        want: &Want,
+        want: &Want<'_>,
         tried: Option<&Arc<Node>>,
     ) -> Option<Arc<Node>> {
         // Only a choice takes a turn: two pinned reads a page would otherwise leave every other replica idle.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let timed = self.balance == Balance::PeakEwma;
         let among = |stale: bool| {
             let views = topology.replicas.iter().map(|node| {
-                let mut view = node.view(want, &topology.primary, stale);
+                let mut view = node.view(want, &topology.primary, stale, timed);
                 view.eligible &= tried.is_none_or(|t| !Arc::ptr_eq(t, node));
                 view
             });
-            pick(&views.collect::<SmallVec<[View; 8]>>(), turn)
+            pick(self.balance, &views.collect(), turn)
         };
         let stale_is_fine = self.fallback == Fallback::StaleReplica && want.is_any();
         let index = among(false).or_else(|| stale_is_fine.then(|| among(true))?)?;
@@ -179,16 +207,23 @@ impl Router {
         self.on_primary(call, Reason::Retry).await
     }
 
-    /// The primary serves a read, for lack of a replica.
+    /// The primary serves a read, for lack of a replica; `group` is what a session asks for.
     pub(crate) async fn stand_in<C: Call>(
         &self,
         call: &C,
         reason: Reason,
+        group: Option<&str>,
     ) -> Result<C::Output, DbErr> {
         let topology = self.topology();
-        let replicas_only = scope::route() == Some(Route::Replica);
-        if topology.replicas.is_empty() && !replicas_only {
-            return self.read_on_primary(call, Reason::Read).await;
+        let hint = scope::route();
+        let group = group.or_else(|| hint.and_then(Route::group));
+        let replicas_only = group.is_some() || hint.is_some_and(Route::is_replicas_only);
+        if !topology.has_replicas(group) {
+            return match group {
+                Some(name) => Err(no_such_group(name).into()),
+                None if replicas_only => Err(Error::NoReplica.into()),
+                None => self.read_on_primary(call, Reason::Read).await,
+            };
         }
         let _place = match self.fallback.max_in_flight() {
             Some(limit) if !replicas_only => Place::take(&self.standing_in, limit)?,
@@ -243,4 +278,12 @@ impl Router {
     fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
+}
+
+fn no_such_group(name: &str) -> Error {
+    Error::invalid(
+        format!("group `{name}`"),
+        "has no replica",
+        "correct the name, or give a replica this group with Replica::group()",
+    )
 }

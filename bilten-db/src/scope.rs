@@ -26,6 +26,23 @@ pub enum Route {
     Replica,
     /// The first read picks a node and the others stay with it, so that they agree about the data.
     OneNode,
+    /// All reads go to the replicas of this [`group`](crate::Replica::group); without one in rotation they fail with
+    /// [`Error::NoReplica`](crate::Error::NoReplica), because work that was set apart is not meant for the primary.
+    Group(&'static str),
+}
+
+impl Route {
+    /// Whether the primary must not stand in.
+    pub(crate) fn is_replicas_only(self) -> bool {
+        matches!(self, Self::Replica | Self::Group(_))
+    }
+
+    pub(crate) fn group(self) -> Option<&'static str> {
+        match self {
+            Self::Group(name) => Some(name),
+            Self::Primary | Self::Replica | Self::OneNode => None,
+        }
+    }
 }
 
 tokio::task_local! {
@@ -33,7 +50,7 @@ tokio::task_local! {
 }
 
 struct Scope {
-    route: Route,
+    route: Option<Route>,
     /// Whether the reads stay with the node of the first one.
     pins: bool,
     pin: Mutex<Option<Pin>>,
@@ -53,7 +70,7 @@ struct Pin {
 /// Nothing is held when the returned future is dropped.
 pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
     let scope = Scope {
-        route,
+        route: Some(route),
         pins: route == Route::OneNode,
         pin: Mutex::new(None),
     };
@@ -62,14 +79,13 @@ pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
 
 /// Keeps the reads of `future` on one node, and to whatever hint there is already.
 pub(crate) async fn on_one_node<F: Future>(future: F) -> F::Output {
-    let route = match route() {
+    let pins_already = SCOPE.try_with(|scope| scope.pins).unwrap_or(false);
+    if pins_already || route() == Some(Route::Primary) {
         // Both are one node already, and the pin of an outer scope must stay.
-        Some(Route::Primary | Route::OneNode) => return future.await,
-        Some(Route::Replica) => Route::Replica,
-        None => Route::OneNode,
-    };
+        return future.await;
+    }
     let scope = Scope {
-        route,
+        route: route(),
         pins: true,
         pin: Mutex::new(None),
     };
@@ -78,7 +94,7 @@ pub(crate) async fn on_one_node<F: Future>(future: F) -> F::Output {
 
 /// The hint of the present task.
 pub(crate) fn route() -> Option<Route> {
-    SCOPE.try_with(|scope| scope.route).ok()
+    SCOPE.try_with(|scope| scope.route).ok().flatten()
 }
 
 /// The node that this scope's reads of `cluster` stay with.

@@ -15,7 +15,7 @@ use crate::metrics::Reason;
 use crate::node::{Node, Want};
 use crate::pool_config::LONGEST;
 use crate::router::Router;
-use crate::scope::{self, Route};
+use crate::routing::Course;
 use crate::{Error, Token};
 
 const WAIT: Duration = Duration::from_millis(50);
@@ -51,6 +51,7 @@ pub struct Session {
     router: Arc<Router>,
     token: Option<Token>,
     max_lag: Option<Duration>,
+    group: Option<Arc<str>>,
     wait: Duration,
     wrote: AtomicBool,
     on_primary: AtomicBool,
@@ -63,6 +64,7 @@ impl Session {
             router,
             token,
             max_lag: None,
+            group: None,
             wait: WAIT,
             wrote: AtomicBool::new(false),
             on_primary: AtomicBool::new(false),
@@ -77,6 +79,16 @@ impl Session {
     #[must_use]
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = Some(limit);
+        self
+    }
+
+    /// Reads from the replicas of this [`group`](crate::Replica::group) only, until something is written.
+    ///
+    /// Without one in rotation reads fail with [`Error::NoReplica`]: work that was set apart is not meant for the
+    /// primary.
+    #[must_use]
+    pub fn group(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.group = Some(name.into());
         self
     }
 
@@ -136,12 +148,20 @@ impl Session {
             self.wrote.store(true, Ordering::Release);
             return self.router.write(call).await;
         }
-        if self.stays_on_primary() || scope::route() == Some(Route::Primary) {
+        if self.stays_on_primary() {
             return self.router.read_on_primary(call, Reason::Pinned).await;
         }
+        if self.router.course(true) == Course::Primary {
+            // What it shows now is newer than what any replica may show later.
+            self.on_primary.store(true, Ordering::Release);
+            return self.router.read_on_primary(call, Reason::Pinned).await;
+        }
+        let group = self.group.as_deref();
         match self.replica.get_or_init(|| self.choose()).await {
             Some(node) => self.read(node, call).await,
-            None if self.want().is_any() => self.router.stand_in(call, Reason::Fallback).await,
+            None if group.is_some() || self.want().is_any() => {
+                self.router.stand_in(call, Reason::Fallback, group).await
+            }
             None => self.router.keep_promise(call).await,
         }
     }
@@ -164,13 +184,15 @@ impl Session {
             Step::Ask if node.answers().await => Err(node.db_err(fault)),
             Step::Ask | Step::Elsewhere => {
                 self.on_primary.store(true, Ordering::Release);
-                self.router.stand_in(call, Reason::Retry).await
+                let group = self.group.as_deref();
+                self.router.stand_in(call, Reason::Retry, group).await
             }
         }
     }
 
-    fn want(&self) -> Want {
+    fn want(&self) -> Want<'_> {
         Want {
+            group: self.group.as_deref(),
             max_lag: self.max_lag,
             at_least: self.token,
         }

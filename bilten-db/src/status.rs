@@ -57,6 +57,13 @@ pub struct NodeStatus {
     pub reason: Option<String>,
     /// Statements running or waiting for a connection.
     pub in_flight: u32,
+    /// Its share beside the other replicas; see [`Balance`](crate::Balance).
+    pub weight: u32,
+    /// The group whose reads it serves; `None` for all reads that ask for none.
+    pub group: Option<String>,
+    /// What an answer takes, by the last ones: an average that follows a rise at once. 1 ms before the first answer;
+    /// sinks while the node is not asked.
+    pub latency: Duration,
     /// Its connections.
     pub pool: PoolStatus,
     /// How often it was taken out of rotation.

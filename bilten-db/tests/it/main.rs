@@ -3,11 +3,13 @@
 
 mod fixture;
 
+mod balance;
 mod busy;
 mod death;
 mod failover;
 mod frozen;
 mod lag;
+mod modes;
 mod pages;
 mod pool;
 mod routing;
