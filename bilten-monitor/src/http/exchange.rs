@@ -5,9 +5,9 @@ use std::sync::Arc;
 use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, StatusCode};
 
-use super::layer::Shared;
 use super::method;
 use super::route::{Ended, Route, SERVER_ERROR};
+use super::shared::Shared;
 use crate::alert::{AlertKind, Incident};
 use crate::clock::seconds;
 use crate::context::{Entered, Frame};

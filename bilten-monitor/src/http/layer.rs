@@ -1,22 +1,16 @@
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use http::{Extensions, Uri};
+use http::Uri;
 use tower_layer::Layer;
 
-use super::route::{Route, Routes};
 use super::service::TimedService;
-use super::{method, pattern};
+use super::shared::{RouteOf, Shared};
 use crate::hub::Hub;
-use crate::in_flight::InFlight;
 use crate::monitor::Monitor;
-use crate::names::{REQUESTS_ACTIVE, label};
-use crate::slots::Watched;
 
 /// Paths that probes and scrapers ask for; they would drown what users do.
 const PROBES: [&str; 5] = ["/metrics", "/livez", "/readyz", "/startupz", "/healthz"];
-
-type RouteOf = dyn Fn(&Uri) -> Option<&'static str> + Send + Sync;
 
 impl Monitor {
     /// A tower layer that times every request until the last byte of its response.
@@ -93,7 +87,13 @@ impl<S> Layer<S> for HttpLayer {
     type Service = TimedService<S>;
 
     fn layer(&self, inner: S) -> TimedService<S> {
-        TimedService::new(inner, Arc::new(Shared::new(self)))
+        let shared = Shared::new(
+            &self.hub,
+            self.scheme,
+            self.excluded.clone(),
+            self.route_of.clone(),
+        );
+        TimedService::new(inner, Arc::new(shared))
     }
 }
 
@@ -102,65 +102,6 @@ impl fmt::Debug for HttpLayer {
         f.debug_struct("HttpLayer")
             .field("excluded", &self.excluded)
             .field("scheme", &self.scheme)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What all requests of a service share.
-pub(super) struct Shared {
-    pub(super) hub: Arc<Hub>,
-    routes: Arc<Routes>,
-    active: Vec<Arc<InFlight>>,
-    excluded: Vec<&'static str>,
-    route_of: Option<Arc<RouteOf>>,
-}
-
-impl Shared {
-    fn new(layer: &HttpLayer) -> Self {
-        let hub = &layer.hub;
-        let active = method::LABELS.iter().map(|method| {
-            let labels = [
-                (label::METHOD, (*method).into()),
-                (label::SCHEME, layer.scheme.into()),
-            ];
-            let make = || InFlight::new(&hub.registry, &REQUESTS_ACTIVE, &labels);
-            hub.shared_in_flight(&format!("{} {method}", layer.scheme), make)
-        });
-        let routes = Arc::new(Routes::new(hub, layer.scheme));
-        hub.watch(Arc::downgrade(&routes) as Weak<dyn Watched>);
-        Self {
-            routes,
-            active: active.collect(),
-            excluded: layer.excluded.clone(),
-            route_of: layer.route_of.clone(),
-            hub: Arc::clone(hub),
-        }
-    }
-
-    pub(super) fn is_excluded(&self, uri: &Uri) -> bool {
-        self.excluded.iter().any(|excluded| {
-            let below = uri.path().strip_prefix(excluded);
-            below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
-        })
-    }
-
-    pub(super) fn active(&self, method: u8) -> &InFlight {
-        let last = self.active.len() - 1;
-        &self.active[usize::from(method).min(last)]
-    }
-
-    pub(super) fn route(&self, uri: &Uri, extensions: &Extensions) -> &Arc<Route> {
-        let named = self.route_of.as_ref().and_then(|route_of| route_of(uri));
-        named
-            .or_else(|| pattern::matched(extensions))
-            .map_or_else(|| self.routes.unmatched(), |name| self.routes.named(name))
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
-            .field("routes", &self.routes)
             .finish_non_exhaustive()
     }
 }

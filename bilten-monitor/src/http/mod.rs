@@ -13,6 +13,7 @@ mod pattern;
 mod pattern;
 mod route;
 mod service;
+mod shared;
 
 pub use body::TimedBody;
 pub use future::TimedResponse;

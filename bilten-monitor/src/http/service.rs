@@ -8,7 +8,7 @@ use tower_service::Service;
 use super::body::TimedBody;
 use super::exchange::{Exchange, Unwinding};
 use super::future::TimedResponse;
-use super::layer::Shared;
+use super::shared::Shared;
 
 /// A service whose requests are timed. Made by [`HttpLayer`](super::HttpLayer), which has an example.
 #[derive(Clone, Debug)]
