@@ -3,7 +3,6 @@
 #![allow(missing_docs)]
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use bilten_benches::{CpuTime, runtime, timed};
 use bilten_monitor::Monitor;
@@ -33,8 +32,7 @@ where
 
 fn layered_request(criterion: &mut Criterion<CpuTime>) {
     let runtime = runtime();
-    let options = Options::default().upkeep(Duration::from_millis(20));
-    let exporter = Exporter::local(options).expect("the options are valid");
+    let exporter = Exporter::local(Options::default()).expect("the options are valid");
     let monitor = Monitor::builder()
         .recorder(exporter.recorder())
         .build()
@@ -57,7 +55,6 @@ fn layered_request(criterion: &mut Criterion<CpuTime>) {
         });
     });
     group.finish();
-    exporter.shutdown();
 }
 
 criterion_group! {

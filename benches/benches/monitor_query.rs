@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bilten_benches::{CpuTime, runtime, timed};
 use bilten_monitor::Monitor;
@@ -19,11 +19,7 @@ async fn query() -> Result<u64, Infallible> {
 
 fn monitored_query(criterion: &mut Criterion<CpuTime>) {
     let runtime = runtime();
-    // Millions of samples a second: drained often, or memory would be measured.
-    let exporter = || {
-        let options = Options::default().upkeep(Duration::from_millis(20));
-        Exporter::local(options).expect("the options are valid")
-    };
+    let exporter = || Exporter::local(Options::default()).expect("the options are valid");
 
     let mut group = criterion.benchmark_group("query");
     group.bench_function("bare", |bencher| {
@@ -65,8 +61,6 @@ fn monitored_query(criterion: &mut Criterion<CpuTime>) {
         });
     });
     group.finish();
-    raw.shutdown();
-    ours.shutdown();
 }
 
 criterion_group! {

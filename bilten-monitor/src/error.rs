@@ -20,14 +20,6 @@ pub enum Error {
         /// What to write instead.
         remedy: &'static str,
     },
-    /// A duration is too short to work.
-    #[error("{field} must be longer than {least:?}: samples of a forgotten series would be lost")]
-    TooShort {
-        /// The setter.
-        field: &'static str,
-        /// The duration it must exceed.
-        least: std::time::Duration,
-    },
     /// A number is larger than what this crate would keep.
     #[error("{field} is above {most}: give a smaller number")]
     TooLarge {

@@ -37,9 +37,7 @@ struct Claim {
 
 impl Declared {
     pub(crate) fn new(hub: &Hub) -> Self {
-        let own = names::ALL
-            .iter()
-            .flat_map(|spec| [spec.name.otel, spec.name.short]);
+        let own = names::all().flat_map(|spec| [spec.name.otel, spec.name.short]);
         let exported = own
             .map(|name| (names::exported(name), Claim { name, own: true }))
             .collect();

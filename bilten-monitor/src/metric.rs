@@ -3,6 +3,7 @@
 use std::fmt;
 
 pub use crate::label::LabelValue;
+pub use crate::names::{Listed, listed};
 pub use crate::sample::{MetricSink, Sample};
 
 use crate::error::Error;

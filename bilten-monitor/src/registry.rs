@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-#[cfg(feature = "prometheus")]
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
 
-use crate::names::{Kind, Naming, Pair, Spec};
+use crate::names::{Family, Kind, Naming, Pair, Spec};
 use crate::table::hash_text;
 
 static METADATA: Metadata<'static> =
@@ -67,7 +65,7 @@ impl Registry {
 
     /// The series of a metric: one for each family of names in use.
     pub(crate) fn ids(&self, spec: &Spec, labels: &[LabelPair]) -> Box<[Arc<SeriesId>]> {
-        let id = |family| {
+        let id = |family: Family| {
             let labels = labels
                 .iter()
                 .map(|(name, value)| Label::new(name.of(family), clean(value.clone())));
@@ -78,12 +76,10 @@ impl Registry {
                 help: spec.help,
             })
         };
-        self.naming.families().iter().copied().map(id).collect()
-    }
-
-    #[cfg(feature = "prometheus")]
-    pub(crate) const fn refresh(&self) -> Duration {
-        Duration::from_nanos(self.refresh_nanos)
+        let mut ids: Vec<_> = self.naming.families().iter().copied().map(id).collect();
+        // A name that both families share is one series, and counts once.
+        ids.dedup_by(|one, other| one.key == other.key);
+        ids.into()
     }
 
     /// Calls `f` with the recorder, and whether it is one that keeps anything.

@@ -1,17 +1,16 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use metrics::Recorder;
-use metrics_exporter_prometheus::{
-    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
-};
-use metrics_util::MetricKindMask;
 
 use super::buckets::{bounds, fault};
 use super::options::Options;
+use super::recorder::TextRecorder;
 use super::service::MetricsService;
-use super::upkeep::Upkeep;
 use crate::error::Error;
-use crate::names::{ALL, Kind, Spec};
+use crate::names::{
+    Kind, QUERY_DURATION, REQUEST_DURATION, REQUEST_FIRST_BYTE, Spec, all, exported,
+};
 
 /// Bounds for histograms of which nothing is known.
 const GENERAL: &[f64] = &[
@@ -19,10 +18,11 @@ const GENERAL: &[f64] = &[
     100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0,
 ];
 
-/// A Prometheus exporter and the thread that keeps it small. Cheap to clone.
+/// A Prometheus exporter. Cheap to clone.
 ///
-/// A local one ends its thread with its last clone; an installed one runs until
-/// [`shutdown`](Self::shutdown) or the end of the process, because the process goes on recording.
+/// A histogram's value is counted when it is recorded: there is no queue, no thread and nothing to lose. NaN and
+/// infinite values are refused, and of two metrics that would be written under one name the younger is left out;
+/// both are counted in `bilten_monitor_export_rejected_total`.
 ///
 /// ```
 /// use bilten_monitor::{Monitor, prometheus::{Exporter, Options}};
@@ -34,138 +34,81 @@ const GENERAL: &[f64] = &[
 /// # Ok::<(), bilten_monitor::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Exporter {
-    recorder: Arc<PrometheusRecorder>,
-    handle: PrometheusHandle,
-    upkeep: Arc<Mutex<Option<Upkeep>>>,
-}
-
-/// Keeps the installed exporter's thread alive when every handle on it was dropped.
-static INSTALLED: Mutex<Option<Arc<Mutex<Option<Upkeep>>>>> = Mutex::new(None);
+pub struct Exporter(Arc<TextRecorder>);
 
 impl Exporter {
     /// An exporter beside the process's recorder, for a monitor of its own.
     ///
     /// # Errors
     ///
-    /// [`Error::Buckets`] names the metric, [`Error::Zero`] and [`Error::TooShort`] the option.
+    /// [`Error::Buckets`] names the metric, [`Error::Zero`] the option.
     pub fn local(options: impl Into<Options>) -> Result<Self, Error> {
-        build(&options.into()).map(|(_, exporter)| exporter)
+        build(&options.into()).map(|recorder| Self(Arc::new(recorder)))
     }
 
     /// The recorder, for [`MonitorBuilder::recorder`](crate::MonitorBuilder::recorder).
     #[must_use]
     pub fn recorder(&self) -> Arc<dyn Recorder + Send + Sync> {
-        Arc::clone(&self.recorder) as Arc<dyn Recorder + Send + Sync>
+        Arc::clone(&self.0) as Arc<dyn Recorder + Send + Sync>
     }
 
     /// Everything recorded so far, in Prometheus's text format.
     #[must_use]
     pub fn render(&self) -> String {
-        self.handle.render()
+        self.0.render()
     }
 
     /// A service for `/metrics`, for any server on `http` 1.
     #[must_use]
     pub fn service(&self) -> MetricsService {
-        MetricsService::new(self.handle.clone())
+        MetricsService::new(Arc::clone(&self.0))
     }
 
-    /// Ends the upkeep thread. Call it when nothing is recorded any more.
-    pub fn shutdown(&self) {
-        self.upkeep
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-    }
-
-    pub(super) fn keep_until_shutdown(&self) {
-        *INSTALLED.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&self.upkeep));
+    pub(super) fn install(&self) -> Result<(), Error> {
+        metrics::set_global_recorder(Arc::clone(&self.0))
+            .map_err(|refused| Error::RecorderInstalled(refused.to_string().into()))
     }
 }
 
-pub(super) fn build(options: &Options) -> Result<(Arc<PrometheusRecorder>, Exporter), Error> {
+fn build(options: &Options) -> Result<TextRecorder, Error> {
     check(options)?;
-    let mut builder = PrometheusBuilder::new().with_recommended_naming(true);
-    builder = with_buckets(builder, "", GENERAL)?;
-    for spec in ALL.iter().filter(|spec| spec.kind == Kind::Histogram) {
-        let bounds = bounds(spec.buckets, thresholds(spec, options));
-        builder = with_buckets(builder, spec.name.otel, &bounds)?;
-        builder = with_buckets(builder, spec.name.short, &bounds)?;
+    let mut own = HashMap::new();
+    for spec in all().filter(|spec| spec.kind == Kind::Histogram) {
+        let bounds: Arc<[f64]> = bounds(spec.buckets, thresholds(spec, options)).into();
+        own.insert(exported(spec.name.short), Arc::clone(&bounds));
+        own.insert(exported(spec.name.otel), bounds);
     }
     for (metric, bounds) in &options.buckets {
-        builder = with_buckets(builder, metric, bounds)?;
+        if let Some(reason) = fault(bounds) {
+            return Err(Error::Buckets { metric, reason });
+        }
+        own.insert(exported(metric), bounds.as_slice().into());
     }
-    let recorder = Arc::new(
-        builder
-            .idle_timeout(MetricKindMask::ALL, options.idle_timeout)
-            .build_recorder(),
-    );
-    let handle = recorder.handle();
-    let upkeep = Upkeep::start(handle.clone(), options.upkeep)?;
-    let exporter = Exporter {
-        recorder: Arc::clone(&recorder),
-        handle,
-        upkeep: Arc::new(Mutex::new(Some(upkeep))),
-    };
-    Ok((recorder, exporter))
+    Ok(TextRecorder::new(GENERAL.into(), own, options.idle_timeout))
 }
 
 fn check(options: &Options) -> Result<(), Error> {
-    const REMEDY: &str = "give a positive duration, or leave the option out for the default";
-    if options.upkeep.is_zero() {
-        return Err(Error::Zero {
-            field: "upkeep",
-            remedy: REMEDY,
-        });
-    }
-    if options
-        .query_thresholds
-        .iter()
-        .any(std::time::Duration::is_zero)
-    {
-        return Err(Error::Zero {
-            field: "threshold",
-            remedy: REMEDY,
-        });
-    }
-    if options
-        .idle_timeout
-        .is_some_and(|timeout| timeout <= options.refresh)
-    {
-        return Err(Error::TooShort {
-            field: "idle_timeout",
-            least: options.refresh,
-        });
-    }
-    Ok(())
+    let remedy = "give a positive duration, or leave the option out for the default";
+    let zero = |duration: &std::time::Duration| duration.is_zero();
+    let faults = [
+        ("threshold", options.query_thresholds.iter().any(zero)),
+        (
+            "idle_timeout",
+            options.idle_timeout.as_ref().is_some_and(zero),
+        ),
+    ];
+    let fault = faults.into_iter().find(|(_, is_zero)| *is_zero);
+    fault.map_or(Ok(()), |(field, _)| Err(Error::Zero { field, remedy }))
 }
 
 fn thresholds<'o>(spec: &Spec, options: &'o Options) -> &'o [std::time::Duration] {
-    match spec.name.short {
-        "database_query_duration" => &options.query_thresholds,
-        "http_request_duration" | "http_time_to_first_byte" => &options.request_thresholds,
-        _ => &[],
+    if spec.name == QUERY_DURATION.name {
+        &options.query_thresholds
+    } else if spec.name == REQUEST_DURATION.name || spec.name == REQUEST_FIRST_BYTE.name {
+        &options.request_thresholds
+    } else {
+        &[]
     }
-}
-
-/// An empty name stands for every histogram without bounds of its own.
-fn with_buckets(
-    builder: PrometheusBuilder,
-    metric: &'static str,
-    bounds: &[f64],
-) -> Result<PrometheusBuilder, Error> {
-    if let Some(reason) = fault(bounds) {
-        return Err(Error::Buckets { metric, reason });
-    }
-    let set = match metric {
-        "" => builder.set_buckets(bounds),
-        name => builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), bounds),
-    };
-    set.map_err(|_| Error::Buckets {
-        metric,
-        reason: "the exporter does not take them",
-    })
 }
 
 impl std::fmt::Debug for Exporter {

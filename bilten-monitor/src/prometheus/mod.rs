@@ -1,22 +1,31 @@
-//! The Prometheus exporter, set up so that its histograms fit the thresholds and its memory stays bounded.
+//! The Prometheus exporter: its buckets fit the thresholds, its memory is bounded, and no value is lost.
 
 mod buckets;
+mod burn;
+mod dashboard;
+mod distribution;
 mod exporter;
+mod known;
+mod objectives;
 mod options;
+mod panels;
+mod recorder;
 mod rules;
 mod service;
-mod upkeep;
+mod storage;
+mod template;
+mod text;
 
+pub use dashboard::dashboard;
 pub use exporter::Exporter;
+pub use objectives::Objectives;
 pub use options::Options;
-pub use rules::rules;
+pub use rules::{AlertRule, alert_rules, rules};
 pub use service::MetricsService;
-
-use std::sync::Arc;
 
 use crate::error::Error;
 
-/// Makes the process's metrics recorder a Prometheus exporter, and keeps it up to date until the process ends.
+/// Makes the process's metrics recorder a Prometheus exporter.
 ///
 /// From a monitor the buckets get its thresholds; `Options::default()` has the default ones. What was measured
 /// before the call is not in the exporter; everything after it is, also from a monitor that was built before.
@@ -36,9 +45,7 @@ use crate::error::Error;
 ///
 /// [`Error::RecorderInstalled`] when the process has a recorder, and what [`Exporter::local`] refuses.
 pub fn install(options: impl Into<Options>) -> Result<Exporter, Error> {
-    let (recorder, exporter) = exporter::build(&options.into())?;
-    metrics::set_global_recorder(Arc::clone(&recorder))
-        .map_err(|refused| Error::RecorderInstalled(refused.to_string().into()))?;
-    exporter.keep_until_shutdown();
+    let exporter = Exporter::local(options)?;
+    exporter.install()?;
     Ok(exporter)
 }

@@ -22,27 +22,23 @@ pub struct Options {
     pub(super) request_thresholds: Vec<Duration>,
     pub(super) buckets: Vec<(&'static str, Vec<f64>)>,
     pub(super) idle_timeout: Option<Duration>,
-    pub(super) upkeep: Duration,
-    /// The handles' refresh period: the idle timeout has to be longer.
-    pub(super) refresh: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self::of(&Limits::default(), Duration::from_secs(10))
+        Self::of(&Limits::default())
     }
 }
 
 impl From<&Monitor> for Options {
     /// The thresholds of this monitor.
     fn from(monitor: &Monitor) -> Self {
-        let hub = &monitor.inner().hub;
-        Self::of(&hub.limits, hub.registry.refresh())
+        Self::of(&monitor.inner().hub.limits)
     }
 }
 
 impl Options {
-    fn of(limits: &Limits, refresh: Duration) -> Self {
+    fn of(limits: &Limits) -> Self {
         Self {
             query_thresholds: limits
                 .query
@@ -58,8 +54,6 @@ impl Options {
                 .collect(),
             buckets: Vec::new(),
             idle_timeout: None,
-            upkeep: Duration::from_secs(5),
-            refresh,
         }
     }
 
@@ -78,16 +72,12 @@ impl Options {
         self
     }
 
-    /// Forgets a series that got nothing for so long. Off by default; must be longer than the monitor's
-    /// [`refresh_handles`](crate::MonitorBuilder::refresh_handles).
+    /// Leaves out a series that got nothing for so long. Off by default.
+    ///
+    /// Looked at by each scrape. A series whose handle somebody still holds comes back with its next value and
+    /// with everything it had counted; one that nobody holds is forgotten.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();
-        self
-    }
-
-    /// How often recorded values are folded into the buckets. Defaults to 5 s.
-    pub fn upkeep(mut self, period: Duration) -> Self {
-        self.upkeep = period;
         self
     }
 }

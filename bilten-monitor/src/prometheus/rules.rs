@@ -2,50 +2,69 @@
 
 use std::fmt::Write as _;
 
+use super::burn::TIERS;
+use super::known::KNOWN;
+use super::objectives::Objectives;
+use super::template::resolved;
 use crate::error::Error;
-use crate::names::{
-    ALERTS_DROPPED, Kind, Naming, OVERFLOWED, QUERY_DURATION, REQUEST_DURATION, SAMPLES_DROPPED,
-    Spec, exported,
-};
+use crate::names::Naming;
 
-/// One tier of the error budget: how fast it burns, over which windows, and how urgent that is.
-struct Tier {
-    name: &'static str,
-    factor: f64,
-    long: &'static str,
-    short: &'static str,
-    severity: &'static str,
+/// One alert rule, and what a person does when it fires.
+///
+/// Made by [`alert_rules`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlertRule {
+    /// The alert's name.
+    pub name: String,
+    /// The PromQL expression that is true when something is wrong.
+    pub expression: String,
+    /// How long it has to be true, such as `5m`; empty for at once.
+    pub hold: &'static str,
+    /// `page` for now, `ticket` for the next working day.
+    pub severity: &'static str,
+    /// What is wrong.
+    pub summary: String,
+    /// What to look at and what to do.
+    pub remedy: &'static str,
 }
 
-/// Multi-window, multi-burn-rate tiers: <https://sre.google/workbook/alerting-on-slos/>, chapter 5, table 5-8.
-const TIERS: [Tier; 3] = [
-    Tier {
-        name: "Fast",
-        factor: 14.4,
-        long: "1h",
-        short: "5m",
-        severity: "page",
-    },
-    Tier {
-        name: "Medium",
-        factor: 6.0,
-        long: "6h",
-        short: "30m",
-        severity: "page",
-    },
-    Tier {
-        name: "Slow",
-        factor: 1.0,
-        long: "3d",
-        short: "6h",
-        severity: "ticket",
-    },
-];
+/// Every alert rule under these names, for pages and tools; [`rules`] writes them as Prometheus reads them.
+///
+/// ```
+/// use bilten_monitor::{Naming, prometheus};
+///
+/// let rules = prometheus::alert_rules(Naming::OpenTelemetry, 0.999)?;
+/// assert!(rules.iter().all(|rule| !rule.remedy.is_empty()));
+/// # Ok::<(), bilten_monitor::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Objective`] when a share is not between 0 and 1, [`Error::Zero`] for a latency of zero.
+pub fn alert_rules(
+    naming: Naming,
+    objectives: impl Into<Objectives>,
+) -> Result<Vec<AlertRule>, Error> {
+    let objectives = objectives.into();
+    objectives.check()?;
+    let mut rules = budgets(naming, &objectives);
+    rules.extend(KNOWN.iter().map(|known| AlertRule {
+        name: known.name.to_owned(),
+        expression: filled(known.expression, naming),
+        hold: known.hold,
+        severity: known.severity,
+        summary: known.summary.to_owned(),
+        remedy: known.remedy,
+    }));
+    Ok(rules)
+}
 
 /// Alert rules in Prometheus's YAML, for a share of requests and queries that is to succeed, such as 0.999.
 ///
 /// An error budget that burns too fast raises an alert when both a long and a short window agree, so it comes
-/// early and goes soon after the errors do. Beside it are rules for what the monitor itself lost.
+/// early and goes soon after the errors do. Beside it are rules for saturation, the database's nodes, the cache,
+/// health checks and what the monitor itself lost.
 ///
 /// ```
 /// use bilten_monitor::{Naming, prometheus};
@@ -58,89 +77,96 @@ const TIERS: [Tier; 3] = [
 ///
 /// # Errors
 ///
-/// [`Error::Objective`] when the share is not between 0 and 1.
-pub fn rules(naming: Naming, success: f64) -> Result<String, Error> {
-    if !(success > 0.0 && success < 1.0) {
-        return Err(Error::Objective { success });
-    }
-    let mut text = "groups:\n  - name: bilten-monitor\n    rules:\n".to_owned();
-    // A request's `status` is its status code, also under the short names.
-    let query_outcome = if naming == Naming::Short {
-        "status"
-    } else {
-        "outcome"
-    };
-    let watched = [
-        ("Request", "requests", &REQUEST_DURATION, "outcome"),
-        ("Query", "queries", &QUERY_DURATION, query_outcome),
-    ];
-    for (subject, plural, spec, label) in watched {
-        for tier in &TIERS {
-            let count = shown(spec, naming) + "_count";
-            let over = |window| burn(&count, label, window, tier.factor, success);
-            let expression = format!("{} and {}", over(tier.long), over(tier.short));
-            let name = format!("{subject}ErrorBudgetBurns{}", tier.name);
-            let summary = format!(
-                "{plural} fail {} times faster than the objective of {success} allows",
-                tier.factor
-            );
-            rule(&mut text, &name, &expression, tier.severity, &summary);
-        }
-    }
-    let losses = [
-        (
-            "MonitorLabelsOverflow",
-            &OVERFLOWED,
-            "a label has too many values and some are counted under other",
-        ),
-        (
-            "MonitorAlertsDropped",
-            &ALERTS_DROPPED,
-            "an alert sink is too slow and alerts were dropped",
-        ),
-        (
-            "MonitorSamplesDropped",
-            &SAMPLES_DROPPED,
-            "a metric sink is too slow and samples were dropped",
-        ),
-    ];
-    for (name, spec, summary) in losses {
-        let expression = format!("increase({}[10m]) > 0", shown(spec, naming));
-        rule(&mut text, name, &expression, "ticket", summary);
+/// [`Error::Objective`] when a share is not between 0 and 1, [`Error::Zero`] for a latency of zero.
+pub fn rules(naming: Naming, objectives: impl Into<Objectives>) -> Result<String, Error> {
+    let mut text = "groups:\n  - name: bilten\n    rules:\n".to_owned();
+    for rule in alert_rules(naming, objectives)? {
+        let hold = match rule.hold {
+            "" => String::new(),
+            hold => format!("        for: {hold}\n"),
+        };
+        let AlertRule {
+            name,
+            expression,
+            severity,
+            summary,
+            remedy,
+            ..
+        } = &rule;
+        let written = write!(
+            text,
+            "      - alert: {name}\n        expr: {expression:?}\n{hold}        labels:\n          severity: {severity}\n        annotations:\n          summary: {summary:?}\n          description: {remedy:?}\n"
+        );
+        debug_assert!(written.is_ok(), "a String takes everything");
     }
     Ok(text)
 }
 
-fn burn(count: &str, label: &str, window: &str, factor: f64, success: f64) -> String {
-    // Rounded: the difference of two decimals has digits that nobody wrote.
-    let limit = format!("{:.9}", factor * (1.0 - success));
-    let limit = limit.trim_end_matches('0').trim_end_matches('.');
-    format!(
-        "(sum(rate({count}{{{label}=~\"error|panicked\"}}[{window}])) / sum(rate({count}[{window}]))) > {limit}"
-    )
-}
-
-fn rule(text: &mut String, name: &str, expression: &str, severity: &str, summary: &str) {
-    let written = write!(
-        text,
-        "      - alert: {name}\n        expr: '{expression}'\n        labels:\n          severity: {severity}\n        annotations:\n          summary: '{summary}'\n"
-    );
-    debug_assert!(written.is_ok(), "a String takes everything");
-}
-
-/// A metric's name as the exporter shows it, with its unit or `_total`.
-fn shown(spec: &Spec, naming: Naming) -> String {
-    let name = exported(if naming == Naming::Short {
-        spec.name.short
-    } else {
-        spec.name.otel
+fn budgets(naming: Naming, objectives: &Objectives) -> Vec<AlertRule> {
+    let failed = |metric: &str, window: &str| {
+        format!(
+            "(sum(rate([[{metric}]]_count{{[[outcome]]=~\"error|panicked\"}}[{window}])) / sum(rate([[{metric}]]_count[{window}])))"
+        )
+    };
+    let share = objectives.success;
+    let request = "http.server.request.duration";
+    let query = "db.client.operation.duration";
+    let mut rules = budget(naming, ("RequestError", "requests fail"), share, |window| {
+        failed(request, window)
     });
-    let unit = spec.unit.map_or("", |unit| unit.as_str());
-    match (spec.kind, unit) {
-        (Kind::Counter, _) => name + "_total",
-        (_, "") => name,
-        (_, unit) => format!("{name}_{unit}"),
+    rules.extend(budget(
+        naming,
+        ("QueryError", "queries fail"),
+        share,
+        |window| failed(query, window),
+    ));
+    if let Some((limit, share)) = objectives.latency {
+        // Prometheus 3 keeps the bound 1 as 1.0, Prometheus 2 as it was written.
+        let bound = limit.as_secs_f64();
+        let le = if bound.fract() == 0.0 {
+            format!("{bound}(\\\\.0)?")
+        } else {
+            bound.to_string()
+        };
+        let late = |window: &str| {
+            format!(
+                "(1 - sum(rate([[{request}]]_bucket{{le=~\"{le}\"}}[{window}])) / sum(rate([[{request}]]_count[{window}])))"
+            )
+        };
+        rules.extend(budget(
+            naming,
+            ("RequestLatency", "requests are late"),
+            share,
+            late,
+        ));
     }
+    rules
+}
+
+fn budget(
+    naming: Naming,
+    (subject, what): (&str, &str),
+    share: f64,
+    bad: impl Fn(&str) -> String,
+) -> Vec<AlertRule> {
+    let tiers = TIERS.iter().filter_map(|tier| {
+        let limit = tier.limit(share)?;
+        let over = |window| filled(&format!("{} > {limit}", bad(window)), naming);
+        Some(AlertRule {
+            name: format!("{subject}BudgetBurns{}", tier.name),
+            expression: format!("{} and {}", over(tier.long), over(tier.short)),
+            hold: "",
+            severity: tier.severity,
+            summary: format!("{what} {} times as fast as an objective of {share} allows", tier.factor),
+            remedy: "Find the route or query with the most errors on the dashboard; undo what was last deployed.",
+        })
+    });
+    tiers.collect()
+}
+
+/// What is in this file is in the table: a test resolves all of it.
+fn filled(template: &str, naming: Naming) -> String {
+    resolved(template, naming).unwrap_or_else(|missing| format!("absent({missing:?})"))
 }
 
 #[cfg(test)]
@@ -148,22 +174,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_objective_that_is_no_share_is_refused() {
-        for bad in [0.0, 1.0, 99.9, -0.5, f64::NAN] {
+    fn every_expression_names_what_the_table_has() {
+        for known in KNOWN {
+            assert_eq!(
+                resolved(known.expression, Naming::Short).err(),
+                None,
+                "{}",
+                known.name
+            );
+        }
+        let objectives = Objectives::default().latency(std::time::Duration::from_millis(250), 0.95);
+        for naming in [Naming::OpenTelemetry, Naming::Short] {
+            let rules = rules(naming, objectives).expect("valid");
             assert!(
-                matches!(
-                    rules(Naming::OpenTelemetry, bad),
-                    Err(Error::Objective { .. })
-                ),
-                "{bad}"
+                !rules.contains("absent(") && !rules.contains("[["),
+                "{rules}"
             );
         }
     }
 
     #[test]
-    fn the_limit_is_the_factor_times_the_budget() {
-        let expression = burn("x_count", "outcome", "5m", 14.4, 0.999);
-        assert!(expression.ends_with("> 0.0144"), "{expression}");
-        assert!(burn("x_count", "outcome", "5m", 1.0, 0.99).ends_with("> 0.01"));
+    fn no_two_rules_have_one_name() {
+        let rules = alert_rules(Naming::OpenTelemetry, 0.999).expect("valid");
+        let names: std::collections::HashSet<_> = rules.iter().map(|rule| &rule.name).collect();
+        assert_eq!(names.len(), rules.len());
     }
 }

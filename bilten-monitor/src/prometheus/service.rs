@@ -1,14 +1,16 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tower_service::Service;
+
+use super::recorder::TextRecorder;
 
 /// Answers a scrape with the text format; other methods than GET and HEAD with 405.
 ///
@@ -26,10 +28,10 @@ use tower_service::Service;
 /// # Ok::<(), bilten_monitor::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct MetricsService(PrometheusHandle);
+pub struct MetricsService(Arc<TextRecorder>);
 
 impl MetricsService {
-    pub(super) const fn new(handle: PrometheusHandle) -> Self {
+    pub(super) const fn new(handle: Arc<TextRecorder>) -> Self {
         Self(handle)
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bilten_monitor::prometheus::{Exporter, Options};
 use bilten_monitor::{Monitor, prometheus};
 
-use crate::scene::{Scene, Turned};
+use crate::scene::Scene;
 use crate::scrape::Scrape;
 
 const COUNT: &str = "db_client_operation_duration_seconds_count";
@@ -53,33 +53,38 @@ fn without_a_recorder_all_goes_on_and_one_that_comes_late_gets_everything_after(
 
 #[tokio::test]
 async fn a_series_that_the_exporter_forgot_comes_back_with_the_next_observation() {
-    let clock = Turned::default();
     let idle = Duration::from_millis(100);
-    let exporter = Exporter::local(Options::default().idle_timeout(Duration::from_secs(11)))
-        .expect("an exporter");
-    drop(exporter);
-    // The exporter's own clock cannot be turned, so its timeout is short and the monitor's clock jumps.
-    let quick = Monitor::builder()
-        .refresh_handles(Duration::from_millis(50))
-        .build()
-        .expect("a monitor");
-    let exporter = Exporter::local(Options::from(&quick).idle_timeout(idle)).expect("an exporter");
+    let exporter = Exporter::local(Options::default().idle_timeout(idle)).expect("an exporter");
     let monitor = Monitor::builder()
         .recorder(exporter.recorder())
-        .refresh_handles(Duration::from_millis(50))
-        .clock(clock.clone())
         .build()
         .expect("a monitor");
+    let held = metrics::with_local_recorder(&exporter.recorder(), || {
+        metrics::counter!("forgotten").increment(1);
+        let held = metrics::counter!("held");
+        held.increment(1);
+        held
+    });
     run(&monitor);
-    crate::scene::eventually("the exporter forgets the idle series", || {
-        !exporter.render().contains("db_query_summary")
+    crate::scene::eventually("the exporter leaves the idle series out", || {
+        let text = exporter.render();
+        !["db_query_summary", "held", "forgotten"]
+            .iter()
+            .any(|name| text.contains(name))
     })
     .await;
-    clock.advance(idle);
+    // No handle is asked for again: the one that everybody holds goes on counting.
     for _ in 0..10 {
         run(&monitor);
     }
-    assert_eq!(Scrape::parse(&exporter.render()).sum(COUNT, &[]), 10.0);
+    held.increment(1);
+    metrics::with_local_recorder(&exporter.recorder(), || {
+        metrics::counter!("forgotten").increment(1)
+    });
+    let scrape = Scrape::parse(&exporter.render());
+    assert_eq!(scrape.sum(COUNT, &[]), 11.0);
+    assert_eq!(scrape.sum("held_total", &[]), 2.0);
+    assert_eq!(scrape.sum("forgotten_total", &[]), 1.0, "nobody held it");
 }
 
 #[test]

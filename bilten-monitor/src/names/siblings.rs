@@ -1,0 +1,163 @@
+//! The metrics of the other crates, which speak through the `metrics` facade and know nothing of this table.
+//!
+//! A test reads their sources and fails when a name here is not emitted there, or the other way round.
+
+use super::label::{CACHE as CACHE_NAME, CHECK, LEVEL, NODE, PLAIN_OUTCOME, REASON, REGION};
+use super::own::QUERY_SECONDS;
+use super::spec::{counter, gauge, histogram};
+use super::{Pair, Spec, same};
+
+const IN_CACHE: &[Pair] = &[CACHE_NAME];
+const IN_REGION: &[Pair] = &[CACHE_NAME, REGION];
+const ON_NODE: &[Pair] = &[NODE];
+const OF_CHECK: &[Pair] = &[CHECK];
+
+/// `bilten-cache`.
+pub(crate) const CACHE: &[Spec] = &[
+    counter(
+        same("bilten_cache_hits_total"),
+        &[CACHE_NAME, REGION, LEVEL],
+        "Reads that a level of the cache served.",
+    ),
+    counter(
+        same("bilten_cache_misses_total"),
+        IN_REGION,
+        "Reads that neither level could serve.",
+    ),
+    counter(
+        same("bilten_cache_coalesced_total"),
+        IN_REGION,
+        "Reads that waited for a load somebody else had begun.",
+    ),
+    counter(
+        same("bilten_cache_loads_total"),
+        IN_REGION,
+        "Loaders called.",
+    ),
+    counter(
+        same("bilten_cache_load_errors_total"),
+        IN_REGION,
+        "Loaders that failed, panicked or took too long.",
+    ),
+    histogram(
+        same("bilten_cache_load_seconds"),
+        IN_REGION,
+        QUERY_SECONDS,
+        "Time of a loader.",
+    )
+    .seconds(),
+    counter(
+        same("bilten_cache_refused_total"),
+        &[CACHE_NAME, REGION, REASON],
+        "Values that were not stored, by reason.",
+    ),
+    counter(
+        same("bilten_cache_undecodable_total"),
+        IN_REGION,
+        "Stored values that could not be read back.",
+    ),
+    counter(
+        same("bilten_cache_remote_failures_total"),
+        IN_CACHE,
+        "Calls to the second level that failed or took too long.",
+    ),
+    counter(
+        same("bilten_cache_breaker_opened_total"),
+        IN_CACHE,
+        "How often the circuit to the second level opened.",
+    ),
+    counter(
+        same("bilten_cache_invalidations_total"),
+        IN_CACHE,
+        "Invalidations made by this process.",
+    ),
+    counter(
+        same("bilten_cache_deferred_total"),
+        IN_CACHE,
+        "Invalidations that had to wait for the second level to come back.",
+    ),
+    counter(
+        same("bilten_cache_flushes_total"),
+        IN_CACHE,
+        "How often the whole first level was emptied.",
+    ),
+    counter(
+        same("bilten_cache_log_records_total"),
+        IN_CACHE,
+        "Records of the invalidation log that were read.",
+    ),
+    counter(
+        same("bilten_cache_log_gaps_total"),
+        IN_CACHE,
+        "Gaps found in the invalidation log.",
+    ),
+];
+
+/// `bilten-db`.
+pub(crate) const DB: &[Spec] = &[
+    counter(
+        same("bilten_db_statements_total"),
+        &[NODE, REASON, PLAIN_OUTCOME],
+        "Statements by node, reason of the choice, and outcome.",
+    ),
+    histogram(
+        same("bilten_db_statement_seconds"),
+        ON_NODE,
+        QUERY_SECONDS,
+        "From the choice of the node to its answer, waiting for a connection included.",
+    )
+    .seconds(),
+    histogram(
+        same("bilten_db_acquire_seconds"),
+        ON_NODE,
+        QUERY_SECONDS,
+        "Waiting for a connection of the node's pool.",
+    )
+    .seconds(),
+    gauge(
+        same("bilten_db_in_flight"),
+        ON_NODE,
+        "Statements running or waiting on the node.",
+    ),
+    gauge(
+        same("bilten_db_node_up"),
+        ON_NODE,
+        "1 when the node is in rotation, 0 when it is ejected.",
+    ),
+    counter(
+        same("bilten_db_ejections_total"),
+        ON_NODE,
+        "How often the node was taken out of rotation.",
+    ),
+    counter(
+        same("bilten_db_misread_total"),
+        ON_NODE,
+        "Reads that turned out to write and ran on the primary.",
+    ),
+    counter(
+        same("bilten_db_failovers_total"),
+        ON_NODE,
+        "How often the node became the primary in place of another.",
+    ),
+];
+
+/// `bilten-health`.
+pub(crate) const HEALTH: &[Spec] = &[
+    gauge(
+        same("health_check_up"),
+        OF_CHECK,
+        "1 when the check's last run passed, 0 when not.",
+    ),
+    histogram(
+        same("health_check_duration_seconds"),
+        OF_CHECK,
+        QUERY_SECONDS,
+        "Time of one run of a check.",
+    )
+    .seconds(),
+    counter(
+        same("health_status_changes_total"),
+        OF_CHECK,
+        "How often the check's status changed.",
+    ),
+];

@@ -1,0 +1,158 @@
+//! What can go wrong beside the error budget, and what to do about it.
+
+/// A rule as the table has it: `[[..]]` stands for a metric or a label.
+pub(super) struct Known {
+    pub(super) name: &'static str,
+    pub(super) expression: &'static str,
+    pub(super) hold: &'static str,
+    pub(super) severity: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) remedy: &'static str,
+}
+
+const fn known(
+    name: &'static str,
+    severity: &'static str,
+    (hold, expression): (&'static str, &'static str),
+    summary: &'static str,
+    remedy: &'static str,
+) -> Known {
+    Known {
+        name,
+        expression,
+        hold,
+        severity,
+        summary,
+        remedy,
+    }
+}
+
+pub(super) const KNOWN: &[Known] = &[
+    known(
+        "RuntimeSaturated",
+        "ticket",
+        ("10m", "[[bilten.runtime.busy_ratio]] > 0.9"),
+        "the runtime's workers are busy nine tenths of the time",
+        "Look for blocking calls in async code and for the hottest route; then add instances.",
+    ),
+    known(
+        "RuntimeQueueGrows",
+        "ticket",
+        ("", "avg_over_time([[bilten.runtime.queue]][5m]) > 100"),
+        "tasks wait in the runtime's queue",
+        "A worker is blocked or there is too much work: compare the busiest worker with the average.",
+    ),
+    known(
+        "DatabasePoolExhausted",
+        "page",
+        (
+            "5m",
+            "histogram_quantile(0.95, sum by (le, [[node]]) (rate([[bilten_db_acquire_seconds]]_bucket[5m]))) > 0.1",
+        ),
+        "statements wait for a connection of {{ $labels.node }}",
+        "Find what holds connections (long transactions, slow statements) before making the pool larger.",
+    ),
+    known(
+        "DatabaseNodeDown",
+        "page",
+        ("2m", "[[bilten_db_node_up]] == 0"),
+        "{{ $labels.node }} is out of rotation",
+        "Look at the node itself; reads go to the others and come back by themselves when it answers.",
+    ),
+    known(
+        "DatabaseFailover",
+        "ticket",
+        ("", "increase([[bilten_db_failovers_total]][10m]) > 0"),
+        "{{ $labels.node }} became the primary",
+        "Check that the old primary is fenced off and that replicas follow the new one.",
+    ),
+    known(
+        "CacheHitRateLow",
+        "ticket",
+        (
+            "15m",
+            "sum by ([[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) / (sum by ([[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) + sum by ([[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m]))) < 0.5 and sum by ([[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m])) > 1",
+        ),
+        "more than half of the reads of {{ $labels.cache }}/{{ $labels.region }} miss",
+        "Compare the region's size and lifetime with its use; look for keys that are never read twice.",
+    ),
+    known(
+        "CacheSecondLevelFails",
+        "page",
+        (
+            "5m",
+            "rate([[bilten_cache_remote_failures_total]][5m]) > 0.1",
+        ),
+        "calls of {{ $labels.cache }} to the second level fail",
+        "Reads are served from memory and the loaders; look at the second level and the network to it.",
+    ),
+    known(
+        "CacheLoadsFail",
+        "page",
+        (
+            "5m",
+            "sum by ([[cache]], [[region]]) (rate([[bilten_cache_load_errors_total]][5m])) / sum by ([[cache]], [[region]]) (rate([[bilten_cache_loads_total]][5m])) > 0.05",
+        ),
+        "one load in twenty of {{ $labels.cache }}/{{ $labels.region }} fails",
+        "The source behind the region fails: look at its own errors. Old values are served where that is allowed.",
+    ),
+    known(
+        "CacheLogGaps",
+        "ticket",
+        ("", "increase([[bilten_cache_log_gaps_total]][10m]) > 0"),
+        "{{ $labels.cache }} missed records of its invalidation log",
+        "The first level was emptied, so nothing stale is served; make the log longer or find out why reading stalls.",
+    ),
+    known(
+        "HealthCheckFails",
+        "page",
+        ("2m", "[[health_check_up]] == 0"),
+        "the health check {{ $labels.check }} fails",
+        "Open the health page with details; the check's error says what it could not reach.",
+    ),
+    known(
+        "HealthCheckFlaps",
+        "ticket",
+        ("", "increase([[health_status_changes_total]][10m]) > 6"),
+        "the health check {{ $labels.check }} goes up and down",
+        "Its limit is too near to normal: look at the check's duration, then raise its timeout or its thresholds.",
+    ),
+    known(
+        "MonitorLabelsOverflow",
+        "ticket",
+        ("", "increase([[bilten.monitor.overflowed]][10m]) > 0"),
+        "a label has too many values and some are counted under other",
+        "Find the label in the alert of the process; make names constants, or raise max_label_values.",
+    ),
+    known(
+        "MonitorAlertsDropped",
+        "ticket",
+        ("", "increase([[bilten.monitor.alerts_dropped]][10m]) > 0"),
+        "an alert sink is too slow and alerts were dropped",
+        "See why the sink is slow; raise alert_queue only when bursts are expected.",
+    ),
+    known(
+        "MonitorSinkFails",
+        "ticket",
+        ("", "increase([[bilten.monitor.sink_failures]][10m]) > 0"),
+        "a sink refuses what it is given",
+        "The log says why under the target bilten_monitor; check the webhook's address and token.",
+    ),
+    known(
+        "MonitorSamplesDropped",
+        "ticket",
+        ("", "increase([[bilten.monitor.samples_dropped]][10m]) > 0"),
+        "a metric sink is too slow and samples were dropped",
+        "See why the sink is slow; the Prometheus numbers are whole.",
+    ),
+    known(
+        "MonitorValuesRefused",
+        "ticket",
+        (
+            "",
+            "increase([[bilten.monitor.rejected]][10m]) + increase([[bilten.monitor.export_rejected]][10m]) > 0",
+        ),
+        "values that are no numbers, or names that are taken, are refused",
+        "The log names the metric under the target bilten_monitor; mend the code that records it.",
+    ),
+];

@@ -1,0 +1,218 @@
+//! The recorder behind the exporter.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use metrics_util::registry::Registry;
+
+use super::storage::{Kept, Shelf};
+use super::text::{Family, Value, written};
+use crate::clock::nanos;
+use crate::names::{EXPORT_REJECTED, Kind, all, exported};
+
+type Description = (SharedString, Option<Unit>);
+
+pub(super) struct TextRecorder {
+    registry: Registry<Key, Shelf>,
+    /// By exported name; the table's own texts are there from the start.
+    described: Mutex<HashMap<String, Description>>,
+    refused: Arc<AtomicU64>,
+    /// Names that were refused because another metric has them.
+    collided: Mutex<HashSet<String>>,
+    idle_nanos: Option<u64>,
+    epoch: Instant,
+}
+
+impl TextRecorder {
+    pub(super) fn new(
+        general: Arc<[f64]>,
+        bounds: HashMap<String, Arc<[f64]>>,
+        idle: Option<Duration>,
+    ) -> Self {
+        let refused = Arc::new(AtomicU64::new(0));
+        let known = all().flat_map(|spec| {
+            let names = [spec.name.otel, spec.name.short];
+            names.map(|name| (exported(name), (spec.help.into(), spec.unit)))
+        });
+        Self {
+            described: Mutex::new(known.collect()),
+            registry: Registry::new(Shelf {
+                general,
+                bounds,
+                refused: Arc::clone(&refused),
+                born: AtomicU64::new(0),
+            }),
+            refused,
+            collided: Mutex::default(),
+            idle_nanos: idle.map(nanos),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Everything in the text format, in the order of names.
+    pub(super) fn render(&self) -> String {
+        let mut families = self.families();
+        families.sort_by_key(|family| family.born);
+        let mut taken = HashSet::new();
+        families.retain(|family| self.claim(family, &mut taken));
+        families.push(self.refusals());
+        families.sort_by(|one, other| one.name.cmp(&other.name));
+        written(&families)
+    }
+
+    fn families(&self) -> Vec<Family> {
+        let now = nanos(self.epoch.elapsed());
+        let mut found = Vec::new();
+        let registry = &self.registry;
+        // A series whose handle somebody holds is left out while it is idle, and comes back with its next value;
+        // forgetting it would lose everything that is recorded through that handle.
+        macro_rules! collect {
+            ($kind:expr, $visit:ident, $retain:ident, $read:expr) => {
+                if let Some(limit) = self.idle_nanos {
+                    registry.$retain(|key, kept| {
+                        let idle = kept.is_idle(now, limit);
+                        if !idle {
+                            found.push(seen(key, $kind, kept, $read));
+                        }
+                        !idle || Arc::strong_count(kept) > 1
+                    });
+                } else {
+                    registry.$visit(|key, kept| found.push(seen(key, $kind, kept, $read)));
+                }
+            };
+        }
+        collect!(Kind::Counter, visit_counters, retain_counters, |value| {
+            Value::Count(value.load(Ordering::Relaxed))
+        });
+        collect!(Kind::Gauge, visit_gauges, retain_gauges, |value| {
+            Value::Level(f64::from_bits(value.0.load(Ordering::Relaxed)))
+        });
+        collect!(
+            Kind::Histogram,
+            visit_histograms,
+            retain_histograms,
+            |value| Value::Spread(value.read())
+        );
+        self.grouped(found)
+    }
+
+    fn grouped(&self, found: Vec<Seen>) -> Vec<Family> {
+        let described = self
+            .described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut families: HashMap<(String, Kind), Family> = HashMap::new();
+        for seen in found {
+            let name = seen.key.name();
+            let make = || match described.get(&exported(name)) {
+                Some((help, unit)) => Family::new(name, seen.kind, help, *unit),
+                None => Family::new(name, seen.kind, "Recorded by the application.", None),
+            };
+            families
+                .entry((name.to_owned(), seen.kind))
+                .or_insert_with(make)
+                .add(&seen.key, seen.born, seen.value);
+        }
+        families.into_values().collect()
+    }
+
+    /// Whether the family may use its names; the one that was there first keeps them.
+    fn claim(&self, family: &Family, taken: &mut HashSet<String>) -> bool {
+        let names = family.sample_names();
+        if names.iter().all(|name| !taken.contains(name)) {
+            taken.extend(names);
+            return true;
+        }
+        let mut collided = self.collided.lock().unwrap_or_else(PoisonError::into_inner);
+        if collided.insert(format!("{} {}", family.kind.label(), family.source)) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                target: "bilten_monitor",
+                metric = family.source, exported = family.name,
+                "a metric is not exported because another one has its name: rename one of the two",
+            );
+        }
+        false
+    }
+
+    fn refusals(&self) -> Family {
+        let spec = &EXPORT_REJECTED;
+        let mut family = Family::new(spec.name.otel, spec.kind, spec.help, spec.unit);
+        let count = self.refused.load(Ordering::Relaxed);
+        family.add(
+            &Key::from_static_name(spec.name.otel),
+            0,
+            Value::Count(count),
+        );
+        family
+    }
+
+    fn describe(&self, name: &KeyName, unit: Option<Unit>, help: SharedString) {
+        self.described
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(exported(name.as_str()))
+            .or_insert((help, unit));
+    }
+}
+
+/// One series as a scrape found it.
+struct Seen {
+    key: Key,
+    kind: Kind,
+    born: u64,
+    value: Value,
+}
+
+fn seen<T>(key: &Key, kind: Kind, kept: &Kept<T>, read: impl FnOnce(&T) -> Value) -> Seen {
+    Seen {
+        key: key.clone(),
+        kind,
+        born: kept.born,
+        value: read(&kept.value),
+    }
+}
+
+impl Recorder for TextRecorder {
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&name, unit, help);
+    }
+
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&name, unit, help);
+    }
+
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
+        self.describe(&name, unit, help);
+    }
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if let Some(kept) = self.registry.get_counter(key) {
+            return Counter::from_arc(kept);
+        }
+        let key = key.to_retained();
+        let make = |kept: &Arc<_>| Counter::from_arc(Arc::clone(kept));
+        self.registry.get_or_create_counter(&key, make)
+    }
+
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        if let Some(kept) = self.registry.get_gauge(key) {
+            return Gauge::from_arc(kept);
+        }
+        let key = key.to_retained();
+        let make = |kept: &Arc<_>| Gauge::from_arc(Arc::clone(kept));
+        self.registry.get_or_create_gauge(&key, make)
+    }
+
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        if let Some(kept) = self.registry.get_histogram(key) {
+            return Histogram::from_arc(kept);
+        }
+        let key = key.to_retained();
+        let make = |kept: &Arc<_>| Histogram::from_arc(Arc::clone(kept));
+        self.registry.get_or_create_histogram(&key, make)
+    }
+}
