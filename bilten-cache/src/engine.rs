@@ -8,6 +8,7 @@ use crate::memory::Memory;
 use crate::recovery::Recovery;
 use crate::remote::{Gate, Position, Record, Scope};
 use crate::stats::CacheMeters;
+use crate::tasks::Tasks;
 use crate::ticket::{Ticket, Tickets};
 
 /// The parts that all regions of a cache share.
@@ -21,6 +22,7 @@ pub(crate) struct Engine {
     pub(crate) coherence: Coherence,
     pub(crate) gate: Option<Gate>,
     pub(crate) recovery: Recovery,
+    pub(crate) tasks: Tasks,
     pub(crate) meters: Arc<CacheMeters>,
     /// The longest life that an entry was given here, in nanoseconds.
     pub(crate) longest_life: AtomicU64,

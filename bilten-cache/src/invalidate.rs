@@ -50,7 +50,9 @@ pub(crate) async fn invalidate(engine: &Arc<Engine>, scope: Scope) -> Ack {
     }
     let task = Arc::clone(engine);
     // Only a panic or a runtime that shuts down end the task early; nothing is known then.
-    tokio::spawn(async move { invalidate_both(&task, scope).await })
+    let tasks = &engine.tasks;
+    tasks
+        .spawn(async move { invalidate_both(&task, scope).await })
         .await
         .unwrap_or(Ack::Deferred)
 }
@@ -112,7 +114,9 @@ pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
         return Ack::Local;
     }
     let task = Arc::clone(engine);
-    tokio::spawn(async move { write_both(&task, change).await })
+    let tasks = &engine.tasks;
+    tasks
+        .spawn(async move { write_both(&task, change).await })
         .await
         .unwrap_or(Ack::Deferred)
 }

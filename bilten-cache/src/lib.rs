@@ -13,12 +13,16 @@ mod shared;
 
 mod tail;
 
+mod gauges;
+pub mod status;
+
 mod coherence;
 mod engine;
 mod loader;
 mod memory;
 mod recovery;
 mod single_flight;
+mod tasks;
 mod ticket;
 
 mod codec;
@@ -45,8 +49,3 @@ pub use crate::region::{Region, RegionBuilder};
 #[cfg(any(feature = "fred", feature = "redis"))]
 pub use crate::remote::redis::{Redis, RedisClient};
 pub use crate::stats::Stats;
-
-/// How a cache is doing.
-pub mod status {
-    pub use crate::cache::{Connection, Status};
-}

@@ -65,7 +65,8 @@ where
         Seat::Pilot(pilot) => {
             let passenger = pilot.passenger(lost());
             // A task of its own: whoever is dropped, the load goes on for those who wait.
-            tokio::spawn(fly(Arc::clone(state), pilot, job, load));
+            let flight = fly(Arc::clone(state), pilot, job, load);
+            engine.tasks.spawn(flight);
             Ok(passenger)
         }
     }

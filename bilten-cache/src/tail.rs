@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::clock::Nanos;
 use crate::engine::Engine;
+use crate::gauges::Gauges;
 use crate::recovery::Pending;
 use crate::remote::{Gate, RemoteError, Scope};
+use crate::status::Status;
 
 /// How long one read of the log waits for news.
 const WAIT: Duration = Duration::from_millis(500);
@@ -36,7 +38,7 @@ enum Interruption {
 }
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
-pub(crate) async fn start(engine: &Arc<Engine>) -> AbortHandle {
+pub(crate) async fn start(engine: &Arc<Engine>) -> JoinHandle<()> {
     let synced = match &engine.gate {
         Some(gate) => sync(engine, gate).await,
         None => Ok(()),
@@ -44,7 +46,7 @@ pub(crate) async fn start(engine: &Arc<Engine>) -> AbortHandle {
     if let Err(error) = synced {
         tracing::warn!(cache = %engine.name, %error, "second cache level is not reachable: starting in memory, connecting in the background");
     }
-    tokio::spawn(follow(Arc::clone(engine))).abort_handle()
+    tokio::spawn(follow(Arc::clone(engine)))
 }
 
 async fn follow(engine: Arc<Engine>) {
@@ -52,6 +54,7 @@ async fn follow(engine: Arc<Engine>) {
     let mut tail = Tail {
         engine: &engine,
         gate,
+        gauges: Gauges::new(&engine.name),
         next_pulse: 0,
         positions: VecDeque::new(),
     };
@@ -68,6 +71,7 @@ async fn follow(engine: Arc<Engine>) {
             Err(error) => {
                 // Whatever answers next may be another server, or an older copy of this one.
                 tail.next_pulse = 0;
+                tail.gauges.show(&Status::of(&engine));
                 if !std::mem::replace(&mut silent, true) {
                     tracing::warn!(cache = %engine.name, %error, "lost the log of the second cache level");
                 }
@@ -81,6 +85,7 @@ async fn follow(engine: Arc<Engine>) {
 struct Tail<'e> {
     engine: &'e Engine,
     gate: &'e Gate,
+    gauges: Gauges,
     next_pulse: Nanos,
     /// Where the log stood at some times, newest last.
     positions: VecDeque<(Nanos, u64)>,
@@ -99,6 +104,7 @@ impl Tail<'_> {
             self.gate.answered();
             self.next_pulse = asked.saturating_add(PULSE);
             self.prune(asked);
+            self.gauges.show(&Status::of(engine));
         }
         self.read(WAIT).await?;
         engine.coherence.contact(asked);
@@ -128,6 +134,7 @@ impl Tail<'_> {
         let Some(position) = pulse.position else {
             return self.lost(Interruption::Lost);
         };
+        engine.coherence.announce(position.number);
         if position.incarnation != engine.coherence.incarnation() {
             return self.lost(Interruption::Lost);
         }
@@ -195,6 +202,13 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     engine.coherence.contact(asked);
     gate.answered();
     Ok(())
+}
+
+/// Hands everything that waits to L2, however often that takes.
+pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
+    while deliver(engine, gate).await.is_err() {
+        tokio::time::sleep(FIRST_PAUSE).await;
+    }
 }
 
 /// Hands the invalidations that waited to L2, oldest first, until one fails.

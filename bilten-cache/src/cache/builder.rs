@@ -14,6 +14,7 @@ use crate::remote::{Gate, Limits, Remote};
 use crate::shared::Shared;
 use crate::stats::CacheMeters;
 use crate::tail;
+use crate::tasks::Tasks;
 use crate::ticket::Tickets;
 
 /// Settings of a [`Cache`], from [`Cache::builder`].
@@ -136,21 +137,19 @@ impl CacheBuilder {
             gate: remote
                 .map(|remote| Gate::new(remote, self.limits, clock.clone(), Arc::clone(&meters))),
             recovery: Recovery::default(),
+            tasks: Tasks::default(),
             meters,
             longest_life: AtomicU64::new(0),
             clock,
         });
-        let tasks = if engine.gate.is_some() {
-            vec![tail::start(&engine).await]
+        let tail = if engine.gate.is_some() {
+            Some(tail::start(&engine).await)
         } else {
-            Vec::new()
+            None
         };
+        let regions = Registry::new(name);
         Ok(Cache {
-            shared: Arc::new(Shared {
-                engine,
-                regions: Registry::new(name),
-                tasks,
-            }),
+            shared: Arc::new(Shared::new(engine, regions, tail)),
         })
     }
 

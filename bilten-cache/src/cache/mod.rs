@@ -1,11 +1,11 @@
 mod builder;
-mod status;
+mod shutdown;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::builder::CacheBuilder;
-pub use self::status::{Connection, Status};
 use crate::codec::default_codec;
 use crate::invalidate::{self, Ack};
 use crate::key::Key;
@@ -15,10 +15,12 @@ use crate::region::RegionBuilder;
 use crate::remote::Scope;
 use crate::shared::Shared;
 use crate::stats::Stats;
+use crate::status::{Shutdown, Status};
 
 /// A cache: one budget of memory, one second level, one log of invalidations.
 ///
-/// Cheap to clone; its own tasks end with the last clone and the last [`Region`](crate::Region).
+/// Cheap to clone; its tasks and connections end with the last clone and the last [`Region`](crate::Region). What waits for a second
+/// level that is away is lost then: call [`shutdown`](Self::shutdown) first.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -96,6 +98,19 @@ impl Cache {
     /// Invalidates everything, in all regions and processes.
     pub async fn clear(&self) -> Ack {
         invalidate::invalidate(&self.shared.engine, Scope::All).await
+    }
+
+    /// Ends the cache in order: waits for loads and changes that are under way, hands the invalidations that still wait to the second level, leaves the
+    /// log and closes the connections. All of it takes at most `limit` and a second; the report says what was left.
+    ///
+    /// Handles may be used afterwards. With a second level they then work as if it were away: from loaders, with memory for at most
+    /// `isolated_ttl`.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it may have left the log already. Call it again.
+    pub async fn shutdown(&self, limit: Duration) -> Shutdown {
+        shutdown::run(&self.shared, limit).await
     }
 
     /// Counts of all regions since the cache was built.

@@ -19,6 +19,8 @@ pub(crate) struct Coherence {
     isolated_after: Nanos,
     /// The highest position in any reply.
     seen: AtomicU64,
+    /// Where the log stood when it was asked last.
+    announced: AtomicU64,
     /// Rises with every marker and every flush: an entry checked at this epoch is still valid.
     epoch: AtomicU64,
     generation: AtomicU64,
@@ -56,6 +58,7 @@ impl Coherence {
             node,
             isolated_after: isolated_after.unwrap_or(NEVER),
             seen: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             generation: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
@@ -192,6 +195,7 @@ impl Coherence {
         view.applied = number;
         view.stamp = None;
         self.seen.fetch_max(number, Ordering::AcqRel);
+        self.announce(number);
         self.incarnation.store(incarnation, Ordering::Release);
         self.void();
         let unchanged = self.doubts.load(Ordering::Acquire) == doubts;
@@ -262,6 +266,17 @@ impl Coherence {
         self.read().applied
     }
 
+    /// The log was found to stand here.
+    pub(crate) fn announce(&self, number: u64) {
+        self.announced.store(number, Ordering::Relaxed);
+    }
+
+    /// Records that are known of and not applied.
+    pub(crate) fn lag(&self) -> u64 {
+        let known = self.announced.load(Ordering::Relaxed).max(self.seen());
+        known.saturating_sub(self.applied())
+    }
+
     pub(crate) fn doubts(&self) -> u64 {
         self.doubts.load(Ordering::Acquire)
     }
@@ -279,6 +294,12 @@ impl Coherence {
     /// The log was read to its end by a question asked at `asked`.
     pub(crate) fn contact(&self, asked: Nanos) {
         self.last_contact.fetch_max(asked, Ordering::AcqRel);
+    }
+
+    /// How long ago the log was read to its end.
+    pub(crate) fn silence(&self, now: Nanos) -> Option<Nanos> {
+        let last = self.last_contact.load(Ordering::Relaxed);
+        (1..NEVER).contains(&last).then(|| now.saturating_sub(last))
     }
 
     pub(crate) fn is_isolated(&self, now: Nanos) -> bool {

@@ -317,10 +317,10 @@ impl<V: Send + Sync + 'static> Drop for Unsure<V> {
         let Some(key) = self.key.take() else { return };
         self.state.engine.tickets.bump(&key, None);
         self.state.engine.memory.remove(&key);
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let state = Arc::clone(&self.state);
-            runtime
-                .spawn(async move { invalidate::invalidate(&state.engine, Scope::Key(key)).await });
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let engine = Arc::clone(&self.state.engine);
+            let removal = async move { invalidate::invalidate(&engine, Scope::Key(key)).await };
+            self.state.engine.tasks.spawn(removal);
         }
     }
 }

@@ -106,6 +106,12 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Records after `position`, oldest first; waits up to `wait` for the first one.
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;
+
+    /// Ends connections and tasks; what is asked afterwards fails. Dropping the store must do so too, only later. Does nothing by
+    /// itself.
+    fn close(&self) -> Reply<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// Why a call to the second level gave no answer.

@@ -16,5 +16,6 @@ mod races;
 mod recovery;
 mod redis;
 mod redis_faults;
+mod shutdown;
 mod stampede;
 mod values;

@@ -85,6 +85,17 @@ impl Connection {
             .with_options(&self.options)
     }
 
+    /// Says goodbye to the server and ends the client. Without it fred keeps the socket and its task for ever.
+    pub(super) async fn close(&self) {
+        self.supervisor.abort();
+        let client = self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let _ = tokio::time::timeout(HEARTBEAT, client.quit()).await;
+    }
+
     pub(super) fn is_clustered(&self) -> bool {
         self.current
             .read()

@@ -127,6 +127,10 @@ impl Link for FredLink {
             .await;
         value.map(answer).map_err(translate)
     }
+
+    async fn close(&self) {
+        tokio::join!(self.commands.close(), self.log.close());
+    }
 }
 
 fn value(arg: Arg) -> Value {

@@ -82,6 +82,18 @@ impl Connection {
         }
     }
 
+    /// Gives the line up; it ends with the calls that are still on it.
+    pub(super) async fn close(&self) {
+        self.supervisor.abort();
+        // Until it has ended it may lay another line.
+        while !self.supervisor.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let line = &self.current.line;
+        let old = line.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(old);
+    }
+
     pub(super) fn is_clustered(&self) -> bool {
         self.clustered
     }

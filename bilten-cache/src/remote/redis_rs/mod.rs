@@ -125,6 +125,10 @@ impl Link for RedisRsLink {
         };
         connection.call(&cmd).await.map(answer).map_err(translate)
     }
+
+    async fn close(&self) {
+        tokio::join!(self.commands.close(), self.log.close());
+    }
 }
 
 fn evaluation(how: &str, script: &str, keys: &[String], args: &[Arg]) -> Cmd {

@@ -55,6 +55,9 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
         after: String,
         block_millis: Option<u64>,
     ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
+
+    /// Ends connections and tasks.
+    fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
 /// The second level on Redis or Valkey through a client.
@@ -233,6 +236,13 @@ impl<L: Link> Remote for Scripted<L> {
                 .filter(|wait| *wait > 0);
             let answer = self.link.xread(self.names.log(), after, block).await?;
             reply::records(&answer)
+        })
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            self.link.close().await;
+            Ok(())
         })
     }
 }

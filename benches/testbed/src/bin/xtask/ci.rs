@@ -22,6 +22,9 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
         counts = Some(report.total());
         report.verdict()
     });
+    parts.run("test --chaos 1", || {
+        test::run(workspace, words("--chaos 1"))
+    });
     parts.run("demo --smoke", || demo::run(workspace, words("--smoke")));
     parts.run("demo --servers --smoke", || {
         demo::run(workspace, words("--servers --smoke"))

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test, on real servers, and one line at the end that says how it went.
 
+mod chaos;
+
 mod floors;
 mod runner;
 mod summary;
@@ -16,10 +18,14 @@ use runner::{Outcome, Runner, Wanted};
 
 pub(crate) use summary::Counts;
 
-pub(crate) const USAGE: &str = "cargo xtask test [--quick] [FILTER...]";
+pub(crate) const USAGE: &str =
+    "cargo xtask test [--quick] [FILTER...] | --chaos MINUTES [--seed SEED]";
 
 /// Runs the tests and the doc tests, prints what each package ran, and ends with `N passed, N failed, N skipped`.
-pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
+    if let Some(minutes) = arguments.value("--chaos")? {
+        return chaos::run(workspace, &minutes, arguments);
+    }
     let report = report(workspace, arguments)?;
     let verdict = report.verdict();
     if let Err(failure) = &verdict {

@@ -1,4 +1,7 @@
+//! How a cache is doing.
+
 use std::fmt;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::remote::BreakerState;
@@ -23,6 +26,11 @@ pub struct Status {
     pub connection: Connection,
     /// The last record of the log that was applied.
     pub log_position: u64,
+    /// Records that are known to be in the log and were not applied yet.
+    pub log_lag: u64,
+    /// How long ago the log was read to its end; `None` when it never was, or without a second level. A healthy process reads at least
+    /// twice a second.
+    pub log_age: Option<Duration>,
     /// Scopes that are remembered as invalidated.
     pub markers: usize,
     /// How often a limit made an invalidation wider than it was.
@@ -55,6 +63,11 @@ impl Status {
         Self {
             connection: Connection::of(engine),
             log_position: engine.coherence.applied(),
+            log_lag: engine.coherence.lag(),
+            log_age: engine
+                .coherence
+                .silence(engine.clock.now())
+                .map(Duration::from_nanos),
             markers,
             markers_widened,
             waiting: engine.recovery.len(),
@@ -92,9 +105,52 @@ impl fmt::Display for Status {
             ", {} entries in {} bytes",
             self.memory_entries, self.memory_bytes
         )?;
+        if self.log_lag > 0 {
+            write!(f, ", {} records behind", self.log_lag)?;
+        }
         if self.waiting > 0 {
             write!(f, ", {} invalidations waiting", self.waiting)?;
         }
         Ok(())
+    }
+}
+
+/// What was left when a cache was shut down, from [`Cache::shutdown`](crate::Cache::shutdown).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use bilten_cache::Cache;
+///
+/// let cache = Cache::builder("shop").build().await?;
+/// assert!(cache.shutdown(Duration::from_secs(5)).await.is_clean());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shutdown {
+    /// Invalidations that the second level does not know of. What they were about may be served by other processes until its time
+    /// to live is over.
+    pub undelivered: usize,
+    /// Loads and changes that were still under way. They go on without the second level.
+    pub unfinished: usize,
+}
+
+impl Shutdown {
+    /// Whether nothing was left.
+    #[must_use]
+    pub fn is_clean(self) -> bool {
+        self.undelivered == 0 && self.unfinished == 0
+    }
+}
+
+impl fmt::Display for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} invalidations not delivered, {} calls not finished",
+            self.undelivered, self.unfinished
+        )
     }
 }
