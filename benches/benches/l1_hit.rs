@@ -60,7 +60,7 @@ async fn filled(keys: &[String]) -> Region<str, Item> {
     items
 }
 
-async fn missing(_: bilten_cache::LoadContext) -> Result<Item, Infallible> {
+async fn missing(_: bilten_cache::LoadContext<Item>) -> Result<Item, Infallible> {
     Ok(Item::new(0))
 }
 

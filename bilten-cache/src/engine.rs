@@ -55,8 +55,19 @@ impl Engine {
         (entry.is_fresh(now) && self.coherence.trusts(key, &entry, now)).then_some(entry)
     }
 
+    /// The entry whatever its age, if nothing invalidated it.
+    pub(crate) fn retained(&self, key: &str, now: Nanos) -> Option<Arc<Entry>> {
+        let entry = self.memory.get(key)?;
+        self.coherence.trusts(key, &entry, now).then_some(entry)
+    }
+
     /// Fills L1, unless the key changed since `ticket` was taken.
     pub(crate) fn fill(&self, key: &Arc<str>, entry: Entry, ticket: Ticket) -> bool {
+        self.fill_shared(key, Arc::new(entry), ticket)
+    }
+
+    /// The same with an entry that somebody else keeps as well.
+    pub(crate) fn fill_shared(&self, key: &Arc<str>, entry: Arc<Entry>, ticket: Ticket) -> bool {
         self.coherence.is_valid(key, &entry.tags, entry.began)
             && self
                 .memory
@@ -86,6 +97,10 @@ impl Engine {
             Effect::DropKey(key) => {
                 self.tickets.bump(&key, None);
                 self.memory.remove(&key);
+            }
+            Effect::ExpireKey(key) => {
+                self.tickets.bump(&key, None);
+                self.memory.expire(&key);
             }
             Effect::Gap => return false,
         }

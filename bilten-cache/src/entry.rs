@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Nanos;
+use crate::staleness::Age;
 
 /// What an entry costs beside its key and its value: the maps' nodes and the entry itself.
 const OVERHEAD: usize = 192;
@@ -15,8 +16,21 @@ pub(crate) struct Entry {
     pub(crate) began: Began,
     /// Until when the value is known to be right without the log: when its load began, or 0 if only the log vouches for it.
     pub(crate) known_at: Nanos,
-    pub(crate) fresh_until: Nanos,
+    /// Lowered by `expire`.
+    fresh_until: AtomicU64,
+    /// From when on a read has to ask whether it loads anew ahead of time.
+    pub(crate) due_from: Nanos,
+    /// When the time to live ends, which L1 may cut short for itself. Can lie before the clock's beginning.
+    pub(crate) ends: i64,
+    /// When nobody has a use for it any more.
+    pub(crate) kept_until: Nanos,
+    pub(crate) load_time: Nanos,
+    /// When it was made, by the store's clock: the same on every node that has it.
+    pub(crate) created_millis: u64,
+    pub(crate) validators: Option<Box<Validators>>,
     pub(crate) weight: u32,
+    /// Until when its load is not tried again.
+    retry_at: AtomicU64,
     /// The marker epoch at which the entry was last found valid.
     checked: AtomicU64,
 }
@@ -44,14 +58,39 @@ impl Entry {
             tags,
             began,
             known_at: life.known_at,
-            fresh_until: life.fresh_until,
+            fresh_until: AtomicU64::new(life.fresh_until),
+            due_from: life.due_from,
+            ends: life.ends,
+            kept_until: life.kept_until,
+            load_time: life.load_time,
+            created_millis: life.created_millis,
+            validators: None,
             weight: life.weight,
+            retry_at: AtomicU64::new(0),
             checked: AtomicU64::new(u64::MAX),
         }
     }
 
     pub(crate) fn is_fresh(&self, now: Nanos) -> bool {
-        now < self.fresh_until
+        now < self.fresh_until.load(Ordering::Relaxed)
+    }
+
+    /// Ends its freshness now; as a stale value it lives on.
+    pub(crate) fn expire(&self) {
+        self.fresh_until.store(0, Ordering::Relaxed);
+    }
+
+    /// Its load failed: not again before `at`. Whether this is news.
+    pub(crate) fn retry_at(&self, at: Nanos) -> bool {
+        self.retry_at.fetch_max(at, Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn age(&self) -> Age {
+        Age {
+            ends: self.ends,
+            expired: self.fresh_until.load(Ordering::Relaxed) == 0,
+            retry_at: self.retry_at.load(Ordering::Relaxed),
+        }
     }
 
     pub(crate) fn was_checked_at(&self, epoch: u64) -> bool {
@@ -71,17 +110,57 @@ impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entry")
             .field("began", &self.began)
-            .field("fresh_until", &self.fresh_until)
+            .field("age", &self.age())
             .finish_non_exhaustive()
     }
 }
 
-/// How long an entry of L1 lives and what it weighs.
+/// How long an entry of L1 lives and what it weighs; see [`Entry`] for the fields.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
     pub(crate) known_at: Nanos,
     pub(crate) fresh_until: Nanos,
+    pub(crate) due_from: Nanos,
+    pub(crate) ends: i64,
+    pub(crate) kept_until: Nanos,
+    pub(crate) load_time: Nanos,
+    pub(crate) created_millis: u64,
     pub(crate) weight: u32,
+}
+
+/// By what a loader asks its source whether a value is still good. Opaque to the cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Validators {
+    pub(crate) etag: Option<Arc<str>>,
+    pub(crate) last_modified: Option<Arc<str>>,
+}
+
+/// What a source may call its versions; longer ones are left out.
+const MAX_VALIDATOR_BYTES: usize = 1_024;
+
+impl Validators {
+    /// From the two texts of an envelope, where empty means none.
+    pub(crate) fn of(etag: &str, last_modified: &str) -> Self {
+        let text = |text: &str| (!text.is_empty()).then(|| text.into());
+        Self {
+            etag: text(etag),
+            last_modified: text(last_modified),
+        }
+    }
+
+    pub(crate) fn texts(&self) -> [&str; 2] {
+        [&self.etag, &self.last_modified].map(|text| text.as_deref().unwrap_or_default())
+    }
+
+    /// Without what no envelope has room for; `None` when nothing is left.
+    pub(crate) fn checked(self) -> Option<Self> {
+        let short = |text: &Arc<str>| (1..=MAX_VALIDATOR_BYTES).contains(&text.len());
+        let kept = Self {
+            etag: self.etag.filter(short),
+            last_modified: self.last_modified.filter(short),
+        };
+        (kept != Self::default()).then_some(kept)
+    }
 }
 
 /// What an entry weighs in L1, in bytes.
@@ -99,18 +178,6 @@ pub(crate) fn spread(time_to_live: Duration, jitter: Duration, random: f64) -> D
         .max(Duration::from_millis(1))
 }
 
-/// How long an L2 entry is still fresh, by the store's clock; `None` when it is not.
-pub(crate) fn remaining(
-    created_millis: u64,
-    fresh_millis: u64,
-    server_millis: u64,
-) -> Option<Duration> {
-    // An entry from the store's future (it failed over to a slower clock) has all its time left, not more.
-    let age = server_millis.saturating_sub(created_millis);
-    let left = fresh_millis.saturating_sub(age);
-    (left > 0).then(|| Duration::from_millis(left))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,23 +193,6 @@ mod tests {
             spread(Duration::from_nanos(5), Duration::ZERO, 0.3),
             Duration::from_millis(1)
         );
-    }
-
-    #[test]
-    fn remaining_time_follows_the_stores_clock() {
-        for (created, fresh, now, expected) in [
-            (1_000, 500, 1_000, Some(500)),
-            (1_000, 500, 1_499, Some(1)),
-            (1_000, 500, 1_500, None),
-            (1_000, 500, 9_000, None),
-            (1_000, 500, 0, Some(500)),
-            (0, u64::MAX, 1, Some(u64::MAX - 1)),
-        ] {
-            assert_eq!(
-                remaining(created, fresh, now),
-                expected.map(Duration::from_millis)
-            );
-        }
     }
 
     #[test]

@@ -6,22 +6,32 @@
 //! 24  8  created, server milliseconds     32  8  fresh for, milliseconds
 //! 40  4  schema version of the region     44  4  load time, milliseconds
 //! 48  2  length of the region's name      50  2  length of the key
-//! 52  2  number of tags                   54  2  flags, 0
-//! 56  .. region, key, tags (2 bytes length each), payload
+//! 52  2  number of tags                   54  2  flags
+//! 56  .. region, key, tags (2 bytes length each), etag and last-modified if flagged, payload
 //! ```
 //!
-//! The position stands outside the checksum because it is filled in last: a write has one only after its claim.
+//! The position stands outside the checksum because it is filled in last: a write has one only after its claim. Its
+//! highest byte, which no position reaches, is set when the entry was expired: its value may still be served stale.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::entry::Validators;
+
 const MAGIC: &[u8; 4] = b"BLT1";
 const HEADER: usize = 56;
 const CHECKED_FROM: usize = 16;
 
+/// What `expire` puts into the first byte of the position.
+pub(crate) const EXPIRED_BYTE: u8 = 0x80;
+const EXPIRED: u64 = (EXPIRED_BYTE as u64) << 56;
+
+/// Flag: the validators follow the tags.
+const HAS_VALIDATORS: u16 = 1;
+
 /// Where the log position stands in the envelope: eight bytes, big endian.
-const POSITION_OFFSET: usize = 4;
+pub(crate) const POSITION_OFFSET: usize = 4;
 
 /// The same envelope at another position of the log.
 pub(crate) fn placed_at(position: u64, envelope: Bytes) -> Bytes {
@@ -34,6 +44,7 @@ pub(crate) fn placed_at(position: u64, envelope: Bytes) -> Bytes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope<'a> {
     pub(crate) position: u64,
+    pub(crate) expired: bool,
     pub(crate) incarnation: u64,
     pub(crate) created_millis: u64,
     pub(crate) fresh_millis: u64,
@@ -42,16 +53,20 @@ pub(crate) struct Envelope<'a> {
     pub(crate) region: &'a str,
     pub(crate) key: &'a str,
     pub(crate) tags: Vec<Arc<str>>,
+    pub(crate) validators: Option<Validators>,
     pub(crate) payload: Bytes,
 }
 
 impl<'a> Envelope<'a> {
     pub(crate) fn encode(&self) -> Bytes {
         let tags: usize = self.tags.iter().map(|tag| 2 + tag.len()).sum();
-        let size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len();
+        let mut size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len();
+        for text in self.validators.iter().flat_map(Validators::texts) {
+            size += 2 + text.len();
+        }
         let mut out = BytesMut::with_capacity(size);
         out.put_slice(MAGIC);
-        out.put_u64(self.position);
+        out.put_u64(self.position | if self.expired { EXPIRED } else { 0 });
         out.put_u32(0);
         out.put_u64(self.incarnation);
         out.put_u64(self.created_millis);
@@ -61,12 +76,16 @@ impl<'a> Envelope<'a> {
         out.put_u16(length(self.region));
         out.put_u16(length(self.key));
         out.put_u16(u16::try_from(self.tags.len()).unwrap_or(u16::MAX));
-        out.put_u16(0);
+        out.put_u16(self.validators.as_ref().map_or(0, |_| HAS_VALIDATORS));
         out.put_slice(self.region.as_bytes());
         out.put_slice(self.key.as_bytes());
         for tag in &self.tags {
             out.put_u16(length(tag));
             out.put_slice(tag.as_bytes());
+        }
+        for text in self.validators.iter().flat_map(Validators::texts) {
+            out.put_u16(length(text));
+            out.put_slice(text.as_bytes());
         }
         out.put_slice(&self.payload);
         let checksum = crc32fast::hash(&out[CHECKED_FROM..]);
@@ -86,24 +105,26 @@ impl<'a> Envelope<'a> {
         let mut at = HEADER;
         let region_there = take(bytes, &mut at, u16_at(bytes, 48)?.into())?;
         let key_there = take(bytes, &mut at, u16_at(bytes, 50)?.into())?;
+        let flags = u16_at(bytes, 54)?;
         if region_there != region.as_bytes()
             || key_there != key.as_bytes()
-            || u16_at(bytes, 54)? != 0
+            || flags & !HAS_VALIDATORS != 0
         {
             return None;
         }
         let mut tags = Vec::new();
         for _ in 0..u16_at(bytes, 52)? {
-            let length = u16_at(bytes, at)?;
-            at += 2;
-            tags.push(
-                std::str::from_utf8(take(bytes, &mut at, length.into())?)
-                    .ok()?
-                    .into(),
-            );
+            tags.push(text(bytes, &mut at)?.into());
         }
+        let mut validators = None;
+        if flags & HAS_VALIDATORS != 0 {
+            let etag = text(bytes, &mut at)?;
+            validators = Some(Validators::of(etag, text(bytes, &mut at)?));
+        }
+        let position = u64_at(bytes, POSITION_OFFSET)?;
         Some(Self {
-            position: u64_at(bytes, POSITION_OFFSET)?,
+            position: position & !EXPIRED,
+            expired: position & EXPIRED != 0,
             incarnation: u64_at(bytes, 16)?,
             created_millis: u64_at(bytes, 24)?,
             fresh_millis: u64_at(bytes, 32)?,
@@ -112,6 +133,7 @@ impl<'a> Envelope<'a> {
             region,
             key,
             tags,
+            validators,
             payload: bytes.slice(at..),
         })
     }
@@ -127,6 +149,12 @@ fn take<'b>(bytes: &'b Bytes, at: &mut usize, length: usize) -> Option<&'b [u8]>
     let slice = bytes.get(*at..end)?;
     *at = end;
     Some(slice)
+}
+
+fn text<'b>(bytes: &'b Bytes, at: &mut usize) -> Option<&'b str> {
+    let length = u16_at(bytes, *at)?;
+    *at += 2;
+    std::str::from_utf8(take(bytes, at, length.into())?).ok()
 }
 
 fn u16_at(bytes: &Bytes, at: usize) -> Option<u16> {
@@ -150,6 +178,7 @@ mod tests {
     fn sample() -> Envelope<'static> {
         Envelope {
             position: 7,
+            expired: false,
             incarnation: 0x0102_0304_0506_0708,
             created_millis: 1_700_000_000_000,
             fresh_millis: 60_000,
@@ -158,6 +187,7 @@ mod tests {
             region: "event",
             key: "event:42",
             tags: vec!["city:berlin".into(), "".into()],
+            validators: None,
             payload: Bytes::from_static(br#"{"id":42}"#),
         }
     }
@@ -173,6 +203,29 @@ mod tests {
             Some(sample())
         );
         assert_eq!(sample().encode(), bytes);
+    }
+
+    #[test]
+    fn validators_and_expiry_survive_the_way_through_the_store() {
+        let validators = Validators::of("\"33a64df\"", "");
+        assert_eq!(validators.last_modified, None);
+        let envelope = Envelope {
+            validators: Some(validators),
+            ..sample()
+        };
+        let mut bytes = envelope.encode().to_vec();
+        let read = |bytes: &[u8]| {
+            let bytes = Bytes::copy_from_slice(bytes);
+            Envelope::decode(&bytes, "event", "event:42")
+        };
+        assert_eq!(read(&bytes), Some(envelope.clone()));
+        bytes[POSITION_OFFSET] = EXPIRED_BYTE;
+        let expired = Envelope {
+            expired: true,
+            ..envelope
+        };
+        assert_eq!(read(&bytes), Some(expired.clone()));
+        assert_eq!(expired.encode(), bytes);
     }
 
     #[test]
@@ -212,7 +265,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_written_is_read(position: u64, payload: Vec<u8>, tags in proptest::collection::vec(".{0,20}", 0..5)) {
+        fn what_is_written_is_read(position in 0..1_u64 << 53, payload: Vec<u8>, tags in proptest::collection::vec(".{0,20}", 0..5)) {
             let tags = tags.iter().map(|tag| Arc::from(tag.as_str())).collect();
             let envelope = Envelope { position, payload: payload.into(), tags, ..sample() };
             prop_assert_eq!(Envelope::decode(&envelope.encode(), "event", "event:42"), Some(envelope));

@@ -78,7 +78,7 @@ fn note(engine: &Engine, scope: &Scope, position: Option<Position>) -> Ack {
     }
     engine.meters.deferred.add(1);
     engine.recovery.push(scope.clone());
-    if !matches!(scope, Scope::Key(_)) {
+    if scope.key().is_none() {
         // Without a position in the log there is nothing to compare entries with.
         engine.flush();
     }
@@ -90,6 +90,10 @@ fn drop_from_memory(engine: &Engine, scope: &Scope) {
         Scope::Key(key) => {
             engine.tickets.bump(key, None);
             engine.memory.remove(key);
+        }
+        Scope::Expired(key) => {
+            engine.tickets.bump(key, None);
+            engine.memory.expire(key);
         }
         Scope::All => engine.memory.clear(),
         Scope::Tag(_) | Scope::Pattern(_) => {}

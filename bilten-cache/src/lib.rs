@@ -7,6 +7,10 @@ mod region;
 mod invalidate;
 mod read_through;
 
+mod flight;
+mod lookup;
+
+mod packing;
 mod region_state;
 mod registry;
 mod shared;
@@ -18,6 +22,7 @@ pub mod status;
 
 mod coherence;
 mod engine;
+mod job;
 mod loader;
 mod memory;
 mod recovery;
@@ -29,11 +34,13 @@ mod codec;
 mod entry;
 mod envelope;
 pub mod key;
+mod options;
 mod pattern;
 pub mod remote;
 
 mod clock;
 mod error;
+mod staleness;
 mod stats;
 
 #[cfg(feature = "test-util")]
@@ -43,7 +50,7 @@ pub use crate::cache::{Cache, CacheBuilder};
 pub use crate::error::Error;
 pub use crate::invalidate::Ack;
 pub use crate::key::Key;
-pub use crate::loader::{LoadContext, Loaded};
+pub use crate::loader::{LoadContext, Loaded, Stale};
 pub use crate::pattern::Pattern;
 pub use crate::region::{Region, RegionBuilder};
 #[cfg(any(feature = "fred", feature = "redis"))]

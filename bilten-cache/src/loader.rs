@@ -1,25 +1,10 @@
-use std::any::Any;
-use std::future::Future;
-use std::panic::AssertUnwindSafe;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::error::{BoxError, Error};
-
-tokio::task_local! {
-    /// The keys that the loads around this one are loading, innermost first.
-    static LOADING: Option<Arc<Chain>>;
-}
-
-#[derive(Debug)]
-struct Chain {
-    cache: u64,
-    key: Arc<str>,
-    around: Option<Arc<Self>>,
-}
+use crate::entry::{Entry, Validators};
 
 /// What a loader found: the value, and what it decided about it.
 ///
@@ -38,6 +23,9 @@ pub struct Loaded<V> {
     pub(crate) value: Arc<V>,
     pub(crate) tags: Vec<Arc<str>>,
     pub(crate) time_to_live: Option<Duration>,
+    pub(crate) validators: Validators,
+    /// An old value that lives on.
+    pub(crate) extended: bool,
     pub(crate) cached: bool,
 }
 
@@ -60,6 +48,8 @@ impl<V> Loaded<V> {
             value,
             tags: Vec::new(),
             time_to_live: None,
+            validators: Validators::default(),
+            extended: false,
             cached: true,
         }
     }
@@ -85,6 +75,22 @@ impl<V> Loaded<V> {
         self
     }
 
+    /// The version that the source gave this value, for the next load to ask with: [`Stale::etag`]. Opaque to the cache; an
+    /// empty one and one above 1 KiB are not kept.
+    #[must_use]
+    pub fn etag(mut self, etag: impl Into<Arc<str>>) -> Self {
+        self.validators.etag = Some(etag.into());
+        self
+    }
+
+    /// When the source says that this value changed last, for the next load to ask with: [`Stale::last_modified`]. Opaque
+    /// to the cache; an empty one and one above 1 KiB are not kept.
+    #[must_use]
+    pub fn last_modified(mut self, last_modified: impl Into<Arc<str>>) -> Self {
+        self.validators.last_modified = Some(last_modified.into());
+        self
+    }
+
     /// Hands the value to those who wait for it and keeps it nowhere.
     #[must_use]
     pub fn uncached(mut self) -> Self {
@@ -100,150 +106,140 @@ impl<V> From<V> for Loaded<V> {
 }
 
 /// What a loader can ask about its call.
-#[derive(Debug, Clone)]
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use bilten_cache::{Cache, Loaded};
+///
+/// # async fn fetch(_: Option<&str>) -> std::io::Result<Option<(String, String)>> { Ok(Some(("hello".into(), "v1".into()))) }
+/// let cache = Cache::builder("shop").build().await?;
+/// let pages = cache.region::<str, String>("page").revalidate_within(Duration::from_secs(3600)).build()?;
+/// let page = pages.get_or_load("home", async |cx| {
+///     let stale = cx.stale();
+///     match (fetch(stale.and_then(|stale| stale.etag())).await?, stale) {
+///         (Some((page, etag)), _) => Ok(Loaded::new(page).etag(etag)),
+///         (None, Some(stale)) => Ok(stale.not_modified()),
+///         (None, None) => Err(std::io::Error::other("not modified, but nothing was asked")),
+///     }
+/// }).await?;
+/// assert_eq!(*page, "hello");
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
-pub struct LoadContext {
+pub struct LoadContext<V> {
     deadline: Instant,
+    stale: Option<Stale<V>>,
 }
 
-impl LoadContext {
+impl<V> LoadContext<V> {
+    pub(crate) fn new(deadline: Instant, stale: Option<Stale<V>>) -> Self {
+        Self { deadline, stale }
+    }
+
     /// The time left before the load is given up, for the loader's own time limits.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
+
+    /// The value whose time is over, if this process or the second level still has it: see
+    /// [`RegionBuilder::revalidate_within`](crate::RegionBuilder::revalidate_within).
+    #[must_use]
+    pub fn stale(&self) -> Option<&Stale<V>> {
+        self.stale.as_ref()
+    }
 }
 
-/// One load: whose it is and how long it may take.
-#[derive(Debug, Clone)]
-pub(crate) struct Job {
-    pub(crate) cache: u64,
-    pub(crate) region: Arc<str>,
-    pub(crate) key: Arc<str>,
-    pub(crate) timeout: Duration,
-    around: Option<Arc<Chain>>,
+impl<V> Clone for LoadContext<V> {
+    fn clone(&self) -> Self {
+        Self::new(self.deadline, self.stale.clone())
+    }
 }
 
-impl Job {
-    /// A load that the current task asks for.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Recursive`] when the current task is itself loading this key, and would wait for itself.
-    pub(crate) fn new(
-        cache: u64,
-        region: &Arc<str>,
-        key: &Arc<str>,
-        timeout: Duration,
-    ) -> Result<Self, Error> {
-        let around = LOADING.try_with(Clone::clone).unwrap_or_default();
-        let mut outer = around.as_ref();
-        while let Some(chain) = outer {
-            if chain.cache == cache && chain.key == *key {
-                return Err(Error::Recursive {
-                    region: Arc::clone(region),
-                });
-            }
-            outer = chain.around.as_ref();
-        }
-        Ok(Self {
-            cache,
-            region: Arc::clone(region),
-            key: Arc::clone(key),
-            timeout,
-            around,
+impl<V> fmt::Debug for LoadContext<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadContext")
+            .field("remaining", &self.remaining())
+            .field("stale", &self.stale.is_some())
+            .finish()
+    }
+}
+
+/// A value that is kept beyond its time, as a loader sees it. There is an example at [`LoadContext`].
+pub struct Stale<V> {
+    value: Arc<V>,
+    entry: Arc<Entry>,
+}
+
+impl<V: Send + Sync + 'static> Stale<V> {
+    pub(crate) fn of(entry: &Arc<Entry>) -> Option<Self> {
+        Some(Self {
+            value: entry.value()?,
+            entry: Arc::clone(entry),
         })
     }
+}
 
-    /// Runs the loader to its end, its panic or its time limit.
-    pub(crate) async fn run<V, T, E, F, Fut>(&self, load: F) -> Result<Loaded<V>, Error>
-    where
-        F: FnOnce(LoadContext) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        T: Into<Loaded<V>>,
-        E: Into<BoxError>,
-    {
-        let chain = Chain {
-            cache: self.cache,
-            key: Arc::clone(&self.key),
-            around: self.around.clone(),
-        };
-        let context = LoadContext {
-            deadline: Instant::now() + self.timeout.min(Duration::from_secs(1 << 30)),
-        };
-        // The loader is called inside, so that a panic before its first await is caught as well.
-        let load = async move { load(context).await };
-        let load = LOADING.scope(Some(Arc::new(chain)), AssertUnwindSafe(load).catch_unwind());
-        let region = || Arc::clone(&self.region);
-        match tokio::time::timeout(self.timeout, load).await {
-            Err(_) => Err(Error::LoadTimeout {
-                region: region(),
-                after: self.timeout,
-            }),
-            Ok(Err(panic)) => Err(Error::LoadPanicked {
-                region: region(),
-                message: message(&*panic),
-            }),
-            Ok(Ok(Err(error))) => Err(Error::Load {
-                region: region(),
-                source: Arc::from(error.into()),
-            }),
-            Ok(Ok(Ok(value))) => Ok(value.into()),
+impl<V> Stale<V> {
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> &Arc<V> {
+        &self.value
+    }
+
+    /// What [`Loaded::etag`] was told when the value was loaded.
+    #[must_use]
+    pub fn etag(&self) -> Option<&str> {
+        self.entry.validators.as_ref()?.etag.as_deref()
+    }
+
+    /// What [`Loaded::last_modified`] was told when the value was loaded.
+    #[must_use]
+    pub fn last_modified(&self) -> Option<&str> {
+        self.entry.validators.as_ref()?.last_modified.as_deref()
+    }
+
+    /// The answer of a loader whose source says that the value is still good: it lives for another time to live, with
+    /// the tags and validators that it had.
+    #[must_use]
+    pub fn not_modified(&self) -> Loaded<V> {
+        Loaded {
+            tags: self.entry.tags.to_vec(),
+            validators: self
+                .entry
+                .validators
+                .as_deref()
+                .cloned()
+                .unwrap_or_default(),
+            extended: true,
+            ..Loaded::shared(Arc::clone(&self.value))
         }
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
-        .into()
+impl<V> Clone for Stale<V> {
+    fn clone(&self) -> Self {
+        Self {
+            value: Arc::clone(&self.value),
+            entry: Arc::clone(&self.entry),
+        }
+    }
+}
+
+impl<V> fmt::Debug for Stale<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stale")
+            .field("etag", &self.etag())
+            .field("last_modified", &self.last_modified())
+            .finish_non_exhaustive()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn job(timeout: Duration) -> Job {
-        Job::new(1, &"event".into(), &"event:1".into(), timeout).unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loader_that_never_returns_is_given_up() {
-        let limit = Duration::from_secs(3);
-        let never = job(limit)
-            .run::<u8, u8, BoxError, _, _>(|_| std::future::pending())
-            .await;
-        assert!(matches!(never, Err(Error::LoadTimeout { after, .. }) if after == limit));
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_an_error_wherever_it_happens() {
-        let job = job(Duration::MAX);
-        let at_once = job.run::<u8, u8, BoxError, _, std::future::Ready<_>>(|_| panic!("at once"));
-        assert!(at_once.await.unwrap_err().to_string().ends_with("at once"));
-        let late = job.run::<u8, u8, BoxError, _, _>(|_| async {
-            tokio::task::yield_now().await;
-            panic!("{}", "late")
-        });
-        assert!(late.await.unwrap_err().to_string().ends_with("late"));
-    }
-
-    #[tokio::test]
-    async fn a_key_inside_its_own_load_is_recursion_and_another_is_not() {
-        let job = job(Duration::MAX);
-        let nested = job.run::<u8, u8, BoxError, _, _>(|_| async {
-            assert!(Job::new(1, &"event".into(), &"event:2".into(), Duration::MAX).is_ok());
-            assert!(Job::new(2, &"event".into(), &"event:1".into(), Duration::MAX).is_ok());
-            Job::new(1, &"event".into(), &"event:1".into(), Duration::MAX)?;
-            Ok(1)
-        });
-        let error = nested.await.unwrap_err();
-        assert!(matches!(
-            error.source_as::<Error>(),
-            Some(Error::Recursive { .. })
-        ));
-    }
 
     #[test]
     fn what_cannot_be_invalidated_by_all_its_tags_is_not_cached() {

@@ -36,17 +36,13 @@ impl Memory {
     pub(crate) fn insert_if(
         &self,
         key: &Arc<str>,
-        entry: Entry,
+        entry: Arc<Entry>,
         allowed: impl FnOnce() -> bool,
     ) -> bool {
         let mut inserted = false;
         self.store.entry_by_ref(key).and_compute_with(|_| {
             inserted = allowed();
-            if inserted {
-                Op::Put(Arc::new(entry))
-            } else {
-                Op::Nop
-            }
+            if inserted { Op::Put(entry) } else { Op::Nop }
         });
         inserted
     }
@@ -56,6 +52,16 @@ impl Memory {
         self.store
             .entry_by_ref(key)
             .and_compute_with(|there| if there.is_some() { Op::Remove } else { Op::Nop });
+    }
+
+    /// Makes a key stale under the same lock, so that no fill slips in between.
+    pub(crate) fn expire(&self, key: &Arc<str>) {
+        self.store.entry_by_ref(key).and_compute_with(|there| {
+            if let Some(entry) = there {
+                entry.value().expire();
+            }
+            Op::Nop
+        });
     }
 
     /// Gives the memory back; that nothing is served any more is the log's business.
@@ -78,7 +84,7 @@ struct Death(Clock);
 
 impl Death {
     fn after(&self, entry: &Entry) -> Option<Duration> {
-        let left = entry.fresh_until.saturating_sub(self.0.now());
+        let left = entry.kept_until.saturating_sub(self.0.now());
         (left < NEVER / 2).then(|| Duration::from_nanos(left))
     }
 }
@@ -109,22 +115,24 @@ mod tests {
     use super::*;
     use crate::entry::{Began, Life};
 
-    fn entry(weight: u32) -> Entry {
+    fn entry(weight: u32) -> Arc<Entry> {
         let life = Life {
             known_at: 0,
             fresh_until: NEVER,
+            due_from: NEVER,
+            ends: i64::MAX,
+            kept_until: NEVER,
+            load_time: 0,
+            created_millis: 0,
             weight,
         };
-        Entry::new(
-            Arc::new(1_u8),
-            Box::default(),
-            Began {
-                position: 0,
-                generation: 0,
-                incarnation: 0,
-            },
-            life,
-        )
+        let began = Began {
+            position: 0,
+            generation: 0,
+            incarnation: 0,
+        };
+        let entry = Entry::new(Arc::new(1_u8), Box::default(), began, life);
+        Arc::new(entry)
     }
 
     #[test]

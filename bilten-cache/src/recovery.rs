@@ -80,19 +80,20 @@ impl Queue {
             self.order.insert(number, Scope::All);
             return;
         }
-        if let Scope::Key(key) = &scope
-            && let Some(older) = self.keys.insert(Arc::clone(key), number)
-        {
-            self.order.remove(&older);
-        }
-        self.order.insert(number, scope);
+        let older = scope
+            .key()
+            .and_then(|key| self.keys.insert(Arc::clone(key), number));
+        let older = older.and_then(|older| self.order.remove(&older));
+        // What was to be removed must not live on as a stale value.
+        let removed = older.filter(|older| matches!(older, Scope::Key(_)));
+        self.order.insert(number, removed.unwrap_or(scope));
     }
 
     fn covers(&self, key: &str) -> bool {
         self.keys.contains_key(key)
             || self.order.len() > self.keys.len()
                 && self.order.values().any(|scope| match scope {
-                    Scope::Key(_) => false,
+                    Scope::Key(_) | Scope::Expired(_) => false,
                     Scope::Pattern(pattern) => pattern.matches(key),
                     // The tags of what the store holds are not known before it is read.
                     Scope::Tag(_) | Scope::All => true,
@@ -100,10 +101,11 @@ impl Queue {
     }
 
     fn remove(&mut self, number: u64) {
-        if let Some(Scope::Key(key)) = self.order.remove(&number)
-            && self.keys.get(&key) == Some(&number)
+        if let Some(scope) = self.order.remove(&number)
+            && let Some(key) = scope.key()
+            && self.keys.get(key) == Some(&number)
         {
-            self.keys.remove(&key);
+            self.keys.remove(key);
         }
     }
 }
@@ -142,6 +144,19 @@ mod tests {
         recovery.done(&first);
         assert!(recovery.covers("event:1"));
         assert_eq!(recovery.len(), 1);
+    }
+
+    #[test]
+    fn an_expiry_after_a_removal_leaves_it_a_removal() {
+        let recovery = Recovery::default();
+        recovery.push(key("event:1"));
+        recovery.push(Scope::Expired("event:1".into()));
+        assert_eq!(recovery.first().unwrap().scope, key("event:1"));
+        assert_eq!(recovery.len(), 1);
+        recovery.push(Scope::Expired("event:2".into()));
+        recovery.push(key("event:2"));
+        recovery.done(&recovery.first().unwrap());
+        assert_eq!(recovery.first().unwrap().scope, key("event:2"));
     }
 
     #[test]

@@ -1,19 +1,15 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::clock::nanos;
+use crate::clock::{Nanos, nanos};
 use crate::codec::Codec;
 use crate::engine::{Engine, Start};
-use crate::entry::{Began, Entry, Life, remaining, spread, weigh};
-use crate::envelope::Envelope;
+use crate::entry::Entry;
 use crate::error::{Error, SharedError};
-use crate::loader::Loaded;
+use crate::options::Options;
 use crate::remote::Gate;
-use crate::single_flight::Flights;
+use crate::single_flight::{Flights, Seat};
+use crate::staleness::{Course, RefreshAhead};
 use crate::stats::RegionMeters;
 
 /// Where a value came from.
@@ -22,6 +18,8 @@ pub(crate) enum Level {
     Memory,
     Remote,
     Loader,
+    /// Its time was over, and there was no better one.
+    Stale,
 }
 
 /// What a flight brings back.
@@ -36,30 +34,11 @@ pub(crate) struct RegionState<V> {
     pub(crate) options: Options,
     pub(crate) codec: Option<Codec<V>>,
     pub(crate) weigher: Option<Weigher<V>>,
+    /// Which values say that there is nothing.
+    pub(crate) is_negative: Option<fn(&V) -> bool>,
     pub(crate) flights: Arc<Flights<Landed<V>, Start>>,
     pub(crate) meters: Arc<RegionMeters>,
     pub(crate) key_type: &'static str,
-}
-
-/// What a region was told when it was built.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) time_to_live: Duration,
-    pub(crate) memory_time_to_live: Option<Duration>,
-    pub(crate) jitter: Duration,
-    pub(crate) load_timeout: Duration,
-    pub(crate) lease: Duration,
-    pub(crate) schema_version: u32,
-}
-
-/// A loaded value in the forms that the levels keep.
-#[derive(Debug)]
-pub(crate) struct Packed<V> {
-    pub(crate) value: Arc<V>,
-    pub(crate) entry: Entry,
-    pub(crate) keep: Duration,
-    /// `None` when there is no L2; an error when the value does not serialise.
-    pub(crate) envelope: Option<Result<Bytes, SharedError>>,
 }
 
 impl<V: Send + Sync + 'static> RegionState<V> {
@@ -68,105 +47,85 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         self.engine.hit(key, self.engine.clock.now())?.value()
     }
 
+    /// The same for `get_or_load`, with when the value was made if it is time to load anew.
+    pub(crate) fn hit_or_due(&self, key: &str) -> Option<(Arc<V>, Option<u64>)> {
+        let now = self.engine.clock.now();
+        let entry = self.engine.hit(key, now)?;
+        let due =
+            (now >= entry.due_from && self.is_due(&entry, now)).then_some(entry.created_millis);
+        Some((entry.value()?, due))
+    }
+
+    #[cold]
+    fn is_due(&self, entry: &Entry, now: Nanos) -> bool {
+        let ahead = self.options.ahead;
+        now >= entry.age().retry_at
+            && ahead.is_due(now, entry.ends, entry.load_time, fastrand::f64())
+    }
+
+    /// The value, if L1 may serve it and it was made later than `than`.
+    pub(crate) fn hit_newer(&self, key: &str, than: Option<u64>) -> Option<Arc<V>> {
+        let entry = self.engine.hit(key, self.engine.clock.now())?;
+        let newer = than.is_none_or(|than| entry.created_millis > than);
+        newer.then(|| entry.value())?
+    }
+
+    /// What L1 has of the key, fresh or stale, if this region has a use for stale values or refreshes ahead.
+    pub(crate) fn retained(&self, key: &str) -> Option<Arc<Entry>> {
+        let keeps = self.options.windows.keep() || self.options.ahead != RefreshAhead::Off;
+        keeps.then(|| self.engine.retained(key, self.engine.clock.now()))?
+    }
+
+    /// What to do with the stale value that L1 has of the key.
+    pub(crate) fn course(&self, key: &str) -> Option<(Arc<V>, Course)> {
+        if !self.options.windows.keep() {
+            return None;
+        }
+        let entry = self.retained(key)?;
+        Some((entry.value()?, self.course_of(&entry)))
+    }
+
+    pub(crate) fn course_of(&self, entry: &Entry) -> Course {
+        let now = self.engine.clock.now();
+        entry.age().course(&self.options.windows, now)
+    }
+
+    /// The value of an entry that stands in for a load which failed.
+    pub(crate) fn if_error(&self, entry: &Entry) -> Option<Arc<V>> {
+        let now = self.engine.clock.now();
+        entry
+            .age()
+            .serves_after_error(&self.options.windows, now)
+            .then(|| entry.value())?
+    }
+
+    /// The same for a key of L1.
+    pub(crate) fn stand_in(&self, key: &str) -> Option<Arc<V>> {
+        self.if_error(&*self.retained(key)?)
+    }
+
+    /// Until when a load that failed now is not tried again.
+    pub(crate) fn retry_at(&self) -> Nanos {
+        let now = self.engine.clock.now();
+        now.saturating_add(nanos(self.options.retry_after))
+    }
+
+    /// What those get whose flight is lost.
+    pub(crate) fn lost(&self) -> Landed<V> {
+        Err(Error::LoadAbandoned {
+            region: Arc::clone(&self.name),
+        })
+    }
+
+    /// A seat on the key's flight, after ours has landed with a stale value.
+    pub(crate) fn board_anew(&self, key: &Arc<str>) -> Seat<Landed<V>, Start> {
+        let begin = || self.engine.start(key);
+        self.flights.board(key, |_| true, begin, self.lost())
+    }
+
     /// L2, if values of this region go there and it may be read for this key now.
     pub(crate) fn readable(&self, key: &str) -> Option<&Gate> {
         self.codec.as_ref().and_then(|_| self.engine.readable(key))
-    }
-
-    /// Makes an entry of what L2 holds, if it is one of ours and still good.
-    pub(crate) fn open(&self, key: &str, bytes: &Bytes, start: &Start) -> Option<(Arc<V>, Entry)> {
-        let codec = self.codec.as_ref()?;
-        let Some(envelope) = Envelope::decode(bytes, &self.name, key) else {
-            self.meters.undecodable.add(1);
-            return None;
-        };
-        let now = self.engine.clock.now();
-        let coherence = &self.engine.coherence;
-        let began = Began {
-            position: envelope.position,
-            generation: start.began.generation,
-            incarnation: envelope.incarnation,
-        };
-        let left = remaining(
-            envelope.created_millis,
-            envelope.fresh_millis,
-            coherence.server_millis(now),
-        )?;
-        if envelope.incarnation != coherence.incarnation()
-            || !coherence.is_valid(key, &envelope.tags, began)
-        {
-            return None;
-        }
-        let decoded = (envelope.schema == self.options.schema_version)
-            .then(|| (codec.decode)(&envelope.payload));
-        let Some(Ok(value)) = decoded else {
-            self.meters.undecodable.add(1);
-            return None;
-        };
-        let value = Arc::new(value);
-        let weight = self.weight(key, &value, Some(envelope.payload.len()));
-        let life = Life {
-            // Without the log nobody knows what was invalidated since it was stored.
-            known_at: 0,
-            fresh_until: now.saturating_add(nanos(self.in_memory(left))),
-            weight,
-        };
-        let entry = Entry::new(Arc::clone(&value), envelope.tags.into(), began, life);
-        Some((value, entry))
-    }
-
-    /// Prepares a value for both levels.
-    pub(crate) fn pack(
-        &self,
-        key: &str,
-        loaded: Loaded<V>,
-        began: Began,
-        load_time: Duration,
-    ) -> Packed<V> {
-        let keep = loaded.time_to_live.unwrap_or(self.options.time_to_live);
-        let keep = spread(keep, self.options.jitter, fastrand::f64());
-        self.engine
-            .longest_life
-            .fetch_max(nanos(keep), Ordering::Relaxed);
-        let now = self.engine.clock.now();
-        let payload = self
-            .codec
-            .as_ref()
-            .map(|codec| (codec.encode)(&loaded.value));
-        let payload_bytes = payload
-            .as_ref()
-            .and_then(|p| p.as_ref().ok())
-            .map(Bytes::len);
-        let envelope = payload
-            .filter(|_| self.engine.gate.is_some())
-            .map(|payload| {
-                let envelope = Envelope {
-                    position: began.position,
-                    incarnation: began.incarnation,
-                    created_millis: self.engine.coherence.server_millis(now),
-                    fresh_millis: u64::try_from(keep.as_millis()).unwrap_or(u64::MAX),
-                    load_millis: u32::try_from(load_time.as_millis()).unwrap_or(u32::MAX),
-                    schema: self.options.schema_version,
-                    region: &self.name,
-                    key,
-                    tags: loaded.tags.clone(),
-                    payload: payload?,
-                };
-                Ok(envelope.encode())
-            });
-        let weight = self.weight(key, &loaded.value, payload_bytes);
-        let life = Life {
-            known_at: now.saturating_sub(nanos(load_time)),
-            fresh_until: now.saturating_add(nanos(self.in_memory(keep))),
-            weight,
-        };
-        let entry = Entry::new(Arc::clone(&loaded.value), loaded.tags.into(), began, life);
-        Packed {
-            value: loaded.value,
-            entry,
-            keep,
-            envelope,
-        }
     }
 
     pub(crate) fn encode_error(&self, source: SharedError) -> Error {
@@ -177,26 +136,6 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             value: std::any::type_name::<V>(),
             source,
         }
-    }
-
-    fn in_memory(&self, left: Duration) -> Duration {
-        self.options
-            .memory_time_to_live
-            .map_or(left, |limit| left.min(limit))
-    }
-
-    fn weight(&self, key: &str, value: &V, payload_bytes: Option<usize>) -> u32 {
-        let value_bytes = match &self.weigher {
-            Some(weigher) => weigher(value),
-            // The serialised length stands for what the value has on the heap.
-            None => payload_bytes.unwrap_or(0),
-        };
-        weigh(
-            key,
-            value_bytes
-                .saturating_add(size_of::<V>())
-                .min(u32::MAX as usize / 2),
-        )
     }
 }
 

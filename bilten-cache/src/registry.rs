@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::Error;
-use crate::region_state::{Options, RegionState};
+use crate::options::Options;
+use crate::region_state::RegionState;
 use crate::stats::{RegionMeters, Stats};
 
 /// The regions of a cache by name: two handles of one region share everything.

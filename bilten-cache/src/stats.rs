@@ -43,6 +43,7 @@ pub(crate) struct RegionMeters {
     pub(crate) hits_memory: Meter,
     pub(crate) hits_remote: Meter,
     pub(crate) misses: Meter,
+    pub(crate) stale: Meter,
     pub(crate) coalesced: Meter,
     pub(crate) loads: Meter,
     pub(crate) load_errors: Meter,
@@ -75,6 +76,7 @@ impl RegionMeters {
             hits_memory: hits("memory"),
             hits_remote: hits("remote"),
             misses: Meter::new(counter!("bilten_cache_misses_total", &labels)),
+            stale: Meter::new(counter!("bilten_cache_stale_total", &labels)),
             coalesced: Meter::new(counter!("bilten_cache_coalesced_total", &labels)),
             loads: Meter::new(counter!("bilten_cache_loads_total", &labels)),
             load_errors: Meter::new(counter!("bilten_cache_load_errors_total", &labels)),
@@ -92,6 +94,7 @@ impl RegionMeters {
             hits_memory: self.hits_memory.value(),
             hits_remote: self.hits_remote.value(),
             misses: self.misses.value(),
+            stale: self.stale.value(),
             coalesced: self.coalesced.value(),
             loads: self.loads.value(),
             load_errors: self.load_errors.value(),
@@ -168,6 +171,8 @@ pub struct Stats {
     pub hits_remote: u64,
     /// Reads served by neither.
     pub misses: u64,
+    /// Those of the hits in this process whose value was stale.
+    pub stale: u64,
     /// Reads that waited for a load somebody else had begun.
     pub coalesced: u64,
     /// Loaders called.
@@ -218,6 +223,7 @@ impl Stats {
         self.hits_memory += other.hits_memory;
         self.hits_remote += other.hits_remote;
         self.misses += other.misses;
+        self.stale += other.stale;
         self.coalesced += other.coalesced;
         self.loads += other.loads;
         self.load_errors += other.load_errors;

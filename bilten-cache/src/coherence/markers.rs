@@ -30,7 +30,7 @@ impl Markers {
     /// Notes that `scope` was invalidated at `position`. Positions only ever rise.
     pub(crate) fn mark(&mut self, scope: &Scope, position: u64) {
         match scope {
-            Scope::Key(_) => {}
+            Scope::Key(_) | Scope::Expired(_) => {}
             Scope::All => self.all = self.all.max(position),
             Scope::Tag(tag) => {
                 self.newest_tag = self.newest_tag.max(position);

@@ -47,6 +47,7 @@ struct View {
 pub(crate) enum Effect {
     Nothing,
     DropKey(std::sync::Arc<str>),
+    ExpireKey(std::sync::Arc<str>),
     /// Records are missing in between: what they said is not known.
     Gap,
 }
@@ -166,6 +167,7 @@ impl Coherence {
         self.seen.fetch_max(record.number, Ordering::AcqRel);
         match &record.scope {
             Some(Scope::Key(key)) if record.node != self.node => Effect::DropKey(key.clone()),
+            Some(Scope::Expired(key)) if record.node != self.node => Effect::ExpireKey(key.clone()),
             _ => Effect::Nothing,
         }
     }
@@ -231,7 +233,7 @@ impl Coherence {
     }
 
     fn mark(&self, view: &mut View, scope: &Scope, position: u64) {
-        if !matches!(scope, Scope::Key(_)) {
+        if scope.key().is_none() {
             view.markers.mark(scope, position);
             self.epoch.fetch_add(1, Ordering::AcqRel);
         }

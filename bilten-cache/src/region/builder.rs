@@ -7,12 +7,11 @@ use super::Region;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::key::Key;
-use crate::region_state::{Options, RegionState, Weigher};
+use crate::options::Options;
+use crate::region_state::{RegionState, Weigher};
 use crate::shared::Shared;
 use crate::single_flight::Flights;
 
-/// The longest time to live; what is longer counts as this. Ten years.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const MAX_NAME_BYTES: usize = 128;
 
 /// Settings of a [`Region`], from [`Cache::region`](crate::Cache::region).
@@ -38,28 +37,22 @@ const MAX_NAME_BYTES: usize = 128;
 pub struct RegionBuilder<K: ?Sized, V> {
     cache: Arc<Shared>,
     name: String,
-    options: Options,
+    pub(super) options: Options,
     codec: Option<Codec<V>>,
     weigher: Option<Weigher<V>>,
+    pub(super) is_negative: Option<fn(&V) -> bool>,
     key: PhantomData<fn(&K)>,
 }
 
 impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     pub(crate) fn new(cache: Arc<Shared>, name: String, codec: Option<Codec<V>>) -> Self {
-        let options = Options {
-            time_to_live: Duration::from_secs(300),
-            memory_time_to_live: None,
-            jitter: Duration::ZERO,
-            load_timeout: Duration::from_secs(30),
-            lease: Duration::from_secs(2),
-            schema_version: 0,
-        };
         Self {
             cache,
             name,
-            options,
+            options: Options::default(),
             codec,
             weigher: None,
+            is_negative: None,
             key: PhantomData,
         }
     }
@@ -121,12 +114,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     /// a name that is taken by a region with other types or settings, or that is the beginning of another one's.
     pub fn build(self) -> Result<Region<K, V>, Error> {
         check_name(&self.name)?;
-        let options = checked(self.options)?;
+        let options = self.options.checked()?;
         let Self {
             cache,
             name,
             codec,
             weigher,
+            is_negative,
             ..
         } = self;
         let state = cache
@@ -137,6 +131,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 options: options.clone(),
                 codec,
                 weigher,
+                is_negative,
                 flights: Arc::new(Flights::new()),
                 meters,
                 key_type: std::any::type_name::<K>(),
@@ -161,28 +156,6 @@ fn check_name(name: &str) -> Result<(), Error> {
         problem,
         "use letters, digits and `_ - .`, with `:` only between them",
     ))
-}
-
-fn checked(mut options: Options) -> Result<Options, Error> {
-    const UNCACHED: &str = "use a positive duration; to not cache a value, return `Loaded::uncached()` from its loader";
-    const POSITIVE: &str = "use a positive duration";
-    for (field, duration, remedy) in [
-        ("time_to_live", Some(options.time_to_live), UNCACHED),
-        ("memory_time_to_live", options.memory_time_to_live, POSITIVE),
-        ("load_timeout", Some(options.load_timeout), POSITIVE),
-        ("lease", Some(options.lease), POSITIVE),
-    ] {
-        if duration.is_some_and(|d| d.is_zero()) {
-            return Err(Error::config(field, "it is zero", remedy));
-        }
-    }
-    options.time_to_live = options.time_to_live.min(LONGEST);
-    options.jitter = options.jitter.min(LONGEST);
-    options.load_timeout = options.load_timeout.min(LONGEST);
-    options.lease = options
-        .lease
-        .clamp(Duration::from_millis(10), Duration::from_secs(3600));
-    Ok(options)
 }
 
 impl<K: ?Sized, V> fmt::Debug for RegionBuilder<K, V> {

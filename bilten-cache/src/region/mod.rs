@@ -1,4 +1,5 @@
 mod builder;
+mod freshness;
 
 use std::fmt;
 use std::future::Future;
@@ -10,10 +11,12 @@ use std::time::Duration;
 pub use self::builder::RegionBuilder;
 use crate::error::{BoxError, Error};
 use crate::invalidate::{self, Ack, Change};
+use crate::job::Job;
 use crate::key::{self, Key, MAX_KEY_BYTES};
-use crate::loader::{Job, LoadContext, Loaded};
-use crate::read_through;
-use crate::region_state::{Level, Packed, RegionState};
+use crate::loader::{LoadContext, Loaded};
+use crate::packing::Packed;
+use crate::read_through::{self, Boarded};
+use crate::region_state::{Level, RegionState};
 use crate::remote::Scope;
 use crate::stats::Stats;
 
@@ -67,7 +70,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// Safe: nothing is changed.
     pub async fn get(&self, key: &K) -> Option<Arc<V>> {
         let found = match self.look(key) {
-            Looked::Hit(value) => return Some(value),
+            Looked::Hit(value) | Looked::Due(value, ..) => return Some(value),
             Looked::Miss(key) => read_through::get(&self.state, &key).await,
             Looked::TooLong => None,
         };
@@ -92,17 +95,32 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// A load that has begun goes on, for others who wait and for the cache.
     pub async fn get_or_load<T, E, F, Fut>(&self, key: &K, load: F) -> Result<Arc<V>, Error>
     where
-        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Into<Loaded<V>> + Send + 'static,
         E: Into<BoxError> + Send + 'static,
     {
         let key = match self.look(key) {
             Looked::Hit(value) => return Ok(value),
+            Looked::Due(value, key, made) => {
+                read_through::refresh(&self.state, &key, Some(made), load);
+                return Ok(value);
+            }
             Looked::Miss(key) => key,
             Looked::TooLong => return self.load_alone(load).await,
         };
-        let result = read_through::board(&self.state, &key, load)?.arrive().await;
+        let passenger = match read_through::board(&self.state, &key, load)? {
+            Boarded::Served(value) => {
+                self.state.meters.hits_memory.add(1);
+                return Ok(value);
+            }
+            Boarded::Waits(passenger) => passenger,
+        };
+        let result = if self.state.options.has_patient_callers() {
+            passenger.arrive().await
+        } else {
+            read_through::arrive_in_time(&self.state, &key, passenger).await
+        };
         self.count(result.as_ref().ok().map(|(_, level)| *level));
         result.map(|(value, _)| value)
     }
@@ -182,6 +200,28 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         Ok(invalidate::invalidate(&self.state.engine, Scope::Key(self.checked(key)?)).await)
     }
 
+    /// Ends the time to live of a key everywhere, but lets the value be served stale where the region allows it:
+    /// [`stale_while_revalidate`](RegionBuilder::stale_while_revalidate),
+    /// [`stale_if_error`](RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
+    ///
+    /// A load that began before does not make it fresh again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn expire(&self, key: &K) -> Result<Ack, Error> {
+        let key = self.checked(key)?;
+        let scope = match self.state.options.windows.keep() {
+            true => Scope::Expired(key),
+            false => Scope::Key(key),
+        };
+        Ok(invalidate::invalidate(&self.state.engine, scope).await)
+    }
+
     /// Invalidates every key of this region. Costs the same however many there are.
     ///
     /// # Cancellation
@@ -210,7 +250,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         load: F,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<V>, Error>> + Send + '_>>
     where
-        F: FnOnce(LoadContext) -> Fut + Send + 'static,
+        F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Into<Loaded<V>> + Send + 'static,
         E: Into<BoxError> + Send + 'static,
@@ -224,7 +264,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             &"".into(),
             self.state.options.load_timeout,
         );
-        Box::pin(async move { job?.run(load).await.map(|loaded: Loaded<V>| loaded.value) })
+        Box::pin(async move {
+            job?.run(None, load)
+                .await
+                .map(|loaded: Loaded<V>| loaded.value)
+        })
     }
 
     async fn put(&self, key: Arc<str>, loaded: Loaded<V>) -> Result<(Arc<V>, Ack), Error> {
@@ -258,16 +302,21 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     fn look(&self, key: &K) -> Looked<V> {
-        key::with_encoded(&self.state.name, key, |key| match self.state.hit(key) {
-            Some(value) => {
-                self.state.meters.hits_memory.add(1);
-                Looked::Hit(value)
+        key::with_encoded(&self.state.name, key, |key| {
+            match self.state.hit_or_due(key) {
+                Some((value, due)) => {
+                    self.state.meters.hits_memory.add(1);
+                    match due {
+                        None => Looked::Hit(value),
+                        Some(made) => Looked::Due(value, key.into(), made),
+                    }
+                }
+                None if key.len() > MAX_KEY_BYTES => {
+                    self.state.meters.keys_refused.add(1);
+                    Looked::TooLong
+                }
+                None => Looked::Miss(key.into()),
             }
-            None if key.len() > MAX_KEY_BYTES => {
-                self.state.meters.keys_refused.add(1);
-                Looked::TooLong
-            }
-            None => Looked::Miss(key.into()),
         })
     }
 
@@ -288,6 +337,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     fn count(&self, from: Option<Level>) {
         match from {
             Some(Level::Memory) => self.state.meters.hits_memory.add(1),
+            Some(Level::Stale) => {
+                self.state.meters.stale.add(1);
+                self.state.meters.hits_memory.add(1);
+            }
             Some(Level::Remote) => self.state.meters.hits_remote.add(1),
             Some(Level::Loader) | None => self.state.meters.misses.add(1),
         }
@@ -296,6 +349,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
 
 enum Looked<V> {
     Hit(Arc<V>),
+    /// A hit whose value, made then, shall be loaded anew.
+    Due(Arc<V>, Arc<str>, u64),
     Miss(Arc<str>),
     TooLong,
 }

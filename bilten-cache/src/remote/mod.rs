@@ -94,7 +94,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         author: Author,
     ) -> Reply<'a, Position>;
 
-    /// Appends a record; for a key, its value and its lease are removed first.
+    /// Appends a record. For [`Scope::Key`], value and lease are removed first; for [`Scope::Expired`], the lease is
+    /// removed and the fifth byte of the value, if there is one, becomes `0x80`.
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
 
     /// Everything a node must know before it trusts any value. Creates an empty log if there is none.

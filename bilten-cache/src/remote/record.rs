@@ -8,6 +8,8 @@ use crate::Pattern;
 pub enum Scope {
     /// One encoded key.
     Key(Arc<str>),
+    /// One encoded key, whose value may be served stale where a region allows it.
+    Expired(Arc<str>),
     /// Everything that carries a tag.
     Tag(Arc<str>),
     /// Every key that a pattern takes.
@@ -17,11 +19,21 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// The key, if it is about one only: then no marker is needed.
+    #[must_use]
+    pub fn key(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Key(key) | Self::Expired(key) => Some(key),
+            Self::Tag(_) | Self::Pattern(_) | Self::All => None,
+        }
+    }
+
     /// The scope as one text, as it stands in the log and in the marker hash.
     #[must_use]
     pub fn encode(&self) -> String {
         match self {
             Self::Key(key) => format!("k:{key}"),
+            Self::Expired(key) => format!("x:{key}"),
             Self::Tag(tag) => format!("t:{tag}"),
             Self::Pattern(pattern) => match pattern.as_prefix() {
                 Some(prefix) => format!("p:{prefix}"),
@@ -37,6 +49,7 @@ impl Scope {
         let (kind, name) = text.split_once(':')?;
         Some(match kind {
             "k" => Self::Key(name.into()),
+            "x" => Self::Expired(name.into()),
             "t" => Self::Tag(name.into()),
             "p" => Self::Pattern(Pattern::from_encoded_prefix(name)),
             "g" => Self::Pattern(Pattern::glob(name).ok()?),
@@ -186,6 +199,7 @@ mod tests {
     fn a_scope_survives_the_way_through_the_log() {
         for scope in [
             Scope::Key("event:4:2".into()),
+            Scope::Expired("event:4:2".into()),
             Scope::Tag("city:berlin".into()),
             Scope::Pattern(Pattern::glob("events:list:*").unwrap()),
             Scope::Pattern(Pattern::glob("events:*:[ab]").unwrap()),
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn what_no_version_wrote_is_not_a_scope() {
-        for text in ["", "x", "x:y", "g:", "g:["] {
+        for text in ["", "x", "y:z", "g:", "g:["] {
             assert_eq!(Scope::decode(text), None, "{text}");
         }
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{Author, Lease, Position, Pulse, Record, Scope, Snapshot};
 
 /// What a server would hold. Values do not run out here: their freshness is the cache's business.
@@ -84,9 +85,17 @@ impl Store {
     }
 
     pub(super) fn invalidate(&mut self, scope: &Scope, author: Author) -> Position {
-        if let Scope::Key(key) = scope {
-            self.values.remove(&**key);
+        if let Some(key) = scope.key() {
             self.leases.remove(&**key);
+        }
+        match scope {
+            Scope::Key(key) => drop(self.values.remove(&**key)),
+            Scope::Expired(key) => {
+                if let Some(value) = self.values.get_mut(&**key) {
+                    *value = mark_expired(value);
+                }
+            }
+            _ => {}
         }
         self.append(scope, author)
     }
@@ -163,7 +172,7 @@ impl Store {
             ..position
         };
         self.position = Some(position);
-        if !matches!(scope, Scope::Key(_)) {
+        if scope.key().is_none() {
             self.markers.insert(scope.encode(), position.number);
         }
         let record = Record {
@@ -182,6 +191,14 @@ impl Store {
             .filter(|(_, until)| Instant::now() < *until)
             .map(|(token, _)| *token)
     }
+}
+
+fn mark_expired(envelope: &Bytes) -> Bytes {
+    let mut bytes = envelope.to_vec();
+    if let Some(first) = bytes.get_mut(POSITION_OFFSET) {
+        *first = EXPIRED_BYTE;
+    }
+    bytes.into()
 }
 
 fn fresh() -> Position {

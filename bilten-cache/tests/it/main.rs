@@ -17,5 +17,6 @@ mod recovery;
 mod redis;
 mod redis_faults;
 mod shutdown;
+mod staleness;
 mod stampede;
 mod values;

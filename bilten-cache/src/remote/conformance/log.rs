@@ -144,9 +144,7 @@ async fn marked(nodes: Nodes<'_>) -> Result<(), Found> {
         same("a marker", &at, &Some(snapshot.position.number))?;
     }
     let markers = nodes.two.snapshot().await?.markers;
-    let keys = markers
-        .iter()
-        .filter(|(scope, _)| matches!(scope, Scope::Key(_)));
+    let keys = markers.iter().filter(|(scope, _)| scope.key().is_some());
     same("the number of markers of keys", &keys.count(), &0)
 }
 

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Found, Nodes, Violation, rule, same};
+use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{Author, Lease, Remote, Scope};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -26,6 +27,11 @@ pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
     rule(
         "an invalidation removes value and lease",
         invalidated(nodes),
+    )
+    .await?;
+    rule(
+        "an expiry marks the value and breaks the lease",
+        expired(nodes),
     )
     .await?;
     rule(
@@ -182,6 +188,21 @@ async fn invalidated(nodes: Nodes<'_>) -> Result<(), Found> {
     same("the value", &nodes.one.read("i").await?, &None)?;
     let late = nodes.one.store("i", 1, envelope(64), LONG).await?;
     same("a store after the invalidation", &late, &false)
+}
+
+async fn expired(nodes: Nodes<'_>) -> Result<(), Found> {
+    let scope = Scope::Expired("x".into());
+    nodes.one.invalidate(&scope, author(1)).await?;
+    same("the value of no key", &nodes.two.read("x").await?, &None)?;
+    write(nodes.one, "x", envelope(64)).await?;
+    let before = nodes.one.read("x").await?.unwrap_or_default();
+    nodes.one.lease("x", 1, LONG, true).await?;
+    nodes.two.invalidate(&scope, author(2)).await?;
+    let mut due = before.to_vec();
+    due[POSITION_OFFSET] = EXPIRED_BYTE;
+    same("the value", &nodes.one.read("x").await?, &Some(due.into()))?;
+    let late = nodes.one.store("x", 1, envelope(80), LONG).await?;
+    same("a store after the expiry", &late, &false)
 }
 
 async fn over_a_value(nodes: Nodes<'_>) -> Result<(), Found> {

@@ -187,20 +187,19 @@ impl<L: Link> Remote for Scripted<L> {
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
         Box::pin(async move {
             let text = scope.encode();
-            let Scope::Key(key) = scope else {
+            let Some(key) = scope.key() else {
                 return self.append(&text, author).await;
             };
+            let (here, whole) = match scope {
+                Scope::Expired(_) => (&self.scripts.mark_expired, &self.scripts.expire),
+                _ => (&self.scripts.unlink, &self.scripts.remove),
+            };
             if self.link.is_clustered() {
-                self.link
-                    .eval(&self.scripts.unlink, self.pair(key), Vec::new())
-                    .await?;
+                self.link.eval(here, self.pair(key), Vec::new()).await?;
                 return self.append(&text, author).await;
             }
             let args = record(&text, author);
-            let answer = self
-                .link
-                .eval(&self.scripts.remove, self.all_names(key), args)
-                .await?;
+            let answer = self.link.eval(whole, self.all_names(key), args).await?;
             reply::position(&answer)
         })
     }

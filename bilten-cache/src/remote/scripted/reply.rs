@@ -241,7 +241,7 @@ mod tests {
             "9",
             "t:berlin",
             "4",
-            "x:new kind",
+            "y:new kind",
             "6",
             "p:a",
             "?",

@@ -18,7 +18,10 @@ pub(super) struct Scripts<S> {
     /// Value, lease and log in one step: not on a cluster.
     pub(super) remove: S,
     pub(super) seize: S,
+    /// Value, lease and log in one step: not on a cluster.
+    pub(super) expire: S,
     pub(super) unlink: S,
+    pub(super) mark_expired: S,
     pub(super) append: S,
     pub(super) snapshot: S,
     pub(super) pulse: S,
@@ -37,6 +40,10 @@ return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
 redis.call('UNLINK', KEYS[1], KEYS[2])
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
+        let expire = format!(
+            "{log} {EXPIRE}
+return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
+        );
         let append = format!(
             "{log} return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
@@ -48,7 +55,9 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             claim: script(claim),
             remove: script(remove),
             seize: script(format!("{SEIZE} return 1")),
+            expire: script(expire),
             unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
+            mark_expired: script([EXPIRE, " return 1"].concat()),
             append: script(append),
             snapshot: script(SNAPSHOT.to_owned()),
             pulse: script(PULSE.to_owned()),
@@ -76,6 +85,12 @@ return 1";
 const SEIZE: &str = "
 redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
+
+/// KEYS value, lease. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. A full
+/// server takes scripts whose first write needs no memory.
+const EXPIRE: &str = "
+redis.call('DEL', KEYS[2])
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('SETRANGE', KEYS[1], 4, string.char(128)) end";
 
 /// KEYS lease. ARGV token, hold in ms.
 const RENEW: &str = "
@@ -127,7 +142,8 @@ local function append(meta, log, node, known, seen, fresh, scope)
   end
   n = redis.call('HINCRBY', meta, 'n', 1)
   local number = string.format('%.0f', n)
-  if string.sub(scope, 1, 2) ~= 'k:' then
+  local kind = string.sub(scope, 1, 2)
+  if kind ~= 'k:' and kind ~= 'x:' then
     if redis.call('HLEN', meta) > {MARKERS} then
       redis.call('DEL', meta)
       redis.call('HSET', meta, 'inc', inc, 'n', number, 'a:', number)

@@ -180,7 +180,7 @@ async fn answer<K, V, F, Fut>(region: &Region<K, V>, key: &K, load: F) -> Result
 where
     K: Key,
     V: Send + Sync + 'static,
-    F: FnOnce(LoadContext) -> Fut + Send + 'static,
+    F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<V, Error>> + Send + 'static,
 {
     let in_memory = region.peek(key).is_some();

@@ -1,0 +1,186 @@
+//! One flight of a key, in a task of its own: L1, then L2, then the loader, then both levels.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::Start;
+use crate::entry::Entry;
+use crate::error::{BoxError, Error};
+use crate::job::Job;
+use crate::loader::{LoadContext, Loaded, Stale};
+use crate::lookup::{self, Look, Want};
+use crate::packing::Packed;
+use crate::region_state::{Landed, Level, RegionState};
+use crate::single_flight::{Pilot, Seat};
+use crate::staleness::Course;
+
+type Shared<V> = Arc<RegionState<V>>;
+
+/// `than` is set when the caller has a value already, made then, and wants a newer one.
+pub(crate) async fn fly<V, T, E, F, Fut>(
+    state: Shared<V>,
+    mut pilot: Pilot<Landed<V>, Start>,
+    job: Job,
+    than: Option<u64>,
+    load: F,
+) where
+    V: Send + Sync + 'static,
+    F: FnOnce(LoadContext<V>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    T: Into<Loaded<V>>,
+    E: Into<BoxError>,
+{
+    let key = &job.key;
+    // Another flight may have landed between the caller's look into L1 and this one's start.
+    if let Some(value) = state.hit_newer(key, than) {
+        return pilot.land(Ok((value, Level::Memory)));
+    }
+    // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
+    let before = state.engine.start(key);
+    let mut stale = state.retained(key);
+    let want = Want::newer(than);
+    let mut look = lookup::look(&state, key, want).await;
+    if let Look::Stale(value, entry) = look {
+        if state.course_of(&entry) == Course::ServeAndRefresh {
+            pilot.land(Ok((value, Level::Stale)));
+            match state.board_anew(key) {
+                Seat::Pilot(next) => pilot = next,
+                Seat::Passenger(_) => return,
+            }
+        }
+        stale = Some(entry);
+        look = lookup::obtain(&state, key, want).await;
+    }
+    let token = match look {
+        Look::Found(value) => return pilot.land(Ok((value, Level::Remote))),
+        Look::Missing(token) => token,
+        Look::Stale(..) => None,
+    };
+    // Taken anew: the load sees everything that happened while we looked.
+    let start = state.engine.start(key);
+    let began = Instant::now();
+    let asked = state.engine.clock.now();
+    state.meters.loads.add(1);
+    let seen = stale.as_ref().and_then(Stale::of);
+    let result = holding(&state, key, token, job.run(seen, load)).await;
+    state
+        .meters
+        .load_seconds
+        .record(began.elapsed().as_secs_f64());
+    match result {
+        Ok(loaded) if loaded.cached => {
+            let took = state.engine.clock.now().saturating_sub(asked);
+            let took = Duration::from_nanos(took);
+            let packed = state.pack(key, loaded, start.began, took);
+            keep(&state, key, start, packed, token, pilot).await;
+        }
+        Ok(loaded) => {
+            pilot.land(Ok((loaded.value, Level::Loader)));
+            release(&state, key, token).await;
+        }
+        Err(error) => {
+            state.meters.load_errors.add(1);
+            pilot.land(fall_back(&state, key, stale, before, error));
+            release(&state, key, token).await;
+        }
+    }
+}
+
+/// The stale value instead of the error, if the region allows it and nothing changed since it was found.
+fn fall_back<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    in_hand: Option<Arc<Entry>>,
+    before: Start,
+    error: Error,
+) -> Landed<V> {
+    let in_hand = in_hand.filter(|_| state.engine.is_current(key, &before));
+    let Some(entry) = state.retained(key).or(in_hand) else {
+        return Err(error);
+    };
+    let again = state.retry_at();
+    let news = entry.retry_at(again);
+    match state.if_error(&entry) {
+        Some(value) => {
+            if news {
+                tracing::warn!(region = %state.name, %error, "load failed, the stale value is served");
+            }
+            Ok((value, Level::Stale))
+        }
+        None => Err(error),
+    }
+}
+
+/// L1, then those who wait, then L2: nobody waits for L2's write.
+async fn keep<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    start: Start,
+    packed: Packed<V>,
+    token: Option<u64>,
+    pilot: Pilot<Landed<V>, Start>,
+) {
+    let Packed {
+        value,
+        entry,
+        keep,
+        envelope,
+    } = packed;
+    if !state.engine.fill(key, entry, start.ticket) {
+        state.meters.fills_refused.add(1);
+    }
+    pilot.land(Ok((value, Level::Loader)));
+    match (envelope, token, &state.engine.gate) {
+        (Some(Ok(envelope)), Some(token), Some(gate)) => {
+            let stored = gate
+                .call(|remote| remote.store(key, token, envelope, keep))
+                .await;
+            state
+                .meters
+                .stores_refused
+                .add(u64::from(stored.is_ok_and(|stored| !stored)));
+        }
+        (Some(Err(source)), ..) => {
+            let error = state.encode_error(source);
+            tracing::warn!(%error, "value is kept in memory only");
+            release(state, key, token).await;
+        }
+        // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
+        _ => {}
+    }
+}
+
+/// Runs a load and keeps its lease alive meanwhile.
+async fn holding<V: Send + Sync + 'static, T>(
+    state: &RegionState<V>,
+    key: &str,
+    token: Option<u64>,
+    load: impl Future<Output = T>,
+) -> T {
+    let (Some(token), Some(gate)) = (token, &state.engine.gate) else {
+        return load.await;
+    };
+    let hold = state.options.lease;
+    tokio::pin!(load);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut load => return result,
+            () = tokio::time::sleep(hold / 3) => {}
+        }
+        // A lost lease is no reason to stop: the callers still want the value, and L2 will refuse it.
+        tokio::select! {
+            biased;
+            result = &mut load => return result,
+            _ = gate.call(|remote| remote.renew(key, token, hold)) => {}
+        }
+    }
+}
+
+async fn release<V: Send + Sync + 'static>(state: &RegionState<V>, key: &str, token: Option<u64>) {
+    if let (Some(token), Some(gate)) = (token, &state.engine.gate) {
+        // If this fails, the lease runs out by itself.
+        let _ = gate.call(|remote| remote.release(key, token)).await;
+    }
+}

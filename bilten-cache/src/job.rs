@@ -1,0 +1,161 @@
+//! One load: who asks for it, and its end, whatever the loader does.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::error::{BoxError, Error};
+use crate::loader::{LoadContext, Loaded, Stale};
+
+tokio::task_local! {
+    /// The keys that the loads around this one are loading, innermost first.
+    static LOADING: Option<Arc<Chain>>;
+}
+
+#[derive(Debug)]
+struct Chain {
+    cache: u64,
+    key: Arc<str>,
+    around: Option<Arc<Self>>,
+}
+
+/// One load: whose it is and how long it may take.
+#[derive(Debug, Clone)]
+pub(crate) struct Job {
+    pub(crate) cache: u64,
+    pub(crate) region: Arc<str>,
+    pub(crate) key: Arc<str>,
+    pub(crate) timeout: Duration,
+    around: Option<Arc<Chain>>,
+}
+
+impl Job {
+    /// A load that the current task asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recursive`] when the current task is itself loading this key, and would wait for itself.
+    pub(crate) fn new(
+        cache: u64,
+        region: &Arc<str>,
+        key: &Arc<str>,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let around = LOADING.try_with(Clone::clone).unwrap_or_default();
+        let mut outer = around.as_ref();
+        while let Some(chain) = outer {
+            if chain.cache == cache && chain.key == *key {
+                return Err(Error::Recursive {
+                    region: Arc::clone(region),
+                });
+            }
+            outer = chain.around.as_ref();
+        }
+        Ok(Self {
+            cache,
+            region: Arc::clone(region),
+            key: Arc::clone(key),
+            timeout,
+            around,
+        })
+    }
+
+    /// Runs the loader to its end, its panic or its time limit.
+    pub(crate) async fn run<V, T, E, F, Fut>(
+        &self,
+        stale: Option<Stale<V>>,
+        load: F,
+    ) -> Result<Loaded<V>, Error>
+    where
+        F: FnOnce(LoadContext<V>) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        let chain = Chain {
+            cache: self.cache,
+            key: Arc::clone(&self.key),
+            around: self.around.clone(),
+        };
+        let deadline = Instant::now() + self.timeout.min(Duration::from_secs(1 << 30));
+        let context = LoadContext::new(deadline, stale);
+        // The loader is called inside, so that a panic before its first await is caught as well.
+        let load = async move { load(context).await };
+        let load = LOADING.scope(Some(Arc::new(chain)), AssertUnwindSafe(load).catch_unwind());
+        let region = || Arc::clone(&self.region);
+        match tokio::time::timeout(self.timeout, load).await {
+            Err(_) => Err(Error::LoadTimeout {
+                region: region(),
+                after: self.timeout,
+            }),
+            Ok(Err(panic)) => Err(Error::LoadPanicked {
+                region: region(),
+                message: message(&*panic),
+            }),
+            Ok(Ok(Err(error))) => Err(Error::Load {
+                region: region(),
+                source: Arc::from(error.into()),
+            }),
+            Ok(Ok(Ok(value))) => Ok(value.into()),
+        }
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> Arc<str> {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(timeout: Duration) -> Job {
+        Job::new(1, &"event".into(), &"event:1".into(), timeout).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loader_that_never_returns_is_given_up() {
+        let limit = Duration::from_secs(3);
+        let never = job(limit)
+            .run::<u8, u8, BoxError, _, _>(None, |_| std::future::pending())
+            .await;
+        assert!(matches!(never, Err(Error::LoadTimeout { after, .. }) if after == limit));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_wherever_it_happens() {
+        let job = job(Duration::MAX);
+        let at_once =
+            job.run::<u8, u8, BoxError, _, std::future::Ready<_>>(None, |_| panic!("at once"));
+        assert!(at_once.await.unwrap_err().to_string().ends_with("at once"));
+        let late = job.run::<u8, u8, BoxError, _, _>(None, |_| async {
+            tokio::task::yield_now().await;
+            panic!("{}", "late")
+        });
+        assert!(late.await.unwrap_err().to_string().ends_with("late"));
+    }
+
+    #[tokio::test]
+    async fn a_key_inside_its_own_load_is_recursion_and_another_is_not() {
+        let job = job(Duration::MAX);
+        let nested = job.run::<u8, u8, BoxError, _, _>(None, |_| async {
+            assert!(Job::new(1, &"event".into(), &"event:2".into(), Duration::MAX).is_ok());
+            assert!(Job::new(2, &"event".into(), &"event:1".into(), Duration::MAX).is_ok());
+            Job::new(1, &"event".into(), &"event:1".into(), Duration::MAX)?;
+            Ok(1)
+        });
+        let error = nested.await.unwrap_err();
+        assert!(matches!(
+            error.source_as::<Error>(),
+            Some(Error::Recursive { .. })
+        ));
+    }
+}

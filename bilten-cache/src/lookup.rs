@@ -1,0 +1,176 @@
+//! Reading the second level, and taking the lease of a key that it has nothing of use for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Start;
+use crate::entry::Entry;
+use crate::region_state::RegionState;
+use crate::remote::{Gate, Lease};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What L2 had to say.
+pub(crate) enum Look<V> {
+    Found(Arc<V>),
+    /// Its time is over; the region has a use for it all the same. No lease was asked for.
+    Stale(Arc<V>, Arc<Entry>),
+    /// Nothing of use; with the token of our lease, if we got one.
+    Missing(Option<u64>),
+}
+
+/// Which values count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Want {
+    than: Option<u64>,
+}
+
+impl Want {
+    /// Fresh ones, made later than `than` by the store's clock.
+    pub(crate) fn newer(than: Option<u64>) -> Self {
+        Self { than }
+    }
+
+    fn takes(self, entry: &Entry) -> bool {
+        self.than.is_none_or(|than| entry.created_millis > than)
+    }
+}
+
+/// What one read found.
+enum Found<V> {
+    Fresh(Arc<V>),
+    Stale(Arc<V>, Arc<Entry>),
+    Useless,
+    Nothing,
+}
+
+/// Reads a fresh value and fills L1.
+pub(crate) async fn fresh<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    gate: &Gate,
+    key: &Arc<str>,
+) -> Option<Arc<V>> {
+    match read(state, gate, key, Want::newer(None)).await.ok()? {
+        Found::Fresh(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// Reads L2, and takes the lease if there is nothing.
+pub(crate) async fn look<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    want: Want,
+) -> Look<V> {
+    let Some(gate) = state.readable(key) else {
+        return Look::Missing(None);
+    };
+    match read(state, gate, key, want).await {
+        Ok(Found::Fresh(value)) => Look::Found(value),
+        Ok(Found::Stale(value, entry)) => Look::Stale(value, entry),
+        Ok(Found::Useless) => lease(state, gate, key, want, true).await,
+        Ok(Found::Nothing) => lease(state, gate, key, want, false).await,
+        Err(()) => Look::Missing(None),
+    }
+}
+
+/// Takes the lease over the stale value that is there.
+pub(crate) async fn obtain<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    want: Want,
+) -> Look<V> {
+    match state.readable(key) {
+        Some(gate) => lease(state, gate, key, want, true).await,
+        None => Look::Missing(None),
+    }
+}
+
+async fn read<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    gate: &Gate,
+    key: &Arc<str>,
+    want: Want,
+) -> Result<Found<V>, ()> {
+    let start = state.engine.start(key);
+    let Some(bytes) = gate.call(|remote| remote.read(key)).await.map_err(|_| ())? else {
+        return Ok(Found::Nothing);
+    };
+    Ok(accept(state, key, &bytes, start, want))
+}
+
+/// Fills L1 with what is of use.
+fn accept<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    bytes: &bytes::Bytes,
+    start: Start,
+    want: Want,
+) -> Found<V> {
+    let Some((value, entry)) = state.open(key, bytes, &start) else {
+        return Found::Useless;
+    };
+    if entry.is_fresh(state.engine.clock.now()) {
+        if !want.takes(&entry) {
+            return Found::Useless;
+        }
+        if !state.engine.fill(key, entry, start.ticket) {
+            state.meters.fills_refused.add(1);
+        }
+        return Found::Fresh(value);
+    }
+    let entry = Arc::new(entry);
+    // So that callers find it who cannot wait; never over a newer one.
+    let newest = state
+        .retained(key)
+        .is_none_or(|there| there.created_millis < entry.created_millis);
+    if newest
+        && !state
+            .engine
+            .fill_shared(key, Arc::clone(&entry), start.ticket)
+    {
+        state.meters.fills_refused.add(1);
+    }
+    Found::Stale(value, entry)
+}
+
+/// Takes the lease, or waits for the value of whoever holds it, at most as long as a lease lasts.
+async fn lease<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    gate: &Gate,
+    key: &Arc<str>,
+    want: Want,
+    mut over_value: bool,
+) -> Look<V> {
+    let hold = state.options.lease;
+    // Of this load, not of this process: a second load must not be able to store for the first.
+    let token = fastrand::u64(1..);
+    let deadline = tokio::time::Instant::now() + hold;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let start = state.engine.start(key);
+        match gate
+            .call(|remote| remote.lease(key, token, hold, over_value))
+            .await
+        {
+            Ok(Lease::Owned) => return Look::Missing(Some(token)),
+            Ok(Lease::Value(bytes)) => match accept(state, key, &bytes, start, want) {
+                Found::Fresh(value) => return Look::Found(value),
+                _ => over_value = true,
+            },
+            Ok(Lease::Busy) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                if over_value {
+                    match read(state, gate, key, want).await {
+                        Ok(Found::Fresh(value)) => return Look::Found(value),
+                        Ok(found) => over_value = !matches!(found, Found::Nothing),
+                        Err(()) => return Look::Missing(None),
+                    }
+                }
+            }
+            Ok(Lease::Busy) | Err(_) => return Look::Missing(None),
+        }
+    }
+}

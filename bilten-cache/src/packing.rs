@@ -1,0 +1,201 @@
+//! Between a value and the forms in which the two levels keep it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::{Nanos, nanos};
+use crate::engine::Start;
+use crate::entry::{Began, Entry, Life, spread, weigh};
+use crate::envelope::Envelope;
+use crate::error::SharedError;
+use crate::loader::Loaded;
+use crate::region_state::RegionState;
+use crate::staleness::{end_of, signed};
+
+/// A loaded value in the forms that the levels keep.
+#[derive(Debug)]
+pub(crate) struct Packed<V> {
+    pub(crate) value: Arc<V>,
+    pub(crate) entry: Entry,
+    pub(crate) keep: Duration,
+    /// `None` when there is no L2; an error when the value does not serialise.
+    pub(crate) envelope: Option<Result<Bytes, SharedError>>,
+}
+
+impl<V: Send + Sync + 'static> RegionState<V> {
+    /// Makes an entry of what L2 holds, if it is one of ours and still good.
+    pub(crate) fn open(&self, key: &str, bytes: &Bytes, start: &Start) -> Option<(Arc<V>, Entry)> {
+        let codec = self.codec.as_ref()?;
+        let Some(envelope) = Envelope::decode(bytes, &self.name, key) else {
+            self.meters.undecodable.add(1);
+            return None;
+        };
+        let now = self.engine.clock.now();
+        let coherence = &self.engine.coherence;
+        let began = Began {
+            position: envelope.position,
+            generation: start.began.generation,
+            incarnation: envelope.incarnation,
+        };
+        let ends = end_of(
+            now,
+            envelope.created_millis,
+            envelope.fresh_millis,
+            coherence.server_millis(now),
+        );
+        let fresh = ends > signed(now) && !envelope.expired;
+        let kept_until = self.kept_until(ends);
+        if !fresh && (kept_until <= now || !self.options.windows.keep()) {
+            return None;
+        }
+        if envelope.incarnation != coherence.incarnation()
+            || !coherence.is_valid(key, &envelope.tags, began)
+        {
+            return None;
+        }
+        let decoded = (envelope.schema == self.options.schema_version)
+            .then(|| (codec.decode)(&envelope.payload));
+        let Some(Ok(value)) = decoded else {
+            self.meters.undecodable.add(1);
+            return None;
+        };
+        let value = Arc::new(value);
+        let weight = self.weight(key, &value, Some(envelope.payload.len()));
+        let left =
+            Duration::from_nanos(u64::try_from(ends.saturating_sub(signed(now))).unwrap_or(0));
+        let fresh_until = now.saturating_add(nanos(self.in_memory(left)));
+        let load_time = Duration::from_millis(envelope.load_millis.into());
+        let time_to_live = Duration::from_millis(envelope.fresh_millis);
+        let life = Life {
+            // Without the log nobody knows what was invalidated since it was stored.
+            known_at: 0,
+            fresh_until: if fresh { fresh_until } else { 0 },
+            due_from: self.options.ahead.due_from(ends, time_to_live, load_time),
+            ends,
+            kept_until: kept_until.max(fresh_until),
+            load_time: nanos(load_time),
+            created_millis: envelope.created_millis,
+            weight,
+        };
+        let mut entry = Entry::new(Arc::clone(&value), envelope.tags.into(), began, life);
+        entry.validators = envelope.validators.map(Box::new);
+        Some((value, entry))
+    }
+
+    /// Prepares a value for both levels.
+    pub(crate) fn pack(
+        &self,
+        key: &str,
+        loaded: Loaded<V>,
+        began: Began,
+        load_time: Duration,
+    ) -> Packed<V> {
+        let fresh = loaded
+            .time_to_live
+            .unwrap_or_else(|| self.time_to_live_of(&loaded.value));
+        // Once: a value that lives on has had its share.
+        let random = if loaded.extended {
+            0.0
+        } else {
+            fastrand::f64()
+        };
+        let fresh = spread(fresh, self.options.jitter, random);
+        let keep = fresh.saturating_add(self.options.windows.longest());
+        self.engine
+            .longest_life
+            .fetch_max(nanos(keep), Ordering::Relaxed);
+        let validators = loaded.validators.checked();
+        let now = self.engine.clock.now();
+        let payload = self
+            .codec
+            .as_ref()
+            .map(|codec| (codec.encode)(&loaded.value));
+        let payload_bytes = payload
+            .as_ref()
+            .and_then(|p| p.as_ref().ok())
+            .map(Bytes::len);
+        let created_millis = self.engine.coherence.server_millis(now);
+        let envelope = payload
+            .filter(|_| self.engine.gate.is_some())
+            .map(|payload| {
+                let envelope = Envelope {
+                    position: began.position,
+                    expired: false,
+                    incarnation: began.incarnation,
+                    created_millis,
+                    fresh_millis: u64::try_from(fresh.as_millis()).unwrap_or(u64::MAX),
+                    load_millis: u32::try_from(load_time.as_millis()).unwrap_or(u32::MAX),
+                    schema: self.options.schema_version,
+                    region: &self.name,
+                    key,
+                    tags: loaded.tags.clone(),
+                    validators: validators.clone(),
+                    payload: payload?,
+                };
+                Ok(envelope.encode())
+            });
+        let weight = self.weight(key, &loaded.value, payload_bytes);
+        let ends = signed(now.saturating_add(nanos(fresh)));
+        let fresh_until = now.saturating_add(nanos(self.in_memory(fresh)));
+        let life = Life {
+            known_at: now.saturating_sub(nanos(load_time)),
+            fresh_until,
+            due_from: self.options.ahead.due_from(ends, fresh, load_time),
+            ends,
+            kept_until: self.kept_until(ends).max(fresh_until),
+            load_time: nanos(load_time),
+            created_millis,
+            weight,
+        };
+        let mut entry = Entry::new(Arc::clone(&loaded.value), loaded.tags.into(), began, life);
+        entry.validators = validators.map(Box::new);
+        Packed {
+            value: loaded.value,
+            entry,
+            keep,
+            envelope,
+        }
+    }
+
+    fn time_to_live_of(&self, value: &V) -> Duration {
+        let negative = self
+            .is_negative
+            .is_some_and(|is_negative| is_negative(value));
+        self.options
+            .negative_time_to_live
+            .filter(|_| negative)
+            .unwrap_or(self.options.time_to_live)
+    }
+
+    /// When nobody has a use for the value any more. L1 gives one up early that is of no use when it is stale.
+    fn kept_until(&self, ends: i64) -> Nanos {
+        let longest = self.options.windows.longest();
+        if longest.is_zero() {
+            return 0;
+        }
+        u64::try_from(ends.saturating_add(signed(nanos(longest)))).unwrap_or(0)
+    }
+
+    fn in_memory(&self, left: Duration) -> Duration {
+        self.options
+            .memory_time_to_live
+            .map_or(left, |limit| left.min(limit))
+    }
+
+    fn weight(&self, key: &str, value: &V, payload_bytes: Option<usize>) -> u32 {
+        let value_bytes = match &self.weigher {
+            Some(weigher) => weigher(value),
+            // The serialised length stands for what the value has on the heap.
+            None => payload_bytes.unwrap_or(0),
+        };
+        weigh(
+            key,
+            value_bytes
+                .saturating_add(size_of::<V>())
+                .min(u32::MAX as usize / 2),
+        )
+    }
+}

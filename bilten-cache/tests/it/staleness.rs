@@ -1,0 +1,449 @@
+//! Values whose time is over: who gets them, who loads, and that nothing invalidated ever comes back this way.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
+use bilten_cache::{Ack, Cache, Error, Loaded, Region, RegionBuilder};
+
+use crate::harness::{eventually, held};
+
+const TTL: Duration = Duration::from_secs(100);
+const SECOND: Duration = Duration::from_secs(1);
+
+type Prices = Region<str, u32>;
+
+/// A cache in memory only, on a clock that the test moves.
+async fn on_a_clock(
+    setting: impl FnOnce(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>,
+) -> (ManualClock, Cache, Prices) {
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop").clock(&clock).build().await.unwrap();
+    let prices = setting(cache.region("price").time_to_live(TTL)).build();
+    (clock, cache, prices.unwrap())
+}
+
+async fn load(prices: &Prices, value: u32) -> u32 {
+    let load = async move |_| Ok::<_, io::Error>(value);
+    *prices.get_or_load("tea", load).await.unwrap()
+}
+
+async fn fail(prices: &Prices) -> Result<Arc<u32>, Error> {
+    let load = async |_| Err::<u32, _>(io::Error::other("the source is away"));
+    prices.get_or_load("tea", load).await
+}
+
+async fn until_fresh(prices: &Prices, value: u32) {
+    eventually("the value is fresh", || {
+        prices.peek("tea").as_deref() == Some(&value)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn within_the_first_window_a_reader_gets_the_stale_value_at_once() {
+    let (clock, _cache, prices) = on_a_clock(|r| r.stale_while_revalidate(SECOND * 10)).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    let (loader, mut held) = held();
+    let stale = prices.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!(*stale.unwrap(), 1, "before the load has answered");
+    held.started().await;
+    assert_eq!(load(&prices, 9).await, 1, "one load is enough");
+    held.finish(2);
+    until_fresh(&prices, 2).await;
+    assert_eq!(prices.stats().loads, 2);
+    assert_eq!(prices.stats().stale, 2);
+}
+
+#[tokio::test]
+async fn beyond_the_first_window_a_reader_waits() {
+    let (clock, _cache, prices) = on_a_clock(|r| r.stale_while_revalidate(SECOND * 10)).await;
+    load(&prices, 1).await;
+    clock.advance(TTL + SECOND * 10);
+    assert_eq!(load(&prices, 2).await, 2);
+}
+
+#[tokio::test]
+async fn get_and_peek_never_answer_with_a_stale_value() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL).stale_if_error(TTL);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    assert_eq!(prices.get("tea").await, None);
+    assert_eq!(prices.peek("tea"), None);
+}
+
+#[tokio::test]
+async fn a_failed_load_is_covered_within_the_second_window_and_not_beyond() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_if_error(SECOND * 60);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    assert_eq!(*fail(&prices).await.unwrap(), 1);
+    assert_eq!(prices.stats().load_errors, 1);
+    clock.advance(SECOND * 10);
+    assert_eq!(load(&prices, 2).await, 2, "a load that works is preferred");
+    clock.advance(TTL + SECOND * 60);
+    assert!(matches!(fail(&prices).await, Err(Error::Load { .. })));
+}
+
+#[tokio::test]
+async fn after_a_failure_nobody_loads_for_a_while_and_then_one_does() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_if_error(TTL).retry_after(SECOND * 5);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    assert_eq!(*fail(&prices).await.unwrap(), 1);
+    for _ in 0..10 {
+        assert_eq!(load(&prices, 2).await, 1);
+    }
+    assert_eq!(prices.stats().loads, 2);
+    clock.advance(SECOND * 5);
+    assert_eq!(load(&prices, 2).await, 2);
+    assert_eq!(prices.stats().loads, 3);
+}
+
+#[tokio::test]
+async fn a_failing_refresh_behind_a_reader_leaves_the_stale_value() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    assert_eq!(*fail(&prices).await.unwrap(), 1);
+    eventually("the load failed", || prices.stats().load_errors == 1).await;
+    assert_eq!(load(&prices, 2).await, 1, "not tried again yet");
+    assert_eq!(prices.stats().loads, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_with_the_stale_value_and_the_late_result_is_kept() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_if_error(TTL).soft_timeout(SECOND);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    let (loader, held) = held();
+    let asked = tokio::time::Instant::now();
+    let stale = prices.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!((*stale.unwrap(), asked.elapsed()), (1, SECOND));
+    held.finish(2);
+    until_fresh(&prices, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_of_zero_never_waits_when_there_is_a_stale_value() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_if_error(TTL).soft_timeout(Duration::ZERO);
+    let (clock, _cache, prices) = on_a_clock(windows).await;
+    load(&prices, 1).await;
+    clock.advance(TTL);
+    let (loader, _held) = held();
+    let asked = tokio::time::Instant::now();
+    let stale = prices.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!(*stale.unwrap(), 1);
+    assert!(asked.elapsed() <= Duration::from_millis(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_stale_value_a_reader_waits_to_the_hard_limit() {
+    let windows = |r: RegionBuilder<str, u32>| {
+        r.stale_if_error(TTL)
+            .soft_timeout(SECOND)
+            .load_timeout(SECOND * 3)
+    };
+    let (_clock, _cache, prices) = on_a_clock(windows).await;
+    let asked = tokio::time::Instant::now();
+    let never = async |_| std::future::pending::<Result<u32, io::Error>>().await;
+    let error = prices.get_or_load("tea", never).await.unwrap_err();
+    assert!(matches!(error, Error::LoadTimeout { after, .. } if after == SECOND * 3));
+    assert_eq!(asked.elapsed(), SECOND * 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_after_the_hard_limit_is_kept_if_the_region_wants_it() {
+    let limits = |r: RegionBuilder<str, u32>| r.load_timeout(SECOND).late_results(SECOND * 60);
+    let (_clock, _cache, prices) = on_a_clock(limits).await;
+    let slow = async |_| {
+        tokio::time::sleep(SECOND * 5).await;
+        Ok::<_, io::Error>(7)
+    };
+    let error = prices.get_or_load("tea", slow).await.unwrap_err();
+    assert!(matches!(error, Error::LoadTimeout { after, .. } if after == SECOND));
+    // Who comes later joins the same load.
+    tokio::time::sleep(SECOND * 3 + SECOND / 2).await;
+    assert_eq!(load(&prices, 9).await, 7);
+    assert_eq!(prices.stats().loads, 1);
+}
+
+#[tokio::test]
+async fn what_was_removed_or_invalidated_is_never_served_stale() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL).stale_if_error(TTL);
+    let (_clock, cache, prices) = on_a_clock(windows).await;
+    for round in 0..4 {
+        let value = Loaded::new(round).tags(["drinks"]);
+        prices.set("tea", value).await.unwrap();
+        match round {
+            0 => drop(prices.remove("tea").await.unwrap()),
+            1 => drop(cache.invalidate_tag("drinks").await),
+            2 => drop(prices.clear().await),
+            _ => drop(cache.clear().await),
+        }
+        assert!(fail(&prices).await.is_err(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_expired_is_served_stale_on_every_node() {
+    let store = FaultyRemote::new();
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.build().await.unwrap();
+        let prices: Prices = cache
+            .region("price")
+            .stale_if_error(TTL)
+            .retry_after(Duration::ZERO)
+            .build()
+            .unwrap();
+        nodes.push((cache, prices));
+    }
+    let [(_, one), (_, two), (_, three)] = &nodes[..] else {
+        panic!("three nodes")
+    };
+    one.set("tea", 1).await.unwrap();
+    assert_eq!(two.get("tea").await.as_deref(), Some(&1));
+    assert_eq!(one.expire("tea").await.unwrap(), Ack::Everywhere);
+    assert_eq!(one.peek("tea"), None);
+    eventually("the record arrived", || two.peek("tea").is_none()).await;
+    // The first has it in L1, the second had it, the third finds it in L2.
+    for prices in [one, two, three] {
+        assert_eq!(prices.get("tea").await, None, "it is not fresh");
+        assert_eq!(*fail(prices).await.unwrap(), 1);
+    }
+    assert_eq!(load(three, 2).await, 2);
+    eventually("the others read the new one", || {
+        store.bytes("price:tea").is_some()
+    })
+    .await;
+    one.remove("tea").await.unwrap();
+    assert!(fail(three).await.is_err() || three.peek("tea").is_none());
+}
+
+#[tokio::test]
+async fn a_load_that_began_before_an_expiry_does_not_make_it_fresh_again() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.build().await.unwrap();
+    let prices: Prices = cache.region("price").stale_if_error(TTL).build().unwrap();
+    let (loader, mut held) = held();
+    let reader = prices.clone();
+    let reader =
+        tokio::spawn(async move { reader.get_or_load("tea", move |_| loader.run()).await });
+    held.started().await;
+    assert_eq!(prices.expire("tea").await.unwrap(), Ack::Everywhere);
+    held.finish(1);
+    assert_eq!(*reader.await.unwrap().unwrap(), 1);
+    eventually("the store was refused", || {
+        prices.stats().stores_refused == 1
+    })
+    .await;
+    assert_eq!(prices.peek("tea"), None);
+    assert_eq!(store.bytes("price:tea"), None);
+}
+
+#[tokio::test]
+async fn a_stale_value_of_the_second_level_is_served_at_once_and_renewed() {
+    let store = FaultyRemote::new();
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.build().await.unwrap();
+        let prices: Prices = cache
+            .region("price")
+            .time_to_live(Duration::from_millis(30))
+            .stale_while_revalidate(TTL)
+            .build()
+            .unwrap();
+        (cache, prices)
+    };
+    let (_one_cache, one) = node().await;
+    one.set("tea", 1).await.unwrap();
+    eventually("its time is over", || one.peek("tea").is_none()).await;
+    let (_two_cache, two) = node().await;
+    let (loader, mut held) = held();
+    let stale = two.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!(*stale.unwrap(), 1, "before the load has answered");
+    held.started().await;
+    assert_eq!(two.stats().stale, 1);
+    let before = store.bytes("price:tea");
+    held.finish(2);
+    eventually("the new one is stored", || {
+        store.bytes("price:tea") != before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tag_invalidated_during_a_background_load_refuses_its_result() {
+    let windows = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL);
+    let (clock, cache, prices) = on_a_clock(windows).await;
+    let first = Loaded::new(1).tags(["drinks"]);
+    prices.set("tea", first).await.unwrap();
+    clock.advance(TTL);
+    let (loader, mut held) = held();
+    let tagged =
+        move |_| async move { loader.run().await.map(|v| Loaded::new(v).tags(["drinks"])) };
+    assert_eq!(*prices.get_or_load("tea", tagged).await.unwrap(), 1);
+    held.started().await;
+    let _ = cache.invalidate_tag("drinks").await;
+    held.finish(2);
+    eventually("the fill was refused", || prices.stats().fills_refused == 1).await;
+    assert_eq!(load(&prices, 3).await, 3);
+}
+
+#[tokio::test]
+async fn a_hot_key_is_loaded_anew_once_before_its_end() {
+    let ahead = |r: RegionBuilder<str, u32>| r.refresh_ahead(0.8);
+    let (clock, _cache, prices) = on_a_clock(ahead).await;
+    load(&prices, 1).await;
+    clock.advance(SECOND * 79);
+    assert_eq!(load(&prices, 9).await, 1);
+    assert_eq!(prices.stats().loads, 1, "not due yet");
+    clock.advance(SECOND);
+    let (loader, mut held) = held();
+    let due = prices.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!(*due.unwrap(), 1);
+    held.started().await;
+    for _ in 0..10 {
+        assert_eq!(load(&prices, 9).await, 1);
+    }
+    // Who comes after the end waits for the load that runs.
+    clock.advance(SECOND * 20);
+    let waits = prices.clone();
+    let waits = tokio::spawn(async move { load(&waits, 9).await });
+    eventually("it waits", || prices.stats().coalesced >= 11).await;
+    held.finish(2);
+    assert_eq!(waits.await.unwrap(), 2);
+    assert_eq!(prices.stats().loads, 2);
+}
+
+#[tokio::test]
+async fn a_refresh_ahead_loses_to_a_newer_write() {
+    let ahead = |r: RegionBuilder<str, u32>| r.refresh_ahead(0.5);
+    let (clock, _cache, prices) = on_a_clock(ahead).await;
+    load(&prices, 1).await;
+    clock.advance(SECOND * 60);
+    let (loader, mut held) = held();
+    prices
+        .get_or_load("tea", move |_| loader.run())
+        .await
+        .unwrap();
+    held.started().await;
+    prices.set("tea", 5).await.unwrap();
+    held.finish(2);
+    eventually("the fill was refused", || prices.stats().fills_refused == 1).await;
+    assert_eq!(prices.peek("tea").as_deref(), Some(&5));
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_refresh_ahead_one_loads() {
+    let store = FaultyRemote::new();
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.build().await.unwrap();
+        let region = cache.region("price").time_to_live(TTL);
+        // Due almost from the beginning.
+        let prices: Prices = region.refresh_ahead(1e-9).build().unwrap();
+        (cache, prices)
+    };
+    let ((_a, one), (_b, two)) = (node().await, node().await);
+    one.set("tea", 1).await.unwrap();
+    assert_eq!(two.get("tea").await.as_deref(), Some(&1));
+    // A value is newer when it was made in a later millisecond.
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    let trap = store.trap(Call::Store, Moment::Before);
+    assert_eq!(load(&one, 2).await, 1);
+    trap.caught().await;
+    assert_eq!(load(&two, 9).await, 1);
+    trap.release();
+    eventually("the second has the first one's", || {
+        two.peek("tea").as_deref() == Some(&2)
+    })
+    .await;
+    assert_eq!((one.stats().loads, two.stats().loads), (1, 0));
+}
+
+#[tokio::test]
+async fn a_loader_that_hears_not_modified_extends_value_tags_and_validators() {
+    let windows = |r: RegionBuilder<str, u32>| r.revalidate_within(TTL);
+    let (clock, cache, prices) = on_a_clock(windows).await;
+    let first = Loaded::new(1)
+        .tags(["drinks"])
+        .etag("v1")
+        .last_modified("noon");
+    prices.set("tea", first).await.unwrap();
+    for _ in 0..2 {
+        clock.advance(TTL);
+        assert_eq!(prices.peek("tea"), None);
+        let ask = async |cx: bilten_cache::LoadContext<u32>| {
+            let stale = cx.stale().ok_or_else(|| io::Error::other("gone"))?;
+            assert_eq!(stale.etag(), Some("v1"));
+            assert_eq!(stale.last_modified(), Some("noon"));
+            assert_eq!(**stale.value(), 1);
+            Ok::<_, io::Error>(stale.not_modified())
+        };
+        assert_eq!(*prices.get_or_load("tea", ask).await.unwrap(), 1);
+        clock.advance(TTL - SECOND);
+        assert_eq!(prices.peek("tea").as_deref(), Some(&1));
+        clock.advance(SECOND);
+    }
+    load(&prices, 1).await;
+    prices
+        .set("tea", Loaded::new(1).tags(["drinks"]))
+        .await
+        .unwrap();
+    let _ = cache.invalidate_tag("drinks").await;
+    let nothing = async |cx: bilten_cache::LoadContext<u32>| {
+        Ok::<_, io::Error>(u32::from(cx.stale().is_some()))
+    };
+    assert_eq!(*prices.get_or_load("tea", nothing).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn validators_reach_the_loader_of_another_node() {
+    let store = FaultyRemote::new();
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.build().await.unwrap();
+        let region = cache.region("price").revalidate_within(TTL);
+        let prices: Prices = region
+            .time_to_live(Duration::from_millis(20))
+            .build()
+            .unwrap();
+        (cache, prices)
+    };
+    let ((_a, one), (_b, two)) = (node().await, node().await);
+    one.set("tea", Loaded::new(1).etag("v1")).await.unwrap();
+    eventually("its time is over", || one.peek("tea").is_none()).await;
+    let ask = async |cx: bilten_cache::LoadContext<u32>| {
+        let etag = cx.stale().and_then(|stale| stale.etag());
+        Ok::<_, io::Error>(u32::from(etag == Some("v1")))
+    };
+    assert_eq!(*two.get_or_load("tea", ask).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_remembered_for_its_own_time() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop").clock(&clock).build().await.unwrap();
+    let users = cache.region::<i64, Option<u32>>("user").time_to_live(TTL);
+    let users = users.negative_time_to_live(SECOND).build().unwrap();
+    for (id, value) in [(1, None), (2, Some(7))] {
+        let load = async move |_| Ok::<_, io::Error>(value);
+        users.get_or_load(&id, load).await.unwrap();
+        assert_eq!(users.get(&id).await.as_deref(), Some(&value));
+    }
+    assert_eq!(users.get(&3).await, None, "not known");
+    clock.advance(SECOND);
+    assert_eq!(users.peek(&1), None);
+    assert_eq!(users.peek(&2).as_deref(), Some(&Some(7)));
+}
