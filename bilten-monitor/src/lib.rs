@@ -17,6 +17,9 @@ pub mod observe;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
+
 mod family;
 pub mod query;
 

@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use crate::alert::Alert;
 use crate::family::Declared;
 use crate::hub::Hub;
 use crate::names;
 use crate::query::{Queries, Query};
 use crate::slots::Watched;
-use crate::stats::Snapshot;
+use crate::stats::{Recent, Side, Snapshot};
 use crate::tally::Losses;
 
 /// Times queries and requests, and tells of the slow ones. Cheap to clone; every clone is the same monitor.
@@ -74,6 +75,15 @@ impl Monitor {
         self.0.hub.tallies.losses()
     }
 
+    /// The last 64 alerts, the newest first, for a page of the service's own.
+    ///
+    /// What the rate limit held back is not among them; whether a sink took one makes no difference. Their facts may
+    /// tell of a user: show those only to whom they concern.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Arc<Alert>> {
+        self.0.hub.desk.shelf.newest()
+    }
+
     /// Counts and percentiles of every query and route, for a page of the service's own.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -83,9 +93,18 @@ impl Monitor {
             ..Snapshot::default()
         };
         let now = hub.time.now();
+        let mut tell = |side, name: &str, recent: &Recent| {
+            let stats = recent.stats(name, now);
+            if stats.count + stats.in_flight > 0 {
+                match side {
+                    Side::Query => snapshot.queries.push(stats),
+                    Side::Request => snapshot.requests.push(stats),
+                }
+            }
+        };
         hub.watched()
             .iter()
-            .for_each(|watched| watched.tell(now, &mut snapshot));
+            .for_each(|watched| watched.each(&mut tell));
         for list in [&mut snapshot.queries, &mut snapshot.requests] {
             list.sort_by(|one, other| {
                 other

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::stats::Snapshot;
+use crate::stats::{Recent, Side};
 
 /// Operations of one name that are watched at a time; further ones are measured and not watched.
 const SLOTS: usize = 64;
@@ -24,8 +24,8 @@ pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
     /// Raises an alert for each operation that is over its threshold and was not told yet.
     fn look(&self, now: u64);
 
-    /// Adds its numbers.
-    fn tell(&self, now: u64, snapshot: &mut Snapshot);
+    /// Shows the numbers of each name, used or not.
+    fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent));
 }
 
 /// A claimed place.

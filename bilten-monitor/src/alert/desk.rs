@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::gate::{Burst, Gate};
+use super::shelf::Shelf;
 use super::{Alert, AlertKind, AlertSink, Fact};
 use crate::clock::nanos;
 use crate::error::Error;
@@ -23,6 +24,8 @@ pub(crate) struct Incident<'a> {
 /// The rate limit and the sinks' queues.
 #[derive(Debug)]
 pub(crate) struct Desk {
+    /// What was raised, for the service's own pages.
+    pub(crate) shelf: Shelf,
     sinks: Vec<Outbox<Arc<Alert>>>,
     window_nanos: u64,
     burst: Burst,
@@ -32,6 +35,7 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn new(window: Duration, burst: u32, tallies: Arc<Tallies>) -> Self {
         Self {
+            shelf: Shelf::default(),
             sinks: Vec::new(),
             window_nanos: nanos(window),
             burst: Burst::new(burst),
@@ -76,6 +80,7 @@ impl Desk {
             at: SystemTime::now(),
             facts: facts(),
         });
+        self.shelf.put(&alert);
         for sink in &self.sinks {
             if !sink.offer(Arc::clone(&alert)) {
                 self.tallies.count(Loss::AlertDropped);

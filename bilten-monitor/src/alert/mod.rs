@@ -3,6 +3,7 @@
 mod channel;
 mod desk;
 mod gate;
+mod shelf;
 mod tracing_sink;
 #[cfg(feature = "webhook")]
 mod webhook;

@@ -35,6 +35,16 @@ impl<B: Body> TimedBody<B> {
     }
 }
 
+impl<B> TimedBody<B> {
+    pub(super) const fn unmeasured(body: B) -> Self {
+        Self {
+            body,
+            exchange: None,
+            remaining: None,
+        }
+    }
+}
+
 impl<B: Body> Body for TimedBody<B> {
     type Data = B::Data;
     type Error = B::Error;

@@ -97,6 +97,17 @@ impl Exchange {
         self.end(outcome);
     }
 
+    /// The response wants no trace: nothing is recorded, and the numbers in flight go back.
+    pub(super) fn forget(mut self) {
+        self.open = false;
+        let hub = &*self.shared.hub;
+        self.route.slots.release(self.place);
+        self.route.recent.forget();
+        self.shared
+            .active(self.method)
+            .leave(&hub.registry, hub.time.now());
+    }
+
     pub(super) fn end(mut self, outcome: Outcome) {
         self.close(outcome);
     }

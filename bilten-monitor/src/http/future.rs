@@ -9,6 +9,7 @@ use pin_project_lite::pin_project;
 
 use super::body::TimedBody;
 use super::exchange::{Exchange, Unwinding};
+use super::unmeasured::Unmeasured;
 use crate::outcome::{Outcome, short_type_name};
 
 pin_project! {
@@ -64,6 +65,10 @@ fn answered<B: http_body::Body>(
     let (head, body) = response.into_parts();
     let mut open = None;
     if let Some(mut exchange) = exchange {
+        if head.extensions.get::<Unmeasured>().is_some() {
+            exchange.forget();
+            return Response::from_parts(head, TimedBody::unmeasured(body));
+        }
         exchange.head(head.status);
         if exchange.is_bodiless() || body.is_end_stream() {
             exchange.complete();

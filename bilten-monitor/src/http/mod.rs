@@ -14,8 +14,10 @@ mod pattern;
 mod route;
 mod service;
 mod shared;
+mod unmeasured;
 
 pub use body::TimedBody;
 pub use future::TimedResponse;
 pub use layer::HttpLayer;
 pub use service::TimedService;
+pub use unmeasured::Unmeasured;

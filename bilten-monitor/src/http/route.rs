@@ -12,7 +12,7 @@ use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::registry::LabelPair;
 use crate::slots::{Slots, Watched};
-use crate::stats::{Recent, Snapshot};
+use crate::stats::{Recent, Side};
 use crate::table::{Table, hash_number, hash_text};
 
 /// Requests that no route matched; a raw path never becomes a label.
@@ -81,11 +81,9 @@ impl Watched for Routes {
         }
     }
 
-    fn tell(&self, now: u64, snapshot: &mut Snapshot) {
-        let seen = self.all().map(|route| route.recent.stats(&route.name, now));
-        snapshot
-            .requests
-            .extend(seen.filter(|stats| stats.count + stats.in_flight > 0));
+    fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {
+        self.all()
+            .for_each(|route| visit(Side::Request, &route.name, &route.recent));
     }
 }
 

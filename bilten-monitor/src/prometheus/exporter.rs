@@ -7,6 +7,7 @@ use super::buckets::{bounds, fault};
 use super::options::Options;
 use super::recorder::TextRecorder;
 use super::service::MetricsService;
+use super::tap::tapped;
 use crate::error::Error;
 use crate::names::{
     Kind, QUERY_DURATION, REQUEST_DURATION, REQUEST_FIRST_BYTE, Spec, all, exported,
@@ -65,7 +66,7 @@ impl Exporter {
     }
 
     pub(super) fn install(&self) -> Result<(), Error> {
-        metrics::set_global_recorder(Arc::clone(&self.0))
+        metrics::set_global_recorder(tapped(Arc::clone(&self.0)))
             .map_err(|refused| Error::RecorderInstalled(refused.to_string().into()))
     }
 }

@@ -13,6 +13,12 @@ mod recorder;
 mod rules;
 mod service;
 mod storage;
+#[cfg(feature = "dashboard")]
+#[path = "tap_dashboard.rs"]
+mod tap;
+#[cfg(not(feature = "dashboard"))]
+#[path = "tap_none.rs"]
+mod tap;
 mod template;
 mod text;
 

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::repeats::Repeatable;
 use crate::slots::{Place, Slots, Watched};
-use crate::stats::{Recent, Snapshot};
+use crate::stats::{Recent, Side};
 use crate::table::{Table, hash_text};
 
 /// Different error types that one query keeps apart; further ones are `other`.
@@ -215,12 +215,8 @@ impl Watched for Queries {
         self.all().for_each(|series| series.look(now));
     }
 
-    fn tell(&self, now: u64, snapshot: &mut Snapshot) {
-        let seen = self
-            .all()
-            .map(|series| series.recent.stats(&series.name, now));
-        snapshot
-            .queries
-            .extend(seen.filter(|stats| stats.count + stats.in_flight > 0));
+    fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {
+        self.all()
+            .for_each(|series| visit(Side::Query, &series.name, &series.recent));
     }
 }

@@ -13,8 +13,8 @@ const DOUBLINGS: u64 = 36 - STEP_BITS as u64 + 1;
 const BUCKETS: usize = (STEPS * (DOUBLINGS + 1)) as usize;
 
 #[derive(Debug)]
-pub(super) struct Histogram {
-    buckets: Box<[AtomicU64]>,
+pub(crate) struct Histogram {
+    pub(super) buckets: Box<[AtomicU64]>,
     max_nanos: AtomicU64,
 }
 
@@ -28,7 +28,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    pub(super) fn record(&self, nanos: u64) {
+    pub(crate) fn record(&self, nanos: u64) {
         if let Some(bucket) = self.buckets.get(index(nanos / 1000)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
@@ -43,7 +43,7 @@ impl Histogram {
     }
 
     /// Adds this histogram's counts to `counts`, and returns its largest value.
-    pub(super) fn add_to(&self, counts: &mut Counts) -> u64 {
+    pub(crate) fn add_to(&self, counts: &mut Counts) -> u64 {
         for (sum, bucket) in counts.0.iter_mut().zip(&self.buckets) {
             *sum += bucket.load(Ordering::Relaxed);
         }
@@ -52,19 +52,20 @@ impl Histogram {
 }
 
 /// The counts of several histograms together.
-pub(super) struct Counts(Vec<u64>);
+#[derive(Debug)]
+pub(crate) struct Counts(pub(super) Vec<u64>);
 
 impl Counts {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(vec![0; BUCKETS])
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub(crate) fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 
     /// The upper end of the bucket that holds this share, in nanoseconds. `per_mille` is at most 1000.
-    pub(super) fn quantile(&self, per_mille: u64) -> u64 {
+    pub(crate) fn quantile(&self, per_mille: u64) -> u64 {
         let rank = (self.total() * per_mille).div_ceil(1000).max(1);
         let mut seen = 0;
         let holds = |count: &u64| {

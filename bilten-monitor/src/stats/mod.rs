@@ -2,12 +2,30 @@
 
 mod histogram;
 mod recent;
+#[cfg(feature = "dashboard")]
+mod seen;
 
 use std::time::Duration;
 
 pub(crate) use recent::Recent;
+#[cfg(feature = "dashboard")]
+pub(crate) use {
+    histogram::{Counts, Histogram},
+    seen::Seen,
+};
 
 use crate::tally::Losses;
+
+/// What a name belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Side {
+    Query,
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only the HTTP layer has routes")
+    )]
+    Request,
+}
 
 /// What a monitor has seen, at one moment. Made by [`Monitor::snapshot`](crate::Monitor::snapshot).
 ///

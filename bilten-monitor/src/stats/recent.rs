@@ -19,12 +19,24 @@ pub(crate) struct Recent {
     cancelled: AtomicU64,
     /// The turn whose values are being collected.
     turn: AtomicU64,
-    histograms: [Histogram; 2],
+    pub(super) histograms: [Histogram; 2],
 }
 
 impl Recent {
     pub(crate) fn begin(&self) {
         self.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`begin`](Self::begin) counted, for an operation that is not to be seen.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(
+            dead_code,
+            reason = "only the HTTP layer has responses that are left out"
+        )
+    )]
+    pub(crate) fn forget(&self) {
+        self.started.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn end(&self, now: u64, took: u64, outcome: Outcome) {
@@ -74,7 +86,7 @@ impl Recent {
     ///
     /// A value recorded while its histogram is emptied may be missed: these are a page's numbers, and the
     /// recorder has the exact ones.
-    fn at(&self, now: u64) -> u64 {
+    pub(super) fn at(&self, now: u64) -> u64 {
         let turn = now / TURN_NANOS;
         let before = self.turn.load(Ordering::Relaxed);
         if turn > before

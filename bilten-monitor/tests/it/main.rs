@@ -5,6 +5,7 @@ mod allocations;
 mod bad_input;
 mod cardinality;
 mod catalog;
+mod dashboard;
 mod exporter;
 mod generated;
 mod http_body;

@@ -1,0 +1,179 @@
+//! The board's series, with what is new in each since the last look.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::dashboard::board::{Board, Cell, Series};
+use crate::dashboard::number::rate;
+use crate::stats::{Counts, Histogram};
+
+/// Looks after which the older copy of a histogram is replaced; percentiles are of one to two times as many.
+const TURN: u32 = 60;
+
+/// One series at this moment.
+#[derive(Debug)]
+pub(in crate::dashboard) struct Reading {
+    pub(super) series: Arc<Series>,
+    /// A counter's or gauge's value, or how many times a histogram holds.
+    pub(super) total: f64,
+    /// What is new since the last look.
+    pub(super) new: u64,
+    /// The same, each second.
+    pub(super) rate: f32,
+    /// p50 and p95 of the last one to two minutes; zero without values.
+    pub(super) took: [Duration; 2],
+    /// When something new was last seen, in milliseconds since 1970.
+    pub(super) touched: Option<u64>,
+}
+
+impl Reading {
+    /// A label's value; empty when the series has no such label.
+    pub(super) fn label(&self, name: &str) -> &str {
+        let mut labels = self.series.key.labels();
+        labels
+            .find(|label| label.key() == name)
+            .map_or("", |label| label.value())
+    }
+}
+
+/// What was seen at the last look, in the board's order.
+#[derive(Debug, Default)]
+pub(in crate::dashboard) struct Readings {
+    before: Vec<Before>,
+    looks: u32,
+}
+
+#[derive(Debug)]
+struct Before {
+    total: u64,
+    touched: Option<u64>,
+    window: Option<Window>,
+}
+
+/// A histogram one to two turns ago, and less than one turn ago.
+#[derive(Debug)]
+struct Window {
+    old: Box<[u32]>,
+    recent: Box<[u32]>,
+}
+
+impl Readings {
+    /// Reads everything. `seconds` have passed since the last look; `at` is the time of day in milliseconds.
+    pub(in crate::dashboard) fn read(
+        &mut self,
+        board: &Board,
+        seconds: f64,
+        at: u64,
+    ) -> Vec<Reading> {
+        let all = board.all();
+        self.looks += 1;
+        let turns = self.looks.is_multiple_of(TURN);
+        let known = self.before.len();
+        self.before.extend(all.iter().skip(known).map(|_| Before {
+            total: 0,
+            touched: None,
+            window: None,
+        }));
+        let each = all.into_iter().zip(&mut self.before);
+        each.map(|(series, before)| before.read(series, seconds, at, turns))
+            .collect()
+    }
+}
+
+impl Before {
+    #[expect(clippy::cast_precision_loss, reason = "a page shows four digits")]
+    fn read(&mut self, series: Arc<Series>, seconds: f64, at: u64, turns: bool) -> Reading {
+        let mut took = [Duration::ZERO; 2];
+        let (total, gauge) = match &series.cell {
+            Cell::Counter(cell) => (cell.load(Ordering::Relaxed), None),
+            Cell::Gauge(cell) => (0, Some(f64::from_bits(cell.load(Ordering::Relaxed)))),
+            Cell::Times(times) => {
+                let (total, quantiles) = self.window(times, turns);
+                took = quantiles;
+                (total, None)
+            }
+        };
+        let new = total.saturating_sub(self.total);
+        self.total = total;
+        if new > 0 {
+            self.touched = Some(at);
+        }
+        Reading {
+            series,
+            total: gauge.unwrap_or(total as f64),
+            new,
+            rate: rate(new, seconds),
+            took,
+            touched: self.touched,
+        }
+    }
+
+    fn window(&mut self, times: &Histogram, turns: bool) -> (u64, [Duration; 2]) {
+        let window = self.window.get_or_insert_with(|| Window {
+            old: Histogram::nothing(),
+            recent: Histogram::nothing(),
+        });
+        if turns {
+            std::mem::swap(&mut window.old, &mut window.recent);
+            times.add_new_to(&mut window.recent, &mut Counts::new());
+        }
+        let (mut all, mut late) = (Counts::new(), Counts::new());
+        let longest = times.add_to(&mut all);
+        times.add_new_to(&mut window.old.clone(), &mut late);
+        let quantile = |per_mille| Duration::from_nanos(late.quantile(per_mille).min(longest));
+        (all.total(), [quantile(500), quantile(950)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics::Key;
+
+    #[test]
+    fn a_counter_tells_what_is_new_and_a_gauge_what_is() {
+        let (board, mut readings) = (Board::default(), Readings::default());
+        let cell = board.cell(&Key::from_name("bilten_cache_loads_total"), || {
+            Cell::Counter(Arc::default())
+        });
+        let Some(Cell::Counter(counter)) = cell else {
+            panic!("a counter")
+        };
+        board.cell(&Key::from_name("bilten_db_node_up"), || {
+            Cell::Gauge(Arc::new(1f64.to_bits().into()))
+        });
+        counter.store(10, Ordering::Relaxed);
+        readings.read(&board, 1.0, 1000);
+        counter.store(16, Ordering::Relaxed);
+        let [loads, up] = &readings.read(&board, 2.0, 3000)[..] else {
+            panic!("two")
+        };
+        assert_eq!(
+            (loads.total, loads.new, loads.rate, loads.touched),
+            (16.0, 6, 3.0, Some(3000))
+        );
+        assert_eq!((up.total, up.new, up.touched), (1.0, 0, None));
+    }
+
+    #[test]
+    fn percentiles_forget_within_two_turns() {
+        let (board, mut readings) = (Board::default(), Readings::default());
+        let cell = board.cell(&Key::from_name("bilten_db_statement_seconds"), || {
+            Cell::Times(Arc::default())
+        });
+        let Some(Cell::Times(times)) = cell else {
+            panic!("times")
+        };
+        times.record(50_000_000);
+        let p95 = |readings: &mut Readings| readings.read(&board, 1.0, 0)[0].took[1];
+        assert_eq!(p95(&mut readings), Duration::from_millis(50));
+        let forgotten_after = (1..)
+            .find(|_| p95(&mut readings).is_zero())
+            .expect("some time");
+        assert!(
+            (TURN..=2 * TURN).contains(&forgotten_after),
+            "{forgotten_after}"
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! The live page's address: its files, its stream, and what it must not tell.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use allocation_counter::measure;
+use axum::Router;
+use bilten_monitor::dashboard::{Dashboard, Tap};
+use bilten_monitor::{Outcome, RequestContext};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tower::ServiceExt;
+
+use crate::scene::{SOON, Scene, eventually, threads};
+
+async fn ask(dashboard: &Dashboard, method: &str, path: &str) -> Response<String> {
+    let request = Request::builder().method(method).uri(path).body(());
+    let response = dashboard.clone().oneshot(request.expect("a request")).await;
+    let (head, body) = response.expect("never fails").into_parts();
+    let body = body.collect().await.expect("a body").to_bytes();
+    Response::from_parts(head, String::from_utf8(body.to_vec()).expect("text"))
+}
+
+/// A real server; the sender tells it to stop, the handle ends when every response has.
+async fn serve(router: Router) -> (SocketAddr, oneshot::Sender<()>, tokio::task::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(async move {
+        let stopped = async move { drop(stopped.await) };
+        let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
+        serving.await.expect("served");
+    });
+    (address, stop, server)
+}
+
+async fn open(address: SocketAddr, path: &str) -> Response<Incoming> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("a handshake");
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header("host", "test")
+        .body(Empty::<Bytes>::new());
+    sender
+        .send_request(request.expect("a request"))
+        .await
+        .expect("a response")
+}
+
+/// The stream's next message.
+async fn message(response: &mut Response<Incoming>) -> Option<String> {
+    let frame = tokio::time::timeout(SOON, response.body_mut().frame())
+        .await
+        .expect("in time")?;
+    let data = frame.expect("no fault").into_data().expect("data");
+    Some(String::from_utf8(data.to_vec()).expect("text"))
+}
+
+#[tokio::test]
+async fn the_page_has_all_its_files_at_its_own_address_and_may_load_no_others() {
+    let dashboard = Scene::new().monitor.dashboard();
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/?style", "text/css"),
+        ("/?script", "text/javascript"),
+    ] {
+        let answer = ask(&dashboard, "GET", path).await;
+        assert_eq!(answer.status(), 200);
+        let header = |name| answer.headers()[name].to_str().expect("text").to_owned();
+        assert!(header("content-type").starts_with(kind), "{path}");
+        assert_eq!(
+            (
+                header("cache-control").as_str(),
+                header("x-content-type-options").as_str()
+            ),
+            ("no-store", "nosniff")
+        );
+        let policy = header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none';") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        // Addresses that are only names: the namespace of SVG.
+        let body = answer.body().replace("http://www.w3.org/2000/svg", "");
+        assert!(
+            !body.contains("http://") && !body.contains("https://") && !body.contains("//cdn"),
+            "{path}"
+        );
+        let head = ask(&dashboard, "HEAD", path).await;
+        assert_eq!((head.status(), head.body().as_str()), (answer.status(), ""));
+    }
+    let head = ask(&dashboard, "HEAD", "/?live").await;
+    assert_eq!((head.status().as_u16(), head.body().as_str()), (200, ""));
+    let refused = ask(&dashboard, "POST", "/").await;
+    assert_eq!(
+        (
+            refused.status().as_u16(),
+            refused.headers()["allow"].as_bytes()
+        ),
+        (405, &b"GET, HEAD"[..])
+    );
+}
+
+#[tokio::test]
+async fn an_open_page_is_told_of_every_second() {
+    let scene = Scene::new();
+    scene
+        .monitor
+        .query("before")
+        .start()
+        .finish(Outcome::Success);
+    let dashboard = scene.monitor.dashboard().title("ticket \"shop\"");
+    let (address, _stop, _server) = serve(Router::new().route_service("/bilten", dashboard)).await;
+    let mut page = open(address, "/bilten?live").await;
+    assert_eq!(page.headers()["content-type"], "text/event-stream");
+    let first = message(&mut page).await.expect("a message");
+    let data = first
+        .strip_prefix("event: full\ndata: ")
+        .expect("everything at first");
+    let full: serde_json::Value = serde_json::from_str(data.trim()).expect("JSON in one line");
+    assert_eq!(full["title"], "ticket \"shop\"");
+    assert_eq!(full["now"]["queries"]["rows"][0]["name"], "before");
+    scene
+        .monitor
+        .query("after")
+        .start()
+        .finish(Outcome::Success);
+    let mut told = String::new();
+    while !told.contains("\"after\"") {
+        told = message(&mut page).await.expect("a message");
+        assert!(
+            told.starts_with("event: tick\ndata: {\"point\":["),
+            "{told}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn closing_ends_open_pages_so_that_a_server_can_end() {
+    let dashboard = Scene::new().monitor.dashboard().listeners(1);
+    let (address, stop, server) =
+        serve(Router::new().route_service("/bilten", dashboard.clone())).await;
+    let mut page = open(address, "/bilten?live").await;
+    message(&mut page).await.expect("everything");
+    let one_too_many = open(address, "/bilten?live").await;
+    assert_eq!(
+        (
+            one_too_many.status().as_u16(),
+            one_too_many.headers()["retry-after"].as_bytes()
+        ),
+        (503, &b"5"[..])
+    );
+    dashboard.close();
+    stop.send(()).expect("the server waits");
+    while message(&mut page).await.is_some() {}
+    tokio::time::timeout(SOON, server)
+        .await
+        .expect("in time")
+        .expect("no panic");
+    assert_eq!(
+        ask(&dashboard, "GET", "/?live").await.status(),
+        503,
+        "closed for ever"
+    );
+    assert_eq!(
+        ask(&dashboard, "GET", "/").await.status(),
+        200,
+        "the page can still say so"
+    );
+}
+
+#[tokio::test]
+async fn an_open_page_is_neither_slow_nor_in_flight() {
+    let scene = Scene::with(|builder| builder.watchdog(Duration::from_millis(5)));
+    let router = Router::new().route_service("/bilten", scene.monitor.dashboard());
+    let (address, _stop, _server) = serve(router.layer(scene.monitor.http())).await;
+    let mut page = open(address, "/bilten?live").await;
+    message(&mut page).await.expect("everything");
+    scene.clock.advance(Duration::from_secs(30));
+    assert_eq!(scene.scrape().sum(crate::http_layer::ACTIVE, &[]), 0.0);
+    drop(page);
+    let page = open(address, "/bilten")
+        .await
+        .collect()
+        .await
+        .expect("the page");
+    assert!(page.to_bytes().starts_with(b"<!doctype html>"));
+    assert!(
+        scene.monitor.snapshot().requests.is_empty(),
+        "{:?}",
+        scene.monitor.snapshot()
+    );
+    assert_eq!(scene.alerts(), []);
+    assert!(!scene.exporter.render().contains("/bilten"));
+}
+
+#[tokio::test]
+async fn facts_about_users_are_only_for_whom_the_authoriser_lets_in() {
+    let scene = Scene::new();
+    let slow = async {
+        let context = RequestContext::current().expect("within the scope");
+        context.set("userId", "u-4711");
+        let span = scene.monitor.query("list").start();
+        scene.clock.advance(Duration::from_secs(1));
+        span.finish(Outcome::Success);
+    };
+    scene.monitor.scope("nightly", slow).await;
+    let page = scene.monitor.dashboard();
+    let everyone = ask(&page, "GET", "/?json").await.into_body();
+    assert!(
+        everyone.contains("slow query") && !everyone.contains("4711"),
+        "{everyone}"
+    );
+    let some = page
+        .clone()
+        .details_for(|request| request.headers.contains_key("x-operator"));
+    assert!(
+        !ask(&some, "GET", "/?json")
+            .await
+            .into_body()
+            .contains("4711")
+    );
+    let mut request = Request::get("/?json").body(()).expect("a request");
+    request
+        .headers_mut()
+        .insert("x-operator", "yes".parse().expect("a value"));
+    let body = some
+        .oneshot(request)
+        .await
+        .expect("never fails")
+        .into_body();
+    let text = body.collect().await.expect("a body").to_bytes();
+    assert!(String::from_utf8_lossy(&text).contains("u-4711"));
+    let broken = page.details_for(|_| panic!("the authoriser's own fault"));
+    let answer = ask(&broken, "GET", "/?json").await;
+    assert!(answer.status() == 200 && !answer.body().contains("4711"));
+}
+
+#[tokio::test]
+async fn the_other_crates_are_there_as_soon_as_they_record() {
+    let scene = Scene::new();
+    let page = scene.monitor.dashboard();
+    metrics::with_local_recorder(&Tap::new(metrics::NoopRecorder), || {
+        let labels = [("cache", "shop"), ("region", "price"), ("level", "memory")];
+        metrics::counter!("bilten_cache_hits_total", &labels).increment(3);
+        metrics::gauge!("bilten_db_node_up", "node" => "replica-1").set(1.0);
+        metrics::gauge!("health_check_up", "check" => "redis").set(0.0);
+    });
+    let told = || async {
+        let text = ask(&page, "GET", "/?json").await.into_body();
+        serde_json::from_str::<serde_json::Value>(&text).expect("JSON")
+    };
+    let deadline = std::time::Instant::now() + SOON;
+    let mut full = told().await;
+    while full["now"]["nodes"].as_array().is_none_or(Vec::is_empty) {
+        assert!(std::time::Instant::now() < deadline, "{full}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        full = told().await;
+    }
+    assert_eq!(full["now"]["caches"][0]["regions"][0]["memory"], 3.0);
+    assert_eq!(full["now"]["nodes"][0]["up"], true);
+    assert_eq!(full["now"]["checks"][0]["up"], false);
+}
+
+#[tokio::test]
+async fn the_thread_ends_with_the_last_handle() {
+    let before = threads("bilten-live");
+    let page = Scene::new().monitor.dashboard();
+    eventually("the thread is there", || threads("bilten-live") > before).await;
+    let other = page.clone();
+    drop(page);
+    assert!(threads("bilten-live") > before);
+    drop(other);
+    eventually("the thread is gone", || threads("bilten-live") == before).await;
+}
+
+#[test]
+fn the_page_adds_no_allocation_to_what_it_watches() {
+    let scene = Scene::new();
+    let _page = scene.monitor.dashboard();
+    let query = || {
+        let done = scene
+            .monitor
+            .query("q")
+            .run_sync(|| Ok::<_, std::io::Error>(()));
+        done.expect("ok");
+    };
+    (0..100).for_each(|_| query());
+    let queries = measure(|| (0..6_400).for_each(|_| query())).count_total;
+    assert!(
+        queries <= 320,
+        "{queries} allocations in 6,400 queries: one in twenty is allowed"
+    );
+    let tap = Tap::new(scene.exporter.recorder());
+    let (hits, loads) = metrics::with_local_recorder(&tap, || {
+        let labels = [("cache", "c"), ("region", "r"), ("level", "memory")];
+        (
+            metrics::counter!("bilten_cache_hits_total", &labels),
+            metrics::gauge!("bilten_db_in_flight", "node" => "a"),
+        )
+    });
+    let counted = measure(|| {
+        (0..1000).for_each(|_| {
+            hits.increment(1);
+            loads.increment(1.0);
+        });
+    });
+    assert_eq!(counted.count_total, 0);
+}
