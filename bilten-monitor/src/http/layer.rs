@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::Uri;
 use tower_layer::Layer;
@@ -24,6 +24,7 @@ impl Monitor {
             excluded: PROBES.to_vec(),
             route_of: None,
             scheme: "http",
+            shared: Arc::default(),
         }
     }
 }
@@ -53,6 +54,9 @@ pub struct HttpLayer {
     excluded: Vec<&'static str>,
     route_of: Option<Arc<RouteOf>>,
     scheme: &'static str,
+    /// What all services made by this layer measure with. axum makes one for each route, and for a route that is
+    /// still a handler one for each connection: its numbers must outlive them.
+    shared: Arc<OnceLock<Arc<Shared>>>,
 }
 
 impl HttpLayer {
@@ -60,6 +64,7 @@ impl HttpLayer {
     #[must_use]
     pub fn exclude(mut self, paths: impl IntoIterator<Item = &'static str>) -> Self {
         self.excluded = paths.into_iter().collect();
+        self.shared = Arc::default();
         self
     }
 
@@ -72,13 +77,15 @@ impl HttpLayer {
         route_of: impl Fn(&Uri) -> Option<&'static str> + Send + Sync + 'static,
     ) -> Self {
         self.route_of = Some(Arc::new(route_of));
+        self.shared = Arc::default();
         self
     }
 
     /// The value of the label `url.scheme`. Defaults to `http`.
     #[must_use]
-    pub const fn scheme(mut self, scheme: &'static str) -> Self {
+    pub fn scheme(mut self, scheme: &'static str) -> Self {
         self.scheme = scheme;
+        self.shared = Arc::default();
         self
     }
 }
@@ -87,13 +94,11 @@ impl<S> Layer<S> for HttpLayer {
     type Service = TimedService<S>;
 
     fn layer(&self, inner: S) -> TimedService<S> {
-        let shared = Shared::new(
-            &self.hub,
-            self.scheme,
-            self.excluded.clone(),
-            self.route_of.clone(),
-        );
-        TimedService::new(inner, Arc::new(shared))
+        let shared = self.shared.get_or_init(|| {
+            let (excluded, route_of) = (self.excluded.clone(), self.route_of.clone());
+            Arc::new(Shared::new(&self.hub, self.scheme, excluded, route_of))
+        });
+        TimedService::new(inner, Arc::clone(shared))
     }
 }
 

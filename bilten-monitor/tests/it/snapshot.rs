@@ -84,3 +84,28 @@ async fn requests_are_there_by_route() {
     );
     assert_eq!(snapshot.requests[0].in_flight, 0);
 }
+
+/// axum applies its layers anew for each connection to whatever is still a handler.
+#[tokio::test]
+async fn a_route_keeps_its_numbers_over_connections() {
+    let scene = Scene::new();
+    let app = axum::Router::new()
+        .route("/events", axum::routing::get(|| async { "events" }))
+        .fallback(|| async { http::StatusCode::NOT_FOUND })
+        .layer(scene.monitor.http());
+    for path in ["/events", "/events", "/nowhere"] {
+        let connection = app.clone().with_state::<()>(());
+        let request = Request::get(path).body(axum::body::Body::empty());
+        let response = connection
+            .oneshot(request.expect("a request"))
+            .await
+            .expect("served");
+        drop(http_body_util::BodyExt::collect(response.into_body()).await);
+    }
+    let requests = scene.monitor.snapshot().requests;
+    let seen: Vec<_> = requests
+        .iter()
+        .map(|route| (route.name.as_str(), route.count))
+        .collect();
+    assert_eq!(seen, [("/events", 2), ("unmatched", 1)]);
+}

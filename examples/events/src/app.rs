@@ -10,6 +10,7 @@ use bilten_cache::Cache;
 use bilten_cache::status::{Connection, Status};
 use bilten_health::{Health, Verdict, check, checks};
 use bilten_monitor::Monitor;
+use bilten_monitor::dashboard::Dashboard;
 use bilten_monitor::prometheus::Exporter;
 use sea_orm::ConnectionTrait;
 use tower::ServiceBuilder;
@@ -34,6 +35,7 @@ struct Parts {
     events: Events,
     health: Health,
     monitor: Monitor,
+    dashboard: Dashboard,
     metrics: Option<Exporter>,
     redis: Option<Redis>,
 }
@@ -69,6 +71,7 @@ impl App {
                 database,
                 events,
                 health,
+                dashboard: monitor.dashboard().title("events").details_for(|_| true),
                 monitor,
                 metrics,
                 redis,
@@ -82,6 +85,7 @@ impl App {
             events,
             health,
             monitor,
+            dashboard,
             metrics,
             ..
         } = &*self.parts;
@@ -89,7 +93,8 @@ impl App {
         let health = health.routes().details_for(|_| true);
         let mut router = Router::new()
             .merge(routes::routes().with_state(events.clone()))
-            .merge(health);
+            .merge(health)
+            .route_service("/bilten", dashboard.clone());
         if let Some(metrics) = metrics {
             router = router.route_service("/metrics", metrics.service());
         }
@@ -114,6 +119,8 @@ impl App {
     /// From now on `/readyz` says no; requests are still served.
     pub fn begin_shutdown(&self) {
         self.parts.health.begin_shutdown();
+        // An open page would hold up the end.
+        self.parts.dashboard.close();
     }
 
     /// Closes the connections.

@@ -83,7 +83,8 @@ async fn run(config: &Config) -> Result<ExitCode, Failure> {
 /// Without sqlx's line for each wait of two seconds: in a rush that is thousands, and the slow alerts count them.
 const LOGGED: &str = "warn,bilten_events=info,sqlx::pool::acquire=error";
 
-const URLS: [&str; 6] = [
+const URLS: [&str; 7] = [
+    "/bilten",
     "/api/v1/events",
     "/healthz",
     "/readyz",

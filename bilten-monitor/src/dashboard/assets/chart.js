@@ -31,8 +31,9 @@ function spark(svg, values, width, height) {
     svg.setAttribute('aria-hidden', 'true');
     svg.append(draw('path', { class: 'fill' }), draw('path', { class: 'line' }));
   }
-  svg.children[0].setAttribute('d', area(values, values.map(() => 0), x, y));
-  svg.children[1].setAttribute('d', path(values, x, y));
+  const anything = values.some((value) => value > 0);
+  svg.children[0].setAttribute('d', anything ? area(values, values.map(() => 0), x, y) : '');
+  svg.children[1].setAttribute('d', anything ? path(values, x, y) : '');
 }
 
 /** Round numbers up to the largest value. */
@@ -135,7 +136,7 @@ class Chart {
   axes(marks, x, y, height) {
     const parts = marks.flatMap((mark) => {
       const text = draw('text', { x: EDGE.left - 8, y: y(mark) + 4, 'text-anchor': 'end' });
-      text.textContent = this.unit(mark);
+      text.textContent = this.unit(mark).replace(/\.0+(?= |$|\/)/, '');
       return [draw('line', { x1: EDGE.left, x2: EDGE.left + this.inner(), y1: y(mark), y2: y(mark) }), text];
     });
     const shares = this.width < 420 ? [0, 1] : [0, 0.5, 1];
@@ -153,11 +154,13 @@ class Chart {
     const parts = [];
     rows.forEach((row, index) => {
       const { style, fill } = this.lines[index];
+      if (!this.points.some((point) => this.lines[index].value(point) > 0)) return;
       const lower = this.stacked && index > 0 ? rows[index - 1] : row.map(() => 0);
       if (fill && !this.logarithmic) parts.push(draw('path', { class: `fill ${style}`, d: area(row, lower, x, y) }));
       parts.push(draw('path', { class: `line ${style}`, d: path(row, x, y) }));
     });
-    this.shapes.replaceChildren(...parts);
+    // Of a stack the lowest line is drawn last: where a level is empty it lies on the one below.
+    this.shapes.replaceChildren(...(this.stacked ? parts.reverse() : parts));
   }
 
   values(rows, x, height) {

@@ -55,12 +55,16 @@ const charts = [
 ];
 byId('charts').append(...charts.map((chart) => chart.element));
 
+const columns = [make('div', 'column'), make('div', 'column')];
+byId('parts').append(...columns);
 const panels = {
-  cache: card(byId('parts'), 'cache', 'Cache'),
-  database: card(byId('parts'), 'database', 'Database'),
-  health: card(byId('parts'), 'health', 'Health'),
-  alerts: card(byId('parts'), 'alerts', 'Alerts'),
+  cache: card(columns[0], 'cache', 'Cache'),
+  database: card(columns[1], 'database', 'Database'),
+  health: card(columns[0], 'health', 'Health'),
+  alerts: card(columns[1], 'alerts', 'Alerts'),
 };
+// It scrolls by itself, so the keyboard must get to it.
+Object.assign(panels.alerts.body, { tabIndex: 0, ariaLabel: 'Alerts, the newest first', role: 'region' });
 const tables = [
   new Table(byId('tables'), 'routes', 'Routes', 'request'),
   new Table(byId('tables'), 'queries', 'Queries', 'query'),
@@ -121,6 +125,9 @@ function render() {
   showNodes(panels.database, page.now.nodes);
   showChecks(panels.health, page.now.checks);
   showAlerts(panels.alerts, page.alerts);
+  // One column is enough for what is there.
+  columns[0].hidden = page.now.caches.length + page.now.checks.length === 0;
+  showVerdicts(byId('verdicts'), page.now, page.alerts);
   [page.now.requests, page.now.queries].forEach((table, side) =>
     tables[side].show(keyed(table.rows), table.more, page.trends[side]));
   write(byId('up'), `up ${span(page.now.up)}`);

@@ -6,6 +6,7 @@ function card(parent, id, title) {
   const element = make('article', 'card', [make('div', 'head', [heading, note]), body]);
   element.id = id;
   element.hidden = true;
+  element.tabIndex = -1;
   parent.append(element);
   return { element, body, note };
 }
@@ -32,15 +33,15 @@ function tile(parent, id, name) {
 const COLUMNS = [
   ['name', 'name', (row) => row.name, (row) => row.name],
   ['last minute', 'trend wide', null, null],
-  ['each second', 'number', (row) => perSecond(row.rate), (row) => row.rate],
+  ['per second', 'number', (row) => perSecond(row.rate), (row) => row.rate],
   ['p50', 'number wide', (row) => time(row.p50), (row) => row.p50],
   ['p95', 'number', (row) => time(row.p95), (row) => row.p95],
   ['p99', 'number wide', (row) => time(row.p99), (row) => row.p99],
   ['longest', 'number wide', (row) => time(row.max), (row) => row.max],
   ['errors', 'number bad', (row) => count(row.errors), (row) => row.errors],
-  ['broken off', 'number wide', (row) => count(row.cancelled), (row) => row.cancelled],
+  ['cancelled', 'number wide', (row) => count(row.cancelled), (row) => row.cancelled],
   ['in flight', 'number wide', (row) => count(row.active), (row) => row.active],
-  ['in all', 'number', (row) => count(row.count), (row) => row.count],
+  ['total', 'number', (row) => count(row.count), (row) => row.count],
 ];
 
 /** Routes or queries, to be sorted by any column. */
@@ -113,12 +114,15 @@ class Table {
   fill(element, row, slowest) {
     COLUMNS.forEach(([name, style, text], index) => {
       const cell = element.children[index];
+      if (name === 'name') return;
       if (text) write(cell, text(row));
       else spark(cell.firstChild, this.trends.get(row.key) ?? [], 84, 22);
       if (style.includes('bad')) cell.classList.toggle('some', row.errors > 0);
       if (name === 'p95') cell.style.setProperty('--share', row.p95 / slowest);
     });
-    element.firstChild.title = row.name;
+    const name = element.firstChild;
+    // A long path may be broken after a slash, not in the middle of a word.
+    if (!name.firstChild) name.append(...row.name.split(/(?<=[/_])/).flatMap((part) => [part, make('wbr')]));
   }
 }
 
@@ -232,4 +236,21 @@ function alertElement(alert) {
     make('p', 'note', [size, ended, held].filter(Boolean).join(' · ')),
     make('ul', 'known', known),
   ]);
+}
+
+/** What is well and what is not, in the heading; each leads to its card. */
+function showVerdicts(parent, now, alerts) {
+  const latest = alerts.filter((alert) => now.at - alert.at < 300000).length;
+  const down = now.checks.filter((check) => !check.up).length;
+  const out = now.nodes.filter((node) => !node.up).length;
+  const verdicts = [
+    now.checks.length > 0 && ['health', down === 0, down === 0 ? 'healthy' : `${down} down`],
+    now.nodes.length > 0 && ['database', out === 0, out === 0 ? `${now.nodes.length} nodes` : `${out} out of rotation`],
+    ['alerts', latest === 0, latest === 0 ? 'no alerts' : `${latest} new alerts`],
+  ];
+  keep(parent, verdicts.filter(Boolean), ([id]) => id, ([id]) => {
+    const link = make('a', 'chip');
+    link.href = `#${id}`;
+    return link;
+  }, (link, [id, good, text]) => setChip(link, [text, good ? 'good' : id === 'alerts' ? 'warn' : 'bad']));
 }

@@ -80,7 +80,7 @@ fn one_line_for_each_url_and_a_clean_end_on_sigterm() {
         .filter_map(|line| line.split('/').next_back())
         .collect();
     for path in [
-        "events", "metrics", "livez", "readyz", "startupz", "healthz",
+        "bilten", "events", "metrics", "livez", "readyz", "startupz", "healthz",
     ] {
         assert_eq!(
             paths.iter().filter(|last| **last == path).count(),
