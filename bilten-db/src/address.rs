@@ -27,6 +27,21 @@ pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
     }
 }
 
+/// A URL sets an address of IPv6 in brackets, which name resolution does not know.
+#[allow(dead_code, reason = "used by the drivers that are compiled in")]
+pub(crate) fn resolvable(host: &str) -> &str {
+    let inside = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    inside.unwrap_or(host)
+}
+
+#[allow(dead_code, reason = "used by the drivers that are compiled in")]
+pub(crate) fn host_and_port(host: &str, port: u16) -> String {
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
+}
+
 /// Refuses a URL whose password holds characters that end it early.
 ///
 /// With an `@` behind the host, part of the password was read as host, port or database, and a message about

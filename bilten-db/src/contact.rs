@@ -1,8 +1,10 @@
 //! The first contact with the nodes, and what to tell when it fails.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use sea_orm::DbBackend;
 
 use crate::Error;
 use crate::driver::Prober;
@@ -52,7 +54,13 @@ async fn first_contact(router: &Router, primary: &Node) -> Result<Box<dyn Prober
         }
         Err(fault) => fault,
     };
-    let (problem, remedy) = explain(&cause(&fault));
+    let (problem, remedy) = match is_directory(primary) {
+        true => (
+            "is a directory",
+            "give the path of a file; a new one is created",
+        ),
+        false => explain(primary.backend.kind(), &cause(&fault)),
+    };
     Err(Error::Unreachable {
         node: primary.id.to_string(),
         address: primary.backend.address().to_owned(),
@@ -62,9 +70,23 @@ async fn first_contact(router: &Router, primary: &Node) -> Result<Box<dyn Prober
     })
 }
 
+/// The driver only says that it cannot open it.
+fn is_directory(node: &Node) -> bool {
+    node.backend.kind() == DbBackend::Sqlite && Path::new(node.backend.address()).is_dir()
+}
+
 /// What to do about the driver's message.
-fn explain(cause: &str) -> (&'static str, &'static str) {
-    let known: [(&str, &str, &str); 7] = [
+fn explain(kind: DbBackend, cause: &str) -> (&'static str, &'static str) {
+    let silent = match kind {
+        // A server of MySQL speaks first, any other waits for ever.
+        DbBackend::MySql => {
+            "see that a MySQL or MariaDB server is up and reachable there (PostgreSQL needs a postgres:// URL), or raise connect_timeout"
+        }
+        _ => {
+            "see that the server is up, reachable and of the kind that the URL names, or raise connect_timeout"
+        }
+    };
+    let known: [(&str, &str, &str); 12] = [
         (
             "refused",
             "refused the connection",
@@ -92,10 +114,31 @@ fn explain(cause: &str) -> (&'static str, &'static str) {
             "create the directory and let this process write to it",
         ),
         (
-            "no connection",
-            "did not answer in time",
-            "see that the server is up and reachable, or raise connect_timeout",
+            "server does not support TLS",
+            "offers no TLS, which the URL asks for",
+            "turn TLS on in the server, or ask for less (sslmode=prefer, ssl-mode=PREFERRED)",
         ),
+        (
+            "without TLS support",
+            "needs TLS, as the URL asks, and no TLS is compiled in",
+            "turn on runtime-tokio-rustls or runtime-tokio-native-tls of sea-orm, or ask for less (sslmode=prefer, ssl-mode=PREFERRED)",
+        ),
+        (
+            "TLS",
+            "and this process could not agree on TLS",
+            "check the certificates and the names in them; the source of this error has the detail",
+        ),
+        (
+            "unknown message type",
+            "is another kind of server than the URL names",
+            "write mysql://.. for MySQL and MariaDB, postgres://.. for PostgreSQL, and check the port",
+        ),
+        (
+            "unexpected response",
+            "is another kind of server than the URL names",
+            "write mysql://.. for MySQL and MariaDB, postgres://.. for PostgreSQL, and check the port",
+        ),
+        ("no connection", "did not answer in time", silent),
     ];
     known
         .into_iter()
@@ -125,10 +168,21 @@ mod tests {
             ("database \"shop\" does not exist", "create it"),
             ("unable to open database file", "directory"),
             ("no connection or no answer within 2s", "connect_timeout"),
+            ("server does not support TLS", "turn TLS on in the server"),
+            (
+                "TLS upgrade required by connect options but SQLx was built without TLS support enabled",
+                "runtime-tokio-rustls",
+            ),
+            ("invalid peer certificate in TLS", "certificates"),
+            ("unknown message type: 'J'", "mysql://"),
+            ("unexpected response from SSLRequest: 0x4a", "mysql://"),
             ("something new", "source"),
         ];
         for (cause, remedy) in table {
-            assert!(explain(cause).1.contains(remedy), "{cause}");
+            let explained = explain(DbBackend::Postgres, cause);
+            assert!(explained.1.contains(remedy), "{cause}");
         }
+        let silent = explain(DbBackend::MySql, "no connection or no answer within 2s");
+        assert!(silent.1.contains("postgres://"));
     }
 }

@@ -95,7 +95,7 @@ impl Health {
 }
 
 /// One second doubling to one minute, a fifth more or less by `dice` from 0 to 1.
-fn pause(strikes: u32, dice: f64) -> Duration {
+pub(crate) fn pause(strikes: u32, dice: f64) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1 << strikes.min(6));
     doubled.min(LONGEST_PAUSE).mul_f64(0.8 + 0.4 * dice)
 }

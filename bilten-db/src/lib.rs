@@ -24,6 +24,7 @@ pub mod scope;
 
 mod election;
 mod failover;
+mod keep;
 mod node;
 
 mod call;

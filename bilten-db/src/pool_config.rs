@@ -9,7 +9,7 @@ use crate::Error;
 /// | setting | default | what the driver does with it |
 /// |---|---|---|
 /// | [`max`](Self::max) | 20 | never opens more |
-/// | [`min`](Self::min) | 0 | kept once the node was used; nothing is opened before |
+/// | [`min`](Self::min) | 0 | opened in the background, one after another, and kept; a server that refuses them is asked again after 1 s to 1 min |
 /// | [`idle_timeout`](Self::idle_timeout) | 30 s | looks once per `idle_timeout`, so a connection closes after one to two of them |
 /// | [`connect_timeout`](Self::connect_timeout) | 2 s | the driver has no such setting: the cluster times it |
 /// | [`acquire_timeout`](Self::acquire_timeout) | 5 s | waiting for a free connection of a full pool |
@@ -76,7 +76,12 @@ impl PoolConfig {
         self
     }
 
-    /// Connections kept open even when nobody uses them, from the first use of the node on. Defaults to 0; at most [`max`](Self::max).
+    /// Connections kept open even when nobody uses them. Defaults to 0; at most [`max`](Self::max).
+    ///
+    /// They are opened in the background, one after another, from [`connect`](crate::ClusterBuilder::connect) on, which
+    /// does not wait for them. When the server refuses one, that is logged once, places for a tenth of them are left
+    /// to others, and it is tried again after one second, later after up to a minute. Each is replaced after
+    /// [`idle_timeout`](Self::idle_timeout) without use.
     #[must_use]
     pub fn min(mut self, connections: u32) -> Self {
         self.min = connections;

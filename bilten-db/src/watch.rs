@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::driver::Prober;
 use crate::fault::Fault;
+use crate::keep::keep;
 use crate::node::Node;
 use crate::router::Router;
 
@@ -35,6 +36,8 @@ impl Watches {
             prober,
         );
         self.0.push(tokio::spawn(watch).abort_handle());
+        let keep = keep(Arc::downgrade(node));
+        self.0.push(tokio::spawn(keep).abort_handle());
     }
 }
 

@@ -1,6 +1,7 @@
 //! What runs statements on one node: a pool of sqlx, or a connection that the user brought.
 
 pub(crate) mod adopted;
+pub(crate) mod fill;
 pub(crate) mod lease;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
@@ -43,6 +44,14 @@ pub(crate) trait Backend: Debug + Send + Sync {
     fn load(&self) -> PoolLoad;
     /// What the node says about itself now, asked through the pool.
     async fn sample(&self) -> Result<Sample, Fault>;
+    /// Whether the pool has fewer connections than it should keep.
+    fn is_short(&self) -> bool {
+        false
+    }
+    /// Opens connections until the pool has as many as it should keep.
+    async fn fill(&self) -> Result<(), Fault> {
+        Ok(())
+    }
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
     /// Ends every statement that waits for an answer: there will be none.

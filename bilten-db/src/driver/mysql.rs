@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql};
 
 use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
-use crate::address::check_authority;
+use crate::address::{check_authority, host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
@@ -27,13 +27,15 @@ impl Driver for MySql {
     type Options = MySqlConnectOptions;
 
     fn parse(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
-        url.parse()
+        let options: MySqlConnectOptions = url.parse()?;
+        let host = resolvable(options.get_host()).to_owned();
+        Ok(options.host(&host))
     }
 
     fn address(options: &MySqlConnectOptions) -> String {
         match options.get_socket() {
             Some(path) => path.display().to_string(),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
+            None => host_and_port(options.get_host(), options.get_port()),
         }
     }
 
@@ -108,4 +110,16 @@ async fn limit_statements(conn: &mut MySqlConnection, millis: u128) -> Result<()
 fn query(stmt: &Statement) -> Query<'_, MySql, SqlxValues> {
     let values = stmt.values.clone().unwrap_or(Values(Vec::new()));
     sqlx::query_with(AssertSqlSafe(stmt.sql.as_str()), SqlxValues(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_is_what_the_resolver_takes() {
+        let options = MySql::parse("mysql://app@[::1]:3307/shop").unwrap();
+        assert_eq!(options.get_host(), "::1");
+        assert_eq!(MySql::address(&options), "[::1]:3307");
+    }
 }

@@ -1,6 +1,7 @@
 //! A pool of sqlx, with its own budgets for connecting, waiting and answering.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,12 @@ use sea_orm::{
     ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
     QueryResult, QueryStream, RuntimeErr, Statement, TransactionOptions, TransactionTrait,
 };
-use sqlx::pool::PoolOptions;
+use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Pool};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use super::fill::fill;
 use super::lease::Lease;
 use super::probe::OwnConnection;
 use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
@@ -90,10 +92,10 @@ impl<D: Driver> SqlxPool<D> {
         Ok(Lease::new(conn, self.config.max_uses, silences))
     }
 
-    async fn acquire(&self, pool: &Pool<D>) -> Result<sqlx::pool::PoolConnection<D>, Fault> {
+    async fn acquire(&self, pool: &Pool<D>) -> Result<PoolConnection<D>, Fault> {
         let (limit, overdue) = self.acquire_limit(pool);
         let mut closed = pool.close_event();
-        let acquired = closed.do_until(pool.acquire());
+        let acquired = closed.do_until(first_free(pool));
         match self.watched(limit, acquired).await {
             Some(Ok(Ok(conn))) => Ok(conn),
             Some(Ok(Err(error))) => Err(acquire_fault(error, overdue)),
@@ -232,6 +234,20 @@ where
         }
     }
 
+    fn is_short(&self) -> bool {
+        let pool = self.pool();
+        pool.size() < self.config.min && !pool.is_closed()
+    }
+
+    async fn fill(&self) -> Result<(), Fault> {
+        let (pool, read_only) = {
+            let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+            (present.pool.clone(), present.read_only)
+        };
+        let options = D::session(&self.options, &self.config, read_only);
+        fill::<D>(&pool, &options, &self.config).await
+    }
+
     fn discard(&self) {
         // An embedded database has no server to lose, and an in-memory one lives in its connections.
         if D::WATCHED {
@@ -277,11 +293,27 @@ impl<D: Driver> fmt::Debug for SqlxPool<D> {
     }
 }
 
+/// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
+/// pool would go on asking for as long as it may.
+async fn first_free<D: Driver>(pool: &Pool<D>) -> Result<PoolConnection<D>, sqlx::Error> {
+    let mut acquiring = pin!(pool.acquire());
+    loop {
+        if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {
+            return acquired;
+        }
+        if let Some(back) = pool.try_acquire() {
+            return Ok(back);
+        }
+    }
+}
+
 fn build<D: Driver>(options: &D::Options, config: &PoolConfig, read_only: bool) -> Pool<D> {
     let session: ConnectOptions<D> = D::session(options, config, read_only);
     let pool = PoolOptions::<D>::new()
         .max_connections(config.max)
-        .min_connections(config.min)
+        // The pool's own way to keep some begins late, goes on for half a minute after the last handle is gone, and
+        // says nothing when it is refused: see `keep`.
+        .min_connections(0)
         .idle_timeout(config.idle_timeout)
         .max_lifetime(config.max_lifetime)
         // The budgets are kept by the callers of the pool; this only bounds connections in the background.

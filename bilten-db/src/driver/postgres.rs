@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
 
 use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
-use crate::address::{check_authority, check_parameters};
+use crate::address::{check_authority, check_parameters, host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
 /// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote.
@@ -37,13 +37,18 @@ impl Driver for Postgres {
     type Options = PgConnectOptions;
 
     fn parse(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
-        url.parse()
+        let options: PgConnectOptions = url.parse()?;
+        let host = resolvable(options.get_host()).to_owned();
+        Ok(match options.get_socket() {
+            Some(_) => options,
+            None => options.host(&host),
+        })
     }
 
     fn address(options: &PgConnectOptions) -> String {
         match options.get_socket() {
             Some(path) => path.display().to_string(),
-            None => format!("{}:{}", options.get_host(), options.get_port()),
+            None => host_and_port(options.get_host(), options.get_port()),
         }
     }
 
@@ -110,4 +115,25 @@ impl Driver for Postgres {
 fn query(stmt: &Statement) -> Query<'_, Postgres, SqlxValues> {
     let values = stmt.values.clone().unwrap_or(Values(Vec::new()));
     sqlx::query_with(AssertSqlSafe(stmt.sql.as_str()), SqlxValues(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_is_what_the_resolver_takes() {
+        let table = [
+            ("postgres://app@[::1]:5433/shop", "::1", "[::1]:5433"),
+            ("postgres://app@[fe80::7]/shop", "fe80::7", "[fe80::7]:5432"),
+            ("postgres:///shop?host=db-1", "db-1", "db-1:5432"),
+        ];
+        for (url, host, address) in table {
+            let options = Postgres::parse(url).unwrap();
+            assert_eq!(options.get_host(), host);
+            assert_eq!(Postgres::address(&options), address);
+        }
+        let socket = Postgres::parse("postgres:///shop?host=/run/postgresql").unwrap();
+        assert_eq!(Postgres::address(&socket), "/run/postgresql");
+    }
 }

@@ -18,7 +18,7 @@ async fn a_full_replica_is_passed_over_and_not_ejected() {
         .await
         .unwrap();
     // Long queries of this cluster fill r1; the other cluster shares nothing with it.
-    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(60) is null").await };
     let both = shop.builder().pool(pool).connect().await.unwrap();
     let fill = |db: &Cluster, n: usize| {
         (0..n)
@@ -26,27 +26,22 @@ async fn a_full_replica_is_passed_over_and_not_ejected() {
             .collect::<Vec<_>>()
     };
     let busy = fill(&both, 4);
-    eventually(Duration::from_secs(5), || {
+    eventually(LIMIT, || {
         both.status().replicas().map(|r| r.in_flight).sum::<u32>() == 4
     });
     let more = fill(&both, 3);
-    eventually(Duration::from_secs(5), || {
+    eventually(LIMIT, || {
         both.status().replicas().map(|r| r.in_flight).sum::<u32>() == 7
     });
     // Seven of eight connections are taken: only one replica has one to spare, and every read finds it.
-    let begun = Instant::now();
     let ports = tally(&both, 40).await;
     assert_eq!(ports.len(), 1, "{ports:?}");
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "no read waited for a full pool"
-    );
+    let still = both.status().replicas().map(|r| r.in_flight).sum::<u32>();
+    assert_eq!(still, 7, "no read waited for a full pool");
     assert!(both.status().replicas().all(|r| r.is_up()));
 
     let alone = fill(&db, 4);
-    eventually(Duration::from_secs(5), || {
-        db.status().replicas().all(|r| r.in_flight == 4)
-    });
+    eventually(LIMIT, || db.status().replicas().all(|r| r.in_flight == 4));
     assert!(is_up(&db, "r1"), "a full pool is no failure");
     busy.iter()
         .chain(&more)
@@ -91,11 +86,9 @@ async fn a_full_pool_is_told_with_the_setting_to_change() {
         .unwrap();
     let busy = tokio::spawn({
         let db = db.clone();
-        async move { ask::<bool>(&db, "select pg_sleep(30) is null").await }
+        async move { ask::<bool>(&db, "select pg_sleep(60) is null").await }
     });
-    eventually(Duration::from_secs(5), || {
-        db.status().primary().in_flight == 1
-    });
+    eventually(LIMIT, || db.status().primary().in_flight == 1);
     let error = who_reads(&db).await.unwrap_err().to_string();
     assert!(
         error.contains("primary") && error.contains("acquire_timeout") && error.contains("max"),
@@ -111,10 +104,10 @@ async fn a_statement_that_the_server_ended_is_not_run_elsewhere() {
     let pool = PoolConfig::default().statement_timeout(Duration::from_millis(100));
     let db = shop.builder().pool(pool).connect().await.unwrap();
     let begun = Instant::now();
-    let error = ask::<bool>(&db, "select pg_sleep(30) is null")
+    let error = ask::<bool>(&db, "select pg_sleep(60) is null")
         .await
         .unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < LIMIT);
     assert!(error.to_string().contains("statement timeout"), "{error}");
     assert!(db.status().replicas().all(|r| r.is_up()));
     assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
@@ -144,13 +137,9 @@ async fn a_read_cancelled_for_replication_is_run_on_the_other_replica() {
         .await
     };
     let reads: Vec<_> = (0..2).map(|_| tokio::spawn(read(db.clone()))).collect();
-    eventually(Duration::from_secs(5), || {
-        db.status().replicas().all(|r| r.in_flight == 1)
-    });
+    eventually(LIMIT, || db.status().replicas().all(|r| r.in_flight == 1));
     let started = "select count(*) from pg_stat_activity where query like '%pg_sleep(3)%' and wait_event = 'PgSleep'";
-    eventually(Duration::from_secs(5), || {
-        postgres.replica(0).psql(started).unwrap() == "1"
-    });
+    eventually(LIMIT, || postgres.replica(0).psql(started).unwrap() == "1");
     postgres.primary().psql("delete from event").unwrap();
     postgres.primary().psql("vacuum event").unwrap();
     let mut ports = Vec::new();

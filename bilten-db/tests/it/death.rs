@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{ConnectionTrait, Statement, StreamTrait};
 use bilten_db::{Cluster, Fallback, PoolConfig};
-use bilten_testbed::{Postgres, eventually};
+use bilten_testbed::{Postgres, eventually, eventually_async};
 use futures_util::TryStreamExt;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use crate::fixture::{ask, builder_for, is_up, port, private, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up, who_reads};
 
 /// Fifty callers that read without a pause until they are told to stop.
 struct Readers {
@@ -51,30 +52,31 @@ impl Readers {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_replica_costs_no_reader_an_error() {
     let postgres = private(2);
-    let db = builder_for(&postgres).connect().await.unwrap();
+    let two_minutes = Duration::from_secs(120);
+    let pool = PoolConfig::default()
+        .connect_timeout(two_minutes)
+        .acquire_timeout(two_minutes);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     let readers = Readers::start(&db);
-    eventually(Duration::from_secs(5), || {
-        db.status().replicas().all(|r| r.pool.size > 0)
-    });
+    eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
-    // Under load one or two of these reads were seen on the primary. Why is not known yet; until it is, this test does
-    // not show that all reads move to the other replica.
     let after = tally(&db, 50).await;
-    let moved = after.get(&port(postgres.replica(1))).copied();
-    assert!(moved >= Some(40), "{after:?}: {:?}", db.status());
+    let moved = [(port(postgres.replica(1)), 50)].into();
+    assert_eq!(after, moved, "{:?}", db.status());
     let (reads, slowest) = readers.stop().await;
     assert!(reads > 50);
-    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    // Neither did a read wait for a timeout: the shortest of them is that of connecting, two minutes here.
+    assert!(slowest < LIMIT, "{slowest:?}");
 
     postgres.replica(0).restart().unwrap();
     until_up(&db, "r1", true).await;
-    let back = tally(&db, 100).await;
-    assert_eq!(
-        back.values().copied().collect::<Vec<_>>(),
-        [50, 50],
-        "the share came back"
-    );
+    // A replica may leave for a moment on a busy machine; the share is of those that are up.
+    eventually_async(LIMIT, || async {
+        let back = tally(&db, 100).await;
+        back.values().copied().eq([50, 50])
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -82,9 +84,7 @@ async fn a_replica_shut_down_in_order_costs_no_reader_an_error() {
     let postgres = private(2);
     let db = builder_for(&postgres).connect().await.unwrap();
     let readers = Readers::start(&db);
-    eventually(Duration::from_secs(5), || {
-        db.status().replicas().all(|r| r.pool.size > 0)
-    });
+    eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
     postgres.replica(0).stop().unwrap();
     until_up(&db, "r1", false).await;
     readers.stop().await;
@@ -111,12 +111,10 @@ async fn without_replicas_the_primary_stands_in_up_to_its_cap() {
 
     let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
     let busy: Vec<_> = (0..2).map(|_| tokio::spawn(slow(db.clone()))).collect();
-    eventually(Duration::from_secs(5), || {
-        db.status().primary().in_flight == 2
-    });
-    let begun = Instant::now();
+    eventually(LIMIT, || db.status().primary().in_flight == 2);
+    // Refused at once: the two would have to end first, and they take half a minute.
     let error = who_reads(&db).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(1));
+    assert_eq!(db.status().primary().in_flight, 2);
     assert!(
         error.to_string().contains("already serves 2 reads"),
         "{error}"
@@ -126,9 +124,7 @@ async fn without_replicas_the_primary_stands_in_up_to_its_cap() {
         .unwrap();
 
     busy.iter().for_each(tokio::task::JoinHandle::abort);
-    eventually(Duration::from_secs(5), || {
-        db.status().primary().in_flight == 0
-    });
+    eventually(LIMIT, || db.status().primary().in_flight == 0);
     assert_eq!(
         who_reads(&db).await.unwrap(),
         port(postgres.primary()),
@@ -146,9 +142,7 @@ async fn fallback_error_spares_the_primary() {
         .unwrap();
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
-    let begun = Instant::now();
     let error = who_reads(&db).await.unwrap_err();
-    assert!(begun.elapsed() < Duration::from_secs(1));
     assert!(
         error.to_string().contains("no replica is in rotation"),
         "{error}"
@@ -170,17 +164,12 @@ async fn a_frozen_replica_is_left_and_keeps_no_permits() {
         until_up(&db, "r1", true).await;
         tally(&db, 20).await;
         postgres.replica(0).pause().unwrap();
-        let begun = Instant::now();
         for _ in 0..6 {
-            who_reads(&db).await.unwrap();
+            let read = timeout(LIMIT, who_reads(&db)).await;
+            assert!(read.is_ok_and(|port| port.is_ok()), "round {round}");
         }
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "round {round}: {:?}",
-            begun.elapsed()
-        );
         until_up(&db, "r1", false).await;
-        eventually(Duration::from_secs(5), || {
+        eventually(LIMIT, || {
             db.status()
                 .replicas()
                 .any(|r| r.id == "r1" && r.pool.size == 0 && r.in_flight == 0)
@@ -188,11 +177,10 @@ async fn a_frozen_replica_is_left_and_keeps_no_permits() {
         postgres.replica(0).resume().unwrap();
     }
     until_up(&db, "r1", true).await;
-    let back = tally(&db, 20).await;
-    assert!(
-        back[&port(postgres.replica(0))] >= 8,
-        "its share came back: {back:?}"
-    );
+    eventually_async(LIMIT, || async {
+        tally(&db, 20).await.get(&port(postgres.replica(0))) == Some(&10)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,9 +223,7 @@ async fn a_write_whose_connection_dies_is_not_run_again() {
     });
     let running =
         "select count(*) from pg_stat_activity where query like 'insert%' and state = 'active'";
-    eventually(Duration::from_secs(5), || {
-        postgres.primary().psql(running).unwrap() == "1"
-    });
+    eventually(LIMIT, || postgres.primary().psql(running).unwrap() == "1");
     postgres
         .primary()
         .psql("select pg_terminate_backend(pid) from pg_stat_activity where query like 'insert%'")
@@ -269,13 +255,7 @@ async fn a_dead_primary_is_told_in_time_and_a_restarted_one_is_used_again() {
     write().await.unwrap();
     postgres.primary().kill().unwrap();
     until_up(&db, "primary", false).await;
-    let begun = Instant::now();
-    let error = write().await.unwrap_err();
-    assert!(
-        begun.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        begun.elapsed()
-    );
+    let error = timeout(LIMIT, write()).await.unwrap().unwrap_err();
     assert!(error.to_string().contains("refused"), "{error}");
     postgres.primary().restart().unwrap();
     until_up(&db, "primary", true).await;

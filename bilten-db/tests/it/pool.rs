@@ -1,11 +1,13 @@
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::Database;
 use bilten_db::{Cluster, PoolConfig};
-use bilten_testbed::{eventually, eventually_async};
+use bilten_testbed::{Postgres, eventually, eventually_async};
 
-use crate::fixture::{LIMIT, Shop, ask, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, is_up, who_reads};
 
 fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
     Cluster::builder().primary(&shop.primary).pool(pool)
@@ -44,6 +46,75 @@ async fn idle_connections_close_down_to_min() {
     eventually_async(LIMIT, || async { db.status().primary().pool.size == 2 }).await;
 }
 
+#[tokio::test]
+async fn min_connections_are_open_before_anyone_asks() {
+    let shop = Shop::open("pool_min").await;
+    let pool = PoolConfig::default().max(5).min(3);
+    let db = shop.builder().pool(pool).connect().await.unwrap();
+    let ready = || {
+        db.status()
+            .nodes
+            .iter()
+            .all(|n| n.pool.size == 3 && n.pool.idle == 3)
+    };
+    eventually_async(LIMIT, || async { ready() }).await;
+    who_reads(&db).await.unwrap();
+    eventually_async(LIMIT, || async { ready() }).await;
+}
+
+#[tokio::test]
+async fn a_min_that_the_server_refuses_is_told_once_and_ends_with_the_cluster() {
+    let warnings = Warnings::default();
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    let postgres = Postgres::builder().max_connections(12).start().unwrap();
+    let sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend' and query not like '%pg_stat_activity%'";
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .pool(PoolConfig::default().max(40).min(40))
+        .connect()
+        .await
+        .unwrap();
+    let told = || warnings.0.load(Ordering::Relaxed);
+    eventually_async(LIMIT, || async { told() > 0 }).await;
+    let refused = told();
+    let told_again = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < told_again {
+        // Others can log in, and the cluster works.
+        ask::<i32>(&db, "select 7").await.unwrap();
+    }
+    assert_eq!((refused, told()), (1, 1));
+    assert!(is_up(&db, "primary"), "full is not dead");
+    drop(db);
+    let alone = || postgres.primary().psql(sessions).is_ok_and(|n| n == "0");
+    eventually_async(LIMIT, || async { alone() }).await;
+    for _ in 0..50 {
+        assert!(alone(), "nothing goes on opening sessions");
+    }
+}
+
+/// Counts what is logged about refused connections.
+#[derive(Clone, Default)]
+struct Warnings(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "bilten_db::keep" && *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_who_goes_away_gives_the_place_back() {
     let shop = Shop::open("pool_cancel").await;
@@ -58,13 +129,9 @@ async fn a_caller_who_goes_away_gives_the_place_back() {
                 tokio::spawn(async move { ask::<bool>(&db, "select pg_sleep(60) is null").await })
             })
             .collect();
-        eventually(Duration::from_secs(5), || {
-            db.status().primary().in_flight == 2
-        });
+        eventually(LIMIT, || db.status().primary().in_flight == 2);
         reads.iter().for_each(tokio::task::JoinHandle::abort);
-        eventually(Duration::from_secs(5), || {
-            db.status().primary().in_flight == 0
-        });
+        eventually(LIMIT, || db.status().primary().in_flight == 0);
     }
     assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
     assert!(db.status().primary().pool.size <= 2);
@@ -135,22 +202,25 @@ async fn a_slow_read_is_not_run_again_on_every_node() {
 async fn a_probe_whose_connection_was_ended_ejects_nothing() {
     let shop = Shop::open("pool_probe").await;
     let db = shop.connect().await;
-    let replica = Database::connect(&shop.replicas[0]).await.unwrap();
+    let replica = &Database::connect(&shop.replicas[0]).await.unwrap();
     let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid()";
     let probe = "select coalesce(max(pid), 0) from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid() and query like '%pg_is_in_recovery%'";
-    let mut last = 0;
+    // A new session of the probe shows that the end of the one before was noticed.
+    let next = |last: i32| async move {
+        let seen = || async { ask::<i32>(replica, probe).await.unwrap() };
+        eventually_async(LIMIT, || async { ![0, last].contains(&seen().await) }).await;
+        seen().await
+    };
+    let mut pid = next(0).await;
     for _ in 0..4 {
-        // A new session shows that the end of the last one was noticed.
-        eventually_async(LIMIT, || async {
-            ![0, last].contains(&ask::<i32>(&replica, probe).await.unwrap())
-        })
-        .await;
-        last = ask(&replica, probe).await.unwrap();
-        assert!(ask::<i64>(&replica, end).await.unwrap() > 0);
+        assert!(ask::<i64>(replica, end).await.unwrap() > 0);
+        pid = next(pid).await;
+        let status = db.status();
+        let r1 = status.replicas().find(|r| r.id == "r1").unwrap();
+        assert!(r1.is_up() && r1.ejections == 0, "{r1:?}");
     }
-    assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
     who_reads(&db).await.unwrap();
 }
 

@@ -193,4 +193,11 @@ async fn a_path_that_cannot_be_opened_is_named() {
         "{text}"
     );
     assert!(text.contains("could not be opened"), "{text}");
+    let directory = std::env::temp_dir();
+    let built = Cluster::builder().sqlite(&directory).connect().await;
+    let text = built.unwrap_err().to_string();
+    assert!(
+        text.contains("is a directory: give the path of a file"),
+        "{text}"
+    );
 }
