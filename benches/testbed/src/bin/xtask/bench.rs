@@ -8,10 +8,18 @@ use crate::workspace::{PEERS, Workspace};
 
 pub(crate) const USAGE: &str = "cargo xtask bench [NAME|peers|outage] [--quick] [-- ARGUMENTS]";
 
+pub(crate) const OPTIONS: &str = "\
+  NAME          one benchmark; a wrong name lists them
+  peers         other caches on the same work, as a table
+  outage        two caches while Redis stands still, as a picture
+  --quick       fewer samples
+  -- ARGUMENTS  for criterion, such as a part of a benchmark's name";
+
 /// Runs every benchmark, the named one, the comparison with other caches, or the run that draws an outage of Redis.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
     let quick = arguments.flag("--quick");
     let (names, after) = arguments.rest(USAGE)?;
+    known(&names, &workspace.benchmarks()?)?;
     let mut command = workspace.cargo();
     let usual = match names.as_slice() {
         [name] if name == "peers" => {
@@ -39,7 +47,9 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
             command.args(["bench", "-p", "bilten-benches", "--bench", name, "--"]);
             "5 min to build, then 1 min"
         }
-        _ => return Err(Failure::usage("more than one benchmark name").remedy(USAGE)),
+        [_, second, ..] => {
+            return Err(Failure::usage(format!("unexpected `{second}`")).remedy(USAGE));
+        }
     };
     command.args(quick.then_some("--quick")).args(after);
     servers::make_ready()?;
@@ -48,6 +58,27 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
     step("benchmarks in release", usual, || run_program(&mut command))
 }
 
+/// Stops at a name that nothing has, before anything is started or built for it.
+fn known(names: &[String], benchmarks: &[String]) -> Result<(), Failure> {
+    let unknown = names
+        .iter()
+        .find(|name| !WHOLE_PROGRAMS.contains(&name.as_str()) && !benchmarks.contains(name));
+    match unknown {
+        Some(unknown) => {
+            let all = benchmarks.iter().map(String::as_str).chain(WHOLE_PROGRAMS);
+            let all = all.collect::<Vec<_>>().join(", ");
+            Err(
+                Failure::usage(format!("no benchmark is called `{unknown}`"))
+                    .remedy(format!("one of {all}")),
+            )
+        }
+        None => Ok(()),
+    }
+}
+
+/// What is no criterion benchmark.
+const WHOLE_PROGRAMS: [&str; 2] = ["peers", "outage"];
+
 /// Runs every benchmark a single time, unmeasured and as the tests are built: it shows that each still works.
 pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
     servers::make_ready()?;
@@ -55,10 +86,31 @@ pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
     let mut command = workspace.cargo();
     command
         .arg("test")
-        .args(workspace.test_selection()?)
+        .args(workspace.test_selection(&[])?)
         .args(["--bench", "*"])
         .envs(servers.environment());
     step("every benchmark once", "1 min", || {
         run_program(&mut command)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_nothing_has_lists_those_there_are() {
+        let words = |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+        let benchmarks = words("l1_hit l2_hit");
+        assert_eq!(known(&words("peers"), &benchmarks), Ok(()));
+        assert_eq!(known(&words("l2_hit"), &benchmarks), Ok(()));
+        let failure = known(&words("nosuch"), &benchmarks).expect_err("unknown");
+        assert_eq!(failure.code(), 2);
+        assert!(
+            failure
+                .to_string()
+                .ends_with("one of l1_hit, l2_hit, peers, outage"),
+            "{failure}"
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: a whole service to look at.
 
+use std::net::{Ipv4Addr, TcpListener};
+
 use crate::arguments::Arguments;
 use crate::doctor;
 use crate::failure::Failure;
@@ -8,6 +10,12 @@ use crate::step::{run as run_program, step};
 use crate::workspace::Workspace;
 
 pub(crate) const USAGE: &str = "cargo xtask demo [--servers] [--smoke] [--port N] [-- ARGUMENTS]";
+
+pub(crate) const OPTIONS: &str = "\
+  --servers     on a real Redis and a real PostgreSQL with two replicas, started for it
+  --smoke       fetch every URL once, say what was right and wrong, and end
+  --port N      listen on this port of 127.0.0.1 instead of 8080; 0 is any free one
+  -- ARGUMENTS  for the service itself, such as --help";
 
 /// Builds and runs the events service; with `--smoke` it fetches every URL of itself once and ends.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
@@ -22,6 +30,9 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         return Err(Failure::usage(format!("unexpected `{word}`")).remedy(USAGE));
     }
     doctor::ready_to_build(workspace)?;
+    if !smoke && after.is_empty() {
+        is_free(port.unwrap_or(USUAL_PORT))?;
+    }
     if with_servers {
         servers::make_ready()?;
     }
@@ -44,6 +55,20 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         println!("\nThe service runs until Ctrl-C.");
     }
     run_program(&mut service)
+}
+
+/// The service's own default.
+const USUAL_PORT: u16 = 8080;
+
+/// Asked before the build, so that nobody waits minutes for this answer.
+fn is_free(port: u16) -> Result<(), Failure> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(
+            Failure::new(format!("cannot listen on 127.0.0.1:{port} ({error})"))
+                .remedy("end what listens there, or choose another --port; 0 is any free one"),
+        ),
+    }
 }
 
 fn port(text: &str) -> Result<u16, Failure> {
@@ -89,6 +114,18 @@ mod tests {
             ["--port", "8080", "--smoke"]
         );
         assert!(options(false, None, None).is_empty());
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_the_way_out() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let port = taken.local_addr().expect("bound").port();
+        let failure = is_free(port).expect_err("taken").to_string();
+        assert!(
+            failure.contains(&port.to_string()) && failure.contains("--port"),
+            "{failure}"
+        );
+        assert_eq!(is_free(0), Ok(()));
     }
 
     #[test]

@@ -29,6 +29,8 @@ struct Command {
     usage: &'static str,
     summary: &'static str,
     usual: &'static str,
+    /// One line for each word it takes.
+    options: &'static str,
     run: fn(&Workspace, Arguments) -> Result<(), Failure>,
 }
 
@@ -37,42 +39,49 @@ const COMMANDS: [Command; 7] = [
         usage: demo::USAGE,
         summary: "build and run a service that uses all four crates",
         usual: "4 min the first time, 5 s later",
+        options: demo::OPTIONS,
         run: demo::run,
     },
     Command {
         usage: test::USAGE,
         summary: "every test, on a real Redis and a real PostgreSQL with two replicas",
         usual: "10 min the first time, 4 min later",
+        options: test::OPTIONS,
         run: test::run,
     },
     Command {
         usage: check::USAGE,
         summary: "format, lints, docs, module cycles, sizes, names, packages",
         usual: "7 min the first time, 1 min later",
+        options: check::OPTIONS,
         run: check::run,
     },
     Command {
         usage: bench::USAGE,
         summary: "benchmarks; `peers` runs other caches on the same work, `outage` draws the readme's picture",
         usual: "10 min",
+        options: bench::OPTIONS,
         run: bench::run,
     },
     Command {
         usage: servers::USAGE,
         summary: "Redis and PostgreSQL with two replicas for work by hand, until Ctrl-C",
         usual: "3 s to start",
+        options: "",
         run: servers::run,
     },
     Command {
         usage: doctor::USAGE,
         summary: "what is missing on this machine, and the line that mends it",
         usual: "1 s",
+        options: "",
         run: doctor::run,
     },
     Command {
         usage: ci::USAGE,
         summary: "what the hosted runs do: check, test, a minute of chaos, both smoke runs, every benchmark once",
         usual: "25 min the first time, 8 min later",
+        options: "",
         run: ci::run,
     },
 ];
@@ -81,6 +90,31 @@ impl Command {
     /// The word after `cargo xtask`.
     fn name(&self) -> &'static str {
         self.usage.split(' ').nth(2).unwrap_or_default()
+    }
+
+    fn help(&self) -> String {
+        let Self {
+            usage,
+            summary,
+            usual,
+            options,
+            ..
+        } = self;
+        let text = format!("{usage}\n\n{summary} (usually {usual})\n");
+        if options.is_empty() {
+            text
+        } else {
+            format!("{text}\n{options}\n")
+        }
+    }
+
+    fn find(name: &str) -> Result<&'static Self, Failure> {
+        let found = COMMANDS.iter().find(|command| command.name() == name);
+        found.ok_or_else(|| {
+            let names = COMMANDS.each_ref().map(Self::name).join(", ");
+            Failure::usage(format!("no command is called `{name}`"))
+                .remedy(format!("one of {names}; `cargo xtask` says what they do"))
+        })
     }
 }
 
@@ -98,20 +132,25 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(name: Option<&str>, words: impl Iterator<Item = String>) -> Result<(), Failure> {
-    let Some(name) = name.filter(|name| !["help", "-h", "--help"].contains(name)) else {
-        print!("{}", list());
-        return Ok(());
-    };
-    let Some(command) = COMMANDS.iter().find(|command| command.name() == name) else {
-        return Err(Failure::usage(format!("no command is called `{name}`"))
-            .remedy("`cargo xtask` lists them"));
-    };
     let mut arguments = Arguments::new(words);
+    let name = match name {
+        Some("help" | "-h" | "--help") => {
+            let (names, _) = arguments.rest("cargo xtask help [COMMAND]")?;
+            match names.first() {
+                Some(name) => print!("{}", Command::find(name)?.help()),
+                None => print!("{}", list()),
+            }
+            return Ok(());
+        }
+        Some(name) => name,
+        None => {
+            print!("{}", list());
+            return Ok(());
+        }
+    };
+    let command = Command::find(name)?;
     if arguments.flag("--help") || arguments.flag("-h") {
-        println!(
-            "{}\n  {} (usually {})",
-            command.usage, command.summary, command.usual
-        );
+        print!("{}", command.help());
         return Ok(());
     }
     (command.run)(&Workspace::find()?, arguments)
@@ -125,7 +164,7 @@ fn list() -> String {
             command.usage, command.summary, command.usual
         );
     }
-    text
+    text + "\n`cargo xtask help COMMAND` describes what one takes.\n"
 }
 
 #[cfg(test)]
@@ -142,9 +181,26 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_command_is_a_usage_error() {
-        let failure = dispatch(Some("tets"), std::iter::empty()).expect_err("unknown");
-        assert_eq!(failure.code(), 2);
-        assert!(failure.to_string().contains("`cargo xtask`"));
+    fn the_help_of_a_command_describes_every_word_of_its_usage() {
+        for command in &COMMANDS {
+            let help = command.help();
+            let words = command.usage.split(['[', ']', '|', ' ', '.']);
+            for word in words.skip(3).filter(|word| word.len() > 2) {
+                assert!(command.options.contains(word), "{word}: {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_command_lists_the_names() {
+        for words in [["tets"], ["help"]] {
+            let after = ["tets".to_owned()].into_iter();
+            let failure = dispatch(words.first().copied(), after).expect_err("unknown");
+            assert_eq!(failure.code(), 2);
+            assert!(
+                failure.to_string().contains("demo, test, check"),
+                "{failure}"
+            );
+        }
     }
 }

@@ -93,12 +93,15 @@ impl Workspace {
             .collect()
     }
 
-    /// The arguments that choose what tests build: the same for each step of a run, so that nothing is compiled twice.
-    pub(crate) fn test_selection(&self) -> Result<Vec<String>, Failure> {
-        let features = test_features(&self.packages()?);
-        Ok(["--workspace", "--exclude", PEERS, "--features", &features]
-            .map(str::to_owned)
-            .into())
+    /// The arguments that choose what tests build, of every package or of those named: the same for each step of a run,
+    /// so that nothing is compiled twice.
+    pub(crate) fn test_selection(&self, only: &[String]) -> Result<Vec<String>, Failure> {
+        Ok(test_selection(&self.packages()?, only))
+    }
+
+    /// The benchmarks that `cargo bench` knows by name, in the manifest's order.
+    pub(crate) fn benchmarks(&self) -> Result<Vec<String>, Failure> {
+        Ok(benchmarks(&self.read(Path::new("benches/Cargo.toml"))?))
     }
 
     /// Every file of the checkout except build output, packages of other tools and the history.
@@ -131,8 +134,26 @@ impl Workspace {
     }
 }
 
-fn test_features(packages: &[Package]) -> String {
-    let tested = packages.iter().filter(|package| package.name != PEERS);
+fn test_selection(packages: &[Package], only: &[String]) -> Vec<String> {
+    let all = ["--workspace", "--exclude", PEERS].map(str::to_owned);
+    let named = only.iter().flat_map(|name| ["-p".to_owned(), name.clone()]);
+    let chosen = |package: &&Package| match only {
+        [] => package.name != PEERS,
+        only => only.contains(&package.name),
+    };
+    let mut selection: Vec<String> = if only.is_empty() {
+        all.into()
+    } else {
+        named.collect()
+    };
+    let features = test_features(packages.iter().filter(chosen));
+    if !features.is_empty() {
+        selection.extend(["--features".to_owned(), features]);
+    }
+    selection
+}
+
+fn test_features<'a>(tested: impl Iterator<Item = &'a Package>) -> String {
     let features = tested.flat_map(|package| {
         package
             .features
@@ -174,6 +195,12 @@ fn keys_of(manifest: &str, name: &str) -> Vec<String> {
         !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || "-_".contains(c))
     })
     .collect()
+}
+
+fn benchmarks(manifest: &str) -> Vec<String> {
+    let tables = manifest.split("[[bench]]").skip(1);
+    let names = tables.filter_map(|table| table.split("name = \"").nth(1)?.split('"').next());
+    names.map(str::to_owned).collect()
 }
 
 fn value_of<'a>(manifest: &'a str, name: &str, key: &str) -> Option<&'a str> {
@@ -244,11 +271,32 @@ moka = "1"
             package("bilten-cache", &["default", "redis", "json"]),
             package("bilten-testbed", &["docker", "proxy"]),
             package("bilten-peers", &["all"]),
+            package("bilten-db", &["default"]),
         ];
+        let selection = |only: &[&str]| {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            test_selection(&packages, &only).join(" ")
+        };
         assert_eq!(
-            test_features(&packages),
-            "bilten-cache/redis,bilten-cache/json,bilten-testbed/proxy"
+            selection(&[]),
+            "--workspace --exclude bilten-peers \
+             --features bilten-cache/redis,bilten-cache/json,bilten-testbed/proxy"
         );
+        // A feature of a package that is not chosen would be an error.
+        assert_eq!(
+            selection(&["bilten-testbed", "bilten-db"]),
+            "-p bilten-testbed -p bilten-db --features bilten-testbed/proxy"
+        );
+        assert_eq!(selection(&["bilten-db"]), "-p bilten-db");
+    }
+
+    #[test]
+    fn benchmarks_are_known_by_their_names() {
+        let manifest = "[lib]\nbench = false\n[[bench]]\nname = \"one\"\nharness = false\n\n[[bench]]\nname = \"two\"\n[lints]\n";
+        assert_eq!(benchmarks(manifest), ["one", "two"]);
+        let workspace = Workspace::find().expect("tests run inside the checkout");
+        let names = workspace.benchmarks().expect("a readable manifest");
+        assert!(names.iter().any(|name| name == "l1_hit"), "{names:?}");
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::workspace::Workspace;
 
 pub(crate) const USAGE: &str = "cargo xtask check [NAME...]";
 
+pub(crate) const OPTIONS: &str = "\
+  NAME    only this check; a wrong name lists them";
+
 /// One check: it prints what it finds and returns a line for the table.
 struct Check {
     name: &'static str,

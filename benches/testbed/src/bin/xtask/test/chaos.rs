@@ -68,11 +68,12 @@ pub(super) fn run(
     let plan = Plan::read(minutes, arguments)?;
     doctor::ready_to_build(workspace)?;
     servers::make_ready()?;
-    let runner = Runner::find(workspace)?;
     let wanted = Wanted {
         quick: false,
+        packages: Vec::new(),
         filters: vec![TESTS.to_owned()],
     };
+    let runner = Runner::find(workspace, &wanted)?;
     step(
         "compile the tests",
         "6 min the first time, 10 s later",

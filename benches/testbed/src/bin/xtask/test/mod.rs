@@ -19,7 +19,14 @@ use runner::{Outcome, Runner, Wanted};
 pub(crate) use summary::Counts;
 
 pub(crate) const USAGE: &str =
-    "cargo xtask test [--quick] [FILTER...] | --chaos MINUTES [--seed SEED]";
+    "cargo xtask test [--quick] [PACKAGE...] [FILTER...] | --chaos MINUTES [--seed SEED]";
+
+pub(crate) const OPTIONS: &str = "\
+  PACKAGE          only the tests of this package, such as bilten-db
+  FILTER           only tests with this in their name, such as replica
+  --quick          unit and doc tests only, without servers
+  --chaos MINUTES  break servers at random for so long, and look for stale values
+  --seed SEED      the same faults in the same order again";
 
 /// Runs the tests and the doc tests, prints what each package ran, and ends with `N passed, N failed, N skipped`.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
@@ -42,7 +49,7 @@ pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<
     if !after.is_empty() {
         return Err(Failure::usage("nothing can follow `--`").remedy(USAGE));
     }
-    let wanted = Wanted { quick, filters };
+    let wanted = Wanted::of(filters, &workspace.packages()?, quick);
     doctor::ready_to_build(workspace)?;
     if quick {
         println!(
@@ -51,7 +58,7 @@ pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<
     } else {
         servers::make_ready()?;
     }
-    let runner = Runner::find(workspace)?;
+    let runner = Runner::find(workspace, &wanted)?;
     step(
         "compile the tests",
         "6 min the first time, 10 s later",
@@ -95,12 +102,16 @@ impl Report {
 
     /// Fails on a failed test, a discontented runner, a suite that shrank, or a filter that fits nothing.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
-        let Wanted { quick, filters } = &self.wanted;
-        let shrunk = if filters.is_empty() {
-            floors::too_few(&self.outcome.suites, *quick)
+        let wanted = &self.wanted;
+        let shrunk = if wanted.is_everything() {
+            floors::too_few(&self.outcome.suites, wanted.quick)
         } else {
             Vec::new()
         };
+        let fits_nothing = wanted
+            .filters
+            .iter()
+            .find(|filter| !self.outcome.names.iter().any(|name| name.contains(*filter)));
         if self.total().failed > 0 || !self.outcome.succeeded {
             Err(Failure::new("tests failed; the runner's words are above"))
         } else if !shrunk.is_empty() {
@@ -108,11 +119,18 @@ impl Report {
             Err(failure.remedy(
                 "find out why they are not run; the numbers are in the xtask's test/floors.rs",
             ))
+        } else if let Some(filter) = fits_nothing {
+            let whose = match wanted.packages.as_slice() {
+                [] => "of any package".to_owned(),
+                packages => format!("of {}", packages.join(" or ")),
+            };
+            Err(
+                Failure::new(format!("no test {whose} has `{filter}` in its name")).remedy(
+                    "a part of a test's or module's name, or a package's whole name such as bilten-db",
+                ),
+            )
         } else if self.total().ran() == 0 {
-            Err(Failure::new(format!(
-                "no test's name contains {}",
-                filters.join(" or ")
-            )))
+            Err(Failure::new("no test ran"))
         } else {
             Ok(())
         }
@@ -139,5 +157,71 @@ impl fmt::Display for Report {
             )?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::summary::Suites;
+    use super::*;
+    use crate::workspace::Package;
+
+    fn report(line: &str, name: &str, passed: usize) -> Report {
+        let packages = ["bilten-db", "bilten-cache"].map(|name| Package {
+            name: name.to_owned(),
+            folder: name.into(),
+            features: Vec::new(),
+        });
+        let line = line.split_whitespace().map(str::to_owned).collect();
+        let counts = Counts {
+            passed,
+            ..Counts::default()
+        };
+        Report {
+            wanted: Wanted::of(line, &packages, false),
+            outcome: Outcome {
+                suites: Suites::from([("bilten-db".to_owned(), counts)]),
+                also_skipped: 0,
+                succeeded: true,
+                names: vec![name.to_owned()],
+            },
+        }
+    }
+
+    #[test]
+    fn a_packages_name_chooses_the_package_and_any_other_word_a_test() {
+        let Wanted {
+            packages, filters, ..
+        } = report("lag bilten-db pool", "", 0).wanted;
+        assert_eq!(packages, ["bilten-db"]);
+        assert_eq!(filters, ["lag", "pool"]);
+    }
+
+    #[test]
+    fn a_filter_that_fits_nothing_fails_the_run_and_is_named() {
+        let ran = "pool::tests::a_pool_is_bounded";
+        assert!(report("pool", ran, 1).verdict().is_ok());
+        assert!(report("bilten-db", ran, 1).verdict().is_ok());
+        for (line, passed, said) in [
+            (
+                "nosuch",
+                0,
+                "no test of any package has `nosuch` in its name",
+            ),
+            (
+                "pool nosuch",
+                1,
+                "no test of any package has `nosuch` in its name",
+            ),
+            (
+                "bilten-db lag",
+                0,
+                "no test of bilten-db has `lag` in its name",
+            ),
+            ("bilten-db", 0, "no test ran"),
+        ] {
+            let failure = report(line, ran, passed).verdict().expect_err(line);
+            assert!(failure.to_string().starts_with(said), "{line}: {failure}");
+        }
     }
 }

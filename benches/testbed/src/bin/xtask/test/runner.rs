@@ -8,14 +8,33 @@ use super::summary::{self, Suites};
 use crate::failure::Failure;
 use crate::machine;
 use crate::step::tee;
-use crate::workspace::Workspace;
+use crate::workspace::{Package, Workspace};
 
 /// What was asked for on the command line.
 pub(super) struct Wanted {
     /// Unit and doc tests only: nothing that needs a server.
     pub(super) quick: bool,
+    /// The packages whose tests run; all when empty.
+    pub(super) packages: Vec<String>,
     /// Parts of test names; every test when empty.
     pub(super) filters: Vec<String>,
+}
+
+impl Wanted {
+    /// A word that is a package's name chooses that package; any other is a part of a test's name.
+    pub(super) fn of(words: Vec<String>, packages: &[Package], quick: bool) -> Self {
+        let is_package = |word: &String| packages.iter().any(|package| package.name == *word);
+        let (packages, filters) = words.into_iter().partition(is_package);
+        Self {
+            quick,
+            packages,
+            filters,
+        }
+    }
+
+    pub(super) fn is_everything(&self) -> bool {
+        self.packages.is_empty() && self.filters.is_empty()
+    }
 }
 
 /// What the runners said, and whether they were content.
@@ -24,6 +43,8 @@ pub(super) struct Outcome {
     /// Tests that a runner counts but gives no package for.
     pub(super) also_skipped: usize,
     pub(super) succeeded: bool,
+    /// The names of the tests that ran.
+    pub(super) names: Vec<String>,
 }
 
 impl Outcome {
@@ -32,6 +53,7 @@ impl Outcome {
             *self.suites.entry(suite).or_default() += counts;
         }
         self.also_skipped += other.also_skipped;
+        self.names.extend(other.names);
         self.succeeded &= other.succeeded;
     }
 }
@@ -44,7 +66,7 @@ pub(super) struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    pub(super) fn find(workspace: &'a Workspace) -> Result<Self, Failure> {
+    pub(super) fn find(workspace: &'a Workspace, wanted: &Wanted) -> Result<Self, Failure> {
         let version =
             machine::first_line(Command::new("cargo-nextest").args(["nextest", "--version"]));
         match &version {
@@ -55,7 +77,7 @@ impl<'a> Runner<'a> {
         }
         Ok(Self {
             workspace,
-            selection: workspace.test_selection()?,
+            selection: workspace.test_selection(&wanted.packages)?,
             nextest: version.is_some(),
         })
     }
@@ -108,6 +130,7 @@ impl<'a> Runner<'a> {
             suites,
             also_skipped: summary::skipped_by_nextest(&output),
             succeeded,
+            names: summary::test_names(&output),
         })
     }
 
@@ -131,6 +154,7 @@ fn libtest(command: &Command) -> Result<Outcome, Failure> {
         suites: summary::from_libtest(&output),
         also_skipped: 0,
         succeeded,
+        names: summary::test_names(&output),
     })
 }
 

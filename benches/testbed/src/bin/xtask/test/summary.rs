@@ -110,6 +110,26 @@ pub(super) fn doc_suite(package: &str) -> String {
     format!("{package} (doc)")
 }
 
+/// The tests that either runner says it ran: `PASS [ 0.1s] (1/9) package name` and `test name ... ok`.
+pub(super) fn test_names(output: &str) -> Vec<String> {
+    output
+        .lines()
+        .filter_map(|line| test_name(&plain(line)))
+        .collect()
+}
+
+fn test_name(line: &str) -> Option<String> {
+    let line = line.trim();
+    if let Some(test) = line.strip_prefix("test ") {
+        let (name, verdict) = test.rsplit_once(" ... ")?;
+        return (!verdict.starts_with("ignored")).then(|| name.to_owned());
+    }
+    let (verdict, rest) = line.split_once(char::is_whitespace)?;
+    let is_verdict = verdict.chars().all(|c| c.is_ascii_uppercase());
+    (is_verdict && rest.trim_start().starts_with('['))
+        .then(|| rest.rsplit(' ').next().map(str::to_owned))?
+}
+
 /// The number right before `word`.
 fn before(line: &str, word: &str) -> Option<usize> {
     let words: Vec<&str> = line
@@ -181,6 +201,25 @@ mod tests {
             ("tests".to_owned(), counts(7, 1, 4)),
         ];
         assert_eq!(from_libtest(output), Suites::from(expected));
+    }
+
+    #[test]
+    fn tests_are_named_whoever_ran_them() {
+        let output = " Nextest run ID 1 with nextest profile: xtask\n\
+            \u{1b}[32;1m        PASS\u{1b}[0m [   0.016s] (1/2) \u{1b}[35mbilten-db::it\u{1b}[0m \u{1b}[36mlag::\u{1b}[0mit_is_seen\n\
+            \u{20}       FAIL [   0.016s] (2/2) bilten-db lag::it_is_not\n\
+            \u{20}    Summary [   4.286s] 10 tests run: 10 passed, 37 skipped\n\
+            test bilten-db/src/page.rs - page::Page (line 20) ... ok\n\
+            test left_out ... ignored\n\
+            test result: ok. 4 passed; 0 failed; finished in 0.00s\n";
+        assert_eq!(
+            test_names(output),
+            [
+                "lag::it_is_seen",
+                "lag::it_is_not",
+                "bilten-db/src/page.rs - page::Page (line 20)"
+            ]
+        );
     }
 
     #[test]
