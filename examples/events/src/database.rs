@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bilten_db::scope::{Route, with_route};
-use bilten_db::{Cluster, PoolConfig};
+use bilten_db::{Cluster, PoolConfig, Session, Token};
 use bilten_monitor::Monitor;
 use bilten_monitor::observe::Observed;
 use sea_orm::{DbErr, TransactionTrait};
@@ -18,6 +18,7 @@ use crate::{schema, seed_data};
 #[derive(Clone, Debug)]
 pub struct Database {
     db: Observed<Cluster>,
+    monitor: Monitor,
     opened: Instant,
     /// Milliseconds after `opened`, plus one; 0 before the first write.
     last_write: Arc<AtomicU64>,
@@ -61,6 +62,7 @@ impl Database {
         prepare(&cluster).await?;
         Ok(Self {
             db: monitor.observe(cluster),
+            monitor: monitor.clone(),
             opened: Instant::now(),
             last_write: Arc::default(),
             _folder: folder.map(Arc::new),
@@ -95,6 +97,18 @@ impl Database {
             }
             _ => with_route(Route::Primary, reads).await,
         }
+    }
+
+    /// The reads and writes of one user's request: they see what that user wrote before, in whichever process, up to
+    /// the token that they were given then.
+    #[must_use]
+    pub fn session(&self, token: Option<Token>) -> Observed<Session> {
+        let cluster = self.cluster();
+        let session = match token {
+            Some(token) => cluster.session_with(token),
+            None => cluster.session(),
+        };
+        self.monitor.observe(session)
     }
 
     /// The nodes themselves.

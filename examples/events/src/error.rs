@@ -41,6 +41,9 @@ pub enum Error {
     /// The request is fine, but the world is not: sold out, over the limit.
     #[error("{0}")]
     Conflict(String),
+    /// The key of an earlier purchase, with another purchase.
+    #[error("this Idempotency-Key was used for another purchase; take a new key for a new one")]
+    KeyReused,
     /// It took longer than the service is willing to wait.
     #[error("the service is too busy to answer in time; try again in a few seconds")]
     TooSlow,
@@ -75,6 +78,7 @@ impl Error {
             Self::NotFound { .. } | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooSlow | Self::Backend(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }

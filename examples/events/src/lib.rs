@@ -15,6 +15,7 @@ pub mod app;
 
 pub mod events;
 
+pub mod answer;
 pub mod body;
 pub mod database;
 pub mod redis;

@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, Schema};
 
-use crate::entity::{event, organizer, ticket, user, venue};
+use crate::entity::{event, organizer, purchase, ticket, user, venue};
 
 /// The seven indexes and the SQL that makes each, the same on SQLite and PostgreSQL.
 pub const INDEXES: [(&str, &str); 7] = [
@@ -37,6 +37,7 @@ pub async fn create(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     create_table(db, user::Entity).await?;
     create_table(db, event::Entity).await?;
     create_table(db, ticket::Entity).await?;
+    create_table(db, purchase::Entity).await?;
     for (name, target) in INDEXES {
         db.execute_unprepared(&format!("CREATE INDEX IF NOT EXISTS {name} ON {target}"))
             .await?;

@@ -1,5 +1,7 @@
 //! Events: what is asked, what is read and written, what is answered.
 
+pub mod links;
+pub mod purchase_key;
 pub mod queries;
 pub mod repository;
 pub mod request;

@@ -4,6 +4,7 @@ use sea_orm::sea_query::{Expr, ExprTrait, Func, LikeExpr};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Select};
 use time::OffsetDateTime;
 
+use super::request::Cursor;
 use crate::entity::{event, organizer, ticket, venue};
 
 /// Events with their organizer and venue, to be narrowed down and projected.
@@ -32,6 +33,20 @@ pub fn published(q: Option<&str>, city: Option<&str>) -> Select<event::Entity> {
     select
         .order_by_asc(event::Column::StartDate)
         .order_by_asc(event::Column::Id)
+}
+
+/// Those of [`published`] that come after one of them, without counting from the start: `idx_active_events`.
+#[must_use]
+pub fn following(published: Select<event::Entity>, last: Cursor) -> Select<event::Entity> {
+    let Cursor { start_date, id } = last;
+    // The first condition is implied by the second, but it is the one that an index understands.
+    published
+        .filter(event::Column::StartDate.gte(start_date))
+        .filter(
+            event::Column::StartDate
+                .gt(start_date)
+                .or(event::Column::Id.gt(id)),
+        )
 }
 
 /// What an editor looks through, by date and organizer: `idx_events_status_date_organizer`.

@@ -3,11 +3,12 @@
 use bilten_db::{PageExt, PageRequest};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ActiveValue::Set, ConnectionTrait, EntityTrait, IntoActiveModel,
-    LoaderTrait, PaginatorTrait, QueryFilter, QuerySelect, TransactionSession, TransactionTrait,
+    LoaderTrait, PaginatorTrait, QueryFilter, QuerySelect, Select, TransactionSession,
+    TransactionTrait,
 };
 
 use super::queries;
-use super::request::{EventChange, ListRequest, NewEvent, in_order};
+use super::request::{Cursor, EventChange, ListRequest, NewEvent, Place, in_order};
 use super::view::{
     Counts, EventDetail, EventList, EventSummary, EventView, Pagination, SummaryRow,
 };
@@ -19,11 +20,17 @@ use crate::error::Error;
 /// # Errors
 /// 503 when the database fails.
 pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<EventList, Error> {
-    let page = PageRequest::new(request.page, request.limit);
-    let page = queries::published(request.q.as_deref(), request.city.as_deref())
-        .page(db, page)
-        .await?;
-    let (rows, pagination) = (page.items, page.pagination);
+    let published = queries::published(request.q.as_deref(), request.city.as_deref());
+    let (rows, mut pagination, more) = match request.place {
+        Place::Page(page) => numbered(db, published, page, request.limit).await?,
+        Place::After(last) => {
+            following(db, queries::following(published, last), request.limit).await?
+        }
+    };
+    pagination.next = rows.last().filter(|_| more).map(|last| {
+        let (start_date, id) = (last.start_date, last.id);
+        Cursor { start_date, id }.to_string()
+    });
     let (organizers, venues) = tokio::try_join!(
         rows.load_one(organizer::Entity, db),
         rows.load_one(venue::Entity, db)
@@ -32,18 +39,48 @@ pub async fn list(db: &impl ConnectionTrait, request: &ListRequest) -> Result<Ev
     let events =
         rows.map(|((event, organizer), venue)| EventView::try_from((event, organizer, venue)));
     let events = events.collect::<Result<_, _>>()?;
-    let (page, limit) = (pagination.page, pagination.limit);
-    let (total, total_pages) = (
-        pagination.total.unwrap_or_default(),
-        pagination.total_pages.unwrap_or_default(),
-    );
-    let pagination = Pagination {
-        page,
-        limit,
-        total,
-        total_pages,
-    };
     Ok(EventList { events, pagination })
+}
+
+/// The rows of a page, what is said about it, and whether more follow.
+type Rows = (Vec<event::Model>, Pagination, bool);
+
+async fn numbered(
+    db: &impl ConnectionTrait,
+    select: Select<event::Entity>,
+    page: u64,
+    limit: u64,
+) -> Result<Rows, Error> {
+    let page = select.page(db, PageRequest::new(page, limit)).await?;
+    let more = page.pagination.has_next();
+    let pagination = Pagination {
+        page: Some(page.pagination.page),
+        limit,
+        total: page.pagination.total,
+        total_pages: page.pagination.total_pages,
+        next: None,
+    };
+    Ok((page.items, pagination, more))
+}
+
+async fn following(
+    db: &impl ConnectionTrait,
+    select: Select<event::Entity>,
+    limit: u64,
+) -> Result<Rows, Error> {
+    // One more than is shown tells whether another page follows.
+    let mut rows = select.limit(limit + 1).all(db).await?;
+    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = rows.len() > shown;
+    rows.truncate(shown);
+    let pagination = Pagination {
+        page: None,
+        limit,
+        total: None,
+        total_pages: None,
+        next: None,
+    };
+    Ok((rows, pagination, more))
 }
 
 /// One event with everything.

@@ -1,18 +1,18 @@
 //! The HTTP side of events: paths, headers, statuses.
 
-use std::time::Instant;
-
-use axum::Json;
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, StatusCode, header};
-use serde::Serialize;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::links::links;
+use super::purchase_key::purchase_key;
 use super::request::{EventBody, ListParams, PurchaseBody};
-use super::service::{Answered, Events};
+use super::service::Events;
+use crate::answer::{Asked, private, shared};
 use crate::body::Body;
 use crate::error::Error;
 
@@ -22,23 +22,36 @@ pub fn routes() -> Router<Events> {
         .route("/api/v1/events", get(list).post(create))
         .route("/api/v1/events/{id}", get(detail).patch(change))
         .route("/api/v1/events/{id}/summary", get(summary))
-        .route("/api/v1/events/{id}/tickets", post(buy))
+        .route("/api/v1/events/{id}/tickets", get(held).post(buy))
 }
 
-async fn list(State(events): State<Events>, Params(params): Params) -> Result<Response, Error> {
+async fn list(
+    State(events): State<Events>,
+    asked: Asked,
+    Params(params): Params,
+) -> Result<Response, Error> {
     let request = params.check()?;
-    let begun = Instant::now();
-    Ok(shared(&events.list(&request).await?, begun))
+    let list = events.list(&request).await?;
+    let mut response = shared(&asked, list.by, &*list.value)?;
+    if let Some(links) = links(&request, &list.value.pagination) {
+        let links = HeaderValue::from_str(&links).map_err(|error| Error::Backend(error.into()))?;
+        response.headers_mut().insert(header::LINK, links);
+    }
+    Ok(response)
 }
 
-async fn detail(State(events): State<Events>, Id(id): Id) -> Result<Response, Error> {
-    let begun = Instant::now();
-    Ok(shared(&events.detail(id).await?, begun))
+async fn detail(State(events): State<Events>, asked: Asked, Id(id): Id) -> Result<Response, Error> {
+    let detail = events.detail(id).await?;
+    shared(&asked, detail.by, &*detail.value)
 }
 
-async fn summary(State(events): State<Events>, Id(id): Id) -> Result<Response, Error> {
-    let begun = Instant::now();
-    Ok(shared(&events.summary(id).await?, begun))
+async fn summary(
+    State(events): State<Events>,
+    asked: Asked,
+    Id(id): Id,
+) -> Result<Response, Error> {
+    let summary = events.summary(id).await?;
+    shared(&asked, summary.by, &*summary.value)
 }
 
 async fn create(
@@ -66,35 +79,42 @@ async fn change(
 async fn buy(
     State(events): State<Events>,
     Id(id): Id,
+    headers: HeaderMap,
     Body(body): Body<PurchaseBody>,
 ) -> Result<Response, Error> {
-    let receipt = events.buy(id, body.check()?).await?;
-    Ok((StatusCode::CREATED, private(&receipt)).into_response())
+    let key = purchase_key(&headers)?;
+    let (receipt, token) = events.buy(id, body.check()?, key).await?;
+    let mut response = (StatusCode::CREATED, private(&receipt)).into_response();
+    let headers = response.headers_mut();
+    if receipt.again {
+        headers.insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(&token.to_string()).ok()) {
+        headers.insert(READ_AFTER, token);
+    }
+    Ok(response)
 }
 
-/// An answer that browsers and proxies may keep, with where it came from and how long that took.
-fn shared<T: Serialize>(answered: &Answered<T>, begun: Instant) -> Response {
-    let millis = begun.elapsed().as_secs_f64() * 1_000.0;
-    let timing = format!("cache;desc={};dur={millis:.3}", answered.by);
-    let timing = HeaderValue::from_str(&timing).unwrap_or(HeaderValue::from_static("cache"));
-    let headers = [
-        (
-            header::CACHE_CONTROL,
-            HeaderValue::from_static("public, max-age=300, stale-while-revalidate=60"),
-        ),
-        (X_CACHE, HeaderValue::from_static(answered.by)),
-        (SERVER_TIMING, timing),
-    ];
-    (headers, Json(&*answered.value)).into_response()
+/// What the buyer holds; with the `Read-After` that came with the receipt, surely with what that one bought.
+async fn held(
+    State(events): State<Events>,
+    Id(id): Id,
+    headers: HeaderMap,
+    query: Result<Query<BuyerParams>, QueryRejection>,
+) -> Result<Response, Error> {
+    let wrong = |_| Error::invalid("userId", "say whose tickets: ?userId=7, and nothing else");
+    let Query(BuyerParams { user_id }) = query.map_err(wrong)?;
+    // A token of another cluster or of before a fail-over reads from the primary; one that is none is as good as absent.
+    let token = headers.get(READ_AFTER).and_then(|text| text.to_str().ok());
+    let token = token.and_then(|text| text.parse().ok());
+    Ok(private(&events.held(id, user_id, token).await?))
 }
 
-/// An answer for the one who asked.
-fn private<T: Serialize>(value: &T) -> Response {
-    (
-        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))],
-        Json(value),
-    )
-        .into_response()
+/// The query string of [`held`].
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct BuyerParams {
+    user_id: i64,
 }
 
 /// The id in the path.
@@ -131,5 +151,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
-const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const READ_AFTER: HeaderName = HeaderName::from_static("read-after");
+const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

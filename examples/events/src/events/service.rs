@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bilten_cache::{Ack, Cache, Key, LoadContext, Loaded, Pattern, Region};
+use bilten_db::Token;
 
 use super::repository;
-use super::request::{EventChange, ListRequest, NewEvent, Purchase};
+use super::request::{EventChange, ListRequest, NewEvent, Place, Purchase};
 use super::view::{EventDetail, EventList, EventSummary};
 use crate::database::Database;
 use crate::error::Error;
-use crate::events::tickets::{self, Receipt};
+use crate::events::tickets::{self, Held, Receipt};
 
 /// Events, cached. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,8 +25,8 @@ pub struct Events {
     all_lists: Pattern,
 }
 
-/// Page, limit, part of the title, town; the last two empty when not asked for.
-type ListKey = (u64, u64, String, String);
+/// Page (0 for one after an event), that event's place, limit, part of the title, town; empty when not asked for.
+type ListKey = (u64, String, u64, String, String);
 
 /// A value and which level had it.
 #[derive(Clone, Debug)]
@@ -70,13 +71,7 @@ impl Events {
     /// # Errors
     /// 503 when neither cache nor database has it.
     pub async fn list(&self, request: &ListRequest) -> Result<Answered<EventList>, Error> {
-        let ListRequest {
-            page,
-            limit,
-            q,
-            city,
-        } = request.clone();
-        let key = (page, limit, q.unwrap_or_default(), city.unwrap_or_default());
+        let key = list_key(request.clone());
         let (database, request) = (self.database.clone(), request.clone());
         answer(&self.lists, &key, async move |_| {
             // Boxed: rows and count, each with its retries, make a future of 26 KB.
@@ -150,16 +145,34 @@ impl Events {
 
     /// Sells tickets. The lists do not show how many are sold, so a sale leaves them alone.
     ///
+    /// The token is what [`held`](Self::held) needs to see them; without one, the primary could not be asked.
+    ///
     /// # Errors
-    /// 404 or 409 when they cannot be sold; 503 when the database fails.
-    pub async fn buy(&self, id: i64, purchase: Purchase) -> Result<Receipt, Error> {
+    /// 404, 409 or 422 when they cannot be sold; 503 when the database fails.
+    pub async fn buy(
+        &self,
+        id: i64,
+        purchase: Purchase,
+        key: Option<String>,
+    ) -> Result<(Receipt, Option<Token>), Error> {
         let this = self.clone();
         to_the_end(async move {
-            let receipt = tickets::sell(this.database.primary(), id, purchase).await?;
+            let session = this.database.session(None);
+            let receipt = tickets::sell(&session, id, purchase, key.as_deref()).await?;
             this.forget(id).await?;
-            Ok(receipt)
+            // They are sold, whatever becomes of the token.
+            let token = session.inner().token().await.ok().flatten();
+            Ok((receipt, token))
         })
         .await
+    }
+
+    /// What a user holds for an event, from a replica that has everything up to the token, otherwise from the primary.
+    ///
+    /// # Errors
+    /// 503 when the database fails.
+    pub async fn held(&self, id: i64, user: i64, token: Option<Token>) -> Result<Held, Error> {
+        tickets::held(&self.database.session(token), id, user).await
     }
 
     async fn forget(&self, id: i64) -> Result<(), Error> {
@@ -174,6 +187,21 @@ impl Events {
     pub fn loads(&self) -> u64 {
         self.cache.stats().loads
     }
+}
+
+fn list_key(request: ListRequest) -> ListKey {
+    let (page, after) = match request.place {
+        Place::Page(page) => (page, String::new()),
+        Place::After(cursor) => (0, cursor.to_string()),
+    };
+    let (q, city) = (request.q, request.city);
+    (
+        page,
+        after,
+        request.limit,
+        q.unwrap_or_default(),
+        city.unwrap_or_default(),
+    )
 }
 
 async fn answer<K, V, F, Fut>(region: &Region<K, V>, key: &K, load: F) -> Result<Answered<V>, Error>

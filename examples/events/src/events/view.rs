@@ -114,17 +114,23 @@ pub struct EventList {
 }
 
 /// Which page this is and how many there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
-    /// From 1.
-    pub page: u64,
+    /// From 1; not when the page was asked for by `after`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<u64>,
     /// Events on a full page.
     pub limit: u64,
-    /// Events on all pages.
-    pub total: u64,
-    /// Pages.
-    pub total_pages: u64,
+    /// Events on all pages; counted only for a numbered page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Pages; counted only for a numbered page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_pages: Option<u64>,
+    /// What `after` takes for the page that follows; not on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
 }
 
 /// The few columns that a card or a ticket needs.

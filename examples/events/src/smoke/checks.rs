@@ -45,6 +45,12 @@ pub(super) async fn list_twice(fetch: &Fetcher) -> Result<String, Complaint> {
     let list = first.json()?;
     equals(&list, "/pagination/page", 2)?;
     equals(&list, "/pagination/limit", 10)?;
+    holds(
+        first
+            .header("link")?
+            .contains("?page=3&limit=10>; rel=\"next\""),
+        || "the next page is not linked".into(),
+    )?;
     let (total, pages) = (
         whole(&list, "/pagination/total")?,
         whole(&list, "/pagination/totalPages")?,

@@ -5,7 +5,7 @@ use axum::body::Body;
 use bilten_events::app::App;
 use bilten_events::config::Config;
 use bilten_testbed::shared;
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -22,7 +22,16 @@ pub(crate) struct Api {
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     pub(crate) x_cache: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) json: Value,
+}
+
+impl Reply {
+    /// The header of this name; empty when it is not there.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
 }
 
 impl Api {
@@ -48,10 +57,27 @@ impl Api {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, json: Option<&Value>) -> Reply {
-        let request = Request::builder()
+        self.send_with(method, path, &[], json).await
+    }
+
+    pub(crate) async fn get_with(&self, path: &str, header: (&str, &str)) -> Reply {
+        self.send_with(Method::GET, path, &[header], None).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        json: Option<&Value>,
+    ) -> Reply {
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         let request = request
             .body(json.map_or(Body::empty(), |json| Body::from(json.to_string())))
             .unwrap();
@@ -65,6 +91,7 @@ impl Api {
         Reply {
             status: head.status,
             x_cache: x_cache.unwrap_or_default(),
+            headers: head.headers,
             json: serde_json::from_slice(&body).unwrap_or_default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use bilten_events::entity::event::Status;
 use bilten_events::events::queries;
+use bilten_events::events::request::Cursor;
 use bilten_events::{schema, seed_data};
 use sea_orm::{ConnectionTrait, Database, DbBackend, QuerySelect, QueryTrait, Statement};
 use time::macros::datetime;
@@ -38,9 +39,20 @@ async fn every_index_is_used(db: &impl ConnectionTrait) {
     );
     let quarter_end = datetime!(2027-06-01 0:00 UTC);
     let page = queries::published(None, None).limit(20);
+    let middle = Cursor {
+        start_date: quarter_end,
+        id: 4_000,
+    };
     let mut unused = Vec::new();
     for (index, statement) in [
         ("idx_active_events", build(db, &page)),
+        (
+            "idx_active_events",
+            build(
+                db,
+                &queries::following(queries::published(None, None), middle).limit(21),
+            ),
+        ),
         (
             "idx_events_status_date_organizer",
             build(

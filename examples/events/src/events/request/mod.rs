@@ -7,10 +7,15 @@ use time::{OffsetDateTime, UtcOffset};
 use crate::entity::event::Status;
 use crate::error::Error;
 
+mod place;
+
+pub use place::{Cursor, Place};
+
 /// The query string of the list, as it came.
 #[derive(Debug, Default)]
 pub struct ListParams {
     page: Option<String>,
+    after: Option<String>,
     limit: Option<String>,
     q: Option<String>,
     city: Option<String>,
@@ -19,8 +24,8 @@ pub struct ListParams {
 /// Which page of which events.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListRequest {
-    /// From 1; 1 when not given.
-    pub page: u64,
+    /// The first page when not given.
+    pub place: Place,
     /// From 1 to 100; 20 when not given.
     pub limit: u64,
     /// A part of the title, in lower case.
@@ -40,13 +45,14 @@ impl ListParams {
         for (name, value) in pairs {
             let place = match name.as_str() {
                 "page" => &mut params.page,
+                "after" => &mut params.after,
                 "limit" => &mut params.limit,
                 "q" => &mut params.q,
                 "city" => &mut params.city,
                 _ => {
                     return Err(Error::invalid(
                         shortened(&name),
-                        "is no parameter of the list; it takes page, limit, q and city",
+                        "is no parameter of the list; it takes page, after, limit, q and city",
                     ));
                 }
             };
@@ -62,8 +68,24 @@ impl ListParams {
     /// # Errors
     /// Names the parameter that is out of range or not a number.
     pub fn check(self) -> Result<ListRequest, Error> {
+        let place = match (&self.after, &self.page) {
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(
+                    "after",
+                    "does not go together with page; send one of them",
+                ));
+            }
+            (Some(text), None) => Place::After(Cursor::parse(text).ok_or_else(|| {
+                let text = shortened(text);
+                Error::invalid(
+                    "after",
+                    format!("{text:?} is none; take pagination.next of the page before"),
+                )
+            })?),
+            (None, page) => Place::Page(number("page", page.as_deref(), 1, 1..=MAX_PAGE)?),
+        };
         Ok(ListRequest {
-            page: number("page", self.page.as_deref(), 1, 1..=MAX_PAGE)?,
+            place,
             limit: number("limit", self.limit.as_deref(), 20, 1..=100)?,
             q: words("q", self.q)?,
             city: words("city", self.city)?,

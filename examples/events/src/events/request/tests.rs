@@ -1,4 +1,4 @@
-use super::{EventBody, EventChange, ListParams, ListRequest, PurchaseBody};
+use super::{Cursor, EventBody, EventChange, ListParams, ListRequest, Place, PurchaseBody};
 use crate::error::Error;
 
 fn field<T>(result: Result<T, Error>) -> String {
@@ -12,6 +12,7 @@ fn field<T>(result: Result<T, Error>) -> String {
 fn list(page: Option<&str>, limit: Option<&str>, q: Option<&str>) -> Result<ListRequest, Error> {
     ListParams {
         page: page.map(Into::into),
+        after: None,
         limit: limit.map(Into::into),
         q: q.map(Into::into),
         city: None,
@@ -29,7 +30,7 @@ fn a_bare_list_is_the_first_twenty() {
     assert_eq!(
         request,
         ListRequest {
-            page: 1,
+            place: Place::Page(1),
             limit: 20,
             q: None,
             city: None
@@ -55,6 +56,28 @@ fn list_parameters_out_of_range_are_named() {
             wrong,
             "{page:?} {limit:?} {q:?}"
         );
+    }
+}
+
+#[test]
+fn a_page_begins_at_a_number_or_after_an_event() {
+    let place = |pairs: &[(&str, &str)]| {
+        let owned = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        ListParams::of(owned).unwrap().check()
+    };
+    let request = place(&[("after", "1806000000-42")]).unwrap();
+    assert_eq!(
+        request.place,
+        Place::After(Cursor::parse("1806000000-42").unwrap())
+    );
+    for wrong in [
+        &[("after", "42")][..],
+        &[("after", "")],
+        &[("after", "1806000000-42"), ("page", "1")],
+    ] {
+        assert_eq!(field(place(wrong)), "after", "{wrong:?}");
     }
 }
 
@@ -87,7 +110,7 @@ fn a_parameter_that_the_list_does_not_have_is_named_with_those_it_has() {
     let refused = ListParams::of(pairs(&[("town", "Celje")])).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "town: is no parameter of the list; it takes page, limit, q and city"
+        "town: is no parameter of the list; it takes page, after, limit, q and city"
     );
 }
 
