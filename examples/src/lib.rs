@@ -27,6 +27,7 @@ guide! {
     health = "health.md",
     index = "README.md",
     monitor = "monitor.md",
+    probes = "probes.md",
     readme = "../README.md",
     redis_clients = "redis-clients.md",
     start = "start.md",

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 #[test]
 fn two_level_cache_shows_the_second_process_hearing_of_the_change() {
@@ -69,8 +69,49 @@ fn axum_health_hides_the_details_and_drains() {
     );
 }
 
-/// What the example prints. Cargo puts examples beside the folder of the tests.
+#[test]
+fn rolling_stop_loses_no_request() {
+    let said = run("rolling_stop");
+    assert!(said.ends_with("\n0 requests lost\n"), "{said}");
+    for name in ["one", "two", "three", "four"] {
+        let steps = [
+            "listens, /readyz 503",
+            "has started, /readyz 200",
+            "gets traffic",
+            "stops, /readyz 503, /livez 200",
+            "gets no traffic",
+            "drained, 0 in flight",
+            "is gone",
+        ];
+        for step in steps {
+            let line = format!("{name:>5} {step}");
+            assert!(said.lines().any(|said| said == line), "{line}:\n{said}");
+        }
+    }
+}
+
+#[test]
+fn rolling_stop_without_a_drain_loses_requests_and_says_so() {
+    let output = start("rolling_stop", &["--without-drain"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(!said.contains("\n0 requests lost"), "{said}");
+}
+
+/// What the example prints.
 fn run(example: &str) -> String {
+    let output = start(example, &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+/// Runs the example to its end. Cargo puts examples beside the folder of the tests.
+fn start(example: &str, arguments: &[&str]) -> Output {
     let test = std::env::current_exe().unwrap();
     let mut program: PathBuf = test
         .parent()
@@ -79,18 +120,14 @@ fn run(example: &str) -> String {
         .join("examples")
         .join(example);
     program.set_extension(std::env::consts::EXE_EXTENSION);
-    let output = Command::new(&program).env_remove("REDIS_URL").output();
-    let output = output.unwrap_or_else(|error| {
+    let output = Command::new(&program)
+        .args(arguments)
+        .env_remove("REDIS_URL")
+        .output();
+    output.unwrap_or_else(|error| {
         panic!(
             "{}: {error}; build it with `cargo build --examples`",
             program.display()
         )
-    });
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(
-        output.status.success(),
-        "{said}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    said
+    })
 }
