@@ -72,29 +72,60 @@ impl health_server::Health for Service {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, tonic::Status> {
         let answers: Answers = match self.group(&request.get_ref().service) {
-            Some(group) => Box::pin(follow(self.0.watch(group))),
+            Some(group) => Box::pin(follow(self.0.clone(), group)),
             None => Box::pin(unknown(self.0.clone())),
         };
         Ok(Response::new(answers))
     }
 }
 
-fn follow(watch: Watch) -> impl Stream<Item = Result<HealthCheckResponse, tonic::Status>> {
-    unfold(Some((watch, None)), |state| async {
-        let (mut watch, told) = state?;
+fn follow(
+    health: Health,
+    group: Group,
+) -> impl Stream<Item = Result<HealthCheckResponse, tonic::Status>> {
+    let followed = Followed {
+        watch: health.watch(group),
+        health,
+        group,
+        told: None,
+    };
+    unfold(Some(followed), |followed| async {
+        let mut followed = followed?;
+        let (serving, last) = followed.next().await?;
+        followed.told = Some(serving);
+        Some((Ok(answer(serving)), (!last).then_some(followed)))
+    })
+}
+
+/// A group and what its watcher was told.
+struct Followed {
+    watch: Watch,
+    health: Health,
+    group: Group,
+    told: Option<ServingStatus>,
+}
+
+impl Followed {
+    /// The next answer and whether it is the last one; none when there is nothing left to tell.
+    async fn next(&mut self) -> Option<(ServingStatus, bool)> {
         loop {
-            let status = watch.next().await;
+            let (status, last) = tokio::select! {
+                biased;
+                // Also of groups that no shutdown touches: an open stream would keep the server from stopping.
+                () = self.health.runner.life.shutdown_begun() => {
+                    (self.health.check_group(self.group).await.status, true)
+                }
+                status = self.watch.next() => (status, false),
+            };
             let serving = serving(status);
-            let last = status == Status::ShuttingDown;
             // Degraded after up is no news here.
-            if told != Some(serving) || last {
-                return Some((
-                    Ok(answer(serving)),
-                    (!last).then_some((watch, Some(serving))),
-                ));
+            match self.told == Some(serving) {
+                false => return Some((serving, last)),
+                true if last => return None,
+                true => {}
             }
         }
-    })
+    }
 }
 
 fn unknown(health: Health) -> impl Stream<Item = Result<HealthCheckResponse, tonic::Status>> {

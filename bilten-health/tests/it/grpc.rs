@@ -1,7 +1,7 @@
 //! The gRPC health protocol, with a real client over a real connection.
 
-use crate::doubles::{Switch, failing, health, passing};
-use bilten_health::Health;
+use crate::doubles::{Count, Switch, failing, health, passing};
+use bilten_health::{Group, Health, Status};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -107,4 +107,78 @@ async fn watching_an_unknown_service_is_told_so_and_stays_open() {
     );
     health.begin_shutdown();
     assert_eq!(next(&mut stream).await, None, "but holds up no shutdown");
+}
+
+// The order: somebody watches each kind of service, the shutdown begins, the server is told to stop.
+#[tokio::test]
+async fn a_server_with_watchers_stops() {
+    let health = health([passing("a").in_readiness().local().in_liveness()]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let begun = health.clone();
+    let server = tokio::spawn(
+        Server::builder()
+            .add_service(health.grpc())
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener), async move {
+                begun.watch(Group::Readiness).next().await;
+                while begun.check().await.status != Status::ShuttingDown {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }),
+    );
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    let mut client = HealthClient::new(channel.connect().await.unwrap());
+    let mut streams = Vec::new();
+    for (service, first) in [
+        ("", Serving),
+        ("liveness", Serving),
+        ("startup", Serving),
+        ("nobody", ServiceUnknown),
+    ] {
+        let mut stream = client.watch(of(service)).await.unwrap().into_inner();
+        assert_eq!(next(&mut stream).await, Some(first), "{service}");
+        streams.push(stream);
+    }
+    health.begin_shutdown();
+    let stopped = timeout(Duration::from_secs(20), server).await;
+    stopped.expect("the server stops").unwrap().unwrap();
+    for (stream, last) in streams.iter_mut().zip([Some(NotServing), None, None, None]) {
+        assert_eq!(
+            next(stream).await,
+            last,
+            "liveness is not touched by a shutdown"
+        );
+    }
+}
+
+#[tokio::test]
+async fn names_no_one_expects_are_not_found() {
+    let mut client = client(&health([passing("a")])).await;
+    for name in [
+        "x".repeat(1 << 20),
+        "\0\n\u{1b}[31m".into(),
+        "../livez".into(),
+        "ALL".into(),
+    ] {
+        assert_eq!(check(&mut client, &name).await, Err(Code::NotFound));
+    }
+    assert_eq!(check(&mut client, "all").await, Ok(Serving));
+}
+
+// The client gives up long before the check does: the run goes on, and the next question has its result.
+#[tokio::test]
+async fn a_client_that_gives_up_early_changes_no_result() {
+    let runs = Count::default();
+    let counter = runs.clone();
+    let slow = bilten_health::check("a", move || {
+        counter.add();
+        tokio::time::sleep(Duration::from_millis(300))
+    });
+    let health = health([slow.in_readiness()]);
+    let mut client = client(&health).await;
+    let mut hasty = tonic::Request::new(of(""));
+    hasty.set_timeout(Duration::from_millis(20));
+    assert!(client.check(hasty).await.is_err());
+    assert_eq!(check(&mut client, "").await, Ok(Serving));
+    assert_eq!(runs.get(), 1);
 }
