@@ -7,12 +7,12 @@ use bilten_db::Cluster;
 use bilten_db::status::{ClusterStatus, NodeStatus, Role, State};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Sends `SELECT 1` to the primary and looks at what the cluster knows of its replicas.
 ///
-/// A primary that does not answer is down. A primary whose pool is full is degraded, because it is alive, and so is a cluster
-/// with a replica out of rotation, because its reads go elsewhere.
+/// A primary that does not answer is down. A primary whose pool is full is degraded for up to 30 s after its last answer, because
+/// it is alive, and so is a cluster with a replica out of rotation, because its reads go elsewhere.
 ///
 /// The details have `nodes`, the primary first, each with `id`, `address`, `role` (`primary` or `replica`), `state` (`up`,
 /// `lagging` or `ejected`) and its `reason`, the `pool` as `size`, `idle` and `max` connections, `in_flight` statements and
@@ -53,10 +53,13 @@ impl Check for ClusterCheck {
         let status = self.cluster.status();
         let verdict = match answer {
             Ok(Ok(_)) => {
-                self.saturation.answered();
+                self.saturation.answered(Instant::now());
                 replicas(&status)
             }
-            _ if self.saturation.explains_failure(full_before) => {
+            _ if self
+                .saturation
+                .explains_failure(full_before, Instant::now()) =>
+            {
                 Verdict::degraded("every connection to the primary is in use")
                     .reason(Reason::Saturated)
             }

@@ -5,12 +5,13 @@ use super::saturation::{Load, Saturation};
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::report::Reason;
 use sea_orm::{ConnectionTrait, Statement};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Sends `SELECT 1` over any SeaORM connection, with a time limit of its own just below the check's.
 ///
 /// It uses the connection's pool and never opens a connection beside it. When no answer comes because the pool is full, the
-/// database is degraded and not down: it is alive, and taking the service out of traffic would help nobody. That takes a
+/// database is degraded and not down: it is alive, and taking the service out of traffic would help nobody. It has to have
+/// answered within the last 30 s, because calls that wait for a dead database fill a pool, too. That takes a
 /// `DatabaseConnection` and the feature of its driver (`postgres`, `mysql`, `sqlite`); otherwise a full pool is down.
 ///
 /// ```
@@ -49,7 +50,7 @@ impl<C: ConnectionTrait + Send + Sync + 'static> Check for Database<C> {
         let question = Statement::from_string(self.connection.get_database_backend(), "SELECT 1");
         let verdict = match timeout(limit, self.connection.query_one_raw(question)).await {
             Ok(Ok(Some(_))) => {
-                self.saturation.answered();
+                self.saturation.answered(Instant::now());
                 return Verdict::up();
             }
             Ok(Ok(None)) => Verdict::down("`SELECT 1` gave no row"),
@@ -57,7 +58,10 @@ impl<C: ConnectionTrait + Send + Sync + 'static> Check for Database<C> {
             Err(_) => Verdict::down(format!("no connection or no answer within {limit:?}"))
                 .reason(Reason::Timeout),
         };
-        if self.saturation.explains_failure(full_before) {
+        if self
+            .saturation
+            .explains_failure(full_before, Instant::now())
+        {
             return Verdict::degraded("every connection of the pool is in use")
                 .reason(Reason::Saturated);
         }
