@@ -7,8 +7,12 @@ use std::future::ready;
 
 /// Looks at what the cache knows of its second level; asks nobody.
 ///
-/// A second level that fails, or whose log has not been heard of for some time, is degraded and never down: the cache goes on from
+/// A second level that fails, or whose log has not been heard of for `isolated_ttl`, is degraded and never down: the cache goes on from
 /// memory and from loaders. A cache that is meant to have no second level is up.
+///
+/// The details have the `connection` (`memory only`, `connected`, `unheard` when it is cut off from the log, `down` when the circuit
+/// breaker is open or it was never reached), `log_position`, `log_lag` in records, `log_age_ms` since the log was read to its
+/// end, `markers` and `markers_widened`, `waiting_invalidations`, `memory_entries` and `memory_bytes`.
 ///
 /// ```
 /// use bilten_health::{Health, checks};
@@ -27,19 +31,36 @@ pub fn cache(name: impl Into<String>, cache: &Cache) -> CheckBuilder {
 }
 
 fn judge(status: &Status) -> Verdict {
-    let verdict = match status.connection {
-        Connection::MemoryOnly | Connection::Connected => Verdict::up(),
-        Connection::Unheard => {
-            Verdict::degraded("the invalidation log has not been heard of for some time")
-        }
-        Connection::Down => {
-            Verdict::degraded("the second level fails; reads come from memory and from loaders")
-        }
-        _ => Verdict::unknown("the second level is in a state that this version does not know"),
+    let (connection, verdict) = match status.connection {
+        Connection::MemoryOnly => ("memory only", Verdict::up()),
+        Connection::Connected => ("connected", Verdict::up()),
+        Connection::Unheard => ("unheard", Verdict::degraded(unheard(status))),
+        Connection::Down => (
+            "down",
+            Verdict::degraded("the second level fails; reads come from memory and from loaders"),
+        ),
+        _ => (
+            "unknown",
+            Verdict::unknown("the second level is in a state that this version does not know"),
+        ),
     };
     verdict
+        .detail("connection", connection)
         .detail("log_position", status.log_position)
+        .detail("log_lag", status.log_lag)
+        .detail("log_age_ms", log_age_ms(status))
+        .detail("markers", status.markers)
+        .detail("markers_widened", status.markers_widened)
         .detail("waiting_invalidations", status.waiting)
         .detail("memory_entries", status.memory_entries)
         .detail("memory_bytes", status.memory_bytes)
+}
+
+fn unheard(status: &Status) -> String {
+    let since = log_age_ms(status).map_or(String::new(), |age| format!(" for {age:.0} ms"));
+    format!("cut off from the invalidation log{since}: what is in memory is not believed any more")
+}
+
+fn log_age_ms(status: &Status) -> Option<f64> {
+    status.log_age.map(|age| age.as_secs_f64() * 1000.0)
 }

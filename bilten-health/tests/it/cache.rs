@@ -1,25 +1,25 @@
 //! A cache whose second level comes and goes, with a real server.
 
-use crate::doubles::{health, ms};
+use crate::doubles::{health, ms, of};
 use bilten_cache::Cache;
-use bilten_health::{Health, Status, checks};
+use bilten_health::{CheckReport, Health, Status, checks};
 use bilten_testbed::Redis;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-async fn becomes(health: &Health, status: Status) {
+async fn becomes(health: &Health, status: Status) -> CheckReport {
+    until(health, |check| check.status == status).await
+}
+
+async fn until(health: &Health, wanted: impl Fn(&CheckReport) -> bool) -> CheckReport {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let report = health.check().await;
-        if report.status == status {
-            return;
+        if wanted(of(&report, "cache")) {
+            return of(&report, "cache").clone();
         }
-        assert!(
-            Instant::now() < deadline,
-            "never became {status}: {}",
-            report.to_json()
-        );
-        sleep(ms(50)).await;
+        assert!(Instant::now() < deadline, "never: {}", report.to_json());
+        sleep(ms(20)).await;
     }
 }
 
@@ -44,10 +44,41 @@ async fn a_cache_without_its_second_level_is_degraded_and_not_down() {
         .await
         .unwrap();
     let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
-    becomes(&health, Status::Up).await;
+    let report = becomes(&health, Status::Up).await;
+    assert_eq!(report.details["connection"], "connected");
+    assert_eq!(report.details["log_lag"], 0);
+    assert!(report.details["log_age_ms"].is_number(), "{report:?}");
     server.kill().unwrap();
-    becomes(&health, Status::Degraded).await;
+    // Nobody calls it, so its log falls silent before a call can fail.
+    let report = becomes(&health, Status::Degraded).await;
+    assert!(
+        ["unheard", "down"]
+            .map(Into::into)
+            .contains(&report.details["connection"]),
+        "{report:?}"
+    );
     assert!(health.check().await.healthy);
     server.restart().unwrap();
     becomes(&health, Status::Up).await;
+}
+
+// The limit is shorter than the pause between two looks at the log: between them the cache counts as cut off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_that_is_cut_off_from_its_log_is_degraded_and_says_for_how_long() {
+    let server = Redis::start().unwrap();
+    let cache = Cache::builder("shop")
+        .redis(server.url())
+        .isolated_ttl(ms(1))
+        .build()
+        .await
+        .unwrap();
+    let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
+    let cut_off = |check: &CheckReport| check.details["connection"] == "unheard";
+    let report = until(&health, cut_off).await;
+    assert_eq!(report.status, Status::Degraded);
+    let error = report.error.as_deref().unwrap();
+    assert!(
+        error.contains("cut off from the invalidation log for"),
+        "{error}"
+    );
 }
