@@ -32,6 +32,7 @@ pub(crate) fn redact(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     out = mask_url_credentials(&out);
+    out = mask_logins(&out);
     out = mask_bearer(&out);
     out = mask_key_values(&out);
     if out.len() > MAX_BYTES || window.len() < text.len() {
@@ -108,6 +109,22 @@ fn mask_url_credentials(text: &str) -> String {
         rest = &after[end..];
     }
     out.push_str(rest);
+    out
+}
+
+/// `user:pw@host`, as some drivers write it, becomes `***@host`.
+fn mask_logins(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    // Only what surely ends it: a password may hold commas and brackets.
+    for word in text.split_inclusive(|c: char| c.is_whitespace() || "\"'`<>".contains(c)) {
+        match word.rfind('@') {
+            Some(at) if word[..at].contains(':') && !word[..at].ends_with("***") => {
+                out.push_str("***");
+                out.push_str(&word[at..]);
+            }
+            _ => out.push_str(word),
+        }
+    }
     out
 }
 
@@ -244,6 +261,8 @@ mod tests {
                 "Authorization: Bearer abc.def.0123456789, x",
                 "Authorization: Bearer ***, x",
             ),
+            ("bob:hunter2@tcp(db:3306)/shop", "***@tcp(db:3306)/shop"),
+            ("to 'bob:h,(2@db' or bob@db", "to '***@db' or bob@db"),
             ("a bearer token is wanted", "a bearer token is wanted"),
             ("x-api-key: abc", "x-api-key: ***"),
         ];
