@@ -29,7 +29,7 @@ use std::time::Duration;
 #[must_use = "call `build` to get a `Health`"]
 pub struct HealthBuilder {
     checks: Vec<CheckBuilder>,
-    groups: Vec<NamedGroup>,
+    groups: Vec<(&'static str, Vec<String>)>,
     defaults: Defaults,
     aggregator: Arc<dyn Aggregate>,
     listeners: Vec<Listener>,
@@ -67,10 +67,8 @@ impl HealthBuilder {
         name: &'static str,
         checks: impl IntoIterator<Item = impl Into<String>>,
     ) -> Self {
-        self.groups.push(NamedGroup {
-            name,
-            members: checks.into_iter().map(Into::into).collect(),
-        });
+        let members = checks.into_iter().map(Into::into).collect();
+        self.groups.push((name, members));
         self
     }
 
@@ -147,7 +145,7 @@ impl HealthBuilder {
             }
             slots.push(slot);
         }
-        validate_groups(&groups, &names)?;
+        let groups = valid_groups(groups, &names)?;
         let started = !wait_for_start
             && !slots
                 .iter()
@@ -173,29 +171,36 @@ impl HealthBuilder {
     }
 }
 
-fn validate_groups(groups: &[NamedGroup], checks: &HashSet<String>) -> Result<(), BuildError> {
+fn valid_groups(
+    groups: Vec<(&'static str, Vec<String>)>,
+    checks: &HashSet<String>,
+) -> Result<Vec<NamedGroup>, BuildError> {
     let mut taken: HashSet<String> =
         HashSet::from(["all", "liveness", "readiness", "startup"].map(str::to_owned));
-    for NamedGroup { name, members } in groups {
+    let mut valid = Vec::with_capacity(groups.len());
+    for (name, members) in groups {
         valid_group(name)?;
-        let group = || (*name).to_owned();
+        let group = || name.to_owned();
         if !taken.insert(name.to_ascii_lowercase()) {
             return Err(BuildError::DuplicateGroup { group: group() });
         }
         if members.is_empty() {
             return Err(BuildError::EmptyGroup { group: group() });
         }
-        if let Some(check) = members
-            .iter()
-            .find(|member| !checks.contains(&member.to_ascii_lowercase()))
-        {
+        let known = |member: &&String| checks.contains(&member.to_ascii_lowercase());
+        if let Some(stranger) = members.iter().find(|member| !known(member)) {
             return Err(BuildError::UnknownMember {
                 group: group(),
-                check: check.escape_debug().to_string(),
+                check: stranger.escape_debug().to_string(),
             });
         }
+        let members = members.iter().map(|member| member.to_ascii_lowercase());
+        valid.push(NamedGroup {
+            name,
+            members: members.collect(),
+        });
     }
-    Ok(())
+    Ok(valid)
 }
 
 impl std::fmt::Debug for HealthBuilder {

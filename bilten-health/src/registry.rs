@@ -3,6 +3,7 @@
 use crate::error::BuildError;
 use crate::group::Group;
 use crate::slot::Slot;
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Readers take a snapshot, so a change at run time never tears a report.
@@ -12,10 +13,11 @@ pub(crate) struct Registry {
     groups: Vec<NamedGroup>,
 }
 
+/// Its members by their names in lower case.
 #[derive(Clone, Debug)]
 pub(crate) struct NamedGroup {
     pub(crate) name: &'static str,
-    pub(crate) members: Vec<String>,
+    pub(crate) members: HashSet<String>,
 }
 
 impl Registry {
@@ -45,12 +47,7 @@ impl Registry {
         let Some(found) = self.groups.iter().find(|group| group.name == name) else {
             return Vec::new();
         };
-        self.select(|slot| {
-            found
-                .members
-                .iter()
-                .any(|member| member.eq_ignore_ascii_case(&slot.name))
-        })
+        self.select(|slot| found.members.contains(&slot.name.to_ascii_lowercase()))
     }
 
     /// The group of this name, built in or your own.

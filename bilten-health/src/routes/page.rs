@@ -1,72 +1,91 @@
 //! The page for people: one file, no script, nothing loaded from elsewhere.
 
-use crate::report::{CheckReport, Report};
+use crate::report::{CheckReport, Reason, Report};
 use crate::status::Status;
+use serde_json::Value;
 use std::fmt::Write;
+use std::time::Duration;
 
-/// What the page may load: its own style, nothing else.
+/// What the page may load: its own style and the dot in its tab, nothing else.
 pub(super) const POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'";
 
-const STYLE: &str = "
-:root{color-scheme:light dark;--ok:#1a7f37;--warn:#9a6700;--bad:#cf222e;--line:#8884}
-@media(prefers-color-scheme:dark){:root{--ok:#3fb950;--warn:#d29922;--bad:#f85149}}
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1rem}
-h1{font-size:1.5rem;margin:0}h1::before,td:first-child::before{content:'\\25cf';margin-right:.5em}
-.up::before,.up td:first-child::before{color:var(--ok)}
-.degraded::before,.degraded td:first-child::before{color:var(--warn)}
-.unknown::before,.down::before,.shutting_down::before,.unknown td:first-child::before,.down td:first-child::before{color:var(--bad)}
-p{margin:.25rem 0 1.5rem;opacity:.7}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.4rem .8rem .4rem 0;border-top:1px solid var(--line);vertical-align:top}
-th{border:0;font-weight:600;opacity:.7}small{opacity:.7}";
+const STYLE: &str = include_str!("page.css");
 
 /// With `details`, one row per check; without, the status alone.
 pub(super) fn page(report: &Report, details: bool) -> String {
     let status = report.status;
-    let mut page = String::with_capacity(4096);
+    let mut page = String::with_capacity(8192);
     // Writing to a string cannot fail, here and below.
     let _ = write!(
         page,
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width,initial-scale=1'>\
-         <meta http-equiv=refresh content=5><title>{word}</title><style>{STYLE}</style>\
-         <h1 class={status}>{word}</h1><p>{time}, new every 5 seconds</p>",
+         <meta http-equiv=refresh content=5><link rel=icon href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' \
+         viewBox='0 0 2 2'><circle cx='1' cy='1' r='1' fill='{colour}'/></svg>\">\
+         <title>{word}</title><style>{STYLE}</style><h1 class={status}>{word}</h1><p>{time}, renewed every 5 s</p>",
+        colour = colour(status),
         word = word(status),
         time = humantime::format_rfc3339_seconds(report.timestamp),
     );
     if details && !report.checks.is_empty() {
-        page.push_str("<div class=wide><table><tr><th>Check<th>Status<th>Took<th>Age<th>Failures in a row<th>Says");
+        page.push_str(
+            "<table><thead><tr><th>Check<th>Status<th class=n>Took<th class=n>Age<th class=n>Failures<th>Says</thead><tbody>",
+        );
         report.checks.iter().for_each(|check| row(&mut page, check));
-        page.push_str("</table></div>");
+        page.push_str("</table>");
     }
     page.push('\n');
     page
 }
 
 fn row(page: &mut String, check: &CheckReport) {
-    let part = if check.critical {
-        ""
-    } else {
-        " <small>not critical</small>"
-    };
-    let error = check.error.as_deref().unwrap_or_default();
-    let details = if check.details.is_empty() {
-        String::new()
-    } else {
-        serde_json::to_string(&check.details).unwrap_or_default()
+    let _ = write!(
+        page,
+        "<tr><td>{}{}<td><b class={}>{}</b>",
+        escape(&check.name),
+        small(if check.critical { "" } else { "not critical" }),
+        check.status,
+        word(check.status),
+    );
+    // What never ran took no time and has no age.
+    let (took, age) = match check.checked_at {
+        Some(_) => (milliseconds(check.duration), seconds(check.age)),
+        None => ("–".to_owned(), "–".to_owned()),
     };
     let _ = write!(
         page,
-        "<tr class={}><td>{}{part}<td>{}<td>{:.1} ms<td>{:.1} s<td>{}<td>{} <small>{}</small>",
-        check.status,
-        escape(&check.name),
-        word(check.status),
-        check.duration.as_secs_f64() * 1000.0,
-        check.age.as_secs_f64(),
+        "<td class=n data-is=took>{took}<td class=n data-is=age>{age}<td class=n data-is=failures>{}",
         check.consecutive_failures,
-        escape(error),
-        escape(&details),
     );
+    let says = match (&check.error, check.reason) {
+        (Some(error), _) => error,
+        (None, Some(Reason::NotRun)) => "has not run yet",
+        (None, _) => "",
+    };
+    let _ = write!(page, "<td>{}", escape(says));
+    for (key, value) in &check.details {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        page.push_str(&small(&format!("{key} {value}")));
+    }
+}
+
+/// A line of small print, or nothing.
+fn small(text: &str) -> String {
+    match text {
+        "" => String::new(),
+        _ => format!("<small>{}</small>", escape(text)),
+    }
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{:.1} ms", duration.as_secs_f64() * 1000.0)
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
 }
 
 const fn word(status: Status) -> &'static str {
@@ -76,6 +95,15 @@ const fn word(status: Status) -> &'static str {
         Status::Unknown => "Unknown",
         Status::Down => "Down",
         Status::ShuttingDown => "Shutting down",
+    }
+}
+
+/// Of the dot in the tab; `#` would end the address it is part of.
+const fn colour(status: Status) -> &'static str {
+    match status {
+        Status::Up => "%231a7f37",
+        Status::Degraded => "%23d29922",
+        Status::Unknown | Status::Down | Status::ShuttingDown => "%23cf222e",
     }
 }
 

@@ -26,8 +26,12 @@ mod http_check;
 mod https_check;
 mod life_cycle;
 mod load;
+#[cfg(feature = "axum")]
+mod manifests;
 #[cfg(all(feature = "axum", feature = "metrics"))]
 mod metrics;
+#[cfg(feature = "mysql")]
+mod mysql;
 #[cfg(feature = "fred")]
 mod redis;
 mod registration;

@@ -1,7 +1,7 @@
 //! Checks that hang, block, panic or never stop.
 
 use crate::doubles::{Count, hanging, health, ms, of, passing, slow};
-use bilten_health::{Health, Reason, Status, Verdict, check, checks};
+use bilten_health::{Group, Health, Reason, Status, Verdict, check, checks};
 use std::future::pending;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -176,6 +176,23 @@ async fn ten_thousand_checks_are_answered() {
     let report = builder.build().unwrap().check().await;
     assert!(report.healthy);
     assert_eq!(report.checks.len(), 10_000);
+}
+
+// Each report looks for the members: by a search it would be a hundred million comparisons.
+#[tokio::test(start_paused = true)]
+async fn a_group_of_ten_thousand_checks_is_answered() {
+    let names: Vec<_> = (0..10_000).map(|i| format!("Check-{i}")).collect();
+    let builder = names.iter().fold(Health::builder(), |builder, name| {
+        builder.check(passing(name).tags(["many"]))
+    });
+    let lower = names.iter().map(|name| name.to_lowercase());
+    let health = builder.group("many", lower).build().unwrap();
+    for group in [Group::Named("many"), Group::Tag("many")] {
+        let report = health.check_group(group).await;
+        assert!(report.healthy);
+        assert_eq!(report.checks.len(), 10_000);
+        assert_eq!(&*report.checks[9_999].name, "Check-9999");
+    }
 }
 
 #[tokio::test(start_paused = true)]
