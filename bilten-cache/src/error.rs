@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,7 +59,8 @@ pub enum Error {
         /// The longest key that is cached.
         limit: usize,
     },
-    /// The value could not be written in the region's format. The key was removed from the cache.
+    /// The value could not be written in the region's format: its `Serialize` failed or panicked, or it has a float that is NaN
+    /// or infinite, which JSON cannot hold; the source says which. The key was removed from the cache.
     #[error(
         "region `{region}`: a value of type {value} for a key of type {key} does not serialise; \
          change its `Serialize`, or keep the region in memory with `memory_region`"
@@ -126,6 +128,13 @@ pub enum Error {
         /// What the write said.
         source: SharedError,
     },
+}
+
+/// What a panic says.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }
 
 impl Error {

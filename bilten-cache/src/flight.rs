@@ -133,17 +133,14 @@ async fn keep<V: Send + Sync + 'static>(
     pilot.land(Ok((value, Level::Loader)));
     match (envelope, token, &state.engine.gate) {
         (Some(Ok(envelope)), Some(token), Some(gate)) => {
-            let stored = gate
-                .call(|remote| remote.store(key, token, envelope, keep))
-                .await;
+            let stored = gate.store(key, token, envelope, keep).await;
             state
                 .meters
                 .stores_refused
                 .add(u64::from(stored.is_ok_and(|stored| !stored)));
         }
         (Some(Err(source)), ..) => {
-            let error = state.encode_error(source);
-            tracing::warn!(%error, "value is kept in memory only");
+            state.kept_in_memory_only(source);
             release(state, key, token).await;
         }
         // Without a lease nobody knows whether the value is still the newest: L2 does not get it.

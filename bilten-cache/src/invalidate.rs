@@ -180,9 +180,7 @@ async fn place(
     };
     // The write happened at its own record: what was invalidated before it is older.
     let envelope = placed_at(position.number, envelope);
-    let stored = gate
-        .call(|remote| remote.store(&change.key, token, envelope, change.keep))
-        .await;
+    let stored = gate.store(&change.key, token, envelope, change.keep).await;
     // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
     stored.unwrap_or(true)
 }

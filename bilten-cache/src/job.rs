@@ -1,6 +1,5 @@
 //! One load: who asks for it, and its end, whatever the loader does.
 
-use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, panic_message};
 use crate::loader::{LoadContext, Loaded, Stale};
 
 tokio::task_local! {
@@ -84,8 +83,8 @@ impl Job {
         };
         let deadline = Instant::now() + self.timeout.min(Duration::from_secs(1 << 30));
         let context = LoadContext::new(deadline, stale);
-        // The loader is called inside, so that a panic before its first await is caught as well.
-        let load = async move { load(context).await };
+        // The loader is called inside, so that a panic before its first await is caught as well, and so is that of a conversion.
+        let load = async move { load(context).await.map(Into::into) };
         let load = LOADING.scope(Some(Arc::new(chain)), AssertUnwindSafe(load).catch_unwind());
         let region = || Arc::clone(&self.region);
         match tokio::time::timeout(self.timeout, load).await {
@@ -95,22 +94,15 @@ impl Job {
             }),
             Ok(Err(panic)) => Err(Error::LoadPanicked {
                 region: region(),
-                message: message(&*panic),
+                message: panic_message(&*panic).into(),
             }),
             Ok(Ok(Err(error))) => Err(Error::Load {
                 region: region(),
                 source: Arc::from(error.into()),
             }),
-            Ok(Ok(Ok(value))) => Ok(value.into()),
+            Ok(Ok(Ok(loaded))) => Ok(loaded),
         }
     }
-}
-
-fn message(panic: &(dyn Any + Send)) -> Arc<str> {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
-        .into()
 }
 
 #[cfg(test)]

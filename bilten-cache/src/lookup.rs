@@ -146,7 +146,7 @@ async fn lease<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
     let token = fastrand::u64(1..);
-    let deadline = tokio::time::Instant::now() + hold;
+    let deadline = tokio::time::Instant::now() + hold.min(state.options.load_timeout);
     let mut pause = FIRST_PAUSE;
     loop {
         let start = state.engine.start(key);

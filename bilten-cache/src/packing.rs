@@ -1,5 +1,6 @@
 //! Between a value and the forms in which the two levels keep it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             return None;
         }
         let decoded = (envelope.schema == self.options.schema_version)
-            .then(|| (codec.decode)(&envelope.payload));
+            .then(|| codec.decode(&envelope.payload));
         let Some(Ok(value)) = decoded else {
             self.meters.undecodable.add(1);
             return None;
@@ -109,10 +110,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             .fetch_max(nanos(keep), Ordering::Relaxed);
         let validators = loaded.validators.checked();
         let now = self.engine.clock.now();
-        let payload = self
-            .codec
-            .as_ref()
-            .map(|codec| (codec.encode)(&loaded.value));
+        let payload = self.codec.as_ref().map(|codec| codec.encode(&loaded.value));
         let payload_bytes = payload
             .as_ref()
             .and_then(|p| p.as_ref().ok())
@@ -186,11 +184,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 
     fn weight(&self, key: &str, value: &V, payload_bytes: Option<usize>) -> u32 {
-        let value_bytes = match &self.weigher {
-            Some(weigher) => weigher(value),
-            // The serialised length stands for what the value has on the heap.
-            None => payload_bytes.unwrap_or(0),
-        };
+        let weighed = self.weigher.as_ref().and_then(|weigher| {
+            // A weigher that panics has no business to end a load.
+            catch_unwind(AssertUnwindSafe(|| weigher(value))).ok()
+        });
+        // The serialised length stands for what the value has on the heap.
+        let value_bytes = weighed.or(payload_bytes).unwrap_or(0);
         weigh(
             key,
             value_bytes

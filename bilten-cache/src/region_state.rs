@@ -1,5 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::{Nanos, nanos};
 use crate::codec::Codec;
@@ -39,6 +40,8 @@ pub(crate) struct RegionState<V> {
     pub(crate) flights: Arc<Flights<Landed<V>, Start>>,
     pub(crate) meters: Arc<RegionMeters>,
     pub(crate) key_type: &'static str,
+    /// Whether it was told that values do not serialise.
+    pub(crate) told_unencodable: AtomicBool,
 }
 
 impl<V: Send + Sync + 'static> RegionState<V> {
@@ -135,6 +138,15 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             key: self.key_type,
             value: std::any::type_name::<V>(),
             source,
+        }
+    }
+
+    /// Counts a loaded value that does not serialise and tells the first of them: the next ones are of the same type.
+    pub(crate) fn kept_in_memory_only(&self, source: SharedError) {
+        let error = self.encode_error(source);
+        if !self.told_unencodable.swap(true, Ordering::Relaxed) {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::warn!(%error, cause, "a value is kept in memory only; further ones of this region are counted");
         }
     }
 }

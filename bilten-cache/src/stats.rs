@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    histogram,
+};
 
 /// A counter that can be read back and that the metrics facade sees as well.
 ///
@@ -120,8 +123,111 @@ pub(crate) struct CacheMeters {
     pub(crate) log_gaps: Meter,
 }
 
+/// Counters and what they count, for the help texts of an exporter.
+const COUNTERS: [(&str, &str); 15] = [
+    (
+        "bilten_cache_hits_total",
+        "Reads answered by a level of the cache: memory or remote.",
+    ),
+    (
+        "bilten_cache_misses_total",
+        "Reads answered by no level of the cache.",
+    ),
+    (
+        "bilten_cache_stale_total",
+        "Reads answered with a value whose time was over.",
+    ),
+    (
+        "bilten_cache_coalesced_total",
+        "Reads that waited for a load somebody else had begun.",
+    ),
+    ("bilten_cache_loads_total", "Loaders called."),
+    (
+        "bilten_cache_load_errors_total",
+        "Loaders that failed, panicked or took too long.",
+    ),
+    (
+        "bilten_cache_undecodable_total",
+        "Entries of the second level that could not be read; each was a miss.",
+    ),
+    (
+        "bilten_cache_refused_total",
+        "Values not kept, by reason: their key changed meanwhile, they do not serialise, their key is too long.",
+    ),
+    (
+        "bilten_cache_remote_failures_total",
+        "Calls to the second level that failed or took too long.",
+    ),
+    (
+        "bilten_cache_breaker_opened_total",
+        "How often the circuit breaker of the second level opened.",
+    ),
+    (
+        "bilten_cache_invalidations_total",
+        "Removals and invalidations by this process.",
+    ),
+    (
+        "bilten_cache_deferred_total",
+        "Changes that could not reach the second level at once.",
+    ),
+    (
+        "bilten_cache_flushes_total",
+        "How often all of this process's memory was thrown away.",
+    ),
+    (
+        "bilten_cache_log_records_total",
+        "Records of the invalidation log that were applied.",
+    ),
+    (
+        "bilten_cache_log_gaps_total",
+        "Gaps found in the invalidation log.",
+    ),
+];
+
+const GAUGES: [(&str, &str); 6] = [
+    (
+        "bilten_cache_connected",
+        "1 while the second level answers and the log is up to date, 0 while not.",
+    ),
+    (
+        "bilten_cache_log_position",
+        "The last record of the invalidation log that was applied.",
+    ),
+    (
+        "bilten_cache_log_lag_records",
+        "Records of the invalidation log that are known and not applied yet.",
+    ),
+    (
+        "bilten_cache_log_age_seconds",
+        "Seconds since the invalidation log was last read to its end.",
+    ),
+    (
+        "bilten_cache_markers",
+        "Scopes that are remembered as invalidated.",
+    ),
+    (
+        "bilten_cache_waiting",
+        "Invalidations that wait for the second level.",
+    ),
+];
+
+fn describe() {
+    for (name, help) in COUNTERS {
+        describe_counter!(name, help);
+    }
+    describe_histogram!(
+        "bilten_cache_load_seconds",
+        Unit::Seconds,
+        "How long loaders took."
+    );
+    for (name, help) in GAUGES {
+        describe_gauge!(name, help);
+    }
+}
+
 impl CacheMeters {
     pub(crate) fn new(cache: &str) -> Arc<Self> {
+        describe();
         let labels = [("cache", cache.to_owned())];
         Arc::new(Self {
             remote_failures: Meter::new(counter!("bilten_cache_remote_failures_total", &labels)),

@@ -82,7 +82,8 @@ impl Connection {
         let Some(gate) = &engine.gate else {
             return Self::MemoryOnly;
         };
-        if gate.breaker_state() != BreakerState::Closed || !engine.coherence.is_synced() {
+        let fails = gate.breaker_state() != BreakerState::Closed || gate.outage().is_down();
+        if fails || !engine.coherence.is_synced() {
             Self::Down
         } else if engine.coherence.is_isolated(engine.clock.now()) {
             Self::Unheard

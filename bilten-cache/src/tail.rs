@@ -12,7 +12,7 @@ use crate::clock::Nanos;
 use crate::engine::Engine;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
-use crate::remote::{Gate, RemoteError, Scope};
+use crate::remote::{Gate, Noticed, RemoteError, Scope};
 use crate::status::Status;
 
 /// How long one read of the log waits for news.
@@ -31,7 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 enum Interruption {
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    #[error("records are missing")]
+    #[error("an invalidation that waits could not be delivered: {0}")]
+    Undelivered(RemoteError),
+    #[error("records of the log are missing")]
     Gap,
     #[error("the log was lost or replaced")]
     Lost,
@@ -39,12 +41,9 @@ enum Interruption {
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
 pub(crate) async fn start(engine: &Arc<Engine>) -> JoinHandle<()> {
-    let synced = match &engine.gate {
-        Some(gate) => sync(engine, gate).await,
-        None => Ok(()),
-    };
-    if let Err(error) = synced {
-        tracing::warn!(cache = %engine.name, %error, "second cache level is not reachable: starting in memory, connecting in the background");
+    if let Some(gate) = &engine.gate {
+        let synced = sync(engine, gate).await;
+        report(gate, synced.as_ref().err());
     }
     tokio::spawn(follow(Arc::clone(engine)))
 }
@@ -59,26 +58,32 @@ async fn follow(engine: Arc<Engine>) {
         positions: VecDeque::new(),
     };
     let mut pause = FIRST_PAUSE;
-    let mut silent = false;
     loop {
-        match tail.turn().await {
-            Ok(()) => {
-                if std::mem::take(&mut silent) {
-                    tracing::info!(cache = %engine.name, "following the log of the second cache level again");
-                }
-                pause = FIRST_PAUSE;
-            }
-            Err(error) => {
-                // Whatever answers next may be another server, or an older copy of this one.
-                tail.next_pulse = 0;
-                tail.gauges.show(&Status::of(&engine));
-                if !std::mem::replace(&mut silent, true) {
-                    tracing::warn!(cache = %engine.name, %error, "lost the log of the second cache level");
-                }
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
+        let turn = tail.turn().await;
+        report(gate, turn.as_ref().err());
+        if turn.is_ok() {
+            pause = FIRST_PAUSE;
+            continue;
         }
+        // Whatever answers next may be another server, or an older copy of this one.
+        tail.next_pulse = 0;
+        tail.gauges.show(&Status::of(&engine));
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn report(gate: &Gate, why: Option<&Interruption>) {
+    match why {
+        None => gate.outage().works(Noticed::Following),
+        // The log is there all the same.
+        Some(Interruption::Undelivered(error @ RemoteError::Refused(_))) => {
+            gate.outage().failed(Noticed::Delivering, error);
+        }
+        Some(Interruption::Remote(error) | Interruption::Undelivered(error)) => {
+            gate.outage().failed(Noticed::Following, error);
+        }
+        Some(lost @ (Interruption::Gap | Interruption::Lost)) => gate.outage().lost(lost),
     }
 }
 
@@ -219,9 +224,11 @@ async fn deliver(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
             PATIENCE,
             gate.remote().invalidate(scope, engine.coherence.author()),
         )
-        .await?;
+        .await
+        .map_err(Interruption::Undelivered)?;
         engine.acknowledge(scope, position);
         engine.recovery.done(&pending);
+        gate.outage().works(Noticed::Delivering);
     }
     Ok(())
 }

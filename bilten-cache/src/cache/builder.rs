@@ -134,8 +134,15 @@ impl CacheBuilder {
             memory: Memory::new(self.memory_bytes, clock.clone()),
             tickets: self.tickets,
             coherence: Coherence::new(node, isolated),
-            gate: remote
-                .map(|remote| Gate::new(remote, self.limits, clock.clone(), Arc::clone(&meters))),
+            gate: remote.map(|remote| {
+                Gate::new(
+                    &name,
+                    remote,
+                    self.limits,
+                    clock.clone(),
+                    Arc::clone(&meters),
+                )
+            }),
             recovery: Recovery::default(),
             tasks: Tasks::default(),
             meters,

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::Region;
@@ -79,14 +80,15 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     }
 
     /// How long a loader may take. Defaults to 30 s. Then it is dropped and everybody who waits gets
-    /// [`Error::LoadTimeout`].
+    /// [`Error::LoadTimeout`]. It also bounds how long a load waits for that of another process before it begins.
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.options.load_timeout = limit;
         self
     }
 
-    /// How long other processes wait for a process that died while it loaded. Defaults to 2 s. A load that takes
-    /// longer keeps its lease alive, so this need not cover the longest load.
+    /// How long other processes wait for a process that died while it loaded. Defaults to 2 s; at least 10 ms, at most an
+    /// hour. A load that takes longer keeps its lease alive, so this need not cover the longest load. Nobody waits
+    /// longer than `load_timeout`: who waited in vain loads for itself and leaves storing to the holder.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self
@@ -135,6 +137,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 flights: Arc::new(Flights::new()),
                 meters,
                 key_type: std::any::type_name::<K>(),
+                told_unencodable: AtomicBool::new(false),
             })?;
         Ok(Region::new(state, cache))
     }

@@ -83,7 +83,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// `load` returns the value or a [`Loaded`] with tags and a time to live of its own. However many callers ask for a key at
     /// once, it runs once. It runs in a task of its own, so it owns what it uses (`async move`).
     ///
-    /// A key longer than [`MAX_KEY_BYTES`] is loaded for every caller and not cached.
+    /// A key longer than [`MAX_KEY_BYTES`] is loaded for every caller and not cached. A value that does not serialise is kept in
+    /// this process only, counted, and told once per region in the log.
     ///
     /// # Errors
     ///
@@ -131,8 +132,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise: then the key is removed, so that
-    /// no older value stays behind.
+    /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise, or would not come back as it is (NaN in
+    /// JSON): then nothing is stored and the key is removed, so that no older value stays behind.
     ///
     /// # Cancellation
     ///

@@ -42,6 +42,26 @@ impl fmt::Debug for Address {
 }
 
 impl Address {
+    /// Where the servers are, for messages. No user, no password.
+    pub(super) fn place(&self) -> String {
+        let list = |hosts: &[Host]| {
+            let hosts = hosts.iter().map(shown);
+            hosts.collect::<Vec<_>>().join(", ")
+        };
+        let place = match &self.servers {
+            Servers::One(host) => shown(host),
+            Servers::Unix(path) => path.display().to_string(),
+            Servers::Cluster(hosts) => format!("cluster at {}", list(hosts)),
+            Servers::Sentinel { hosts, service } => {
+                format!("primary of `{service}` by the sentinels at {}", list(hosts))
+            }
+        };
+        match self.database {
+            Some(database) => format!("{place}, database {database}"),
+            None => place,
+        }
+    }
+
     /// Reads a URL. No message of it quotes user name, password or query.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let shown = masked(text);
@@ -121,6 +141,14 @@ fn hosts(url: &Url, port: u16) -> Result<Vec<Host>, &'static str> {
         hosts.push((bare(host), port.parse().map_err(|_| "a node's port")?));
     }
     Ok(hosts)
+}
+
+fn shown((host, port): &Host) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 /// The host without percent signs, and without the brackets of an IPv6 address.
@@ -267,6 +295,25 @@ mod tests {
         );
         let address = Address::parse("redis://user:secret@h").unwrap();
         assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn a_place_names_hosts_ports_and_database() {
+        for (url, place) in [
+            ("redis://u:secret@h", "h:6379"),
+            ("redis://[::1]:7/16", "[::1]:7, database 16"),
+            ("redis+unix:///run/a.sock", "/run/a.sock"),
+            (
+                "redis-cluster://:secret@a?node=b:2",
+                "cluster at a:6379, b:2",
+            ),
+            (
+                "redis-sentinel://a?sentinelServiceName=main",
+                "primary of `main` by the sentinels at a:26379",
+            ),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().place(), place);
+        }
     }
 
     #[test]

@@ -1,16 +1,14 @@
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::breaker::{Breaker, BreakerState};
+use super::outage::{Noticed, Outage};
 use super::{Remote, RemoteError, Reply};
-use crate::clock::{Clock, Nanos};
+use crate::clock::Clock;
 use crate::stats::CacheMeters;
-
-/// The pause between two lines about refusals.
-const REFUSAL_PAUSE: Nanos = 60_000_000_000;
 
 /// What every call to the second level is held to.
 #[derive(Debug, Clone, Copy)]
@@ -29,25 +27,26 @@ pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
     clock: Clock,
     meters: Arc<CacheMeters>,
-    /// When a refusal may be logged again.
-    log_refusals_from: AtomicU64,
+    outage: Outage,
 }
 
 impl Gate {
     pub(crate) fn new(
+        cache: &Arc<str>,
         remote: Arc<dyn Remote>,
         limits: Limits,
         clock: Clock,
         meters: Arc<CacheMeters>,
     ) -> Self {
+        let address = remote.address().to_owned();
         Self {
             remote,
             limits,
             permits: Semaphore::new(limits.concurrent),
             breaker: Mutex::default(),
+            outage: Outage::new(Arc::clone(cache), address, clock.clone()),
             clock,
             meters,
-            log_refusals_from: AtomicU64::new(0),
         }
     }
 
@@ -69,14 +68,43 @@ impl Gate {
         answer
     }
 
+    /// Stores a loaded or written value under a lease, as [`Remote::store`] does. That it could be stored tells that the store is
+    /// not full any more.
+    pub(crate) async fn store(
+        &self,
+        key: &str,
+        token: u64,
+        envelope: Bytes,
+        keep: Duration,
+    ) -> Result<bool, RemoteError> {
+        let stored = self
+            .call(|remote| remote.store(key, token, envelope, keep))
+            .await;
+        if matches!(stored, Ok(true)) {
+            self.outage.works(Noticed::Refusal);
+        }
+        stored
+    }
+
     /// The store without breaker and budget, for the log's own task, which keeps its own time.
     pub(crate) fn remote(&self) -> &dyn Remote {
         &*self.remote
     }
 
+    /// What is wrong with the store, and was said about it.
+    pub(crate) fn outage(&self) -> &Outage {
+        &self.outage
+    }
+
     /// Tells the breaker that the store is there again.
     pub(crate) fn answered(&self) {
-        self.breaker().succeeded();
+        let mut breaker = self.breaker();
+        let before = breaker.state();
+        breaker.succeeded();
+        drop(breaker);
+        if before != BreakerState::Closed {
+            self.outage.works(Noticed::Calling);
+        }
     }
 
     /// How long one call may take.
@@ -92,46 +120,22 @@ impl Gate {
         let mut breaker = self.breaker();
         let before = breaker.state();
         match error {
-            None => breaker.succeeded(),
             // The store answered: it is there, whatever it thinks of the command.
-            Some(RemoteError::Refused(why)) => {
-                breaker.succeeded();
-                self.meters.remote_failures.add(1);
-                self.log_refusal(why);
-            }
-            Some(_) => {
-                breaker.failed(self.clock.now());
-                self.meters.remote_failures.add(1);
-            }
+            None | Some(RemoteError::Refused(_)) => breaker.succeeded(),
+            Some(_) => breaker.failed(self.clock.now()),
         }
         let after = breaker.state();
         drop(breaker);
-        if before == BreakerState::Closed && after == BreakerState::Open {
-            self.meters.breaker_opened.add(1);
-            let error = error.map(ToString::to_string).unwrap_or_default();
-            tracing::warn!(
-                error,
-                "second cache level keeps failing: serving from memory and loaders"
-            );
-        } else if before != BreakerState::Closed && after == BreakerState::Closed {
-            tracing::info!("second cache level answers again");
+        if before != BreakerState::Closed && after == BreakerState::Closed {
+            self.outage.works(Noticed::Calling);
         }
-    }
-
-    /// A server that is full, read-only or does not allow scripts refuses every call: say so once a minute.
-    fn log_refusal(&self, why: &str) {
-        let now = self.clock.now();
-        let due = self.log_refusals_from.load(Ordering::Relaxed);
-        let next = now.saturating_add(REFUSAL_PAUSE);
-        let claim = || {
-            self.log_refusals_from
-                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-        };
-        if now >= due && claim().is_ok() {
-            tracing::error!(
-                why,
-                "second cache level refuses commands: serving from memory and loaders"
-            );
+        let Some(error) = error else { return };
+        self.meters.remote_failures.add(1);
+        if matches!(error, RemoteError::Refused(_)) {
+            self.outage.failed(Noticed::Refusal, error);
+        } else if before == BreakerState::Closed && after == BreakerState::Open {
+            self.meters.breaker_opened.add(1);
+            self.outage.failed(Noticed::Calling, error);
         }
     }
 

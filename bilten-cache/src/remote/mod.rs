@@ -16,8 +16,10 @@ mod address;
 mod scripted;
 
 mod breaker;
+mod error;
 mod gate;
 mod keyspace;
+mod outage;
 mod record;
 
 use std::fmt;
@@ -28,8 +30,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub(crate) use self::breaker::BreakerState;
+pub(crate) use self::error::Cause;
+pub use self::error::RemoteError;
 pub(crate) use self::gate::{Gate, Limits};
 pub use self::keyspace::Keyspace;
+pub(crate) use self::outage::Noticed;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
 
 /// A future of a [`Remote`] call.
@@ -55,6 +60,11 @@ pub enum Lease {
 ///
 /// With the feature `test-util` there is `remote::conformance::check`, which tries all of this on an implementation.
 pub trait Remote: fmt::Debug + Send + Sync + 'static {
+    /// Where the store is, for log lines: `127.0.0.1:6379`. Never with a password.
+    fn address(&self) -> &str {
+        "(a store of its own)"
+    }
+
     /// Reads the envelope of a key.
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>>;
 
@@ -98,7 +108,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// removed and the fifth byte of the value, if there is one, becomes `0x80`.
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
 
-    /// Everything a node must know before it trusts any value. Creates an empty log if there is none.
+    /// Everything a node must know before it trusts any value. Creates an empty log if there is none. Where the numbers of a
+    /// new log begin is up to the store: above those of the old one is best, since a node that waits for the next record of
+    /// the old log then finds a gap at once, and not only with its next [`pulse`](Self::pulse).
     fn snapshot(&self) -> Reply<'_, Snapshot>;
 
     /// Where the log stands now, and the stamp of its record `number`: after a fail-over to an older copy that has gone on
@@ -113,28 +125,4 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> Reply<'_, ()> {
         Box::pin(async { Ok(()) })
     }
-}
-
-/// Why a call to the second level gave no answer.
-#[derive(Debug, Clone, thiserror::Error)]
-#[non_exhaustive]
-pub enum RemoteError {
-    /// The time limit ran out.
-    #[error("no answer in time")]
-    Timeout,
-    /// There is no connection.
-    #[error("not connected: {0}")]
-    Unavailable(String),
-    /// The circuit breaker is open: the store has failed several times in a row.
-    #[error("the circuit breaker is open")]
-    BreakerOpen,
-    /// Too many calls are under way.
-    #[error("too many calls at once")]
-    Overloaded,
-    /// The store answered with an error.
-    #[error("refused: {0}")]
-    Refused(String),
-    /// User name or password are wrong.
-    #[error("authentication failed")]
-    Authentication,
 }

@@ -147,9 +147,9 @@ impl Redis {
     fn refused(&self, error: &RemoteError) -> Error {
         let shown = masked(&self.url);
         match error {
-            RemoteError::Authentication => Error::config(
+            RemoteError::Authentication(words) => Error::config(
                 "redis.password",
-                format!("{shown} does not accept the user name and password"),
+                format!("{shown} does not accept the user name and password ({words})"),
                 "check both; `Redis::password` takes it without percent-encoding",
             ),
             other => Error::config(

@@ -185,3 +185,21 @@ async fn the_future_of_get_or_load_is_small() {
         size_of_val(&future)
     );
 }
+
+#[tokio::test]
+async fn every_metric_has_a_help_text() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let guard = metrics::set_default_local_recorder(&recorder);
+    let node = Node::on(&FaultyRemote::new()).await;
+    drop(guard);
+    node.load("tea", 1).await;
+    let metrics = snapshotter.snapshot().into_vec();
+    assert!(metrics.len() > 15, "{}", metrics.len());
+    for (key, _, help, _) in &metrics {
+        assert!(
+            help.as_ref().is_some_and(|help| !help.is_empty()),
+            "{key:?}"
+        );
+    }
+}

@@ -6,12 +6,16 @@
 mod builds;
 mod cancellation;
 mod clusters;
+mod codecs;
 mod coherence;
 mod conformance;
 mod cut_off;
 mod harness;
 mod late;
 mod levels;
+mod logged;
+mod lost_log;
+mod outages;
 mod races;
 mod recovery;
 mod redis;

@@ -263,11 +263,13 @@ async fn a_sentinel_fail_over_is_followed(client: RedisClient) {
 async fn another_record_under_our_position_begins_a_new_incarnation(client: RedisClient) {
     let server = Server::start().unwrap();
     let node = node(client, server.url()).await;
+    let before = node.cache.status().log_position;
     let _ = node.stock.set("tea", 1).await.unwrap();
     eventually("its record came round", || {
-        node.cache.status().log_position == 1
+        node.cache.status().log_position == before + 1
     })
     .await;
+    let id = format!("{}-0", before + 1);
     let incarnation = || server.cli(&["HGET", "{shop}:meta", "inc"]).unwrap();
     let before = incarnation();
     // What a promoted copy looks like that never had our record and got another one since.
@@ -281,7 +283,7 @@ async fn another_record_under_our_position_begins_a_new_incarnation(client: Redi
         "00000000000000ff",
     ];
     server
-        .cli(&[&["XADD", "{shop}:log", "1-0"][..], &fields].concat())
+        .cli(&[&["XADD", "{shop}:log", &id][..], &fields].concat())
         .unwrap();
     eventually("a new incarnation began", || incarnation() != before).await;
     eventually("nothing of the old one is served", || {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bilten_cache::test_util::{Call, FaultyRemote};
 use bilten_cache::{Cache, Error};
 
-use crate::harness::{DEADLINE, Node, eventually};
+use crate::harness::{DEADLINE, Node, eventually, held};
 
 #[tokio::test]
 async fn a_thousand_callers_cost_one_load() {
@@ -309,4 +309,27 @@ async fn a_load_longer_than_its_lease_keeps_it() {
         store.bytes("stock:tea").is_some()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_long_lease_of_another_process_delays_a_load_no_longer_than_its_own_time_limit() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let hour = Duration::from_secs(3_600);
+    let slow = one.cache.region::<str, u32>("slow").lease(hour);
+    let slow = slow.build().unwrap();
+    let (load, mut held) = held();
+    let holder = tokio::spawn(async move { slow.get_or_load("tea", move |_| load.run()).await });
+    held.started().await;
+    let quick = two.cache.region::<str, u32>("slow").lease(hour);
+    let quick = quick
+        .load_timeout(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let waiting = quick.get_or_load("tea", async |_| Ok::<_, io::Error>(2));
+    let loaded = tokio::time::timeout(DEADLINE, waiting).await;
+    assert_eq!(*loaded.expect("it does not wait for the lease").unwrap(), 2);
+    assert_eq!(store.bytes("slow:tea"), None, "storing is the holder's");
+    held.finish(1);
+    assert_eq!(*holder.await.unwrap().unwrap(), 1);
 }

@@ -13,8 +13,13 @@ use fred::prelude::{
     Builder, ClientLike, Config, Error, ErrorKind, EventInterface, ReconnectPolicy,
 };
 use fred::types::ConnectHandle;
-use fred::types::config::{Options, ReconnectError, UnresponsiveConfig};
+use fred::types::config::{Options, ReconnectError, Server, UnresponsiveConfig};
+use tokio::sync::broadcast;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+use super::reason::translate;
+use crate::remote::RemoteError;
 
 /// How often the server is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -35,8 +40,19 @@ pub(super) struct Purpose {
 #[derive(Debug)]
 pub(super) struct Connection {
     current: Arc<RwLock<Client>>,
+    cause: Arc<Cause>,
     options: Options,
     supervisor: AbortHandle,
+}
+
+/// Why the last try to connect failed; `None` once one succeeded.
+#[derive(Debug, Default)]
+struct Cause(RwLock<Option<RemoteError>>);
+
+impl Cause {
+    fn set(&self, cause: Option<RemoteError>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
 }
 
 impl Connection {
@@ -45,25 +61,32 @@ impl Connection {
     /// # Errors
     ///
     /// When the server is there and does not accept the credentials, or fred does not accept the settings.
-    pub(super) async fn open(config: &Config, purpose: Purpose) -> Result<Self, Error> {
+    pub(super) async fn open(config: &Config, purpose: Purpose) -> Result<Self, RemoteError> {
         let builder = builder(config, purpose);
-        let client = builder.build()?;
-        let mut errors = client.error_rx();
+        let client = builder.build().map_err(|error| translate(&error))?;
+        let cause = Arc::new(Cause::default());
+        let mut signals = Signals::of(&client);
         let handle = client.connect();
         tokio::select! {
             _ = client.wait_for_connect() => {}
-            error = errors.recv() => match error {
+            error = signals.errors.recv() => match error {
                 Ok((error, _)) if *error.kind() == ErrorKind::Auth => {
                     handle.abort();
-                    return Err(error);
+                    return Err(translate(&error));
                 }
-                _ => {}
+                Ok((error, _)) => cause.set(Some(translate(&error))),
+                Err(_) => {}
             },
             () = tokio::time::sleep(purpose.connect_timeout) => {}
         }
-        let current = Arc::new(RwLock::new(client));
-        let supervisor =
-            tokio::spawn(supervise(Arc::clone(&current), handle, builder, purpose)).abort_handle();
+        let current = Arc::new(RwLock::new(client.clone()));
+        let supervisor = Supervisor {
+            current: Arc::clone(&current),
+            cause: Arc::clone(&cause),
+            builder,
+            purpose,
+        };
+        let supervisor = tokio::spawn(supervisor.run(client, handle, signals)).abort_handle();
         let options = Options {
             timeout: Some(purpose.command_timeout),
             fail_fast: true,
@@ -71,6 +94,7 @@ impl Connection {
         };
         Ok(Self {
             current,
+            cause,
             options,
             supervisor,
         })
@@ -94,6 +118,16 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let _ = tokio::time::timeout(HEARTBEAT, client.quit()).await;
+    }
+
+    /// What an error of a command means. That there is no connection has a cause, which fred tells elsewhere.
+    pub(super) fn explain(&self, error: &Error) -> RemoteError {
+        let told = translate(error);
+        let cause = self.cause.0.read().unwrap_or_else(PoisonError::into_inner);
+        match (&told, &*cause) {
+            (RemoteError::Unavailable(_) | RemoteError::Timeout, Some(cause)) => cause.clone(),
+            _ => told,
+        }
     }
 
     pub(super) fn is_clustered(&self) -> bool {
@@ -149,58 +183,90 @@ fn builder(config: &Config, purpose: Purpose) -> Builder {
     builder
 }
 
-/// Runs until it is aborted. Holds no lock while it waits.
-async fn supervise(
-    current: Arc<RwLock<Client>>,
-    mut handle: ConnectHandle,
-    builder: Builder,
-    purpose: Purpose,
-) {
-    let mut client = current
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
-    loop {
-        watch(&client, &mut handle, purpose).await;
-        handle.abort();
-        tracing::warn!("replacing a Redis client that stopped answering");
-        let Ok(new) = builder.build() else { continue };
-        handle = new.connect();
-        let old = std::mem::replace(&mut client, new.clone());
-        *current.write().unwrap_or_else(PoisonError::into_inner) = new;
-        drop(old);
+/// What fred tells about a client's connection, from before it connects.
+struct Signals {
+    errors: broadcast::Receiver<(Error, Option<Server>)>,
+    connects: broadcast::Receiver<Server>,
+}
+
+impl Signals {
+    fn of(client: &Client) -> Self {
+        Self {
+            errors: client.error_rx(),
+            connects: client.reconnect_rx(),
+        }
     }
 }
 
-/// Returns when the client is beyond help.
-async fn watch(client: &Client, handle: &mut ConnectHandle, purpose: Purpose) {
-    let mut misses = 0;
+/// Keeps one client after another alive.
+struct Supervisor {
+    current: Arc<RwLock<Client>>,
+    cause: Arc<Cause>,
+    builder: Builder,
+    purpose: Purpose,
+}
+
+impl Supervisor {
+    /// Runs until it is aborted. Holds no lock while it waits.
+    async fn run(self, mut client: Client, mut handle: ConnectHandle, mut signals: Signals) {
+        loop {
+            self.watch(&client, &mut handle, &mut signals).await;
+            handle.abort();
+            tracing::debug!("replacing a Redis client that stopped answering");
+            let Ok(new) = self.builder.build() else {
+                continue;
+            };
+            signals = Signals::of(&new);
+            handle = new.connect();
+            client = new.clone();
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        }
+    }
+
+    /// Returns when the client is beyond help.
+    async fn watch(&self, client: &Client, handle: &mut ConnectHandle, signals: &mut Signals) {
+        let mut misses = 0;
+        let mut due = Instant::now() + HEARTBEAT;
+        loop {
+            tokio::select! {
+                // The router task only ends by mistake: nobody calls `quit` while this runs.
+                _ = &mut *handle => {
+                    return tokio::time::sleep(HEARTBEAT).await;
+                }
+                Ok((error, _)) = signals.errors.recv() => {
+                    self.cause.set(Some(translate(&error)));
+                    continue;
+                }
+                Ok(_) = signals.connects.recv() => {
+                    self.cause.set(None);
+                    continue;
+                }
+                () = tokio::time::sleep_until(due) => due = Instant::now() + HEARTBEAT,
+            }
+            if self.purpose.blocking {
+                continue;
+            }
+            if answers(client).await {
+                self.cause.set(None);
+                misses = 0;
+                continue;
+            }
+            misses += 1;
+            if misses == MISSES_TO_RECONNECT {
+                let _ = tokio::time::timeout(HEARTBEAT, client.force_reconnection()).await;
+            } else if misses >= MISSES_TO_REPLACE {
+                return;
+            }
+        }
+    }
+}
+
+async fn answers(client: &Client) -> bool {
     let options = Options {
         timeout: Some(HEARTBEAT),
         ..Options::default()
     };
-    loop {
-        tokio::select! {
-            // The router task only ends by mistake: nobody calls `quit` while this runs.
-            _ = &mut *handle => {
-                return tokio::time::sleep(HEARTBEAT).await;
-            }
-            () = tokio::time::sleep(HEARTBEAT) => {}
-        }
-        if purpose.blocking {
-            continue;
-        }
-        let ping = client.with_options(&options);
-        let answer = tokio::time::timeout(2 * HEARTBEAT, ping.ping::<()>(None)).await;
-        if matches!(answer, Ok(Ok(()))) {
-            misses = 0;
-            continue;
-        }
-        misses += 1;
-        if misses == MISSES_TO_RECONNECT {
-            let _ = tokio::time::timeout(HEARTBEAT, client.force_reconnection()).await;
-        } else if misses >= MISSES_TO_REPLACE {
-            return;
-        }
-    }
+    let ping = client.with_options(&options);
+    let answer = tokio::time::timeout(2 * HEARTBEAT, ping.ping::<()>(None)).await;
+    matches!(answer, Ok(Ok(())))
 }

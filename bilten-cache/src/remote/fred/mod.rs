@@ -1,12 +1,11 @@
 mod connection;
+mod reason;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{
-    Config, Error, ErrorKind, KeysInterface, LuaInterface, ServerConfig, StreamsInterface,
-};
+use fred::prelude::{Config, KeysInterface, LuaInterface, ServerConfig, StreamsInterface};
 use fred::types::scripts::Script;
 use fred::types::{MultipleKeys, Value};
 
@@ -46,13 +45,13 @@ pub(crate) async fn connect(
         Connection::open(&config, purpose(budget, false)),
         Connection::open(&config, purpose(LOG_LIMIT, true))
     );
-    let commands = commands.map_err(translate)?;
+    let commands = commands?;
     let link = FredLink {
         clustered: commands.is_clustered(),
         commands,
-        log: log.map_err(translate)?,
+        log: log?,
     };
-    Ok(Arc::new(Scripted::new(cache, link)))
+    Ok(Arc::new(Scripted::new(cache, address.place(), link)))
 }
 
 fn config(address: &Address) -> Config {
@@ -85,7 +84,8 @@ impl Link for FredLink {
     }
 
     async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
-        self.commands.client().get(key).await.map_err(translate)
+        let value = self.commands.client().get(key).await;
+        value.map_err(|error| self.commands.explain(&error))
     }
 
     async fn eval(
@@ -107,7 +107,9 @@ impl Link for FredLink {
             }
             known => known,
         };
-        value.map(answer).map_err(translate)
+        value
+            .map(answer)
+            .map_err(|error| self.commands.explain(&error))
     }
 
     async fn xread(
@@ -125,7 +127,9 @@ impl Link for FredLink {
             .client()
             .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
             .await;
-        value.map(answer).map_err(translate)
+        value
+            .map(answer)
+            .map_err(|error| connection.explain(&error))
     }
 
     async fn close(&self) {
@@ -154,20 +158,5 @@ fn answer(value: Value) -> Answer {
             Answer::Array(flat.collect())
         }
         _ => Answer::Other,
-    }
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn translate(error: Error) -> RemoteError {
-    match error.kind() {
-        ErrorKind::Timeout => RemoteError::Timeout,
-        ErrorKind::Auth => RemoteError::Authentication,
-        ErrorKind::IO
-        | ErrorKind::Canceled
-        | ErrorKind::Routing
-        | ErrorKind::Cluster
-        | ErrorKind::Sentinel => RemoteError::Unavailable(error.kind().to_str().to_owned()),
-        // The server's own words; they name keys at most.
-        _ => RemoteError::Refused(error.details().chars().take(200).collect()),
     }
 }

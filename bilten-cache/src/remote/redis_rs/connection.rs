@@ -14,8 +14,10 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
+use super::failure;
+use super::reason::{is_authentication, translate};
 use super::target::{Line, Target};
-use super::{failure, is_authentication};
+use crate::remote::RemoteError;
 
 /// How often the server is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -44,6 +46,8 @@ pub(super) struct Connection {
 #[derive(Default)]
 struct Current {
     line: RwLock<Option<Line>>,
+    /// Why no line could be laid the last time.
+    cause: RwLock<Option<RemoteError>>,
     broken: Notify,
 }
 
@@ -59,7 +63,7 @@ impl Connection {
     /// # Errors
     ///
     /// When the server is there and does not accept the credentials.
-    pub(super) async fn open(target: Target, purpose: Purpose) -> RedisResult<Self> {
+    pub(super) async fn open(target: Target, purpose: Purpose) -> Result<Self, RemoteError> {
         let current = Arc::new(Current::default());
         let clustered = target.is_clustered();
         let (tell, first) = oneshot::channel();
@@ -77,7 +81,7 @@ impl Connection {
             supervisor: tokio::spawn(supervisor.run()).abort_handle(),
         };
         match tokio::time::timeout(purpose.connect_timeout, first).await {
-            Ok(Ok(Err(error))) if is_authentication(&error) => Err(error),
+            Ok(Ok(Err(error))) if is_authentication(&error) => Err(translate(&error)),
             _ => Ok(connection),
         }
     }
@@ -112,6 +116,17 @@ impl Connection {
         }
         answer
     }
+
+    /// What an error of a call means. That there is no connection has a cause, which is known to whoever tried to make one.
+    pub(super) fn explain(&self, error: &RedisError) -> RemoteError {
+        let told = translate(error);
+        let cause = self.current.cause.read();
+        let cause = cause.unwrap_or_else(PoisonError::into_inner);
+        match (&told, &*cause) {
+            (RemoteError::Unavailable(_) | RemoteError::Timeout, Some(cause)) => cause.clone(),
+            _ => told,
+        }
+    }
 }
 
 impl Drop for Connection {
@@ -126,6 +141,10 @@ impl Current {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn note(&self, cause: Option<RemoteError>) {
+        *self.cause.write().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
     fn replace(&self, line: Line) {
@@ -177,6 +196,7 @@ impl Supervisor {
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 // What was only frozen goes on where it stopped.
                 if self.answers().await {
+                    self.current.note(None);
                     break;
                 }
             }
@@ -189,8 +209,9 @@ impl Supervisor {
 
     async fn lay(&self, attempt: usize) -> RedisResult<()> {
         let line = tokio::time::timeout(self.target.limit(), self.target.lay(attempt)).await;
-        let line = line.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))?;
-        self.current.replace(line);
+        let line = line.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+        self.current.note(line.as_ref().err().map(translate));
+        self.current.replace(line?);
         Ok(())
     }
 

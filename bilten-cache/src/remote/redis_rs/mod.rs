@@ -1,4 +1,5 @@
 mod connection;
+mod reason;
 mod target;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use self::connection::{Connection, Purpose};
+use self::reason::translate;
 use self::target::Target;
 use super::address::Address;
 use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
@@ -52,16 +54,16 @@ pub(crate) async fn connect(
         Ok::<_, RedisError>(Connection::open(target, purpose))
     };
     let (commands, log) = tokio::join!(
-        open(purpose(budget, false)).map_err(translate)?,
-        open(purpose(LOG_LIMIT, true)).map_err(translate)?
+        open(purpose(budget, false)).map_err(|error| translate(&error))?,
+        open(purpose(LOG_LIMIT, true)).map_err(|error| translate(&error))?
     );
-    let commands = commands.map_err(translate)?;
+    let commands = commands?;
     let link = RedisRsLink {
         clustered: commands.is_clustered(),
         commands,
-        log: log.map_err(translate)?,
+        log: log?,
     };
-    Ok(Arc::new(Scripted::new(cache, link)))
+    Ok(Arc::new(Scripted::new(cache, address.place(), link)))
 }
 
 impl Link for RedisRsLink {
@@ -79,9 +81,10 @@ impl Link for RedisRsLink {
     async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
         let mut cmd = redis::cmd("GET");
         cmd.arg(key);
-        match self.commands.call(&cmd).await.map_err(translate)? {
-            Value::BulkString(bytes) => Ok(Some(bytes.into())),
-            _ => Ok(None),
+        match self.commands.call(&cmd).await {
+            Ok(Value::BulkString(bytes)) => Ok(Some(bytes.into())),
+            Ok(_) => Ok(None),
+            Err(error) => Err(self.commands.explain(&error)),
         }
     }
 
@@ -103,7 +106,9 @@ impl Link for RedisRsLink {
             }
             known => known,
         };
-        value.map(answer).map_err(translate)
+        value
+            .map(answer)
+            .map_err(|error| self.commands.explain(&error))
     }
 
     async fn xread(
@@ -123,7 +128,10 @@ impl Link for RedisRsLink {
         } else {
             &self.commands
         };
-        connection.call(&cmd).await.map(answer).map_err(translate)
+        let value = connection.call(&cmd).await;
+        value
+            .map(answer)
+            .map_err(|error| connection.explain(&error))
     }
 
     async fn close(&self) {
@@ -158,41 +166,6 @@ fn answer(value: Value) -> Answer {
         }
         _ => Answer::Other,
     }
-}
-
-#[allow(clippy::needless_pass_by_value)]
-fn translate(error: RedisError) -> RemoteError {
-    if error.is_timeout() {
-        return RemoteError::Timeout;
-    }
-    if is_authentication(&error) {
-        return RemoteError::Authentication;
-    }
-    match error.kind() {
-        ErrorKind::Io
-        | ErrorKind::ClusterConnectionNotFound
-        | ErrorKind::MasterNameNotFoundBySentinel
-        | ErrorKind::NoValidReplicasFoundBySentinel
-        | ErrorKind::Server(
-            ServerErrorKind::BusyLoading
-            | ServerErrorKind::ClusterDown
-            | ServerErrorKind::MasterDown
-            | ServerErrorKind::TryAgain
-            | ServerErrorKind::Moved
-            | ServerErrorKind::Ask,
-        ) => RemoteError::Unavailable(error.category().to_owned()),
-        // The server's own words; they name keys at most.
-        _ => {
-            let words = [error.code(), error.detail()].into_iter().flatten();
-            let words: Vec<&str> = words.collect();
-            RemoteError::Refused(words.join(" ").chars().take(200).collect())
-        }
-    }
-}
-
-fn is_authentication(error: &RedisError) -> bool {
-    let code = error.code();
-    error.kind() == ErrorKind::AuthenticationFailed || matches!(code, Some("WRONGPASS" | "NOAUTH"))
 }
 
 /// An error in the form of redis-rs for something that only we know.

@@ -6,11 +6,12 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo,
-    RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo,
+    RedisConnectionInfo, RedisError, RedisResult, Value,
 };
 
 use super::connection::Purpose;
+use super::reason::{is_authentication, needs_no_password};
 use crate::remote::address::{Address, Host, Servers};
 
 /// How often a command is sent again in a cluster: to follow a moved slot, or past a connection that just broke.
@@ -37,6 +38,8 @@ impl Line {
 /// Where lines lead, and how to lay a new one.
 pub(super) struct Target {
     servers: Lines,
+    login: Option<Cmd>,
+    database: Option<Cmd>,
     config: AsyncConnectionConfig,
     connect_timeout: Duration,
     /// Asks whether the server is there that matters: on a cluster the one that has the log.
@@ -61,13 +64,9 @@ impl fmt::Debug for Target {
 
 impl Target {
     pub(super) fn new(address: &Address, purpose: Purpose, meta: &str) -> RedisResult<Self> {
-        let settings = settings(address);
         let mut probe = redis::cmd("PING");
         let one = |place: ConnectionAddr| {
-            let info = place.into_connection_info()?;
-            Ok::<_, RedisError>(Lines::One(Client::open(
-                info.set_redis_settings(settings.clone()),
-            )?))
+            Ok::<_, RedisError>(Lines::One(Client::open(place.into_connection_info()?)?))
         };
         let servers = match &address.servers {
             Servers::One(host) => one(place(host))?,
@@ -81,10 +80,16 @@ impl Target {
             Servers::Sentinel { hosts, service } => Lines::Sentinel {
                 hosts: hosts.clone(),
                 service: service.clone(),
-                settings: settings.clone(),
+                settings: settings(address),
             },
         };
         Ok(Self {
+            login: login(address),
+            database: address.database.map(|number| {
+                let mut cmd = redis::cmd("SELECT");
+                cmd.arg(number);
+                cmd
+            }),
             servers,
             // The time limit of each command is ours: see `Connection::call`.
             config: AsyncConnectionConfig::new()
@@ -125,12 +130,29 @@ impl Target {
                 Line::One(self.single(&client).await?)
             }
         };
-        // Wrong credentials are only found out by asking something.
+        if !self.is_clustered() {
+            self.log_in(&mut line).await?;
+        }
+        // Missing credentials are only found out by asking something. Other refusals are for those who ask for more.
         match line.run(&self.probe).await {
-            Err(error) if super::is_authentication(&error) => Err(error),
-            Err(error) if error.is_io_error() => Err(error),
+            Err(error) if is_authentication(&error) => Err(error),
+            Err(error) if error.is_io_error() || error.kind() == ErrorKind::Parse => Err(error),
             _ => Ok(line),
         }
+    }
+
+    /// Ours instead of the library's, which drops the server's words.
+    async fn log_in(&self, line: &mut Line) -> RedisResult<()> {
+        if let Some(login) = &self.login {
+            match line.run(login).await {
+                Err(error) if !needs_no_password(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        if let Some(database) = &self.database {
+            line.run(database).await?;
+        }
+        Ok(())
     }
 
     async fn single(&self, client: &Client) -> RedisResult<MultiplexedConnection> {
@@ -140,6 +162,7 @@ impl Target {
     }
 }
 
+/// Where the sentinels say the primary is; redis-rs asks it itself whether it is one.
 async fn primary(
     sentinels: Vec<ConnectionAddr>,
     service: &str,
@@ -182,6 +205,17 @@ fn settings(address: &Address) -> RedisConnectionInfo {
         settings = settings.set_password(password);
     }
     settings
+}
+
+/// `AUTH`, where the URL or the settings have a password.
+fn login(address: &Address) -> Option<Cmd> {
+    let password = address.password.as_ref()?;
+    let mut cmd = redis::cmd("AUTH");
+    if let Some(username) = &address.username {
+        cmd.arg(username);
+    }
+    cmd.arg(password);
+    Some(cmd)
 }
 
 fn place((host, port): &Host) -> ConnectionAddr {

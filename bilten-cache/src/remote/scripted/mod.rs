@@ -64,14 +64,16 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub(super) struct Scripted<L: Link> {
     names: Keyspace,
+    place: String,
     scripts: Scripts<L::Script>,
     link: L,
 }
 
 impl<L: Link> Scripted<L> {
-    pub(super) fn new(cache: &str, link: L) -> Self {
+    pub(super) fn new(cache: &str, place: String, link: L) -> Self {
         Self {
             names: Keyspace::new(cache),
+            place,
             scripts: Scripts::new(L::script),
             link,
         }
@@ -102,6 +104,10 @@ impl<L: Link> Scripted<L> {
 }
 
 impl<L: Link> Remote for Scripted<L> {
+    fn address(&self) -> &str {
+        &self.place
+    }
+
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
         Box::pin(self.link.get(self.names.value(key)))
     }

@@ -59,7 +59,7 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
             mark_expired: script([EXPIRE, " return 1"].concat()),
             append: script(append),
-            snapshot: script(SNAPSHOT.to_owned()),
+            snapshot: script([BEGIN, SNAPSHOT].concat()),
             pulse: script(PULSE.to_owned()),
         }
     }
@@ -102,11 +102,22 @@ const RELEASE: &str = "
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])";
 
+/// Where the numbers of a new log begin: the server's time in microseconds, and above what the caller has seen of the old
+/// one. Whoever still waits for the next record of the old log is woken by the first record of the new one
+/// then, finds a gap and starts over, instead of waiting for the next sample. Exact in a Lua number until the year 2255.
+const BEGIN: &str = "
+local function begin(seen)
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  if seen >= now and seen < 4503599627370496 then now = seen + 1 end
+  return string.format('%.0f', now)
+end";
+
 /// KEYS meta, log. ARGV a new incarnation.
 const SNAPSHOT: &str = "
 if not redis.call('HGET', KEYS[1], 'inc') then
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', 0)
+  redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
 end
 local time = redis.call('TIME')
 return {time[1], time[2], redis.call('HGETALL', KEYS[1])}";
@@ -125,12 +136,13 @@ if there[1] then
 end
 return {time[1], time[2], at[1], at[2], stamp}";
 
-/// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It begins a new incarnation when the log is gone, or when its position has gone back under
-/// the incarnation that the caller knows (an older copy took over): then the markers may be missing some, and every
-/// entry of the old incarnation must count as a miss.
+/// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It
+/// begins a new incarnation when the log is gone, or when its position has gone back under the incarnation that
+/// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
+/// incarnation must count as a miss.
 fn append_function() -> String {
     format!(
-        "
+        "{BEGIN}
 local function append(meta, log, node, known, seen, fresh, scope)
   redis.call('HDEL', meta, '-')
   local at = redis.call('HMGET', meta, 'inc', 'n')
@@ -138,7 +150,7 @@ local function append(meta, log, node, known, seen, fresh, scope)
   if not inc or (inc == known and n < tonumber(seen)) then
     inc = fresh
     redis.call('DEL', meta, log)
-    redis.call('HSET', meta, 'inc', inc, 'n', 0)
+    redis.call('HSET', meta, 'inc', inc, 'n', begin(tonumber(seen)))
   end
   n = redis.call('HINCRBY', meta, 'n', 1)
   local number = string.format('%.0f', n)

@@ -1,0 +1,89 @@
+use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::ser::Formatter;
+
+use super::finite::Finite;
+use crate::error::SharedError;
+
+/// Compact JSON, as serde_json writes it, that notices whether a `null` was written.
+struct Watching<'n>(&'n Cell<bool>);
+
+impl Formatter for Watching<'_> {
+    fn write_null<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.set(true);
+        writer.write_all(b"null")
+    }
+}
+
+/// A value as JSON.
+///
+/// # Errors
+///
+/// What its `Serialize` says, and a float that is NaN or infinite.
+pub(super) fn encode<V: Serialize>(value: &V) -> Result<Bytes, SharedError> {
+    let null = Cell::new(false);
+    let mut out = Vec::with_capacity(128);
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Watching(&null));
+    value
+        .serialize(&mut serializer)
+        .map_err(|error| Arc::new(error) as SharedError)?;
+    // Only then can there be such a float, so most values are walked once.
+    if null.get() {
+        value
+            .serialize(Finite)
+            .map_err(|error| Arc::new(error) as SharedError)?;
+    }
+    Ok(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[derive(Serialize)]
+    enum Shape {
+        Unit,
+        New(f32),
+        Tuple(u8, Option<f64>),
+        Struct { x: Vec<f64>, y: Option<()> },
+    }
+
+    #[test]
+    fn it_is_the_same_json_as_everybodys() {
+        let value = (1, Some("a\"\u{1}"), None::<u8>, Shape::Unit, [1.5, -0.0]);
+        let same = serde_json::to_vec(&value).unwrap();
+        assert_eq!(encode(&value).unwrap(), same);
+    }
+
+    #[test]
+    fn a_float_that_is_not_finite_is_found_wherever_it_is() {
+        let found = |error: SharedError| assert!(error.to_string().contains("NaN"), "{error}");
+        found(encode(&f64::NAN).unwrap_err());
+        found(encode(&Some(f32::INFINITY)).unwrap_err());
+        found(encode(&Shape::New(f32::NEG_INFINITY)).unwrap_err());
+        found(encode(&Shape::Tuple(1, Some(f64::NAN))).unwrap_err());
+        let (x, y) = (vec![1.0, f64::NAN], None);
+        found(encode(&Shape::Struct { x, y }).unwrap_err());
+        found(encode(&BTreeMap::from([("a", (1, f64::NAN))])).unwrap_err());
+    }
+
+    #[test]
+    fn a_null_that_is_meant_is_fine() {
+        let (x, y) = (vec![0.5], Some(()));
+        for value in [
+            Shape::Unit,
+            Shape::New(1.0),
+            Shape::Tuple(1, None),
+            Shape::Struct { x, y },
+        ] {
+            assert!(encode(&value).is_ok());
+        }
+        assert!(encode(&(u128::MAX, i128::MIN, None::<f64>)).is_ok());
+    }
+}

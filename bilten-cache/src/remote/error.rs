@@ -1,0 +1,164 @@
+/// Why a call to the second level gave no answer.
+///
+/// No text in it shows a password.
+///
+/// ```
+/// use bilten_cache::remote::RemoteError;
+///
+/// let error = RemoteError::Refused("OOM command not allowed when used memory > 'maxmemory'.".into());
+/// assert!(error.to_string().starts_with("the server refuses: OOM"));
+/// ```
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// The time limit ran out.
+    #[error("no answer in time")]
+    Timeout,
+    /// There is no connection.
+    #[error("not connected: {0}")]
+    Unavailable(String),
+    /// The machine is there and nothing listens at the port.
+    #[error("the connection is refused")]
+    ConnectionRefused,
+    /// The host has no address.
+    #[error("its host name does not resolve: {0}")]
+    UnknownHost(String),
+    /// Something answers that does not speak the store's protocol.
+    #[error("what answers there is not Redis: {0}")]
+    Foreign(String),
+    /// The circuit breaker is open: the store has failed several times in a row.
+    #[error("the circuit breaker is open")]
+    BreakerOpen,
+    /// Too many calls are under way.
+    #[error("too many calls at once")]
+    Overloaded,
+    /// The store answered with an error, in its own words.
+    #[error("the server refuses: {0}")]
+    Refused(String),
+    /// User name or password are wrong, or missing; in the store's words.
+    #[error("the server does not accept user name and password: {0}")]
+    Authentication(String),
+}
+
+/// What kind of trouble it is, as far as somebody has to do something else about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Gone,
+    Refused,
+    Name,
+    Foreign,
+    Password,
+    Database,
+    Full,
+    ReadOnly,
+    Rights,
+    WrongType,
+    Other,
+}
+
+impl RemoteError {
+    pub(crate) fn cause(&self) -> Cause {
+        match self {
+            Self::Timeout | Self::Unavailable(_) | Self::BreakerOpen | Self::Overloaded => {
+                Cause::Gone
+            }
+            Self::ConnectionRefused => Cause::Refused,
+            Self::UnknownHost(_) => Cause::Name,
+            Self::Foreign(_) => Cause::Foreign,
+            Self::Authentication(_) => Cause::Password,
+            Self::Refused(words) => refusal(words),
+        }
+    }
+}
+
+/// Somebody else's words for a message: one line, not too long.
+#[cfg(any(feature = "fred", feature = "redis"))]
+pub(super) fn plain(words: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    words.chars().map(printable).take(200).collect()
+}
+
+/// What the first words of a server's error mean.
+fn refusal(words: &str) -> Cause {
+    let begins = |codes: &[&str]| codes.iter().any(|code| words.starts_with(code));
+    if words.contains("DB index is out of range") {
+        Cause::Database
+    } else if begins(&["OOM"]) || words.contains("-OOM ") {
+        Cause::Full
+    } else if begins(&["READONLY", "NOREPLICAS", "MISCONF"]) || words.contains("-READONLY ") {
+        Cause::ReadOnly
+    } else if begins(&["NOPERM"]) || words.contains("has no permissions") {
+        Cause::Rights
+    } else if words.contains("WRONGTYPE") {
+        Cause::WrongType
+    } else {
+        Cause::Other
+    }
+}
+
+impl Cause {
+    /// Whether it does not pass by itself, so that it is worth telling although something else was told before.
+    pub(crate) fn needs_a_person(self) -> bool {
+        !matches!(self, Self::Gone | Self::Refused | Self::Name)
+    }
+
+    /// What to do about it.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Gone => "see whether the server runs, answers and can be reached from here",
+            Self::Refused => "see whether the server runs, and whether host and port are right",
+            Self::Name => "check the host name and the resolver of this machine",
+            Self::Foreign => "check host and port: another program listens there",
+            Self::Password => {
+                "check user name and password; `Redis::password` takes it without percent-encoding"
+            }
+            Self::Database => {
+                "use a database below the `databases` of the server's configuration, which is 16 by default"
+            }
+            Self::Full => {
+                "raise the server's `maxmemory`, or set a `maxmemory-policy` that evicts, for example `allkeys-lru`"
+            }
+            Self::ReadOnly => {
+                "point the cache at the primary, or mend what makes the server refuse writes"
+            }
+            Self::Rights => {
+                "allow the user `+@read +@write +@scripting +@connection` on the keys of this cache"
+            }
+            Self::WrongType => {
+                "delete the key that another program wrote under a name of this cache, or give the cache another name"
+            }
+            Self::Other => "see the server's own log",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_has_a_cause_of_its_own() {
+        for (words, cause) in [
+            ("ERR DB index is out of range", Cause::Database),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'. script: 5f, on @user_script:9.",
+                Cause::Full,
+            ),
+            (
+                "READONLY You can't write against a read only replica.",
+                Cause::ReadOnly,
+            ),
+            (
+                "NOPERM User app has no permissions to run the 'evalsha' command",
+                Cause::Rights,
+            ),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                Cause::WrongType,
+            ),
+            ("ERR unknown command 'XREAD'", Cause::Other),
+        ] {
+            assert_eq!(RemoteError::Refused(words.into()).cause(), cause, "{words}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What an error of fred means, in no client's types.
+
+use fred::prelude::{Error, ErrorKind};
+
+use crate::remote::RemoteError;
+use crate::remote::error::plain;
+
+pub(super) fn translate(error: &Error) -> RemoteError {
+    let details = error.details();
+    match error.kind() {
+        ErrorKind::Timeout => RemoteError::Timeout,
+        ErrorKind::Auth => RemoteError::Authentication(plain(details)),
+        ErrorKind::Protocol | ErrorKind::Parse => RemoteError::Foreign(plain(details)),
+        ErrorKind::IO | ErrorKind::Routing | ErrorKind::Canceled => broken(error),
+        ErrorKind::Cluster | ErrorKind::Sentinel => {
+            RemoteError::Unavailable(error.kind().to_str().to_owned())
+        }
+        _ if is_passing(details) => RemoteError::Unavailable(plain(details)),
+        // The server's own words; they name keys at most.
+        _ => RemoteError::Refused(plain(details)),
+    }
+}
+
+/// Whether the server says that it cannot do anything now.
+fn is_passing(details: &str) -> bool {
+    let codes = [
+        "LOADING",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "UNBLOCKED",
+    ];
+    codes.iter().any(|code| details.starts_with(code))
+}
+
+/// fred keeps an I/O error as its `Debug` text only.
+fn broken(error: &Error) -> RemoteError {
+    let details = error.details();
+    if details.contains("kind: ConnectionRefused") {
+        return RemoteError::ConnectionRefused;
+    }
+    if details.contains("failed to lookup address") {
+        return RemoteError::UnknownHost(message(details));
+    }
+    RemoteError::Unavailable(message(details))
+}
+
+/// The part of an I/O error's `Debug` text that is for people.
+fn message(details: &str) -> String {
+    let quoted = ["message: \"", "error: \""].iter().find_map(|start| {
+        let (_, rest) = details.split_once(start)?;
+        rest.split_once('"').map(|(message, _)| message)
+    });
+    plain(quoted.unwrap_or(details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_that_is_only_text_is_read() {
+        for (details, told) in [
+            (
+                r#"Os { code: 111, kind: ConnectionRefused, message: "Connection refused" }"#,
+                "the connection is refused",
+            ),
+            (
+                r#"Custom { kind: Uncategorized, error: "failed to lookup address information: Name or service not known" }"#,
+                "its host name does not resolve: failed to lookup address information: Name or service not known",
+            ),
+            (
+                r#"Os { code: 104, kind: ConnectionReset, message: "Connection reset by peer" }"#,
+                "not connected: Connection reset by peer",
+            ),
+            ("Connection closed.", "not connected: Connection closed."),
+        ] {
+            let error = Error::new(ErrorKind::IO, details);
+            assert_eq!(translate(&error).to_string(), told);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Values that do not survive the way through Redis, and types whose code panics.
+
+use std::io;
+
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Cache, Error, Region};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::harness::{Node, eventually};
+
+/// A number whose codec panics at 13, on the way in, and at 14, on the way out.
+#[derive(Debug, PartialEq)]
+struct Touchy(u32);
+
+impl Serialize for Touchy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        assert_ne!(self.0, 13, "thirteen");
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Touchy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        assert_ne!(number, 14, "fourteen");
+        Ok(Self(number))
+    }
+}
+
+async fn cache(store: &FaultyRemote) -> Cache {
+    let cache = Cache::builder("shop").remote(store.another_node());
+    cache.build().await.unwrap()
+}
+
+fn touchy(cache: &Cache) -> Region<str, Touchy> {
+    cache.region("touchy").build().unwrap()
+}
+
+#[tokio::test]
+async fn a_serialize_that_panics_is_an_error_that_names_region_and_type() {
+    let store = FaultyRemote::new();
+    let region = touchy(&cache(&store).await);
+    let _ = region.set("tea", Touchy(1)).await.unwrap();
+    let error = region.set("tea", Touchy(13)).await.unwrap_err();
+    assert!(matches!(error, Error::Encode { .. }));
+    let message = error.to_string();
+    assert!(
+        message.contains("`touchy`") && message.contains("Touchy"),
+        "{message}"
+    );
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        source.contains("panicked") && source.contains("thirteen"),
+        "{source}"
+    );
+    assert_eq!(
+        region.get("tea").await,
+        None,
+        "nor is the older value there"
+    );
+    assert_eq!(store.bytes("touchy:tea"), None);
+    let loaded = region
+        .get_or_load("jam", async |_| Ok::<_, io::Error>(Touchy(13)))
+        .await;
+    assert_eq!(
+        *loaded.unwrap(),
+        Touchy(13),
+        "a load is served all the same"
+    );
+    eventually("it is counted", || region.stats().unencodable == 2).await;
+    assert_eq!(store.bytes("touchy:jam"), None);
+    assert_eq!(region.peek("jam").as_deref(), Some(&Touchy(13)));
+}
+
+#[tokio::test]
+async fn a_deserialize_that_panics_is_a_miss_and_the_load_goes_on() {
+    let store = FaultyRemote::new();
+    let (one, two) = (touchy(&cache(&store).await), touchy(&cache(&store).await));
+    let _ = one.set("tea", Touchy(14)).await.unwrap();
+    assert_eq!(two.get("tea").await, None);
+    assert_eq!(two.stats().undecodable, 1);
+    let loaded = two
+        .get_or_load("tea", async |_| Ok::<_, io::Error>(Touchy(2)))
+        .await;
+    assert_eq!(*loaded.unwrap(), Touchy(2));
+    assert!(two.stats().undecodable >= 2);
+}
+
+#[tokio::test]
+async fn a_conversion_or_weigher_that_panics_ends_no_load_unheard() {
+    let node = Node::alone().await;
+    struct Odd;
+    impl From<Odd> for bilten_cache::Loaded<u32> {
+        fn from(_: Odd) -> Self {
+            panic!("odd")
+        }
+    }
+    let odd = async |_| Ok::<_, io::Error>(Odd);
+    let error = node.stock.get_or_load("tea", odd).await.unwrap_err();
+    assert!(matches!(error, Error::LoadPanicked { .. }), "{error}");
+    let heavy = node.cache.region::<str, u32>("heavy");
+    let heavy = heavy.weigher(|_| panic!("too heavy")).build().unwrap();
+    let loaded = heavy.get_or_load("tea", async |_| Ok::<_, io::Error>(1));
+    assert_eq!(*loaded.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_float_that_json_cannot_hold_is_an_error_and_is_never_stored() {
+    let store = FaultyRemote::new();
+    let prices: Region<str, Option<f64>> = cache(&store).await.region("price").build().unwrap();
+    for number in [f64::NAN, f64::INFINITY] {
+        let error = prices.set("tea", Some(number)).await.unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("NaN"), "{source}");
+        let loaded = prices.get_or_load("jam", async move |_| Ok::<_, io::Error>(Some(number)));
+        assert!(loaded.await.unwrap().is_some_and(|n| !n.is_finite()));
+        let _ = prices.remove("jam").await.unwrap();
+    }
+    eventually("it is counted", || prices.stats().unencodable == 4).await;
+    assert_eq!(
+        (store.bytes("price:tea"), store.bytes("price:jam")),
+        (None, None)
+    );
+    let _ = prices.set("tea", None).await.unwrap();
+    assert!(
+        store.bytes("price:tea").is_some(),
+        "a null that is meant is stored"
+    );
+}
