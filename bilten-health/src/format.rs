@@ -4,6 +4,7 @@ use crate::report::{CheckReport, Report};
 use crate::status::Status;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
+use std::time::Duration;
 
 impl Report {
     /// The whole report in the format of the IETF draft `draft-inadarei-api-health-check-06` (`application/health+json`).
@@ -48,7 +49,7 @@ impl Report {
 
 fn component(check: &CheckReport) -> Value {
     let mut component = json!({
-        "observedValue": check.duration.as_secs_f64() * 1000.0,
+        "observedValue": milliseconds(check.duration),
         "observedUnit": "ms",
         "status": word(check.status),
     });
@@ -60,6 +61,11 @@ fn component(check: &CheckReport) -> Value {
         component["output"] = (&**error).into();
     }
     component
+}
+
+/// With three decimals, so that no digit is an artefact of the arithmetic.
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 const fn word(status: Status) -> &'static str {

@@ -4,6 +4,7 @@ mod accept;
 mod answer;
 mod authorise;
 mod count;
+mod facts;
 mod page;
 
 use crate::group::Group;

@@ -1,8 +1,8 @@
 //! The page for people: one file, no script, nothing loaded from elsewhere.
 
+use super::facts::facts;
 use crate::report::{CheckReport, Reason, Report};
 use crate::status::Status;
-use serde_json::Value;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -63,12 +63,8 @@ fn row(page: &mut String, check: &CheckReport) {
         (None, _) => "",
     };
     let _ = write!(page, "<td>{}", escape(says));
-    for (key, value) in &check.details {
-        let value = match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        page.push_str(&small(&format!("{key} {value}")));
+    for fact in facts(&check.details) {
+        page.push_str(&small(&fact));
     }
 }
 

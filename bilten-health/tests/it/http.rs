@@ -225,6 +225,12 @@ async fn the_format_follows_the_accept_header() {
             && page.body.contains("it does not work")
     );
 
+    let policy = page.headers[header::CONTENT_SECURITY_POLICY]
+        .to_str()
+        .unwrap();
+    assert!(policy.contains("img-src data:") && page.body.contains("href=\"data:image/svg+xml,"));
+    assert!(!page.body.contains("<script"));
+
     let plain = ask("text/plain").await;
     assert!(plain.body.starts_with("degraded\na up "), "{}", plain.body);
 }
