@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Start;
 use crate::entry::Entry;
 use crate::error::{BoxError, Error};
-use crate::job::Job;
+use crate::job::{Job, Outcome};
 use crate::loader::{LoadContext, Loaded, Stale};
 use crate::lookup::{self, Look, Want};
 use crate::packing::Packed;
@@ -39,7 +39,7 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
     // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
     let before = state.engine.start(key);
     let mut stale = state.retained(key);
-    let want = Want::newer(than);
+    let want = Want::newer(than, job.asked.as_ref());
     let mut look = lookup::look(&state, key, want).await;
     if let Look::Stale(value, entry) = look {
         if state.course_of(&entry) == Course::ServeAndRefresh {
@@ -77,6 +77,10 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
         }
         Ok(loaded) => {
             pilot.land(Ok((loaded.value, Level::Loader)));
+            release(&state, key, token).await;
+        }
+        Err(error) if Outcome::is_absent(&error) => {
+            pilot.land(Err(error));
             release(&state, key, token).await;
         }
         Err(error) => {

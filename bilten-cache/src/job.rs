@@ -23,14 +23,23 @@ struct Chain {
     around: Option<Arc<Self>>,
 }
 
+/// Told when a load has to wait for another process that loads the same key.
+pub(crate) type OnWait = Arc<dyn Fn() + Send + Sync>;
+
+/// A load of many keys has asked the second level for this one a moment ago.
+#[derive(Clone)]
+pub(crate) struct Asked {
+    pub(crate) on_wait: OnWait,
+}
+
 /// One load: whose it is and how long it may take.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Job {
-    pub(crate) cache: u64,
     pub(crate) region: Arc<str>,
     pub(crate) key: Arc<str>,
     pub(crate) timeout: Duration,
-    around: Option<Arc<Chain>>,
+    pub(crate) asked: Option<Asked>,
+    keys: Option<Arc<Chain>>,
 }
 
 impl Job {
@@ -45,22 +54,36 @@ impl Job {
         key: &Arc<str>,
         timeout: Duration,
     ) -> Result<Self, Error> {
+        Self::many(cache, region, std::slice::from_ref(key), timeout)
+    }
+
+    /// The same for several keys at once.
+    pub(crate) fn many(
+        cache: u64,
+        region: &Arc<str>,
+        keys: &[Arc<str>],
+        timeout: Duration,
+    ) -> Result<Self, Error> {
         let around = LOADING.try_with(Clone::clone).unwrap_or_default();
         let mut outer = around.as_ref();
         while let Some(chain) = outer {
-            if chain.cache == cache && chain.key == *key {
+            if chain.cache == cache && keys.contains(&chain.key) {
                 return Err(Error::Recursive {
                     region: Arc::clone(region),
                 });
             }
             outer = chain.around.as_ref();
         }
+        let link = |around, key: &Arc<str>| {
+            let key = Arc::clone(key);
+            Some(Arc::new(Chain { cache, key, around }))
+        };
         Ok(Self {
-            cache,
             region: Arc::clone(region),
-            key: Arc::clone(key),
+            key: keys.first().cloned().unwrap_or_else(|| "".into()),
             timeout,
-            around,
+            asked: None,
+            keys: keys.iter().fold(around, link),
         })
     }
 
@@ -76,16 +99,19 @@ impl Job {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        let chain = Chain {
-            cache: self.cache,
-            key: Arc::clone(&self.key),
-            around: self.around.clone(),
-        };
         let deadline = Instant::now() + self.timeout.min(Duration::from_secs(1 << 30));
         let context = LoadContext::new(deadline, stale);
         // The loader is called inside, so that a panic before its first await is caught as well, and so is that of a conversion.
-        let load = async move { load(context).await.map(Into::into) };
-        let load = LOADING.scope(Some(Arc::new(chain)), AssertUnwindSafe(load).catch_unwind());
+        self.guard(async move { load(context).await.map(Into::into) })
+            .await
+    }
+
+    /// The same for any future.
+    pub(crate) async fn guard<R, E: Into<BoxError>>(
+        &self,
+        load: impl Future<Output = Result<R, E>>,
+    ) -> Result<R, Error> {
+        let load = LOADING.scope(self.keys.clone(), AssertUnwindSafe(load).catch_unwind());
         let region = || Arc::clone(&self.region);
         match tokio::time::timeout(self.timeout, load).await {
             Err(_) => Err(Error::LoadTimeout {
@@ -96,12 +122,42 @@ impl Job {
                 region: region(),
                 message: panic_message(&*panic).into(),
             }),
-            Ok(Ok(Err(error))) => Err(Error::Load {
-                region: region(),
-                source: Arc::from(error.into()),
+            Ok(Ok(Err(error))) => Err(match error.into().downcast::<Outcome>() {
+                Ok(outcome) => outcome.into_error(region()),
+                Err(source) => Error::Load {
+                    region: region(),
+                    source: Arc::from(source),
+                },
             }),
-            Ok(Ok(Ok(loaded))) => Ok(loaded),
+            Ok(Ok(Ok(value))) => Ok(value),
         }
+    }
+}
+
+/// How a load of many keys ended for one of them, if not with a value.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Outcome {
+    /// The loader said nothing about it.
+    #[error("a load of many keys did not return this one")]
+    Absent,
+    #[error(transparent)]
+    Failed(Error),
+}
+
+impl Outcome {
+    fn into_error(self, region: Arc<str>) -> Error {
+        match self {
+            Self::Failed(error) => error,
+            Self::Absent => Error::Load {
+                region,
+                source: Arc::new(self),
+            },
+        }
+    }
+
+    /// Whether an error says no more than that there is no value.
+    pub(crate) fn is_absent(error: &Error) -> bool {
+        matches!(error.source_as(), Some(Self::Absent))
     }
 }
 

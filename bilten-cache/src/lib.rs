@@ -7,6 +7,7 @@ mod region;
 mod invalidate;
 mod read_through;
 
+mod batch;
 mod flight;
 mod lookup;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Start;
 use crate::entry::Entry;
+use crate::job::Asked;
 use crate::region_state::RegionState;
 use crate::remote::{Gate, Lease};
 
@@ -21,15 +22,16 @@ pub(crate) enum Look<V> {
 }
 
 /// Which values count.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Want {
+#[derive(Clone, Copy)]
+pub(crate) struct Want<'a> {
     than: Option<u64>,
+    asked: Option<&'a Asked>,
 }
 
-impl Want {
+impl<'a> Want<'a> {
     /// Fresh ones, made later than `than` by the store's clock.
-    pub(crate) fn newer(than: Option<u64>) -> Self {
-        Self { than }
+    pub(crate) fn newer(than: Option<u64>, asked: Option<&'a Asked>) -> Self {
+        Self { than, asked }
     }
 
     fn takes(self, entry: &Entry) -> bool {
@@ -51,7 +53,7 @@ pub(crate) async fn fresh<V: Send + Sync + 'static>(
     gate: &Gate,
     key: &Arc<str>,
 ) -> Option<Arc<V>> {
-    match read(state, gate, key, Want::newer(None)).await.ok()? {
+    match read(state, gate, key, Want::newer(None, None)).await.ok()? {
         Found::Fresh(value) => Some(value),
         _ => None,
     }
@@ -61,11 +63,14 @@ pub(crate) async fn fresh<V: Send + Sync + 'static>(
 pub(crate) async fn look<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    want: Want,
+    want: Want<'_>,
 ) -> Look<V> {
     let Some(gate) = state.readable(key) else {
         return Look::Missing(None);
     };
+    if want.asked.is_some() {
+        return lease(state, gate, key, want, false).await;
+    }
     match read(state, gate, key, want).await {
         Ok(Found::Fresh(value)) => Look::Found(value),
         Ok(Found::Stale(value, entry)) => Look::Stale(value, entry),
@@ -79,7 +84,7 @@ pub(crate) async fn look<V: Send + Sync + 'static>(
 pub(crate) async fn obtain<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    want: Want,
+    want: Want<'_>,
 ) -> Look<V> {
     match state.readable(key) {
         Some(gate) => lease(state, gate, key, want, true).await,
@@ -87,11 +92,40 @@ pub(crate) async fn obtain<V: Send + Sync + 'static>(
     }
 }
 
+/// Reads many keys at once; who is not among the answers was not found, or is not fresh.
+pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    keys: &[Arc<str>],
+) -> Vec<Option<Arc<V>>> {
+    let Some(gate) = &state.engine.gate else {
+        return vec![None; keys.len()];
+    };
+    let starts: Vec<_> = keys.iter().map(|key| state.engine.start(key)).collect();
+    // What waits in the recovery queue must not be read there.
+    let readable = keys.iter().map(|key| state.readable(key).is_some());
+    let readable: Vec<bool> = readable.collect();
+    let asked = keys.iter().zip(&readable).filter(|(_, yes)| **yes);
+    let asked: Vec<Arc<str>> = asked.map(|(key, _)| Arc::clone(key)).collect();
+    if asked.is_empty() {
+        return vec![None; keys.len()];
+    }
+    let found = gate.call(|remote| remote.read_many(&asked)).await;
+    let mut found = found.unwrap_or_default().into_iter();
+    let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
+        let bytes = readable.then(|| found.next().flatten())??;
+        match accept(state, key, &bytes, start, Want::newer(None, None)) {
+            Found::Fresh(value) => Some(value),
+            _ => None,
+        }
+    };
+    keys.iter().zip(starts).zip(readable).map(take).collect()
+}
+
 async fn read<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
     key: &Arc<str>,
-    want: Want,
+    want: Want<'_>,
 ) -> Result<Found<V>, ()> {
     let start = state.engine.start(key);
     let Some(bytes) = gate.call(|remote| remote.read(key)).await.map_err(|_| ())? else {
@@ -106,7 +140,7 @@ fn accept<V: Send + Sync + 'static>(
     key: &Arc<str>,
     bytes: &bytes::Bytes,
     start: Start,
-    want: Want,
+    want: Want<'_>,
 ) -> Found<V> {
     let Some((value, entry)) = state.open(key, bytes, &start) else {
         return Found::Useless;
@@ -140,7 +174,7 @@ async fn lease<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
     key: &Arc<str>,
-    want: Want,
+    want: Want<'_>,
     mut over_value: bool,
 ) -> Look<V> {
     let hold = state.options.lease;
@@ -160,6 +194,9 @@ async fn lease<V: Send + Sync + 'static>(
                 _ => over_value = true,
             },
             Ok(Lease::Busy) if tokio::time::Instant::now() < deadline => {
+                if let Some(asked) = want.asked {
+                    (asked.on_wait)();
+                }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 if over_value {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::flight;
-use crate::job::Job;
+use crate::job::{Asked, Job};
 use crate::loader::{LoadContext, Loaded};
 use crate::lookup;
 use crate::region_state::{Landed, Level, RegionState};
@@ -21,9 +21,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 type Shared<V> = Arc<RegionState<V>>;
 
 /// Where a caller stands.
-pub(crate) enum Boarded<V> {
+pub(crate) enum Boarded<V, F> {
     Served(Arc<V>),
-    Waits(Passenger<Landed<V>>),
+    /// On a flight; with its own loader, if it is somebody else's flight, which may bring nothing home.
+    Waits(Passenger<Landed<V>>, Option<Box<F>>),
 }
 
 /// Reads from L2 only, for a key that L1 does not have.
@@ -40,7 +41,8 @@ pub(crate) fn board<V, T, E, F, Fut>(
     state: &Shared<V>,
     key: &Arc<str>,
     load: F,
-) -> Result<Boarded<V>, Error>
+    asked: Option<Asked>,
+) -> Result<Boarded<V, F>, Error>
 where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
@@ -55,28 +57,27 @@ where
         }
         Some((value, Course::ServeAndRefresh)) => {
             state.meters.stale.add(1);
-            refresh(state, key, None, load);
+            // Whatever comes of it, the caller has its value.
+            let _ = take_off(state, key, None, load, asked);
             Ok(Boarded::Served(value))
         }
-        Some((_, Course::Load)) | None => take_off(state, key, None, load).map(Boarded::Waits),
+        Some((_, Course::Load)) | None => {
+            let (passenger, load) = take_off(state, key, None, load, asked)?;
+            Ok(Boarded::Waits(passenger, load))
+        }
     }
 }
 
 /// Loads anew for later readers. `than`: when the value was made that the caller has.
-pub(crate) fn refresh<V, T, E, F, Fut>(
-    state: &Shared<V>,
-    key: &Arc<str>,
-    than: Option<u64>,
-    load: F,
-) where
+pub(crate) fn refresh<V, T, E, F, Fut>(state: &Shared<V>, key: &Arc<str>, than: u64, load: F)
+where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, E>> + Send + 'static,
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    // Whatever comes of it, the caller has its value.
-    let _ = take_off(state, key, than, load);
+    let _ = take_off(state, key, Some(than), load, None);
 }
 
 /// Boards the flight of the key, or starts one.
@@ -85,7 +86,8 @@ fn take_off<V, T, E, F, Fut>(
     key: &Arc<str>,
     than: Option<u64>,
     load: F,
-) -> Result<Passenger<Landed<V>>, Error>
+    asked: Option<Asked>,
+) -> Result<(Passenger<Landed<V>>, Option<Box<F>>), Error>
 where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
@@ -95,7 +97,8 @@ where
 {
     let engine = &state.engine;
     let limit = state.options.load_timeout + state.options.late_results;
-    let job = Job::new(engine.node, &state.name, key, limit)?;
+    let mut job = Job::new(engine.node, &state.name, key, limit)?;
+    job.asked = asked;
     let may_join = |start: &Start| engine.is_current(key, start);
     let lost = state.lost();
     match state
@@ -104,14 +107,14 @@ where
     {
         Seat::Passenger(passenger) => {
             state.meters.coalesced.add(1);
-            Ok(passenger)
+            Ok((passenger, Some(Box::new(load))))
         }
         Seat::Pilot(pilot) => {
             let passenger = pilot.passenger(state.lost());
             // A task of its own: whoever is dropped, the load goes on for those who wait.
             let flight = flight::fly(Arc::clone(state), pilot, job, than, load);
             engine.tasks.spawn(flight);
-            Ok(passenger)
+            Ok((passenger, None))
         }
     }
 }

@@ -281,7 +281,7 @@ pub struct Stats {
     pub stale: u64,
     /// Reads that waited for a load somebody else had begun.
     pub coalesced: u64,
-    /// Loaders called.
+    /// Keys for which a loader was called.
     pub loads: u64,
     /// Loaders that failed, panicked or took too long.
     pub load_errors: u64,

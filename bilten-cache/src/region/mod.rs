@@ -1,5 +1,6 @@
 mod builder;
 mod freshness;
+mod many;
 
 use std::fmt;
 use std::future::Future;
@@ -11,7 +12,7 @@ use std::time::Duration;
 pub use self::builder::RegionBuilder;
 use crate::error::{BoxError, Error};
 use crate::invalidate::{self, Ack, Change};
-use crate::job::Job;
+use crate::job::{Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
 use crate::loader::{LoadContext, Loaded};
 use crate::packing::Packed;
@@ -104,23 +105,31 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let key = match self.look(key) {
             Looked::Hit(value) => return Ok(value),
             Looked::Due(value, key, made) => {
-                read_through::refresh(&self.state, &key, Some(made), load);
+                read_through::refresh(&self.state, &key, made, load);
                 return Ok(value);
             }
             Looked::Miss(key) => key,
             Looked::TooLong => return self.load_alone(load).await,
         };
-        let passenger = match read_through::board(&self.state, &key, load)? {
-            Boarded::Served(value) => {
-                self.state.meters.hits_memory.add(1);
-                return Ok(value);
+        let mut load = load;
+        let result = loop {
+            let (passenger, own) = match read_through::board(&self.state, &key, load, None)? {
+                Boarded::Served(value) => {
+                    self.state.meters.hits_memory.add(1);
+                    return Ok(value);
+                }
+                Boarded::Waits(passenger, own) => (passenger, own),
+            };
+            let result = if self.state.options.has_patient_callers() {
+                passenger.arrive().await
+            } else {
+                read_through::arrive_in_time(&self.state, &key, passenger).await
+            };
+            match (&result, own) {
+                // Somebody's load of many keys had nothing to say about this one: then it is our turn.
+                (Err(error), Some(own)) if Outcome::is_absent(error) => load = *own,
+                _ => break result,
             }
-            Boarded::Waits(passenger) => passenger,
-        };
-        let result = if self.state.options.has_patient_callers() {
-            passenger.arrive().await
-        } else {
-            read_through::arrive_in_time(&self.state, &key, passenger).await
         };
         self.count(result.as_ref().ok().map(|(_, level)| *level));
         result.map(|(value, _)| value)
@@ -198,7 +207,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// Once polled, the change is made even if the caller is dropped.
     pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
-        Ok(invalidate::invalidate(&self.state.engine, Scope::Key(self.checked(key)?)).await)
+        Ok(self.remove_encoded(self.checked(key)?).await)
+    }
+
+    async fn remove_encoded(&self, key: Arc<str>) -> Ack {
+        invalidate::invalidate(&self.state.engine, Scope::Key(key)).await
     }
 
     /// Ends the time to live of a key everywhere, but lets the value be served stale where the region allows it:

@@ -25,6 +25,7 @@ mod record;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -67,6 +68,12 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Reads the envelope of a key.
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>>;
+
+    /// Reads the envelopes of many keys, in their order. By itself it reads them one by one at the same time.
+    fn read_many<'a>(&'a self, keys: &'a [Arc<str>]) -> Reply<'a, Vec<Option<Bytes>>> {
+        let reads = keys.iter().map(|key| self.read(key));
+        Box::pin(futures_util::future::try_join_all(reads))
+    }
 
     /// Takes the lease of a key for one load, unless there is a value or another lease. With
     /// `over_value` the value that is there does not count, because it was found to be of no use.

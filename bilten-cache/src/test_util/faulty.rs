@@ -190,6 +190,14 @@ impl Remote for FaultyRemote {
         self.answer(Call::Read, move |store| store.values.get(&key).cloned())
     }
 
+    fn read_many<'a>(&'a self, keys: &'a [Arc<str>]) -> Reply<'a, Vec<Option<Bytes>>> {
+        let keys = keys.to_vec();
+        self.answer(Call::Read, move |store| {
+            let values = keys.iter().map(|key| store.values.get(&**key).cloned());
+            values.collect()
+        })
+    }
+
     fn lease<'a>(
         &'a self,
         key: &'a str,

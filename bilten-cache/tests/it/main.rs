@@ -15,6 +15,7 @@ mod late;
 mod levels;
 mod logged;
 mod lost_log;
+mod many;
 mod outages;
 mod races;
 mod recovery;

@@ -12,6 +12,7 @@ const SHORT: Duration = Duration::from_millis(60);
 pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
     rule("a key that nobody wrote has no value", absent(nodes)).await?;
     rule("what one node writes the other reads", written(nodes)).await?;
+    rule("many keys are read in their order", read_together(nodes)).await?;
     rule("a lease goes to one load", exclusive(nodes)).await?;
     rule("a lease runs out by itself", expiring(nodes)).await?;
     rule("only its holder lengthens a lease", renewed(nodes)).await?;
@@ -70,6 +71,17 @@ async fn written(nodes: Nodes<'_>) -> Result<(), Found> {
         same("the value", &nodes.two.read(key).await?, &Some(sent))?;
     }
     Ok(())
+}
+
+async fn read_together(nodes: Nodes<'_>) -> Result<(), Found> {
+    for (key, length) in [("m:1", 64), ("m:3", 80)] {
+        write(nodes.one, key, envelope(length)).await?;
+    }
+    let keys = ["m:3", "m:2", "m:1", "m:3"].map(std::sync::Arc::from);
+    let found = nodes.two.read_many(&keys).await?;
+    let lengths = found.iter().map(|value| value.as_ref().map(Bytes::len));
+    let due = [Some(80), None, Some(64), Some(80)];
+    same("the lengths", &lengths.collect::<Vec<_>>(), &due.to_vec())
 }
 
 async fn exclusive(nodes: Nodes<'_>) -> Result<(), Found> {

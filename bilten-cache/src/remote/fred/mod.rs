@@ -88,6 +88,10 @@ impl Link for FredLink {
         value.map_err(|error| self.commands.explain(&error))
     }
 
+    async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
+        self.commands.client().mget(keys).await.map_err(translate)
+    }
+
     async fn eval(
         &self,
         script: &Script,

@@ -6,6 +6,7 @@ mod scripts;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,12 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
     fn is_clustered(&self) -> bool;
 
     fn get(&self, key: String) -> impl Future<Output = Result<Option<Bytes>, RemoteError>> + Send;
+
+    /// `MGET` of keys that live on one server.
+    fn get_many(
+        &self,
+        keys: Vec<String>,
+    ) -> impl Future<Output = Result<Vec<Option<Bytes>>, RemoteError>> + Send;
 
     /// Runs a script by its hash, which is short; with its text where the server does not know it yet.
     fn eval(
@@ -110,6 +117,16 @@ impl<L: Link> Remote for Scripted<L> {
 
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
         Box::pin(self.link.get(self.names.value(key)))
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [Arc<str>]) -> Reply<'a, Vec<Option<Bytes>>> {
+        if self.link.is_clustered() {
+            // The clients make one pipeline for each server of what is asked at the same time.
+            let reads = keys.iter().map(|key| self.read(key));
+            return Box::pin(futures_util::future::try_join_all(reads));
+        }
+        let names = keys.iter().map(|key| self.names.value(key)).collect();
+        Box::pin(self.link.get_many(names))
     }
 
     fn lease<'a>(

@@ -1,0 +1,161 @@
+//! One call of a loader for many keys. Each key flies by itself; the flights that need a load meet here.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::job::{OnWait, Outcome};
+use crate::loader::Loaded;
+
+/// What a flight hears about its key.
+pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
+
+/// A key that needs a load, and who waits for it.
+pub(crate) struct Wanted<O, V> {
+    pub(crate) name: O,
+    pub(crate) key: Arc<str>,
+    pub(crate) answer: oneshot::Sender<Answer<V>>,
+}
+
+/// Collects the keys that need a load and calls the loader once, when every flight has said whether it needs one.
+///
+/// A flight that waits for another process is not waited for: two processes with overlapping batches would otherwise wait for
+/// each other. If it needs a load after all, it gets a call of its own.
+pub(crate) struct Batch<O, V> {
+    run: Box<dyn Fn(Vec<Wanted<O, V>>) + Send + Sync>,
+    pending: Mutex<Pending<O, V>>,
+}
+
+struct Pending<O, V> {
+    undecided: usize,
+    wanted: Vec<Wanted<O, V>>,
+}
+
+impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
+    /// `run` calls the loader, in a task of its own, and answers everybody.
+    pub(crate) fn new(
+        keys: usize,
+        run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let pending = Pending {
+            undecided: keys,
+            wanted: Vec::new(),
+        };
+        Arc::new(Self {
+            run: Box::new(run),
+            pending: Mutex::new(pending),
+        })
+    }
+
+    /// The place of one of the keys.
+    pub(crate) fn place(self: &Arc<Self>) -> Place<O, V> {
+        Place {
+            batch: Arc::clone(self),
+            decided: Arc::default(),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pending<O, V>)) {
+        let mut pending = self.pending();
+        change(&mut pending);
+        if pending.undecided > 0 || pending.wanted.is_empty() {
+            return;
+        }
+        let wanted = std::mem::take(&mut pending.wanted);
+        drop(pending);
+        (self.run)(wanted);
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending<O, V>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One key's place in a batch. Dropped without a load, it needs none.
+pub(crate) struct Place<O: Send + 'static, V: Send + Sync + 'static> {
+    batch: Arc<Batch<O, V>>,
+    decided: Arc<AtomicBool>,
+}
+
+impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
+    /// To be told when the key's flight waits for another process.
+    pub(crate) fn on_wait(&self) -> OnWait {
+        let (batch, decided) = (Arc::clone(&self.batch), Arc::clone(&self.decided));
+        Arc::new(move || decide(&batch, &decided))
+    }
+
+    /// Asks for a load of the key.
+    pub(crate) async fn load(self, name: O, key: Arc<str>) -> Answer<V> {
+        let (answer, hears) = oneshot::channel();
+        let wanted = Wanted { name, key, answer };
+        let first = !self.decided.swap(true, Ordering::AcqRel);
+        self.batch.change(|pending| {
+            pending.undecided -= usize::from(first);
+            pending.wanted.push(wanted);
+        });
+        hears.await.unwrap_or(Err(Outcome::Absent))
+    }
+}
+
+impl<O: Send + 'static, V: Send + Sync + 'static> Drop for Place<O, V> {
+    fn drop(&mut self) {
+        decide(&self.batch, &self.decided);
+    }
+}
+
+fn decide<O: Send + 'static, V: Send + Sync + 'static>(batch: &Batch<O, V>, decided: &AtomicBool) {
+    if !decided.swap(true, Ordering::AcqRel) {
+        batch.change(|pending| pending.undecided -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Calls = Arc<Mutex<Vec<Vec<u8>>>>;
+
+    fn batch(keys: usize) -> (Arc<Batch<u8, u8>>, Calls) {
+        let calls = Calls::default();
+        let log = Arc::clone(&calls);
+        let run = move |wanted: Vec<Wanted<u8, u8>>| {
+            log.lock()
+                .unwrap()
+                .push(wanted.iter().map(|w| w.name).collect());
+            for wanted in wanted {
+                let _ = wanted.answer.send(Ok(Loaded::new(wanted.name)));
+            }
+        };
+        (Batch::new(keys, run), calls)
+    }
+
+    #[tokio::test]
+    async fn the_loader_is_called_once_when_every_key_has_decided() {
+        let (batch, calls) = batch(3);
+        let [one, two, three] = [batch.place(), batch.place(), batch.place()];
+        let load = |place: Place<u8, u8>, name| tokio::spawn(place.load(name, "".into()));
+        let (one, three) = (load(one, 1), load(three, 3));
+        tokio::task::yield_now().await;
+        tokio::task::yield_now().await;
+        assert!(
+            calls.lock().unwrap().is_empty(),
+            "the second may need one too"
+        );
+        drop(two);
+        assert_eq!(*one.await.unwrap().unwrap().value, 1);
+        assert_eq!(*three.await.unwrap().unwrap().value, 3);
+        assert_eq!(*calls.lock().unwrap(), [[1, 3]]);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_another_process_holds_nobody_up() {
+        let (batch, calls) = batch(2);
+        let (one, two) = (batch.place(), batch.place());
+        two.on_wait()();
+        two.on_wait()();
+        assert_eq!(*one.load(1, "".into()).await.unwrap().value, 1);
+        assert_eq!(*two.load(2, "".into()).await.unwrap().value, 2);
+        assert_eq!(*calls.lock().unwrap(), [[1], [2]]);
+    }
+}

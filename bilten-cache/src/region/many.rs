@@ -1,0 +1,372 @@
+//! Many keys in one call.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream};
+
+use super::{Looked, Region};
+use crate::batch::{Batch, Place, Wanted};
+use crate::error::{BoxError, Error};
+use crate::invalidate::Ack;
+use crate::job::{Asked, Job, Outcome};
+use crate::key::{self, Key};
+use crate::loader::Loaded;
+use crate::lookup;
+use crate::read_through::{self, Boarded};
+use crate::region_state::{Landed, Level};
+use crate::single_flight::Passenger;
+
+/// Changes that are under way at once: enough to fill a round trip, too few to crowd others out.
+const CHANGES_AT_ONCE: usize = 64;
+
+/// Keys that one read of the second level asks for.
+const READ_AT_ONCE: usize = 1_000;
+
+/// How one of the keys gets its value.
+enum Way<V> {
+    Here(Arc<V>),
+    Comes(Passenger<Landed<V>>, Arc<str>),
+    /// Too long to be cached.
+    Alone(tokio::task::JoinHandle<Result<Loaded<V>, Outcome>>),
+}
+
+/// A key that L1 does not have, and where in the answer it stands.
+type Missing<O, V> = (usize, Arc<str>, O, Place<O, V>);
+
+/// # Many keys at once
+impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
+    /// The values that the cache has, in the order of the keys: what this process lacks is asked for in one round trip for each
+    /// Redis node.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = bilten_cache::Cache::builder("shop").build().await?;
+    /// let prices = cache.region::<i64, u32>("price").build()?;
+    /// let _ = prices.set_many([(1, 10), (3, 30)]).await?;
+    /// let found = prices.get_many(&[1, 2, 3]).await;
+    /// assert_eq!(found.iter().flatten().count(), 2);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: nothing is changed.
+    pub async fn get_many<O: Borrow<K> + Sync>(&self, keys: &[O]) -> Vec<Option<Arc<V>>> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut missing: Vec<(usize, Arc<str>)> = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            found.push(match self.look(key.borrow()) {
+                Looked::Hit(value) | Looked::Due(value, ..) => Some(value),
+                Looked::Miss(key) => {
+                    missing.push((at, key));
+                    None
+                }
+                Looked::TooLong => {
+                    self.count(None);
+                    None
+                }
+            });
+        }
+        for chunk in missing.chunks(READ_AT_ONCE) {
+            let asked: Vec<Arc<str>> = chunk.iter().map(|(_, key)| Arc::clone(key)).collect();
+            let values = lookup::fresh_many(&self.state, &asked).await;
+            for ((at, _), value) in chunk.iter().zip(values) {
+                self.count(value.as_ref().map(|_| Level::Remote));
+                found[*at] = value;
+            }
+        }
+        found
+    }
+
+    /// The values of all keys, in their order: `load` is called once with exactly the keys that neither level has and nobody
+    /// else is loading. `None` is a key that the loader did not return; nothing is remembered about it.
+    ///
+    /// `load` is called again only for keys that another process was loading and did not finish. Calls that overlap,
+    /// in this process or others, load each key once and never wait for each other in a circle. Of more missing keys than
+    /// [`remote_concurrency`](crate::CacheBuilder::remote_concurrency), those above it are kept in this process only.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = bilten_cache::Cache::builder("shop").build().await?;
+    /// let names = cache.region::<i64, String>("name").build()?;
+    /// let found = names.get_or_load_many([1, 2, 3], |missing| async move {
+    ///     let rows = missing.into_iter().filter(|id| *id != 2); // select .. where id = any($1)
+    ///     Ok::<_, std::io::Error>(rows.map(|id| (id, format!("user {id}"))).collect::<Vec<_>>())
+    /// }).await?;
+    /// assert_eq!(found[0].as_deref(), Some(&"user 1".to_owned()));
+    /// assert_eq!(found[1], None);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`get_or_load`](Self::get_or_load), of the first key that has one. What was found stays in the cache.
+    ///
+    /// # Cancellation
+    ///
+    /// A load that has begun goes on, for others who wait and for the cache.
+    pub async fn get_or_load_many<O, M, T, E, F, Fut>(
+        &self,
+        keys: impl IntoIterator<Item = O>,
+        load: F,
+    ) -> Result<Vec<Option<Arc<V>>>, Error>
+    where
+        O: Borrow<K> + Clone + Send + Sync + 'static,
+        F: Fn(Vec<O>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<M, E>> + Send + 'static,
+        M: IntoIterator<Item = (O, T)> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+        K: 'static,
+    {
+        let names: Vec<O> = keys.into_iter().collect();
+        let encoded = |name: &O| {
+            key::with_encoded(&self.state.name, name.borrow(), |key| Arc::<str>::from(key))
+        };
+        let all: Vec<Arc<str>> = names.iter().map(encoded).collect();
+        let batch = self.batch(&all, load)?;
+        let mut ways = Vec::with_capacity(names.len());
+        let mut first_at: HashMap<&Arc<str>, usize> = HashMap::new();
+        let mut missing = Vec::new();
+        for (at, (name, key)) in names.into_iter().zip(&all).enumerate() {
+            // Its place decides even if nothing is done with it.
+            let place = batch.place();
+            if let Some(first) = first_at.get(key) {
+                ways.push(Some(Err(*first)));
+                continue;
+            }
+            first_at.insert(key, at);
+            let way = match self.look(name.borrow()) {
+                Looked::Hit(value) => Some(Way::Here(value)),
+                Looked::Due(value, key, made) => {
+                    self.refresh_in(place, name, &key, made);
+                    Some(Way::Here(value))
+                }
+                Looked::TooLong => {
+                    self.count(None);
+                    let load = place.load(name, Arc::clone(key));
+                    Some(Way::Alone(self.state.engine.tasks.spawn(load)))
+                }
+                Looked::Miss(key) => {
+                    missing.push((at, key, name, place));
+                    None
+                }
+            };
+            ways.push(way.map(Ok));
+        }
+        for (at, way) in self.ways_of(missing).await? {
+            ways[at] = Some(Ok(way));
+        }
+        drop(batch);
+        let mut found: Vec<Option<Arc<V>>> = Vec::with_capacity(ways.len());
+        for way in ways.into_iter().flatten() {
+            let value = match way {
+                Ok(way) => self.arrived(way).await?,
+                Err(first) => found[first].clone(),
+            };
+            found.push(value);
+        }
+        Ok(found)
+    }
+
+    /// Puts many values into both levels, like [`set`](Self::set).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`set`](Self::set), of the first value that has one; the others are set all the same. The weakest of all answers
+    /// is returned.
+    ///
+    /// # Cancellation
+    ///
+    /// Those that were begun are made; dropped, it leaves the others as they are.
+    pub async fn set_many<O, T>(
+        &self,
+        values: impl IntoIterator<Item = (O, T)>,
+    ) -> Result<Ack, Error>
+    where
+        O: Borrow<K>,
+        T: Into<Loaded<V>>,
+    {
+        let changes = values.into_iter().map(|(name, value)| {
+            let key = self.checked(name.borrow());
+            let value = value.into();
+            async move { self.put(key?, value).await.map(|(_, ack)| ack) }
+        });
+        self.all(changes).await
+    }
+
+    /// Removes many keys everywhere, like [`remove`](Self::remove).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], of the first key that is; the others are removed all the same. The weakest of all answers is
+    /// returned.
+    ///
+    /// # Cancellation
+    ///
+    /// Those that were begun are made; dropped, it leaves the others as they are.
+    pub async fn remove_many<O: Borrow<K>>(
+        &self,
+        keys: impl IntoIterator<Item = O>,
+    ) -> Result<Ack, Error> {
+        let changes = keys.into_iter().map(|name| {
+            let key = self.checked(name.borrow());
+            async move { Ok(self.remove_encoded(key?).await) }
+        });
+        self.all(changes).await
+    }
+
+    async fn all<Fut>(&self, changes: impl Iterator<Item = Fut>) -> Result<Ack, Error>
+    where
+        Fut: Future<Output = Result<Ack, Error>>,
+    {
+        // The clients send what is ready together as one pipeline.
+        let mut answers = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
+        let mut weakest = self.unchanged();
+        let mut problem = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(Ack::Deferred) => weakest = Ack::Deferred,
+                Ok(_) => {}
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        problem.map_or(Ok(weakest), Err)
+    }
+
+    /// What is known about no change at all.
+    fn unchanged(&self) -> Ack {
+        match self.state.engine.gate {
+            Some(_) => Ack::Everywhere,
+            None => Ack::Local,
+        }
+    }
+
+    fn batch<O, M, T, E, F, Fut>(
+        &self,
+        keys: &[Arc<str>],
+        load: F,
+    ) -> Result<Arc<Batch<O, V>>, Error>
+    where
+        O: Borrow<K> + Clone + Send + Sync + 'static,
+        F: Fn(Vec<O>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<M, E>> + Send + 'static,
+        M: IntoIterator<Item = (O, T)> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+        K: 'static,
+    {
+        let state = Arc::clone(&self.state);
+        let limit = state.options.load_timeout + state.options.late_results;
+        let job = Job::many(state.engine.node, &state.name, keys, limit)?;
+        let load = Arc::new(load);
+        let run = move |wanted: Vec<Wanted<O, V>>| {
+            let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
+            let (job, load, name) = (job.clone(), Arc::clone(&load), Arc::clone(&state.name));
+            state.engine.tasks.spawn(async move {
+                let keyed =
+                    |(name_of, value): (O, T)| (key::encode(&name, name_of.borrow()), value.into());
+                // Inside the guard: it calls what the user wrote to walk, encode and convert the answers.
+                let answers = async {
+                    let answers = load(names).await?;
+                    Ok::<_, E>(answers.into_iter().map(keyed).collect())
+                };
+                let answers = job.guard(answers).await;
+                answer(wanted, answers);
+            });
+        };
+        Ok(Batch::new(keys.len(), run))
+    }
+
+    fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)
+    where
+        O: Send + 'static,
+    {
+        let own = Arc::clone(key);
+        let load = move |_| place.load(name, own);
+        read_through::refresh(&self.state, key, made, load);
+    }
+
+    /// One read of the second level for all of them, and a flight for each that it does not have.
+    async fn ways_of<O>(&self, missing: Vec<Missing<O, V>>) -> Result<Vec<(usize, Way<V>)>, Error>
+    where
+        O: Send + 'static,
+    {
+        let keys: Vec<Arc<str>> = missing.iter().map(|(_, key, ..)| Arc::clone(key)).collect();
+        let mut values = Vec::with_capacity(keys.len());
+        for chunk in keys.chunks(READ_AT_ONCE) {
+            values.extend(lookup::fresh_many(&self.state, chunk).await);
+        }
+        let mut ways = Vec::with_capacity(keys.len());
+        for ((at, key, name, place), value) in missing.into_iter().zip(values) {
+            if let Some(value) = value {
+                self.count(Some(Level::Remote));
+                ways.push((at, Way::Here(value)));
+                continue;
+            }
+            let asked = Asked {
+                on_wait: place.on_wait(),
+            };
+            let own = Arc::clone(&key);
+            let load = move |_| place.load(name, own);
+            let way = match read_through::board(&self.state, &key, load, Some(asked))? {
+                Boarded::Served(value) => {
+                    self.state.meters.hits_memory.add(1);
+                    Way::Here(value)
+                }
+                Boarded::Waits(passenger, _) => Way::Comes(passenger, key),
+            };
+            ways.push((at, way));
+        }
+        Ok(ways)
+    }
+
+    async fn arrived(&self, way: Way<V>) -> Result<Option<Arc<V>>, Error> {
+        let landed = match way {
+            Way::Here(value) => return Ok(Some(value)),
+            Way::Alone(load) => {
+                let lost = Outcome::Failed(Error::LoadAbandoned {
+                    region: Arc::clone(&self.state.name),
+                });
+                return match load.await.unwrap_or(Err(lost)) {
+                    Ok(loaded) => Ok(Some(loaded.value)),
+                    Err(Outcome::Absent) => Ok(None),
+                    Err(Outcome::Failed(error)) => Err(error),
+                };
+            }
+            Way::Comes(passenger, _) if self.state.options.has_patient_callers() => {
+                passenger.arrive().await
+            }
+            Way::Comes(passenger, key) => {
+                read_through::arrive_in_time(&self.state, &key, passenger).await
+            }
+        };
+        self.count(landed.as_ref().ok().map(|(_, level)| *level));
+        match landed {
+            Ok((value, _)) => Ok(Some(value)),
+            Err(error) if Outcome::is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Gives everybody who waits what the loader said about its key.
+fn answer<O, V>(wanted: Vec<Wanted<O, V>>, answers: Result<HashMap<String, Loaded<V>>, Error>) {
+    let mut answers = match answers {
+        Ok(answers) => Ok(answers),
+        Err(error) => Err(Outcome::Failed(error)),
+    };
+    for wanted in wanted {
+        let answer = match &mut answers {
+            Ok(answers) => answers.remove(&*wanted.key).ok_or(Outcome::Absent),
+            Err(outcome) => Err(outcome.clone()),
+        };
+        // Whoever asked may be gone.
+        let _ = wanted.answer.send(answer);
+    }
+}
