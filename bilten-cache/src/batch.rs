@@ -23,9 +23,11 @@ pub(crate) struct Wanted<O, V> {
 /// A flight that waits for another process is not waited for: two processes with overlapping batches would otherwise wait for
 /// each other. If it needs a load after all, it gets a call of its own.
 pub(crate) struct Batch<O, V> {
-    run: Box<dyn Fn(Vec<Wanted<O, V>>) + Send + Sync>,
+    run: Run<O, V>,
     pending: Mutex<Pending<O, V>>,
 }
+
+type Run<O, V> = Box<dyn Fn(Vec<Wanted<O, V>>) + Send + Sync>;
 
 struct Pending<O, V> {
     undecided: usize,

@@ -20,10 +20,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 type Shared<V> = Arc<RegionState<V>>;
 
+/// A place on a flight; with the caller's own loader, if it is somebody else's flight, which may bring nothing home.
+type Place<V, F> = (Passenger<Landed<V>>, Option<Box<F>>);
+
 /// Where a caller stands.
 pub(crate) enum Boarded<V, F> {
     Served(Arc<V>),
-    /// On a flight; with its own loader, if it is somebody else's flight, which may bring nothing home.
     Waits(Passenger<Landed<V>>, Option<Box<F>>),
 }
 
@@ -87,7 +89,7 @@ fn take_off<V, T, E, F, Fut>(
     than: Option<u64>,
     load: F,
     asked: Option<Asked>,
-) -> Result<(Passenger<Landed<V>>, Option<Box<F>>), Error>
+) -> Result<Place<V, F>, Error>
 where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
