@@ -89,7 +89,8 @@ impl Link for FredLink {
     }
 
     async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
-        self.commands.client().mget(keys).await.map_err(translate)
+        let values = self.commands.client().mget(keys).await;
+        values.map_err(|error| self.commands.explain(&error))
     }
 
     async fn eval(

@@ -91,16 +91,15 @@ impl Link for RedisRsLink {
     async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
         let mut cmd = redis::cmd("MGET");
         cmd.arg(keys);
-        let Value::Array(values) = self.commands.call(&cmd).await.map_err(translate)? else {
-            return Err(RemoteError::Refused(
-                "MGET was not answered with a list".into(),
-            ));
-        };
         let bytes = |value| match value {
             Value::BulkString(bytes) => Some(bytes.into()),
             _ => None,
         };
-        Ok(values.into_iter().map(bytes).collect())
+        match self.commands.call(&cmd).await {
+            Ok(Value::Array(values)) => Ok(values.into_iter().map(bytes).collect()),
+            Ok(_) => Ok(Vec::new()),
+            Err(error) => Err(self.commands.explain(&error)),
+        }
     }
 
     async fn eval(
