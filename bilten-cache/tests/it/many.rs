@@ -60,10 +60,10 @@ async fn the_loader_gets_exactly_the_keys_that_neither_level_has() {
     missing.sort_by_key(|name| value_of(name));
     assert_eq!(missing, names(80..100));
     let stats = one.stock.stats();
-    assert_eq!(
-        (stats.hits_memory, stats.hits_remote, stats.misses),
-        (40, 40, 20)
-    );
+    // Two changes at once on one stripe leave neither in memory.
+    assert!(stats.hits_memory >= 20, "{stats:?}");
+    assert_eq!(stats.hits_memory + stats.hits_remote, 80, "{stats:?}");
+    assert_eq!(stats.misses, 20);
     eventually("what was loaded is stored", || {
         names(80..100)
             .iter()
