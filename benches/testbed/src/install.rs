@@ -45,11 +45,15 @@ impl fmt::Display for Plan {
 /// Looks at the machine and changes nothing.
 #[must_use]
 pub fn plan() -> Plan {
+    plan_for(&missing())
+}
+
+fn plan_for(missing: &[&str]) -> Plan {
     let system = System {
         root: ServerUser::is_root(),
         ..System::look()
     };
-    system.plan(&missing())
+    system.plan(missing)
 }
 
 /// Installs what is missing when the plan allows it; the package manager's output stays visible.
@@ -59,7 +63,12 @@ pub fn plan() -> Plan {
 /// # Errors
 /// When a person must do it (the message is the line to type) or the package manager fails.
 pub fn run() -> Result<(), Error> {
-    match plan() {
+    bring(missing)
+}
+
+/// Installs what `missing` names, by its name on Debian, and asks again.
+pub(crate) fn bring(missing: impl Fn() -> Vec<&'static str>) -> Result<(), Error> {
+    match plan_for(&missing()) {
         Plan::Nothing => Ok(()),
         Plan::Ask(line) => Err(Error::missing(
             missing().join(" and "),
@@ -107,7 +116,7 @@ fn missing() -> Vec<&'static str> {
     missing
 }
 
-fn run_line(line: &str) -> Result<(), Error> {
+pub(crate) fn run_line(line: &str) -> Result<(), Error> {
     let status = Command::new("/bin/sh")
         .args(["-c", line])
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -12,6 +12,8 @@ mod redis;
 
 mod sources;
 
+mod browser;
+
 pub mod install;
 
 mod docker;
@@ -21,6 +23,7 @@ mod machine;
 mod url;
 mod wait;
 
+pub use browser::Browser;
 pub use environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE};
 pub use error::Error;
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};

@@ -10,6 +10,7 @@ mod coherence;
 mod connections;
 mod faults;
 mod indexes;
+mod live_page;
 mod pages;
 mod purchases;
 mod rush;

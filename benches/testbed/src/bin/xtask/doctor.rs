@@ -181,12 +181,12 @@ fn extras(workspace: &Workspace) -> Vec<Finding> {
         program(
             "node",
             &["--version"],
-            "only the storefront's pages will need it",
+            "only tests of the pages need it; cargo xtask test installs it, or says how",
         ),
         program(
             "chromium",
             &["--version"],
-            "only tests of the pages will need it",
+            "only tests of the pages need it; cargo xtask test installs it, or says how",
         ),
     ]
 }

@@ -8,6 +8,7 @@ mod check;
 mod demo;
 mod test;
 
+mod browser;
 mod doctor;
 mod servers;
 

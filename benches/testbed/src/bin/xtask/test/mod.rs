@@ -9,6 +9,7 @@ mod summary;
 use std::fmt;
 
 use crate::arguments::Arguments;
+use crate::browser;
 use crate::doctor;
 use crate::failure::Failure;
 use crate::servers::{self, Servers};
@@ -57,6 +58,7 @@ pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<
         );
     } else {
         servers::make_ready()?;
+        browser::make_ready()?;
     }
     let runner = Runner::find(workspace, &wanted)?;
     step(

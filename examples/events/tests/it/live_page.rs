@@ -1,0 +1,71 @@
+//! The live page in a real browser: Chromium without a screen.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use bilten_events::app::App;
+use bilten_events::config::Config;
+use bilten_monitor::prometheus::{self, Options};
+use bilten_monitor::{Monitor, RequestContext};
+use bilten_testbed::Browser;
+
+/// Serves until the test ends; the address.
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+/// Runs a script of `tests/pages`, which fails with what it found.
+async fn browse(script: &str, arguments: Vec<String>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/pages")
+        .join(script);
+    let ran = tokio::task::spawn_blocking(move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Browser::find()?.run(&path, &arguments)
+    });
+    match ran.await.unwrap() {
+        Ok(said) => assert_eq!(said, "fine\n"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_live_page_moves_and_keeps_nobody_out() {
+    let metrics = prometheus::install(Options::default()).unwrap();
+    let app = App::start(&Config::default(), Some(metrics)).await.unwrap();
+    let base = serve(app.router()).await;
+    browse("live.mjs", vec![base]).await;
+    app.begin_shutdown();
+    app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_typed_is_shown_as_text() {
+    const MARKUP: &str = "\"><img src=x onerror=ran=1><script>ran=2</script>";
+    let monitor = Monitor::builder()
+        .slow_query(Duration::from_nanos(1))
+        .build()
+        .unwrap();
+    let page = monitor.dashboard().title(MARKUP).details_for(|_| true);
+    let base = serve(Router::new().route_service("/inside/live", page)).await;
+    let request = async {
+        RequestContext::current().unwrap().set("userId", MARKUP);
+        let query = monitor.query("<i>list</i>");
+        query
+            .run(std::future::ready(Err::<(), _>(std::fmt::Error)))
+            .await
+    };
+    monitor.scope("<b>nightly</b>", request).await.unwrap_err();
+    browse(
+        "hostile.mjs",
+        vec![format!("{base}/inside/live"), MARKUP.to_owned()],
+    )
+    .await;
+}
