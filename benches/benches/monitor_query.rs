@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use bilten_benches::{CpuTime, runtime, timed};
 use bilten_monitor::Monitor;
+use bilten_monitor::dashboard::Tap;
 use bilten_monitor::prometheus::{Exporter, Options};
 use criterion::{Criterion, criterion_group, criterion_main};
-use metrics::{Key, Level, Metadata};
+use metrics::{Key, Level, Metadata, Recorder as _};
 
 async fn query() -> Result<u64, Infallible> {
     Ok(black_box(7))
@@ -53,6 +54,15 @@ fn monitored_query(criterion: &mut Criterion<CpuTime>) {
             })
         });
     });
+    let page = monitor.dashboard();
+    group.bench_function("monitored_under_a_live_page", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                monitor.query("event_by_id").run(query())
+            })
+        });
+    });
+    drop(page);
     group.bench_function("monitored_closure", |bencher| {
         bencher.iter(|| {
             monitor
@@ -63,9 +73,24 @@ fn monitored_query(criterion: &mut Criterion<CpuTime>) {
     group.finish();
 }
 
+/// What the live page costs the other crates: a counter that it shows beside one that it does not.
+fn tapped_counter(criterion: &mut Criterion<CpuTime>) {
+    let exporter = Exporter::local(Options::default()).expect("the options are valid");
+    let tap = Tap::new(exporter.recorder());
+    let metadata = Metadata::new("bench", Level::INFO, None);
+    let mut group = criterion.benchmark_group("counter");
+    for name in ["elsewhere_total", "bilten_cache_loads_total"] {
+        let counter = tap.register_counter(&Key::from_static_name(name), &metadata);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| counter.increment(black_box(1)));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = CpuTime::criterion();
-    targets = monitored_query
+    targets = monitored_query, tapped_counter
 }
 criterion_main!(benches);

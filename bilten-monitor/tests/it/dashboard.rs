@@ -6,7 +6,8 @@ use std::time::Duration;
 use allocation_counter::measure;
 use axum::Router;
 use bilten_monitor::dashboard::{Dashboard, Tap};
-use bilten_monitor::{Outcome, RequestContext};
+use bilten_monitor::metric::listed;
+use bilten_monitor::{Naming, Outcome, RequestContext};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty};
@@ -267,6 +268,37 @@ async fn the_other_crates_are_there_as_soon_as_they_record() {
     assert_eq!(full["now"]["caches"][0]["regions"][0]["memory"], 3.0);
     assert_eq!(full["now"]["nodes"][0]["up"], true);
     assert_eq!(full["now"]["checks"][0]["up"], false);
+}
+
+/// The page names what the other crates record; it would show nothing for a name that nobody uses.
+#[test]
+fn every_metric_that_the_page_shows_is_in_the_table() {
+    let parts = concat!(env!("CARGO_MANIFEST_DIR"), "/src/dashboard/parts");
+    let known: Vec<String> = listed(Naming::OpenTelemetry)
+        .into_iter()
+        .map(|metric| metric.name)
+        .collect();
+    let mut shown = 0;
+    for file in std::fs::read_dir(parts).expect("a directory") {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let names = code.split('"').filter(|word| {
+            ["bilten_cache_", "bilten_db_", "health_"]
+                .iter()
+                .any(|prefix| {
+                    word.strip_prefix(prefix)
+                        .is_some_and(|rest| !rest.is_empty() && !rest.contains(' '))
+                })
+        });
+        for name in names {
+            assert!(
+                known.iter().any(|one| one == name),
+                "{name} is recorded by nobody"
+            );
+            shown += 1;
+        }
+    }
+    assert!(shown > 20, "{shown} names were found");
 }
 
 #[tokio::test]

@@ -171,7 +171,9 @@ function showCaches(panel, caches) {
   const of = (name) => caches.reduce((sum, cache) => sum + cache[name], 0);
   const troubles = [['breaker opened', of('breaker_opened')], ['calls failed', of('remote_failures')],
     ['gaps in the log', of('log_gaps')], ['emptied', of('flushes')]].filter(([, value]) => value > 0);
-  write(panel.note, troubles.map(([name, value]) => `${name} ${count(value)} ×`).join(' · ') || 'no trouble');
+  const behind = [[of('log_lag'), 'records behind'], [of('waiting'), 'invalidations waiting']].filter(([value]) => value > 0);
+  const words = [...behind.map(([value, what]) => `${count(value)} ${what}`), ...troubles.map(([what, value]) => `${what} ${count(value)} ×`)];
+  write(panel.note, words.join(' · ') || 'no trouble');
   keep(panel.body, regions, (region) => `${region.cache} ${region.name}`, (region) => make('section', 'region', [
     make('div', 'line', [make('h3', '', region.name), make('span', 'share')]),
     make('div', 'levels', [make('i', 'memory'), make('i', 'remote'), make('i', 'missed')]),
@@ -179,7 +181,7 @@ function showCaches(panel, caches) {
   ]), (element, region) => {
     const [, levels, list] = element.children;
     const reads = region.memory + region.remote + region.missed;
-    write(element.querySelector('.share'), `${percent(region.memory + region.remote, reads)} hit`);
+    write(element.querySelector('.share'), reads > 0 ? `${percent(region.memory + region.remote, reads)} hit` : 'not read yet');
     ['memory', 'remote', 'missed'].forEach((level, index) => {
       levels.children[index].style.flexGrow = reads > 0 ? region[level] / reads : 0;
     });

@@ -16,6 +16,9 @@ pub(in crate::dashboard) struct Cache {
     invalidations: f64,
     log_gaps: f64,
     flushes: f64,
+    /// Records of the log that were not applied yet, and invalidations that did not reach the second level yet.
+    log_lag: f64,
+    waiting: f64,
 }
 
 /// Counts since the start; rates and times are of this moment.
@@ -91,6 +94,8 @@ fn whole(cache: &mut Cache, reading: &Reading) {
         "bilten_cache_invalidations_total" => cache.invalidations = reading.total,
         "bilten_cache_log_gaps_total" => cache.log_gaps = reading.total,
         "bilten_cache_flushes_total" => cache.flushes = reading.total,
+        "bilten_cache_log_lag_records" => cache.log_lag = reading.total,
+        "bilten_cache_waiting" => cache.waiting = reading.total,
         _ => {}
     }
 }
