@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::alert::Fact;
+use crate::alert::{Fact, TraceId};
 use crate::repeats::{Repeatable, Repeated, Repeats, Rule};
 
 thread_local! {
@@ -41,6 +41,7 @@ pub struct RequestContext(Arc<Known>);
 struct Known {
     facts: Mutex<Vec<Fact>>,
     repeats: Mutex<Repeats>,
+    trace: Option<TraceId>,
 }
 
 impl RequestContext {
@@ -49,10 +50,21 @@ impl RequestContext {
     pub fn current() -> Option<Self> {
         CURRENT.with_borrow_mut(|frame| {
             let frame = frame.as_mut()?;
-            Some(Self(Arc::clone(
-                frame.known.get_or_insert_with(Arc::default),
-            )))
+            let trace = frame.trace;
+            let make = || {
+                Arc::new(Known {
+                    trace,
+                    ..Known::default()
+                })
+            };
+            Some(Self(Arc::clone(frame.known.get_or_insert_with(make))))
         })
+    }
+
+    /// The trace that the request's `traceparent` header names.
+    #[must_use]
+    pub fn trace_id(&self) -> Option<TraceId> {
+        self.0.trace
     }
 
     /// Sets a fact; a second value of the same name replaces the first.
@@ -83,14 +95,29 @@ impl fmt::Debug for RequestContext {
 #[derive(Clone, Default)]
 pub(crate) struct Frame {
     known: Option<Arc<Known>>,
+    trace: Option<TraceId>,
 }
 
 impl Frame {
     /// A place that shares somebody else's context.
     pub(crate) fn of(context: RequestContext) -> Self {
         Self {
+            trace: context.0.trace,
             known: Some(context.0),
         }
+    }
+
+    /// A place for a request of this trace.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only a request brings a trace along")
+    )]
+    pub(crate) const fn traced(trace: Option<TraceId>) -> Self {
+        Self { known: None, trace }
+    }
+
+    pub(crate) const fn trace(&self) -> Option<TraceId> {
+        self.trace
     }
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
@@ -145,6 +172,11 @@ impl Drop for Entered<'_> {
 /// The facts of the current request, if there is one and it has any.
 pub(crate) fn current_facts() -> Vec<Fact> {
     CURRENT.with_borrow(|frame| frame.as_ref().map_or_else(Vec::new, Frame::facts))
+}
+
+/// The trace of the current request, if there is one and it has any.
+pub(crate) fn current_trace() -> Option<TraceId> {
+    CURRENT.with_borrow(|frame| frame.as_ref().and_then(Frame::trace))
 }
 
 /// Notes a query of the current request; without one nothing is noted.

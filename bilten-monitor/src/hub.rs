@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use crate::alert::{AlertKind, Desk, Gate, Incident};
+use crate::budget::Budget;
 use crate::clock::Time;
 use crate::in_flight::InFlight;
 use crate::limits::Limits;
@@ -27,6 +28,9 @@ pub(crate) struct Hub {
     pub(crate) max_labels: usize,
     pub(crate) shared: Mutex<HashMap<String, Arc<InFlight>>>,
     pub(crate) watched: Mutex<Vec<Weak<dyn Watched>>>,
+    /// What nobody else holds.
+    pub(crate) kept: Mutex<Vec<Arc<dyn Watched>>>,
+    pub(crate) budget: Option<Budget>,
 }
 
 impl Hub {
@@ -48,6 +52,7 @@ impl Hub {
             duration_nanos: 0,
             threshold_nanos: 0,
             outcome: Outcome::Success,
+            trace: None,
         };
         let kept = || vec![("kept", self.max_labels.to_string())];
         self.desk.raise(gate, self.time.now(), &incident, kept);
@@ -79,10 +84,29 @@ impl Hub {
         all.push(watched);
     }
 
+    /// Has the watchdog look after this until the monitor is gone.
+    #[cfg_attr(
+        not(feature = "runtime"),
+        expect(dead_code, reason = "only runtimes are kept")
+    )]
+    pub(crate) fn keep(&self, kept: Arc<dyn Watched>) {
+        self.watch(Arc::downgrade(&kept));
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(kept);
+    }
+
     /// Everything that is watched.
     pub(crate) fn watched(&self) -> Vec<Arc<dyn Watched>> {
         let all = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Shows every counter of the monitor's own, also those that are still zero.
+    pub(crate) fn publish(&self, now: u64) {
+        self.tallies.publish(now);
+        self.desk.publish(now);
     }
 
     /// Waits until the sinks have handled what was queued so far, at most `limit`.

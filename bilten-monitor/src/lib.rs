@@ -9,6 +9,8 @@ mod builder;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod metric;
+#[cfg(feature = "runtime")]
+mod runtime;
 mod scope;
 
 mod monitor;
@@ -24,6 +26,7 @@ mod family;
 pub mod query;
 
 pub mod alert;
+mod budget;
 mod hub;
 mod in_flight;
 mod limits;

@@ -14,6 +14,8 @@ pub(crate) struct Limits {
     pub(crate) queries: HashMap<&'static str, Duration>,
     pub(crate) routes: HashMap<&'static str, Duration>,
     pub(crate) n_plus_one: Option<Rule>,
+    /// Of these queries one in so many is measured.
+    pub(crate) sampled: HashMap<&'static str, u32>,
 }
 
 impl Default for Limits {
@@ -24,6 +26,7 @@ impl Default for Limits {
             queries: HashMap::new(),
             routes: HashMap::new(),
             n_plus_one: None,
+            sampled: HashMap::new(),
         }
     }
 }
@@ -35,6 +38,10 @@ impl Limits {
             .copied()
             .or(self.query)
             .map_or(u64::MAX, nanos)
+    }
+
+    pub(crate) fn one_in(&self, name: &str) -> u32 {
+        self.sampled.get(name).copied().unwrap_or(1)
     }
 
     #[cfg_attr(

@@ -15,9 +15,20 @@ impl Recorded {
         Self(Cached::new(registry.ids(spec, labels)))
     }
 
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only requests are never sampled")
+    )]
     pub(crate) fn record(&self, hub: &Hub, now: u64, value: f64) {
-        self.0
-            .each(&hub.registry, now, |histogram| histogram.record(value));
+        self.record_many(hub, now, value, 1);
+    }
+
+    /// Records a value that stands for so many.
+    pub(crate) fn record_many(&self, hub: &Hub, now: u64, value: f64, weight: u32) {
+        self.0.each(&hub.registry, now, |histogram| match weight {
+            1 => histogram.record(value),
+            many => histogram.record_many(value, many as usize),
+        });
         for id in &self.0.ids {
             hub.sample(id, value);
         }

@@ -132,6 +132,7 @@ pub(crate) fn report(hub: &Hub, frame: &Frame, unit: &str) {
             duration_nanos: total_nanos,
             threshold_nanos: nanos(rule.total),
             outcome: Outcome::Success,
+            trace: frame.trace(),
         };
         let facts = || {
             let mut facts = vec![("in", unit.to_owned()), ("count", count.to_string())];

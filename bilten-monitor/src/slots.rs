@@ -24,6 +24,9 @@ pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
     /// Raises an alert for each operation that is over its threshold and was not told yet.
     fn look(&self, now: u64);
 
+    /// Tells of alerts whose cause has been gone for a while.
+    fn settle(&self, _now: u64) {}
+
     /// Shows the numbers of each name, used or not.
     fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent));
 }

@@ -7,7 +7,7 @@ use metrics::Counter;
 
 use crate::clock::Time;
 use crate::names::{self, Spec};
-use crate::registry::{Cached, Registry};
+use crate::registry::{Cached, LabelPair, Registry};
 
 /// What a monitor did not deliver, did not keep or counted elsewhere, since it was built.
 ///
@@ -62,15 +62,29 @@ pub(crate) enum Loss {
 impl Tallies {
     pub(crate) fn new(registry: Arc<Registry>, time: Arc<Time>) -> Self {
         Self {
-            overflowed: Tally::new(&registry, &names::OVERFLOWED),
-            alerts_suppressed: Tally::new(&registry, &names::ALERTS_SUPPRESSED),
-            alerts_dropped: Tally::new(&registry, &names::ALERTS_DROPPED),
-            sink_failures: Tally::new(&registry, &names::SINK_FAILURES),
-            samples_dropped: Tally::new(&registry, &names::SAMPLES_DROPPED),
-            rejected: Tally::new(&registry, &names::REJECTED),
+            overflowed: Tally::new(&registry, &names::OVERFLOWED, &[]),
+            alerts_suppressed: Tally::new(&registry, &names::ALERTS_SUPPRESSED, &[]),
+            alerts_dropped: Tally::new(&registry, &names::ALERTS_DROPPED, &[]),
+            sink_failures: Tally::new(&registry, &names::SINK_FAILURES, &[]),
+            samples_dropped: Tally::new(&registry, &names::SAMPLES_DROPPED, &[]),
+            rejected: Tally::new(&registry, &names::REJECTED, &[]),
             registry,
             time,
         }
+    }
+
+    /// Shows the counters from their zero on: a rate sees no rise in a series that begins at one.
+    pub(crate) fn publish(&self, now: u64) {
+        let all = [
+            &self.overflowed,
+            &self.alerts_suppressed,
+            &self.alerts_dropped,
+            &self.sink_failures,
+            &self.samples_dropped,
+            &self.rejected,
+        ];
+        all.iter()
+            .for_each(|tally| tally.publish(&self.registry, now));
     }
 
     /// Counts one, and says whether it was the first of its kind.
@@ -100,20 +114,25 @@ impl Tallies {
 
 /// A counter that can be read in the process and is mirrored to the recorder.
 #[derive(Debug)]
-struct Tally {
+pub(crate) struct Tally {
     total: AtomicU64,
     counter: Cached<Counter>,
 }
 
 impl Tally {
-    fn new(registry: &Registry, spec: &Spec) -> Self {
+    pub(crate) fn new(registry: &Registry, spec: &Spec, labels: &[LabelPair]) -> Self {
         Self {
             total: AtomicU64::new(0),
-            counter: Cached::new(registry.ids(spec, &[])),
+            counter: Cached::new(registry.ids(spec, labels)),
         }
     }
 
-    fn add_one(&self, registry: &Registry, now: u64) -> bool {
+    pub(crate) fn publish(&self, registry: &Registry, now: u64) {
+        self.counter
+            .each(registry, now, |counter| counter.increment(0));
+    }
+
+    pub(crate) fn add_one(&self, registry: &Registry, now: u64) -> bool {
         self.counter
             .each(registry, now, |counter| counter.increment(1));
         self.total.fetch_add(1, Ordering::Relaxed) == 0

@@ -1,4 +1,4 @@
-//! Looks after operations that are still running.
+//! Looks after operations that are still running, alerts that are over, and the error budget.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -7,9 +7,11 @@ use crate::error::Error;
 use crate::hub::Hub;
 
 const THREAD: &str = "bilten-watchdog";
+/// How often it looks when operations that are still running are none of its business.
+const USUAL: Duration = Duration::from_secs(1);
 
 /// Starts the thread that looks every `period`; it ends after the monitor is gone.
-pub(crate) fn start(hub: &Arc<Hub>, period: Duration) -> Result<(), Error> {
+pub(crate) fn start(hub: &Arc<Hub>, period: Option<Duration>) -> Result<(), Error> {
     let hub = Arc::downgrade(hub);
     std::thread::Builder::new()
         .name(THREAD.to_owned())
@@ -21,11 +23,19 @@ pub(crate) fn start(hub: &Arc<Hub>, period: Duration) -> Result<(), Error> {
         })
 }
 
-fn watch(hub: &Weak<Hub>, period: Duration) {
+fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
     loop {
-        std::thread::sleep(period);
+        std::thread::sleep(period.unwrap_or(USUAL));
         let Some(hub) = hub.upgrade() else { return };
         let now = hub.time.now();
-        hub.watched().iter().for_each(|watched| watched.look(now));
+        hub.publish(now);
+        let watched = hub.watched();
+        if period.is_some() {
+            watched.iter().for_each(|watched| watched.look(now));
+        }
+        watched.iter().for_each(|watched| watched.settle(now));
+        if let Some(budget) = &hub.budget {
+            budget.look(&hub.desk, now);
+        }
     }
 }

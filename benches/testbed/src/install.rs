@@ -24,7 +24,7 @@ use crate::machine::user::ServerUser;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
-    /// Redis and PostgreSQL are there.
+    /// Redis, PostgreSQL and Prometheus are there.
     Nothing,
     /// [`run`] may do it: root on Debian or Ubuntu. These are the command lines.
     Run(Vec<String>),
@@ -112,6 +112,9 @@ fn missing() -> Vec<&'static str> {
     }
     if program::postgres_directory().is_none() {
         missing.push("postgresql");
+    }
+    if program::find("prometheus").is_none() || program::find("promtool").is_none() {
+        missing.push("prometheus");
     }
     missing
 }
@@ -229,12 +232,10 @@ impl System {
 fn renamed(missing: &[&str], redis: &str, postgres: &str) -> String {
     let names: Vec<&str> = missing
         .iter()
-        .map(|name| {
-            if *name == "redis-server" {
-                redis
-            } else {
-                postgres
-            }
+        .map(|name| match *name {
+            "redis-server" => redis,
+            "postgresql" => postgres,
+            other => other,
         })
         .collect();
     names.join(" ")
@@ -292,6 +293,18 @@ mod tests {
             "brew install redis postgresql@17"
         );
         assert!(plan(Packager::Unknown, false).contains("BILTEN_TEST_REDIS_URL"));
+    }
+
+    #[test]
+    fn prometheus_has_one_name_everywhere() {
+        for packager in [Packager::Apt, Packager::Dnf, Packager::Brew] {
+            let system = System {
+                packager,
+                root: false,
+            };
+            let line = system.plan(&["prometheus"]).to_string();
+            assert!(line.ends_with(" prometheus"), "{line}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod proxy;
 mod wait_async;
 
 mod postgres;
+mod prometheus;
 mod redis;
 
 mod sources;
@@ -27,6 +28,7 @@ pub use browser::Browser;
 pub use environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE};
 pub use error::Error;
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
+pub use prometheus::{Prometheus, promtool};
 #[cfg(feature = "proxy")]
 pub use proxy::{Direction, FaultProxy};
 pub use redis::{Redis, RedisBuilder, RedisCluster, RedisSentinel, TlsFiles};

@@ -32,6 +32,8 @@ pub enum Service {
     Redis,
     /// PostgreSQL.
     Postgres,
+    /// Prometheus with its `promtool`; a program of this machine and nothing else.
+    Prometheus,
 }
 
 /// The way a server is got, in the order of preference.
@@ -78,10 +80,12 @@ impl Source {
     }
 }
 
-/// Where Redis and PostgreSQL would come from, one row each; starts and changes nothing.
+/// Where each server would come from, one row each; starts and changes nothing.
 #[must_use]
 pub fn sources() -> Vec<Source> {
-    vec![source(Service::Redis), source(Service::Postgres)]
+    [Service::Redis, Service::Postgres, Service::Prometheus]
+        .map(source)
+        .into()
 }
 
 /// Where one server would come from.
@@ -96,13 +100,12 @@ pub fn source(service: Service) -> Source {
 }
 
 fn find(service: Service) -> (Origin, String) {
-    if let Some(url) = variable(service.variable()) {
-        let shown = ServerUrl::parse(service.variable(), &url)
-            .map_or_else(|e| e.to_string(), |url| url.place(service.default_port()));
-        return (
-            Origin::Environment,
-            format!("{} = {shown}", service.variable()),
-        );
+    if let Some((name, port)) = service.environment()
+        && let Some(url) = variable(name)
+    {
+        let shown =
+            ServerUrl::parse(name, &url).map_or_else(|e| e.to_string(), |url| url.place(port));
+        return (Origin::Environment, format!("{name} = {shown}"));
     }
     match private(service) {
         Origin::Docker => (
@@ -120,11 +123,15 @@ fn find(service: Service) -> (Origin, String) {
 
 /// Where a server of a test's own comes from: never the environment, since it will be stopped and broken.
 pub(crate) fn private(service: Service) -> Origin {
-    let wish = variable(SOURCE);
+    // No test needs a Prometheus in a container: it has no faults to show.
+    let wish = variable(SOURCE).filter(|_| service != Service::Prometheus);
     decide(
         wish.as_deref(),
         || service.program().is_some(),
-        || cfg!(feature = "docker") && docker::engine::answers().is_ok(),
+        || {
+            let can = cfg!(feature = "docker") && service != Service::Prometheus;
+            can && docker::engine::answers().is_ok()
+        },
     )
 }
 
@@ -164,17 +171,12 @@ pub(crate) fn url_from(name: &str) -> Result<Option<ServerUrl>, Error> {
 }
 
 impl Service {
-    fn variable(self) -> &'static str {
+    /// The variable that may name a shared one, and the port that its URL may leave out.
+    fn environment(self) -> Option<(&'static str, u16)> {
         match self {
-            Self::Redis => REDIS_URL,
-            Self::Postgres => PG_URL,
-        }
-    }
-
-    fn default_port(self) -> u16 {
-        match self {
-            Self::Redis => 6379,
-            Self::Postgres => 5432,
+            Self::Redis => Some((REDIS_URL, 6379)),
+            Self::Postgres => Some((PG_URL, 5432)),
+            Self::Prometheus => None,
         }
     }
 
@@ -184,6 +186,7 @@ impl Service {
             Self::Postgres => {
                 program::postgres_directory().map(|directory| directory.join("postgres"))
             }
+            Self::Prometheus => program::find("promtool").and_then(|_| program::find("prometheus")),
         }
     }
 }
@@ -193,6 +196,7 @@ impl fmt::Display for Service {
         f.pad(match self {
             Self::Redis => "redis",
             Self::Postgres => "postgresql",
+            Self::Prometheus => "prometheus",
         })
     }
 }

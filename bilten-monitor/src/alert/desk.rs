@@ -1,16 +1,19 @@
 //! Takes alerts, holds back what is too many, and queues the rest for every sink.
 
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::gate::{Burst, Gate};
+use super::gate::{Burst, Gate, Passed};
 use super::shelf::Shelf;
-use super::{Alert, AlertKind, AlertSink, Fact};
+use super::{Alert, AlertKind, AlertSink, Fact, TraceId};
 use crate::clock::nanos;
 use crate::error::Error;
+use crate::names::{ALERTS, label};
 use crate::outbox::Outbox;
 use crate::outcome::Outcome;
-use crate::tally::{Loss, Tallies};
+use crate::tally::{Loss, Tallies, Tally};
 
 /// What happened, before it is known whether an alert passes.
 pub(crate) struct Incident<'a> {
@@ -19,6 +22,28 @@ pub(crate) struct Incident<'a> {
     pub(crate) duration_nanos: u64,
     pub(crate) threshold_nanos: u64,
     pub(crate) outcome: Outcome,
+    pub(crate) trace: Option<TraceId>,
+}
+
+/// Finds the trace of what runs on this thread.
+pub(crate) type TraceOf = Box<dyn Fn() -> Option<TraceId> + Send + Sync>;
+
+/// How alerts are limited and what they tell.
+pub(crate) struct Policy {
+    pub(crate) window: Duration,
+    pub(crate) burst: u32,
+    pub(crate) notices: bool,
+    pub(crate) trace_of: Option<TraceOf>,
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("window", &self.window)
+            .field("burst", &self.burst)
+            .field("notices", &self.notices)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The rate limit and the sinks' queues.
@@ -27,18 +52,27 @@ pub(crate) struct Desk {
     /// What was raised, for the service's own pages.
     pub(crate) shelf: Shelf,
     sinks: Vec<Outbox<Arc<Alert>>>,
+    policy: Policy,
     window_nanos: u64,
     burst: Burst,
+    /// Alerts that passed, in the order of [`AlertKind::ALL`].
+    raised: [Tally; AlertKind::ALL.len()],
     tallies: Arc<Tallies>,
 }
 
 impl Desk {
-    pub(crate) fn new(window: Duration, burst: u32, tallies: Arc<Tallies>) -> Self {
+    pub(crate) fn new(policy: Policy, tallies: Arc<Tallies>) -> Self {
+        let raised = AlertKind::ALL.map(|kind| {
+            let labels = [(label::KIND, kind.label().into())];
+            Tally::new(&tallies.registry, &ALERTS, &labels)
+        });
         Self {
             shelf: Shelf::default(),
             sinks: Vec::new(),
-            window_nanos: nanos(window),
-            burst: Burst::new(burst),
+            window_nanos: nanos(policy.window),
+            burst: Burst::new(policy.burst),
+            policy,
+            raised,
             tallies,
         }
     }
@@ -69,17 +103,40 @@ impl Desk {
             self.tallies.count(Loss::AlertSuppressed);
             return;
         };
-        let alert = Arc::new(Alert {
-            kind: incident.kind,
-            subject: incident.subject.to_owned(),
-            duration: Duration::from_nanos(incident.duration_nanos),
-            threshold: Duration::from_nanos(incident.threshold_nanos),
-            worst: Duration::from_nanos(passed.worst),
-            outcome: incident.outcome,
-            suppressed: passed.suppressed,
-            at: SystemTime::now(),
+        if let Some(tally) = self.raised.get(incident.kind as usize) {
+            tally.add_one(&self.tallies.registry, now);
+        }
+        self.send(Alert {
+            trace_id: self.trace().or(incident.trace),
             facts: facts(),
+            ..incident.alert(passed)
         });
+    }
+
+    /// Tells that nothing happened for a whole window after an alert, where such notices are wanted.
+    pub(crate) fn settle(&self, gate: &Gate, now: u64, kind: AlertKind, subject: &str) {
+        if !self.policy.notices {
+            return;
+        }
+        let Some(passed) = gate.recover(now, self.window_nanos) else {
+            return;
+        };
+        let incident = Incident {
+            kind,
+            subject,
+            duration_nanos: 0,
+            threshold_nanos: 0,
+            outcome: Outcome::Success,
+            trace: None,
+        };
+        self.send(Alert {
+            recovered: true,
+            ..incident.alert(passed)
+        });
+    }
+
+    fn send(&self, alert: Alert) {
+        let alert = Arc::new(alert);
         self.shelf.put(&alert);
         for sink in &self.sinks {
             if !sink.offer(Arc::clone(&alert)) {
@@ -88,11 +145,43 @@ impl Desk {
         }
     }
 
+    /// A panic of the program's own closure stays here: an alert may be raised while a panic unwinds already.
+    fn trace(&self) -> Option<TraceId> {
+        let trace_of = self.policy.trace_of.as_ref()?;
+        catch_unwind(AssertUnwindSafe(trace_of)).ok().flatten()
+    }
+
+    /// Shows the counters from their zero on: a rate sees no rise in a series that begins at one.
+    pub(crate) fn publish(&self, now: u64) {
+        let registry = &self.tallies.registry;
+        self.raised
+            .iter()
+            .for_each(|tally| tally.publish(registry, now));
+    }
+
     /// Waits until every sink has handled its queue; `false` when the time was up first.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
         let started = std::time::Instant::now();
         self.sinks
             .iter()
             .all(|sink| sink.flush(limit.saturating_sub(started.elapsed())))
+    }
+}
+
+impl Incident<'_> {
+    fn alert(&self, passed: Passed) -> Alert {
+        Alert {
+            kind: self.kind,
+            subject: self.subject.to_owned(),
+            duration: Duration::from_nanos(self.duration_nanos),
+            threshold: Duration::from_nanos(self.threshold_nanos),
+            worst: Duration::from_nanos(passed.worst),
+            outcome: self.outcome,
+            suppressed: passed.suppressed,
+            recovered: false,
+            trace_id: self.trace,
+            at: SystemTime::now(),
+            facts: Vec::new(),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The rate limit: one alert for each subject and window, and a bound over all subjects.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// One subject's limit; it lives beside the subject's series, so it is bounded like the labels are.
 #[derive(Debug, Default)]
@@ -9,6 +9,10 @@ pub(crate) struct Gate {
     open_at: AtomicU64,
     suppressed: AtomicU64,
     worst: AtomicU64,
+    /// The clock reading of the last incident.
+    last: AtomicU64,
+    /// An alert has passed, and no notice that it is over.
+    told: AtomicBool,
 }
 
 /// What an alert that passes has to tell of those that did not.
@@ -24,6 +28,7 @@ impl Gate {
     /// Lets the first of each window through, and counts the others.
     pub(crate) fn admit(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
         self.worst.fetch_max(value, Ordering::Relaxed);
+        self.last.fetch_max(now, Ordering::Relaxed);
         let open_at = self.open_at.load(Ordering::Relaxed);
         let next = now.saturating_add(window);
         let admitted = now >= open_at
@@ -36,10 +41,24 @@ impl Gate {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
             return None;
         }
-        Some(Passed {
+        self.told.store(true, Ordering::Relaxed);
+        Some(self.take(value))
+    }
+
+    /// What there is to say once nothing happened for a whole window after an alert; each time once.
+    pub(crate) fn recover(&self, now: u64, window: u64) -> Option<Passed> {
+        let is_quiet = now.saturating_sub(self.last.load(Ordering::Relaxed)) > window;
+        let over = is_quiet
+            && self.told.load(Ordering::Relaxed)
+            && self.told.swap(false, Ordering::Relaxed);
+        over.then(|| self.take(0))
+    }
+
+    fn take(&self, value: u64) -> Passed {
+        Passed {
             suppressed: self.suppressed.swap(0, Ordering::Relaxed),
             worst: self.worst.swap(0, Ordering::Relaxed).max(value),
-        })
+        }
     }
 }
 
@@ -101,6 +120,30 @@ mod tests {
                 suppressed: 9_999,
                 worst: 9_998
             })
+        );
+    }
+
+    #[test]
+    fn a_quiet_window_after_an_alert_is_told_once() {
+        let (gate, burst) = (Gate::default(), Burst::new(10));
+        assert_eq!(gate.recover(1_000, WINDOW), None, "nothing was wrong");
+        assert!(gate.admit(1_000, WINDOW, &burst, 5).is_some());
+        assert!(gate.admit(1_030, WINDOW, &burst, 9).is_none());
+        assert_eq!(
+            gate.recover(1_090, WINDOW),
+            None,
+            "60 after the last incident is not quiet yet"
+        );
+        let over = Passed {
+            suppressed: 1,
+            worst: 9,
+        };
+        assert_eq!(gate.recover(1_091, WINDOW), Some(over));
+        assert_eq!(gate.recover(9_999, WINDOW), None, "told already");
+        assert_eq!(
+            gate.admit(9_999, WINDOW, &burst, 5)
+                .map(|passed| passed.suppressed),
+            Some(0)
         );
     }
 

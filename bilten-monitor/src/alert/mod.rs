@@ -4,6 +4,7 @@ mod channel;
 mod desk;
 mod gate;
 mod shelf;
+mod trace;
 mod tracing_sink;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -11,11 +12,12 @@ mod webhook;
 use std::time::{Duration, SystemTime};
 
 pub use channel::{AlertReceiver, ChannelSink};
+pub use trace::TraceId;
 pub use tracing_sink::TracingSink;
 #[cfg(feature = "webhook")]
 pub use webhook::{WebhookSink, WebhookSinkBuilder};
 
-pub(crate) use desk::{Desk, Incident};
+pub(crate) use desk::{Desk, Incident, Policy, TraceOf};
 pub(crate) use gate::Gate;
 
 use crate::outcome::Outcome;
@@ -40,6 +42,8 @@ pub enum AlertKind {
     NPlusOne,
     /// A label has more values than the monitor keeps; further ones are counted under `other`.
     TooManyLabels,
+    /// So many requests fail that the error budget is used up far too fast.
+    BudgetBurns,
 }
 
 impl AlertKind {
@@ -52,8 +56,18 @@ impl AlertKind {
             Self::StillRunning => "still running",
             Self::NPlusOne => "repeated query",
             Self::TooManyLabels => "too many labels",
+            Self::BudgetBurns => "budget burns",
         }
     }
+
+    pub(crate) const ALL: [Self; 6] = [
+        Self::SlowQuery,
+        Self::SlowRequest,
+        Self::StillRunning,
+        Self::NPlusOne,
+        Self::TooManyLabels,
+        Self::BudgetBurns,
+    ];
 }
 
 /// One alert, as a sink gets it.
@@ -89,6 +103,11 @@ pub struct Alert {
     pub outcome: Outcome,
     /// How many alerts of this kind and subject were held back since the last one.
     pub suppressed: u64,
+    /// A notice that nothing of this kind and subject happened for a whole window, and no alert. Off by default:
+    /// [`recovery_notices`](crate::MonitorBuilder::recovery_notices).
+    pub recovered: bool,
+    /// The trace it belongs to, where one is known.
+    pub trace_id: Option<TraceId>,
     /// When it was raised.
     pub at: SystemTime,
     /// Facts that are no labels: the method, the status, `userId` and whatever the request's context holds.

@@ -23,6 +23,17 @@ impl AlertSink for TracingSink {
             .map(|(name, value)| format!("{name}={value:?}"))
             .collect::<Vec<_>>()
             .join(" ");
+        if alert.recovered {
+            tracing::info!(
+                target: "bilten_monitor::alert",
+                kind = alert.kind.label(),
+                subject = %alert.subject,
+                worst_ms = millis(alert.worst),
+                suppressed = alert.suppressed,
+                "recovered: {}", alert.kind.label(),
+            );
+            return Ok(());
+        }
         match alert.kind {
             AlertKind::TooManyLabels => tracing::warn!(
                 target: "bilten_monitor::alert",
@@ -33,7 +44,8 @@ impl AlertSink for TracingSink {
             AlertKind::SlowQuery
             | AlertKind::SlowRequest
             | AlertKind::StillRunning
-            | AlertKind::NPlusOne => tracing::warn!(
+            | AlertKind::NPlusOne
+            | AlertKind::BudgetBurns => tracing::warn!(
                 target: "bilten_monitor::alert",
                 kind = alert.kind.label(),
                 subject = %alert.subject,
@@ -43,6 +55,7 @@ impl AlertSink for TracingSink {
                 outcome = alert.outcome.label(),
                 error = alert.outcome.error_type(),
                 suppressed = alert.suppressed,
+                trace_id = alert.trace_id.map(tracing::field::display),
                 facts,
                 "{}", alert.kind.label(),
             ),

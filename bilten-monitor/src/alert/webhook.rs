@@ -123,6 +123,8 @@ fn as_json(alert: &Alert) -> Value {
         "outcome": alert.outcome.label(),
         "error": alert.outcome.error_type(),
         "suppressed": alert.suppressed,
+        "recovered": alert.recovered,
+        "traceId": alert.trace_id.map(|trace| trace.to_string()),
         "unixSeconds": at.as_secs_f64(),
         "facts": facts,
     })

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 
 use super::method;
 use super::route::{Ended, Route, SERVER_ERROR};
 use super::shared::Shared;
-use crate::alert::{AlertKind, Incident};
+use crate::alert::{AlertKind, Incident, TraceId};
 use crate::clock::seconds;
 use crate::context::{Entered, Frame};
 use crate::outcome::Outcome;
@@ -51,7 +51,7 @@ impl Exchange {
             status: 0,
             sent: 0,
             open: true,
-            frame: Frame::default(),
+            frame: Frame::traced(trace_of(request.headers())),
             request_size: declared_length(request.headers()),
         }
     }
@@ -129,6 +129,9 @@ impl Exchange {
                 outcome,
             },
         );
+        if let Some(budget) = &hub.budget {
+            budget.ended(outcome);
+        }
         end.duration.record(hub, now, seconds(took));
         if self.status > 0 {
             end.response_size.record(hub, now, bytes(self.sent));
@@ -146,6 +149,7 @@ impl Exchange {
             duration_nanos: took,
             threshold_nanos: self.route.threshold_nanos,
             outcome,
+            trace: self.frame.trace(),
         };
         let facts = || {
             let mut facts = vec![("method", method::label(self.method).to_owned())];
@@ -184,6 +188,14 @@ impl Drop for Unwinding<'_> {
 /// The length that the headers declare, if they do and it is a number.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn trace_of(headers: &HeaderMap) -> Option<TraceId> {
+    const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+    if headers.is_empty() {
+        return None;
+    }
+    TraceId::from_traceparent(headers.get(TRACEPARENT)?.to_str().ok()?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 8 PiB")]

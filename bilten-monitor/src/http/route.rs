@@ -73,11 +73,21 @@ impl Watched for Routes {
                     duration_nanos: elapsed,
                     threshold_nanos: route.threshold_nanos,
                     outcome: Outcome::Success,
+                    trace: None,
                 };
                 self.hub
                     .desk
                     .raise(&route.running, now, &incident, Vec::new);
             }
+        }
+    }
+
+    fn settle(&self, now: u64) {
+        for route in self.all() {
+            let (slow, name) = (&route.slow, &route.name);
+            self.hub
+                .desk
+                .settle(slow, now, AlertKind::SlowRequest, name);
         }
     }
 

@@ -107,6 +107,13 @@ pub(crate) const RUNTIME_BUSIEST: Spec = gauge(
     &[],
     "The same share of the busiest single worker.",
 );
+pub(crate) const RUNTIME_DELAY: Spec = histogram(
+    same("bilten.runtime.schedule_delay"),
+    &[],
+    QUERY_SECONDS,
+    "Time that a new task waits for its turn on the tokio runtime.",
+)
+.seconds();
 pub(crate) const ALERTS: Spec = counter(
     same("bilten.monitor.alerts"),
     &[KIND],
@@ -163,6 +170,7 @@ pub(crate) const OWN: &[Spec] = &[
     RUNTIME_QUEUE,
     RUNTIME_BUSY,
     RUNTIME_BUSIEST,
+    RUNTIME_DELAY,
     ALERTS,
     OVERFLOWED,
     ALERTS_SUPPRESSED,

@@ -25,6 +25,11 @@ pub(crate) const CACHE: &[Spec] = &[
         "Reads that neither level could serve.",
     ),
     counter(
+        same("bilten_cache_stale_total"),
+        IN_REGION,
+        "Reads answered with a value whose time was over.",
+    ),
+    counter(
         same("bilten_cache_coalesced_total"),
         IN_REGION,
         "Reads that waited for a load somebody else had begun.",
@@ -90,6 +95,37 @@ pub(crate) const CACHE: &[Spec] = &[
         same("bilten_cache_log_gaps_total"),
         IN_CACHE,
         "Gaps found in the invalidation log.",
+    ),
+    gauge(
+        same("bilten_cache_connected"),
+        IN_CACHE,
+        "1 while the second level answers and the log is up to date, 0 while not.",
+    ),
+    gauge(
+        same("bilten_cache_log_position"),
+        IN_CACHE,
+        "The last record of the invalidation log that was applied.",
+    ),
+    gauge(
+        same("bilten_cache_log_lag_records"),
+        IN_CACHE,
+        "Records of the invalidation log that are known and not applied yet.",
+    ),
+    gauge(
+        same("bilten_cache_log_age_seconds"),
+        IN_CACHE,
+        "Seconds since the invalidation log was last read to its end.",
+    )
+    .seconds(),
+    gauge(
+        same("bilten_cache_markers"),
+        IN_CACHE,
+        "Scopes that are remembered as invalidated.",
+    ),
+    gauge(
+        same("bilten_cache_waiting"),
+        IN_CACHE,
+        "Invalidations that wait for the second level.",
     ),
 ];
 

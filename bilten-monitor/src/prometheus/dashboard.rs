@@ -114,6 +114,8 @@ mod tests {
             "bilten_cache_deferred_total",
             "bilten_cache_flushes_total",
             "bilten_cache_log_records_total",
+            "bilten_cache_log_position",
+            "bilten_cache_markers",
             "bilten_db_misread_total",
         ];
         assert_eq!(hidden, left_out);

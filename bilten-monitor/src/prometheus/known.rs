@@ -87,6 +87,23 @@ pub(super) const KNOWN: &[Known] = &[
         "Reads are served from memory and the loaders; look at the second level and the network to it.",
     ),
     known(
+        "CacheCutOff",
+        "page",
+        ("1m", "[[bilten_cache_connected]] == 0"),
+        "{{ $labels.cache }} is cut off from its second level",
+        "This process serves from memory and the loaders; look at the second level and the network to it.",
+    ),
+    known(
+        "CacheLogBehind",
+        "ticket",
+        (
+            "2m",
+            "[[bilten_cache_log_lag_records]] > 1000 or [[bilten_cache_log_age_seconds]] > 30",
+        ),
+        "{{ $labels.cache }} is behind its invalidation log",
+        "Old values may be served within the bound of the region; see whether the process or the second level is too busy.",
+    ),
+    known(
         "CacheLoadsFail",
         "page",
         (

@@ -68,6 +68,14 @@ pub(super) const ROWS: &[Row] = &[
                 ],
             ),
             panel(
+                "Apdex at 0.25 s",
+                "percentunit",
+                &[(
+                    "",
+                    "(sum(rate([[http.server.request.duration]]_bucket{[[outcome]]=\"success\",le=\"0.25\"}[$__rate_interval])) + sum(rate([[http.server.request.duration]]_bucket{[[outcome]]=\"success\",le=~\"1(\\\\.0)?\"}[$__rate_interval]))) / 2 / sum(rate([[http.server.request.duration]]_count[$__rate_interval]))",
+                )],
+            ),
+            panel(
                 "First byte, p95 by route",
                 "s",
                 &[(
@@ -168,6 +176,10 @@ pub(super) const ROWS: &[Row] = &[
                         "sum by ([[region]]) (rate([[bilten_cache_load_errors_total]][$__rate_interval]))",
                     ),
                     (
+                        "{{[[region]]}} stale",
+                        "sum by ([[region]]) (rate([[bilten_cache_stale_total]][$__rate_interval]))",
+                    ),
+                    (
                         "{{[[region]]}} waited for another's",
                         "sum by ([[region]]) (rate([[bilten_cache_coalesced_total]][$__rate_interval]))",
                     ),
@@ -196,6 +208,34 @@ pub(super) const ROWS: &[Row] = &[
                     (
                         "{{[[cache]]}} gaps",
                         "sum by ([[cache]]) (rate([[bilten_cache_log_gaps_total]][$__rate_interval]))",
+                    ),
+                ],
+            ),
+            panel(
+                "Behind the log",
+                "s",
+                &[
+                    (
+                        "{{[[cache]]}} age",
+                        "max by ([[cache]]) ([[bilten_cache_log_age_seconds]])",
+                    ),
+                    (
+                        "{{[[cache]]}} records",
+                        "max by ([[cache]]) ([[bilten_cache_log_lag_records]])",
+                    ),
+                ],
+            ),
+            panel(
+                "State of the second level",
+                "short",
+                &[
+                    (
+                        "{{[[cache]]}} connected",
+                        "min by ([[cache]]) ([[bilten_cache_connected]])",
+                    ),
+                    (
+                        "{{[[cache]]}} waiting",
+                        "max by ([[cache]]) ([[bilten_cache_waiting]])",
                     ),
                 ],
             ),
@@ -309,6 +349,14 @@ pub(super) const ROWS: &[Row] = &[
                     ("not ended", "[[bilten.runtime.tasks]]"),
                     ("in the global queue", "[[bilten.runtime.queue]]"),
                 ],
+            ),
+            panel(
+                "Wait for a turn, p95",
+                "s",
+                &[(
+                    "",
+                    "histogram_quantile(0.95, sum by (le) (rate([[bilten.runtime.schedule_delay]]_bucket[$__rate_interval])))",
+                )],
             ),
             panel(
                 "Alerts of the process",

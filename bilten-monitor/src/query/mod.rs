@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
-pub use crate::statement::Fingerprint;
+pub use crate::statement::{Fingerprint, sql_comment};
 pub use span::Span;
 pub use timed::Timed;
 

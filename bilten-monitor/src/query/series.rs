@@ -1,6 +1,7 @@
 //! The series of one query name, and the bounded set of all of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use metrics::SharedString;
 
@@ -26,6 +27,9 @@ pub(crate) struct QuerySeries {
     pub(crate) hub: Arc<Hub>,
     pub(crate) name: SharedString,
     threshold_nanos: u64,
+    /// One of so many is measured, and stands for all of them.
+    one_in: u32,
+    turn: AtomicU32,
     in_flight: InFlight,
     success: Recorded,
     cancelled: Recorded,
@@ -46,6 +50,8 @@ impl QuerySeries {
         let named = [(label::QUERY, name.clone())];
         Self {
             threshold_nanos: hub.limits.query_nanos(&name),
+            one_in: hub.limits.one_in(&name),
+            turn: AtomicU32::new(0),
             in_flight: InFlight::new(registry, &names::QUERY_ACTIVE, &named),
             success: durations(hub, &name, Outcome::Success),
             cancelled: durations(hub, &name, Outcome::Cancelled),
@@ -66,20 +72,24 @@ impl QuerySeries {
         }
     }
 
-    /// Counts one in, and reads the clock.
-    pub(crate) fn begin(&self) -> (u64, Place) {
+    /// Counts one in, and reads the clock; nothing when another one is to stand for this one.
+    pub(crate) fn begin(&self) -> Option<(u64, Place)> {
+        if self.one_in > 1 {
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            if !turn.is_multiple_of(self.one_in) {
+                return None;
+            }
+        }
         let now = self.hub.time.now();
         self.in_flight.enter(&self.hub.registry, now);
-        self.recent.begin();
+        self.recent.begin_many(self.one_in);
         let is_watched = self.threshold_nanos < u64::MAX;
-        (
-            now,
-            if is_watched {
-                self.slots.claim(now)
-            } else {
-                None
-            },
-        )
+        let place = if is_watched {
+            self.slots.claim(now)
+        } else {
+            None
+        };
+        Some((now, place))
     }
 
     /// The one observation of an operation that began at `started`.
@@ -87,15 +97,17 @@ impl QuerySeries {
         let now = self.hub.time.now();
         let took = now.saturating_sub(started);
         self.slots.release(place);
-        self.recent.end(now, took, outcome);
+        self.recent.end_many(now, took, outcome, self.one_in);
         self.in_flight.leave(&self.hub.registry, now);
-        self.recorded(outcome).record(&self.hub, now, seconds(took));
+        let recorded = self.recorded(outcome);
+        recorded.record_many(&self.hub, now, seconds(took), self.one_in);
         if let Some(rows) = rows {
             #[expect(
                 clippy::cast_precision_loss,
                 reason = "rows that fit in memory are far below 2^53"
             )]
-            self.rows.record(&self.hub, now, rows as f64);
+            self.rows
+                .record_many(&self.hub, now, rows as f64, self.one_in);
         }
         if self.hub.limits.n_plus_one.is_some() {
             context::note(&self.repeatable, started, now);
@@ -133,9 +145,17 @@ impl QuerySeries {
                 duration_nanos: elapsed,
                 threshold_nanos: self.threshold_nanos,
                 outcome: Outcome::Success,
+                trace: None,
             };
             self.hub.desk.raise(&self.running, now, &incident, Vec::new);
         }
+    }
+
+    fn settle(&self, now: u64) {
+        let desk = &self.hub.desk;
+        desk.settle(&self.slow, now, AlertKind::SlowQuery, &self.name);
+        let repeated = &self.repeatable.gate;
+        desk.settle(repeated, now, AlertKind::NPlusOne, &self.name);
     }
 
     #[cold]
@@ -146,6 +166,7 @@ impl QuerySeries {
             duration_nanos: took,
             threshold_nanos: self.threshold_nanos,
             outcome,
+            trace: context::current_trace(),
         };
         let facts = || {
             let mut facts = context::current_facts();
@@ -213,6 +234,10 @@ impl Queries {
 impl Watched for Queries {
     fn look(&self, now: u64) {
         self.all().for_each(|series| series.look(now));
+    }
+
+    fn settle(&self, now: u64) {
+        self.all().for_each(|series| series.settle(now));
     }
 
     fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {

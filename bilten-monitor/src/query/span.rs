@@ -21,7 +21,8 @@ use crate::slots::Place;
 #[must_use = "a span that is dropped at once counts as a cancelled operation"]
 pub struct Span {
     series: Arc<QuerySeries>,
-    began: (u64, Place),
+    /// None when another one stands for this one.
+    began: Option<(u64, Place)>,
     rows: Option<u64>,
     open: bool,
     /// A drop that runs during an unwinding which was under way before is a cancellation.
@@ -52,7 +53,9 @@ impl Span {
 
     fn close(&mut self, outcome: Outcome) {
         self.open = false;
-        self.series.end(self.began, outcome, self.rows);
+        if let Some(began) = self.began {
+            self.series.end(began, outcome, self.rows);
+        }
     }
 }
 

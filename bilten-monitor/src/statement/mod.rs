@@ -1,10 +1,12 @@
 //! A short name for a SQL statement: its operation, its table and a fingerprint.
 
+mod comment;
 mod name;
 mod words;
 
 use std::fmt;
 
+pub use comment::sql_comment;
 use words::normalized;
 
 /// What two statements share that differ only in values, spacing, letter case, comments and list lengths.

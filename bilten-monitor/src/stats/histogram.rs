@@ -29,10 +29,17 @@ impl Default for Histogram {
 
 impl Histogram {
     pub(crate) fn record(&self, nanos: u64) {
+        self.record_many(nanos, 1);
+    }
+
+    pub(crate) fn record_many(&self, nanos: u64, times: u64) {
         if let Some(bucket) = self.buckets.get(index(nanos / 1000)) {
-            bucket.fetch_add(1, Ordering::Relaxed);
+            bucket.fetch_add(times, Ordering::Relaxed);
         }
-        self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
+        // Read first: a longest one is rare, and a write takes the cache line from other threads.
+        if nanos > self.max_nanos.load(Ordering::Relaxed) {
+            self.max_nanos.fetch_max(nanos, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn clear(&self) {

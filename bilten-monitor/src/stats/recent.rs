@@ -23,8 +23,16 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
+    #[cfg_attr(
+        not(any(test, feature = "http")),
+        expect(dead_code, reason = "only requests are never sampled")
+    )]
     pub(crate) fn begin(&self) {
-        self.started.fetch_add(1, Ordering::Relaxed);
+        self.begin_many(1);
+    }
+
+    pub(crate) fn begin_many(&self, weight: u32) {
+        self.started.fetch_add(u64::from(weight), Ordering::Relaxed);
     }
 
     /// Takes back what [`begin`](Self::begin) counted, for an operation that is not to be seen.
@@ -39,18 +47,28 @@ impl Recent {
         self.started.fetch_sub(1, Ordering::Relaxed);
     }
 
+    #[cfg_attr(
+        not(any(test, feature = "http")),
+        expect(dead_code, reason = "only requests are never sampled")
+    )]
     pub(crate) fn end(&self, now: u64, took: u64, outcome: Outcome) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
+        self.end_many(now, took, outcome, 1);
+    }
+
+    /// `weight` operations like this one have ended.
+    pub(crate) fn end_many(&self, now: u64, took: u64, outcome: Outcome, weight: u32) {
+        let weight = u64::from(weight);
+        self.ended.fetch_add(weight, Ordering::Relaxed);
         let kind = match outcome {
             Outcome::Success => None,
             Outcome::Cancelled => Some(&self.cancelled),
             Outcome::Error(_) | Outcome::Panicked => Some(&self.errors),
         };
         if let Some(count) = kind {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.fetch_add(weight, Ordering::Relaxed);
         }
         let turn = self.at(now);
-        self.histogram(turn).record(took);
+        self.histogram(turn).record_many(took, weight);
     }
 
     pub(crate) fn stats(&self, name: &str, now: u64) -> Stats {

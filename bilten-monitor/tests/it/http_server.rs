@@ -28,7 +28,7 @@ async fn serve(router: Router) -> SocketAddr {
 }
 
 /// One request over a connection of its own; the whole answer.
-async fn fetch(address: SocketAddr, method: &str, path: &str) -> http::Response<Bytes> {
+pub(crate) async fn fetch(address: SocketAddr, method: &str, path: &str) -> http::Response<Bytes> {
     let stream = TcpStream::connect(address).await.expect("connected");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -301,4 +301,36 @@ async fn the_exporters_service_is_a_route_of_the_router() {
         text.contains(r#"http_server_request_duration_seconds_count{"#),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn the_routes_of_one_router_share_the_limit_on_names() {
+    let scene = Scene::with(|builder| builder.max_label_values(2));
+    let mut app = Router::new();
+    for path in ["/a", "/b", "/c", "/d"] {
+        app = app.route(path, get(async || "here"));
+    }
+    let address = serve(app.layer(scene.monitor.http())).await;
+    for path in ["/a", "/b", "/c", "/d"] {
+        fetch(address, "GET", path).await;
+    }
+    let scrape = scene.scrape();
+    let routes = scrape.values_of("http_route");
+    assert_eq!(
+        routes.into_iter().collect::<Vec<_>>(),
+        ["/a", "/b", "other"]
+    );
+    let other = [("http_route", "other")];
+    assert_eq!(
+        scrape.sum("http_server_request_duration_seconds_count", &other),
+        2.0
+    );
+    let names: Vec<_> = scene
+        .monitor
+        .snapshot()
+        .requests
+        .into_iter()
+        .map(|stats| stats.name)
+        .collect();
+    assert_eq!(names, ["other", "/a", "/b"]);
 }

@@ -5,6 +5,7 @@
 mod docker;
 mod leftovers;
 mod postgres;
+mod prometheus;
 #[cfg(feature = "proxy")]
 mod proxy;
 mod redis;

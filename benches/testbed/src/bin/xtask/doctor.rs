@@ -142,12 +142,10 @@ fn servers() -> Vec<Finding> {
             })
         }
     };
-    let name = |source: &Source| {
-        if source.service() == Service::Redis {
-            "redis"
-        } else {
-            "postgresql"
-        }
+    let name = |source: &Source| match source.service() {
+        Service::Redis => "redis",
+        Service::Postgres => "postgresql",
+        _ => "prometheus",
     };
     let all = sources();
     all.iter()

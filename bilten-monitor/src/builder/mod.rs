@@ -1,12 +1,15 @@
 //! How a monitor is configured.
 
+mod check;
+
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use metrics::Recorder;
 
-use crate::alert::{AlertSink, Desk, TracingSink};
+use crate::alert::{AlertSink, Desk, Policy, TraceId, TraceOf, TracingSink};
+use crate::budget::Budget;
 use crate::clock::{Clock, Time, nanos};
 use crate::error::Error;
 use crate::hub::Hub;
@@ -42,6 +45,9 @@ pub struct MonitorBuilder {
     alert_window: Duration,
     alert_burst: u32,
     alert_queue: usize,
+    recovery_notices: bool,
+    trace_of: Option<TraceOf>,
+    objective: Option<f64>,
     metric_sinks: Vec<Box<dyn MetricSink>>,
     metric_queue: usize,
     max_label_values: usize,
@@ -62,6 +68,9 @@ impl Monitor {
             alert_window: Duration::from_secs(60),
             alert_burst: 20,
             alert_queue: 1024,
+            recovery_notices: false,
+            trace_of: None,
+            objective: None,
             metric_sinks: Vec::new(),
             metric_queue: 8192,
             max_label_values: 100,
@@ -106,7 +115,8 @@ impl MonitorBuilder {
     /// How often to look for queries and requests that are over their threshold and still running. Defaults to
     /// 1 s; `None` turns it off.
     ///
-    /// Of each name 64 operations are watched at a time. One thread looks after all of them.
+    /// Of each name 64 operations are watched at a time. One thread looks after all of them; it is there in any
+    /// case, for recovery notices, the error budget and the runtime.
     pub fn watchdog(mut self, period: impl Into<Option<Duration>>) -> Self {
         self.watchdog = period.into();
         self
@@ -140,6 +150,44 @@ impl MonitorBuilder {
     /// Alerts that wait for one sink before further ones are dropped and counted. Defaults to 1024.
     pub fn alert_queue(mut self, alerts: usize) -> Self {
         self.alert_queue = alerts;
+        self
+    }
+
+    /// Tells each sink once when nothing of an alert's kind and subject happened for a whole window. Off by default.
+    pub fn recovery_notices(mut self, on: bool) -> Self {
+        self.recovery_notices = on;
+        self
+    }
+
+    /// Finds the trace of what runs on this thread, for alerts: a closure that asks the tracing library in use.
+    ///
+    /// Called only for an alert that passes. Without it, and where it finds none, the request's `traceparent`
+    /// header is used.
+    pub fn trace_id(
+        mut self,
+        trace_of: impl Fn() -> Option<TraceId> + Send + Sync + 'static,
+    ) -> Self {
+        self.trace_of = Some(Box::new(trace_of));
+        self
+    }
+
+    /// The share of requests that is to succeed, such as 0.999. Off by default.
+    ///
+    /// Raises an alert when requests fail 14.4 times as fast as that allows over an hour and still over the last
+    /// five minutes, or 6 times over six hours and thirty minutes; below ten failures there is none.
+    pub const fn objective(mut self, success: f64) -> Self {
+        self.objective = Some(success);
+        self
+    }
+
+    /// Measures one in so many of a very frequent query; that one stands for all of them. Defaults to every one.
+    ///
+    /// Counts stay right on average. What is not measured costs one addition, is not among those in flight, is not
+    /// watched and raises no alert.
+    pub fn sample_query(mut self, name: &'static str, one_in: u32) -> Self {
+        if self.limits.sampled.insert(name, one_in).is_some() {
+            self.duplicate.get_or_insert(("sample_query", name));
+        }
         self
     }
 
@@ -204,7 +252,13 @@ impl MonitorBuilder {
         ));
         let time = Arc::new(self.clock);
         let tallies = Arc::new(Tallies::new(Arc::clone(&registry), Arc::clone(&time)));
-        let mut desk = Desk::new(self.alert_window, self.alert_burst, Arc::clone(&tallies));
+        let policy = Policy {
+            window: self.alert_window,
+            burst: self.alert_burst,
+            notices: self.recovery_notices,
+            trace_of: self.trace_of,
+        };
+        let mut desk = Desk::new(policy, Arc::clone(&tallies));
         if self.alert_sinks.is_empty() {
             desk.add(Box::new(TracingSink), self.alert_queue)?;
         }
@@ -225,68 +279,14 @@ impl MonitorBuilder {
             max_labels: self.max_label_values,
             shared: Mutex::default(),
             watched: Mutex::default(),
+            kept: Mutex::default(),
+            budget: self.objective.map(Budget::new),
         });
-        if let Some(period) = self.watchdog {
-            watchdog::start(&hub, period)?;
-        }
+        hub.publish(hub.time.now());
+        watchdog::start(&hub, self.watchdog)?;
         Ok(Monitor::new(hub))
     }
-
-    fn validate(&self) -> Result<(), Error> {
-        const OFF: &str = "give a positive duration, or None to turn this alert off";
-        const POSITIVE: &str = "give a positive value, or leave the setter out for the default";
-        let Limits {
-            query,
-            request,
-            queries,
-            routes,
-            n_plus_one,
-        } = &self.limits;
-        let zero = |limit: &Duration| limit.is_zero();
-        let numbers: [(&str, bool, &str); 12] = [
-            ("slow_query", query.as_ref().is_some_and(zero), OFF),
-            ("slow_request", request.as_ref().is_some_and(zero), OFF),
-            ("slow_query_for", queries.values().any(zero), POSITIVE),
-            ("slow_request_for", routes.values().any(zero), POSITIVE),
-            ("alert_window", self.alert_window.is_zero(), POSITIVE),
-            ("refresh_handles", self.refresh_handles.is_zero(), POSITIVE),
-            ("alert_burst", self.alert_burst == 0, POSITIVE),
-            ("alert_queue", self.alert_queue == 0, POSITIVE),
-            ("metric_queue", self.metric_queue == 0, POSITIVE),
-            ("max_label_values", self.max_label_values == 0, POSITIVE),
-            ("watchdog", self.watchdog.as_ref().is_some_and(zero), OFF),
-            (
-                "n_plus_one",
-                n_plus_one.is_some_and(|rule| rule.count == 0),
-                POSITIVE,
-            ),
-        ];
-        if let Some(&(field, _, remedy)) = numbers.iter().find(|(_, is_zero, _)| *is_zero) {
-            return Err(Error::Zero { field, remedy });
-        }
-        let sizes = [
-            ("alert_queue", self.alert_queue, MAX_QUEUE),
-            ("metric_queue", self.metric_queue, MAX_QUEUE),
-            ("max_label_values", self.max_label_values, MAX_LABEL_VALUES),
-        ];
-        if let Some(&(field, _, most)) = sizes.iter().find(|(_, size, most)| size > most) {
-            return Err(Error::TooLarge { field, most });
-        }
-        for (field, names) in [("slow_query_for", queries), ("slow_request_for", routes)] {
-            if names.contains_key("") {
-                return Err(Error::EmptyName { field });
-            }
-        }
-        self.duplicate.map_or(Ok(()), |(field, name)| {
-            Err(Error::Duplicate { field, name })
-        })
-    }
 }
-
-/// Queues are allocated at once.
-const MAX_QUEUE: usize = 1_000_000;
-/// A time series database suffers long before this.
-const MAX_LABEL_VALUES: usize = 100_000;
 
 fn outbox(
     sink: Box<dyn MetricSink>,
