@@ -139,33 +139,63 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// What the beginning of an envelope tells, if it is one of this version. Its checksum is not looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) position: u64,
+    pub(crate) incarnation: u64,
+    /// Those that are whole in the bytes at hand.
+    pub(crate) tags: Vec<Arc<str>>,
+}
+
+impl Head {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        if bytes.get(..4)? != MAGIC || bytes.len() < HEADER {
+            return None;
+        }
+        let names = usize::from(u16_at(bytes, 48)?) + usize::from(u16_at(bytes, 50)?);
+        let mut at = HEADER + names;
+        let tags = (0..u16_at(bytes, 52)?).map_while(|_| {
+            let length = u16_at(bytes, at)?;
+            at += 2;
+            let tag = take(bytes, &mut at, length.into())?;
+            std::str::from_utf8(tag).ok().map(Arc::from)
+        });
+        Some(Self {
+            tags: tags.collect(),
+            position: u64_at(bytes, POSITION_OFFSET)? & !EXPIRED,
+            incarnation: u64_at(bytes, 16)?,
+        })
+    }
+}
+
 fn length(text: &str) -> u16 {
     // Regions, keys and tags are all limited to far less when they are made.
     u16::try_from(text.len()).unwrap_or(u16::MAX)
 }
 
-fn take<'b>(bytes: &'b Bytes, at: &mut usize, length: usize) -> Option<&'b [u8]> {
+fn take<'b>(bytes: &'b [u8], at: &mut usize, length: usize) -> Option<&'b [u8]> {
     let end = at.checked_add(length)?;
     let slice = bytes.get(*at..end)?;
     *at = end;
     Some(slice)
 }
 
-fn text<'b>(bytes: &'b Bytes, at: &mut usize) -> Option<&'b str> {
+fn text<'b>(bytes: &'b [u8], at: &mut usize) -> Option<&'b str> {
     let length = u16_at(bytes, *at)?;
     *at += 2;
     std::str::from_utf8(take(bytes, at, length.into())?).ok()
 }
 
-fn u16_at(bytes: &Bytes, at: usize) -> Option<u16> {
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn u32_at(bytes: &Bytes, at: usize) -> Option<u32> {
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &Bytes, at: usize) -> Option<u64> {
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
@@ -233,6 +263,22 @@ mod tests {
         let bytes = sample().encode();
         assert!(Envelope::decode(&bytes, "event", "event:43").is_none());
         assert!(Envelope::decode(&bytes, "even", "event:42").is_none());
+    }
+
+    #[test]
+    fn a_head_tells_what_is_whole_in_it() {
+        let (sample, whole) = (sample(), sample().encode());
+        for cut in 0..whole.len() {
+            let head = Head::decode(&whole[..cut]);
+            assert_eq!(head.is_some(), cut >= HEADER, "cut at {cut}");
+            let Some(head) = head else { continue };
+            let known = (head.position, head.incarnation);
+            assert_eq!(known, (sample.position, sample.incarnation));
+            assert!(sample.tags.starts_with(&head.tags));
+        }
+        let head = Head::decode(&whole).unwrap();
+        assert_eq!(head.tags, sample.tags);
+        assert_eq!(Head::decode(&[0; 100]), None);
     }
 
     #[test]

@@ -16,6 +16,8 @@ mod region_state;
 mod registry;
 mod shared;
 
+mod ageing;
+mod sweep;
 mod tail;
 
 mod gauges;

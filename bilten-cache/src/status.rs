@@ -155,3 +155,25 @@ impl fmt::Display for Shutdown {
         )
     }
 }
+
+/// What a sweep did, from [`Cache::sweep`](crate::Cache::sweep).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Values that were looked at; some of them perhaps twice.
+    pub seen: u64,
+    /// Dead values that were removed.
+    pub removed: u64,
+    /// Whether the walk came to its end. If not, the second level stopped answering.
+    pub finished: bool,
+}
+
+impl Swept {
+    pub(crate) fn finished() -> Self {
+        Self {
+            seen: 0,
+            removed: 0,
+            finished: true,
+        }
+    }
+}

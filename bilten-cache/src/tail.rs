@@ -1,6 +1,5 @@
 //! The task that follows the log.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +7,8 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::clock::Nanos;
+use crate::ageing::Ageing;
+use crate::clock::{Nanos, nanos};
 use crate::engine::Engine;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
@@ -21,8 +21,6 @@ const WAIT: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the log's position, its incarnation and the store's clock are sampled.
 const PULSE: Nanos = 1_000_000_000;
-/// How often the log's position is noted, to know later which markers are old.
-const SAMPLE: Nanos = 60_000_000_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -55,7 +53,7 @@ async fn follow(engine: Arc<Engine>) {
         gate,
         gauges: Gauges::new(&engine.name),
         next_pulse: 0,
-        positions: VecDeque::new(),
+        ageing: Ageing::default(),
     };
     let mut pause = FIRST_PAUSE;
     loop {
@@ -92,8 +90,7 @@ struct Tail<'e> {
     gate: &'e Gate,
     gauges: Gauges,
     next_pulse: Nanos,
-    /// Where the log stood at some times, newest last.
-    positions: VecDeque<(Nanos, u64)>,
+    ageing: Ageing,
 }
 
 impl Tail<'_> {
@@ -108,7 +105,9 @@ impl Tail<'_> {
             self.pulse().await?;
             self.gate.answered();
             self.next_pulse = asked.saturating_add(PULSE);
-            self.prune(asked);
+            if self.ageing.sample(asked, engine.coherence.applied()) {
+                self.prune(asked).await;
+            }
             self.gauges.show(&Status::of(engine));
         }
         self.read(WAIT).await?;
@@ -160,30 +159,29 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// Forgets markers that are older than the longest life of an entry.
-    fn prune(&mut self, now: Nanos) {
-        if self
-            .positions
-            .back()
-            .is_none_or(|(at, _)| now.saturating_sub(*at) >= SAMPLE)
-        {
-            self.positions
-                .push_back((now, self.engine.coherence.applied()));
+    /// Forgets markers that are older than the longest life of an entry, here and in L2, and tells other nodes of that life. What
+    /// does not succeed now does in a minute.
+    async fn prune(&mut self, now: Nanos) {
+        let engine = self.engine;
+        let life = engine.longest_life.load(Ordering::Relaxed);
+        let position = self.ageing.outlived(now, life);
+        if let Some(position) = position {
+            engine.coherence.prune(position);
         }
-        let life = self
-            .engine
-            .longest_life
-            .load(Ordering::Relaxed)
-            .saturating_add(SAMPLE);
-        while let Some((at, position)) = self.positions.front().copied()
-            && now.saturating_sub(at) > life
-        {
-            self.engine.coherence.prune(position);
-            self.positions.pop_front();
-        }
-        // Two days at one a minute; with longer lives every other sample goes.
-        if self.positions.len() > 2_880 {
-            self.positions = self.positions.iter().copied().step_by(2).collect();
+        let (remote, own) = (self.gate.remote(), Duration::from_nanos(life));
+        let mut cursor = 0;
+        loop {
+            let step = remote.prune(position.unwrap_or(0), own, cursor);
+            let Ok(pruned) = within(PATIENCE, step).await else {
+                return;
+            };
+            engine
+                .longest_life
+                .fetch_max(nanos(pruned.life), Ordering::Relaxed);
+            cursor = pruned.cursor;
+            if cursor == 0 || pruned.life > own {
+                return;
+            }
         }
     }
 

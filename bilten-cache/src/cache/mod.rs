@@ -15,7 +15,8 @@ use crate::region::RegionBuilder;
 use crate::remote::Scope;
 use crate::shared::Shared;
 use crate::stats::Stats;
-use crate::status::{Shutdown, Status};
+use crate::status::{Shutdown, Status, Swept};
+use crate::sweep;
 
 /// A cache: one budget of memory, one second level, one log of invalidations.
 ///
@@ -98,6 +99,30 @@ impl Cache {
     /// Invalidates everything, in all regions and processes.
     pub async fn clear(&self) -> Ack {
         invalidate::invalidate(&self.shared.engine, Scope::All).await
+    }
+
+    /// Removes dead values from the second level, to give their space back before their time to live does. Reads do not need it: a value that was
+    /// invalidated by a tag, a pattern or a `clear` is a miss from then on, whether it is still there or not.
+    ///
+    /// Walks over all keys of each primary with `SCAN` and looks at the beginning of each value, some at a time: about a round trip per sixteen
+    /// keys. A value is removed only while it is still the one that was looked at. An ACL user needs `SCAN`, `GETRANGE` and `UNLINK`, on a
+    /// cluster also `CLUSTER SLOTS`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = bilten_cache::Cache::builder("shop").build().await?;
+    /// let _ = cache.clear().await;
+    /// let swept = cache.sweep().await;
+    /// println!("{} of {} values were dead", swept.removed, swept.seen);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped, it stops where it is.
+    pub async fn sweep(&self) -> Swept {
+        sweep::run(&self.shared.engine).await
     }
 
     /// Ends the cache in order: waits for loads and changes that are under way, hands the invalidations that still wait to the second level, leaves the

@@ -117,6 +117,18 @@ impl Coherence {
             && view.markers.newest_for(key, tags) <= began.position
     }
 
+    /// Whether a value of the second level is dead: it belongs to another log, or was invalidated since.
+    pub(crate) fn outdates(
+        &self,
+        key: &str,
+        tags: &[std::sync::Arc<str>],
+        position: u64,
+        incarnation: u64,
+    ) -> bool {
+        let view = self.read();
+        incarnation != self.incarnation() || view.markers.newest_for(key, tags) > position
+    }
+
     /// Whether a caller that comes now may wait for a load that began then. Its tags are not known yet, so
     /// any tag counts.
     pub(crate) fn may_join(&self, key: &str, began: Began) -> bool {

@@ -9,6 +9,7 @@
 ///
 /// let names = Keyspace::new("shop");
 /// assert_eq!(names.value("event:42"), "shop:v:{event:42}");
+/// assert_eq!(names.key_of_value("shop:v:{event:42}"), Some("event:42"));
 /// assert_eq!(names.log(), "{shop}:log");
 /// ```
 #[derive(Debug, Clone)]
@@ -33,6 +34,13 @@ impl Keyspace {
     #[must_use]
     pub fn value(&self, key: &str) -> String {
         [&self.name, ":v:{", key, "}"].concat()
+    }
+
+    /// The encoded key whose value has this name.
+    #[must_use]
+    pub fn key_of_value<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let rest = name.strip_prefix(self.name.as_str())?;
+        rest.strip_prefix(":v:{")?.strip_suffix('}')
     }
 
     /// Where the lease of an encoded key is.

@@ -21,6 +21,7 @@ mod gate;
 mod keyspace;
 mod outage;
 mod record;
+mod upkeep;
 
 use std::fmt;
 use std::future::Future;
@@ -37,6 +38,7 @@ pub(crate) use self::gate::{Gate, Limits};
 pub use self::keyspace::Keyspace;
 pub(crate) use self::outage::Noticed;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
+pub use self::upkeep::{Page, Pruned};
 
 /// A future of a [`Remote`] call.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, RemoteError>> + Send + 'a>>;
@@ -126,6 +128,34 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Records after `position`, oldest first; waits up to `wait` for the first one.
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;
+
+    /// Forgets markers at or below `position`, some at a time from `cursor` on (0 at first), after it has put one marker on everything
+    /// at that position. `life` is the longest life of an entry of the caller's; where another node has told of a longer one, nothing is
+    /// forgotten. Keeps all markers by itself.
+    fn prune(&self, position: u64, life: Duration, cursor: u64) -> Reply<'_, Pruned> {
+        let _ = (position, cursor);
+        Box::pin(async move { Ok(Pruned::new(0, life)) })
+    }
+
+    /// Some keys that have a value, from a place on: empty at first, then what the last page said. Knows no keys by itself.
+    fn scan<'a>(&'a self, after: &'a str) -> Reply<'a, Page> {
+        let _ = after;
+        Box::pin(async { Ok(Page::default()) })
+    }
+
+    /// The first bytes of a value; none without a value. By itself it reads all of it.
+    fn head<'a>(&'a self, key: &'a str, bytes: usize) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            let value = self.read(key).await?.unwrap_or_default();
+            Ok(value.slice(..bytes.min(value.len())))
+        })
+    }
+
+    /// Removes a value that still begins like this, without a record: nobody misses it. Does nothing by itself.
+    fn discard<'a>(&'a self, key: &'a str, head: Bytes) -> Reply<'a, bool> {
+        let _ = (key, head);
+        Box::pin(async { Ok(false) })
+    }
 
     /// Ends connections and tasks; what is asked afterwards fails. Dropping the store must do so too, only later. Does nothing by
     /// itself.

@@ -10,7 +10,7 @@ use super::late::{HeldBack, Requests};
 use super::store::Store;
 use super::trap::{Call, Moment, Trap, Traps};
 use crate::remote::{
-    Author, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+    Author, Lease, Page, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
 };
 
 /// A second level in memory, with faults. Clones share everything, so one store serves any number of caches.
@@ -263,6 +263,16 @@ impl Remote for FaultyRemote {
             return Box::pin(async move { Err(error) });
         }
         self.answer(Call::Pulse, move |store| store.pulse(number))
+    }
+
+    fn scan<'a>(&'a self, after: &'a str) -> Reply<'a, Page> {
+        let after = after.to_owned();
+        self.answer(Call::Scan, move |store| store.scan(&after))
+    }
+
+    fn discard<'a>(&'a self, key: &'a str, head: Bytes) -> Reply<'a, bool> {
+        let key = key.to_owned();
+        self.answer(Call::Discard, move |store| store.discard(&key, &head))
     }
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
-use crate::remote::{Author, Lease, Position, Pulse, Record, Scope, Snapshot};
+use crate::remote::{Author, Lease, Page, Position, Pulse, Record, Scope, Snapshot};
 
 /// What a server would hold. Values do not run out here: their freshness is the cache's business.
 #[derive(Debug)]
@@ -126,6 +126,26 @@ impl Store {
             .range(position + 1..)
             .map(|(_, record)| record.clone())
             .collect()
+    }
+
+    /// Keys after a key, in order.
+    pub(super) fn scan(&self, after: &str) -> Page {
+        const PAGE: usize = 100;
+        let mut keys: Vec<String> = self.values.keys().cloned().collect();
+        keys.retain(|key| key.as_str() > after);
+        keys.sort_unstable();
+        let more = keys.len() > PAGE;
+        keys.truncate(PAGE);
+        let next = keys.last().filter(|_| more).cloned();
+        Page::new(keys, next)
+    }
+
+    pub(super) fn discard(&mut self, key: &str, head: &[u8]) -> bool {
+        let same = self.values.get(key).is_some_and(|v| v.starts_with(head));
+        if same {
+            self.values.remove(key);
+        }
+        same
     }
 
     pub(super) fn trim_log(&mut self) {

@@ -26,6 +26,10 @@ pub enum Call {
     Pulse,
     /// `tail`
     Tail,
+    /// `scan`
+    Scan,
+    /// `discard`
+    Discard,
 }
 
 /// When a trap stops a call.

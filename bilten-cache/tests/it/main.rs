@@ -24,4 +24,5 @@ mod redis_faults;
 mod shutdown;
 mod staleness;
 mod stampede;
+mod upkeep;
 mod values;

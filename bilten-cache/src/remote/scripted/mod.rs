@@ -3,6 +3,7 @@
 
 mod reply;
 mod scripts;
+mod walk;
 
 use std::fmt;
 use std::future::Future;
@@ -14,12 +15,17 @@ use bytes::Bytes;
 pub(super) use self::reply::Answer;
 use self::reply::hex;
 use self::scripts::Scripts;
+use self::walk::Place;
 use super::{
-    Author, Keyspace, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+    Author, Keyspace, Lease, Page, Position, Pruned, Pulse, Record, Remote, RemoteError, Reply,
+    Scope, Snapshot,
 };
 
 /// Records fetched at once.
 pub(super) const PAGE: u64 = 1_000;
+
+/// Keys that one step of a walk looks for, about.
+const STEP: i64 = 200;
 
 /// An argument of a script.
 #[derive(Debug, Clone)]
@@ -98,6 +104,36 @@ impl<L: Link> Scripted<L> {
         let mut names = self.pair(key);
         names.extend(self.log_names());
         names
+    }
+
+    /// One step of a walk on the server that a key of the place leads to.
+    async fn step(&self, place: &Place) -> Result<Page, RemoteError> {
+        let clustered = self.link.is_clustered();
+        let way = if clustered {
+            vec![walk::key_of(place.slot)]
+        } else {
+            vec![self.names.meta().to_owned()]
+        };
+        let pattern = Arg::Text(self.names.value("*"));
+        let args = vec![Arg::Text(place.cursor.clone()), pattern, Arg::Int(STEP)];
+        let answer = self.link.eval(&self.scripts.scan, way.clone(), args);
+        let (cursor, names) = reply::scan(&answer.await?)?;
+        let keys = names
+            .iter()
+            .filter_map(|name| self.names.key_of_value(name));
+        let keys = keys.map(str::to_owned).collect();
+        if cursor != "0" {
+            let next = Place::at(place.slot, &cursor);
+            return Ok(Page::new(keys, Some(next.encode())));
+        }
+        if !clustered {
+            return Ok(Page::new(keys, None));
+        }
+        let slots = self.link.eval(&self.scripts.slots, way, Vec::new()).await?;
+        let mut servers = walk::first_slots(&slots).into_iter();
+        let next = servers.find(|first| *first > place.slot);
+        let next = next.map(|slot| Place::at(slot, "0").encode());
+        Ok(Page::new(keys, next))
     }
 
     async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
@@ -258,6 +294,39 @@ impl<L: Link> Remote for Scripted<L> {
                 .filter(|wait| *wait > 0);
             let answer = self.link.xread(self.names.log(), after, block).await?;
             reply::records(&answer)
+        })
+    }
+
+    fn prune(&self, position: u64, life: Duration, cursor: u64) -> Reply<'_, Pruned> {
+        Box::pin(async move {
+            let names = vec![self.names.meta().to_owned()];
+            let number = |n: u64| Arg::Text(n.to_string());
+            let args = vec![number(position), millis(life), number(cursor)];
+            let answer = self.link.eval(&self.scripts.prune, names, args).await?;
+            reply::pruned(&answer)
+        })
+    }
+
+    fn scan<'a>(&'a self, after: &'a str) -> Reply<'a, Page> {
+        Box::pin(async move { self.step(&Place::decode(after)).await })
+    }
+
+    fn head<'a>(&'a self, key: &'a str, bytes: usize) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            let last = i64::try_from(bytes).unwrap_or(i64::MAX) - 1;
+            let names = vec![self.names.value(key)];
+            let args = vec![Arg::Int(last)];
+            let answer = self.link.eval(&self.scripts.head, names, args).await?;
+            Ok(reply::bytes(&answer).unwrap_or_default())
+        })
+    }
+
+    fn discard<'a>(&'a self, key: &'a str, head: Bytes) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let names = vec![self.names.value(key)];
+            let args = vec![Arg::Bytes(head)];
+            let answer = self.link.eval(&self.scripts.discard, names, args).await?;
+            Ok(reply::yes(&answer))
         })
     }
 

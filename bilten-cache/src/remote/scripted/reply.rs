@@ -2,7 +2,7 @@
 //! nothing here is taken for granted.
 
 use super::Arg;
-use crate::remote::{Lease, Position, Pulse, Record, RemoteError, Scope, Snapshot};
+use crate::remote::{Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot};
 use bytes::Bytes;
 
 /// What a server said, in no client's types. A map is an array of names and values in turn, as RESP2 has it.
@@ -103,6 +103,31 @@ pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
     })
 }
 
+/// Cursor and keys of `SCAN`. A key that is no text is none of ours.
+pub(super) fn scan(value: &Answer) -> Result<(String, Vec<String>), RemoteError> {
+    let Answer::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let cursor = parts.first().and_then(text).ok_or_else(unexpected)?;
+    let Some(Answer::Array(keys)) = parts.get(1) else {
+        return Err(unexpected());
+    };
+    Ok((cursor, keys.iter().filter_map(text).collect()))
+}
+
+pub(super) fn pruned(value: &Answer) -> Result<Pruned, RemoteError> {
+    let Answer::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let mut numbers = parts.iter().map(|part| number(part).ok_or_else(unexpected));
+    let mut next = || numbers.next().unwrap_or_else(|| Err(unexpected()));
+    let (cursor, life) = (next()?, next()?);
+    Ok(Pruned {
+        cursor,
+        life: std::time::Duration::from_millis(life),
+    })
+}
+
 /// The answer of `XREAD`: the records of one stream, oldest first.
 pub(super) fn records(value: &Answer) -> Result<Vec<Record>, RemoteError> {
     let entries = match value {
@@ -179,7 +204,7 @@ fn text(value: &Answer) -> Option<String> {
     String::from_utf8(bytes(value)?.to_vec()).ok()
 }
 
-fn bytes(value: &Answer) -> Option<Bytes> {
+pub(super) fn bytes(value: &Answer) -> Option<Bytes> {
     match value {
         Answer::Bytes(bytes) => Some(bytes.clone()),
         _ => None,
@@ -260,6 +285,24 @@ mod tests {
                 (Scope::All, 9)
             ]
         );
+    }
+
+    #[test]
+    fn a_page_is_read_whatever_keys_others_have() {
+        let foreign = Answer::Bytes(Bytes::from_static(&[0xff, 0xfe]));
+        let keys = array(vec!["shop:v:{event:1}".into(), foreign]);
+        let (cursor, keys) = scan(&array(vec!["17".into(), keys])).unwrap();
+        assert_eq!(
+            (cursor.as_str(), keys.as_slice()),
+            ("17", &["shop:v:{event:1}".to_owned()][..])
+        );
+        assert!(scan(&Answer::Nothing).is_err());
+        let state = pruned(&array(vec!["3".into(), Answer::Int(1_500)])).unwrap();
+        assert_eq!(
+            state,
+            Pruned::new(3, std::time::Duration::from_millis(1_500))
+        );
+        assert!(pruned(&array(vec!["3".into()])).is_err());
     }
 
     #[test]

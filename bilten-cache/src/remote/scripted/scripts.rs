@@ -25,6 +25,11 @@ pub(super) struct Scripts<S> {
     pub(super) append: S,
     pub(super) snapshot: S,
     pub(super) pulse: S,
+    pub(super) prune: S,
+    pub(super) scan: S,
+    pub(super) slots: S,
+    pub(super) head: S,
+    pub(super) discard: S,
 }
 
 impl<S> Scripts<S> {
@@ -61,6 +66,13 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             append: script(append),
             snapshot: script([BEGIN, SNAPSHOT].concat()),
             pulse: script(PULSE.to_owned()),
+            prune: script(PRUNE.to_owned()),
+            scan: script(
+                "return redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])".to_owned(),
+            ),
+            slots: script("return redis.call('CLUSTER', 'SLOTS')".to_owned()),
+            head: script("return redis.call('GETRANGE', KEYS[1], 0, ARGV[1])".to_owned()),
+            discard: script(DISCARD.to_owned()),
         }
     }
 }
@@ -135,6 +147,35 @@ if there[1] then
   end
 end
 return {time[1], time[2], at[1], at[2], stamp}";
+
+/// KEYS meta. ARGV position, life in ms, cursor. The marker on everything comes before the others go.
+const PRUNE: &str = "
+local known = tonumber(redis.call('HGET', KEYS[1], 'life') or '0') or 0
+local position, life = tonumber(ARGV[1]), tonumber(ARGV[2])
+if life > known then
+  known = life
+  redis.call('HSET', KEYS[1], 'life', ARGV[2])
+end
+if life < known then return {'0', known} end
+local page = redis.call('HSCAN', KEYS[1], ARGV[3], 'COUNT', 200)
+local old = {}
+for i = 1, #page[2], 2 do
+  local name, at = page[2][i], tonumber(page[2][i + 1])
+  if name ~= 'a:' and string.find(name, ':', 1, true) and at and at <= position then
+    old[#old + 1] = name
+  end
+end
+if #old > 0 then
+  local all = tonumber(redis.call('HGET', KEYS[1], 'a:') or '0') or 0
+  if all < position then redis.call('HSET', KEYS[1], 'a:', ARGV[1]) end
+  for i = 1, #old do redis.call('HDEL', KEYS[1], old[i]) end
+end
+return {page[1], known}";
+
+/// KEYS value. ARGV its first bytes.
+const DISCARD: &str = "
+if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])";
 
 /// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It
 /// begins a new incarnation when the log is gone, or when its position has gone back under the incarnation that
