@@ -87,6 +87,55 @@ impl Measurement for CpuTime {
     }
 }
 
+/// Single times, for what is judged by its slowest and not by its mean.
+///
+/// ```
+/// use std::time::Duration;
+/// use bilten_benches::Latencies;
+///
+/// let mut all = Latencies::default();
+/// let sum = all.sum_of(3, || Duration::from_micros(20));
+/// assert_eq!(sum, Duration::from_micros(60));
+/// assert_eq!(all.to_string(), "median 20.0 us, p99 20.0 us of 3");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Latencies {
+    all: Vec<Duration>,
+}
+
+impl Latencies {
+    /// Keeps one time.
+    pub fn add(&mut self, time: Duration) {
+        self.all.push(time);
+    }
+
+    /// Measures so often and keeps each time; returns their sum, as criterion wants it.
+    pub fn sum_of(&mut self, times: u64, mut measure: impl FnMut() -> Duration) -> Duration {
+        let before = self.all.len();
+        for _ in 0..times {
+            self.all.push(measure());
+        }
+        self.all[before..].iter().sum()
+    }
+}
+
+impl std::fmt::Display for Latencies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut sorted = self.all.clone();
+        sorted.sort_unstable();
+        let at = |percent: usize| {
+            let at = sorted.len().saturating_sub(1) * percent / 100;
+            sorted.get(at).copied().unwrap_or_default().as_secs_f64() * 1e6
+        };
+        let (median, p99) = (at(50), at(99));
+        write!(
+            f,
+            "median {median:.1} us, p99 {p99:.1} us of {}",
+            sorted.len()
+        )
+    }
+}
+
 /// A row of an ordinary table: ten fields, about 500 bytes of JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]

@@ -18,6 +18,7 @@ use crate::remote::{
 pub struct FaultyRemote {
     inner: Arc<Inner>,
     cut: Arc<AtomicBool>,
+    slots: bool,
 }
 
 #[derive(Debug)]
@@ -51,6 +52,7 @@ impl FaultyRemote {
         Self {
             inner: Arc::new(inner),
             cut: Arc::default(),
+            slots: false,
         }
     }
 
@@ -65,6 +67,17 @@ impl FaultyRemote {
         Self {
             inner: Arc::clone(&self.inner),
             cut: Arc::default(),
+            slots: self.slots,
+        }
+    }
+
+    /// The same store as a cluster shows it: keys and the log are in different slots, so that a change and its record are two
+    /// steps. The second one is [`Call::Append`].
+    #[must_use]
+    pub fn in_slots(self) -> Self {
+        Self {
+            slots: true,
+            ..self
         }
     }
 
@@ -169,6 +182,20 @@ impl FaultyRemote {
         })
     }
 
+    /// What a cluster does: the change in one slot, then the record in another.
+    fn then_append<'a>(
+        &'a self,
+        change: Reply<'a, ()>,
+        scope: Scope,
+        author: Author,
+    ) -> Reply<'a, Position> {
+        Box::pin(async move {
+            change.await?;
+            let append = move |store: &mut Store| store.append(&scope, author);
+            self.answer(Call::Append, append).await
+        })
+    }
+
     fn is_up(&self) -> Result<(), RemoteError> {
         if self.inner.failing.load(Ordering::SeqCst) {
             return Err(RemoteError::Unavailable("made to fail".into()));
@@ -242,16 +269,26 @@ impl Remote for FaultyRemote {
         author: Author,
     ) -> Reply<'a, Position> {
         let key = key.to_owned();
-        self.answer(Call::Claim, move |store| {
-            store.claim(&key, token, hold, author)
-        })
+        if !self.slots {
+            return self.answer(Call::Claim, move |store| {
+                store.claim(&key, token, hold, author)
+            });
+        }
+        let scope = Scope::Key(key.as_str().into());
+        let seize = self.answer(Call::Claim, move |store| store.seize(&key, token, hold));
+        self.then_append(seize, scope, author)
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
         let scope = scope.clone();
-        self.answer(Call::Invalidate, move |store| {
-            store.invalidate(&scope, author)
-        })
+        if !self.slots || scope.key().is_none() {
+            return self.answer(Call::Invalidate, move |store| {
+                store.invalidate(&scope, author)
+            });
+        }
+        let about = scope.clone();
+        let change = self.answer(Call::Invalidate, move |store| store.change(&about));
+        self.then_append(change, scope, author)
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

@@ -78,13 +78,24 @@ impl Store {
         hold: Duration,
         author: Author,
     ) -> Position {
-        let position = self.invalidate(&Scope::Key(key.into()), author);
+        self.seize(key, token, hold);
+        self.append(&Scope::Key(key.into()), author)
+    }
+
+    /// A claim without its record.
+    pub(super) fn seize(&mut self, key: &str, token: u64, hold: Duration) {
+        self.change(&Scope::Key(key.into()));
         self.leases
             .insert(key.to_owned(), (token, Instant::now() + hold));
-        position
     }
 
     pub(super) fn invalidate(&mut self, scope: &Scope, author: Author) -> Position {
+        self.change(scope);
+        self.append(scope, author)
+    }
+
+    /// An invalidation without its record.
+    pub(super) fn change(&mut self, scope: &Scope) {
         if let Some(key) = scope.key() {
             self.leases.remove(&**key);
         }
@@ -97,7 +108,6 @@ impl Store {
             }
             _ => {}
         }
-        self.append(scope, author)
     }
 
     pub(super) fn snapshot(&mut self) -> Snapshot {
@@ -175,7 +185,7 @@ impl Store {
         );
     }
 
-    fn append(&mut self, scope: &Scope, author: Author) -> Position {
+    pub(super) fn append(&mut self, scope: &Scope, author: Author) -> Position {
         let known = self
             .position
             .filter(|p| p.incarnation != author.incarnation || p.number >= author.seen);

@@ -18,6 +18,9 @@ pub enum Call {
     Release,
     /// `claim`
     Claim,
+    /// The second half of `claim` and of `invalidate` on a way made by
+    /// [`in_slots`](crate::test_util::FaultyRemote::in_slots).
+    Append,
     /// `invalidate`
     Invalidate,
     /// `snapshot`

@@ -60,12 +60,13 @@ impl Driver {
         })
     }
 
-    /// Starts the work; it ends after [`stop`](Self::stop).
-    pub(crate) fn start(self: &Arc<Self>, seed: u64) -> JoinSet<()> {
+    /// Starts the work; it ends after [`stop`](Self::stop). `widely`: with tags, patterns and clears, which hide much of what single
+    /// keys get wrong.
+    pub(crate) fn start(self: &Arc<Self>, seed: u64, widely: bool) -> JoinSet<()> {
         let mut workers = JoinSet::new();
         for worker in 0..WORKERS {
             let rng = Rng::with_seed(seed ^ (u64::from(self.node) << 32) ^ worker);
-            workers.spawn(Arc::clone(self).work(rng));
+            workers.spawn(Arc::clone(self).work(rng, widely));
         }
         workers
     }
@@ -74,13 +75,14 @@ impl Driver {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    async fn work(self: Arc<Self>, mut rng: Rng) {
+    async fn work(self: Arc<Self>, mut rng: Rng, widely: bool) {
         while !self.stop.load(Ordering::Relaxed) {
             let done = match rng.u32(..1_000) {
                 0..550 => self.get_or_load(&mut rng).await,
                 550..720 => self.get(rng.u32(..KEYS)).await,
                 720..800 => self.remove(&mut rng).await,
                 800..880 => self.write(&mut rng).await,
+                880..940 | 970..975 if !widely => self.get(rng.u32(..KEYS)).await,
                 880..910 => {
                     let number = rng.u32(..TAGS);
                     self.wide(&mut rng, Takes::Tag(number)).await

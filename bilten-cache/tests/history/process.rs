@@ -132,7 +132,7 @@ pub(crate) async fn live(settings: &str) {
         events,
     )
     .await;
-    let mut workers = Some(driver.start(seed.parse().unwrap()));
+    let mut workers = Some(driver.start(seed.parse().unwrap(), true));
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     while let Ok(Some(line)) = commands.next_line().await {
         if line == "stop" {

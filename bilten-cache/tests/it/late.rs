@@ -3,15 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bilten_cache::remote::{
-    Author, Lease, Position, Pulse, Record, Remote, Reply, Scope, Snapshot,
-};
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Redis, RedisClient, Region};
 use bilten_testbed::{Direction, FaultProxy, Redis as Server};
-use bytes::Bytes;
 
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
+use crate::hooked::Hooked;
 
 with_each_client! {
     a_set_that_was_given_up_never_comes_back,
@@ -61,11 +58,12 @@ async fn a_store_that_was_given_up_is_refused_when_it_arrives(client: RedisClien
     };
     let region = |cache: &Cache| -> Region<str, String> { cache.region("note").build().unwrap() };
     let inner = open(server.url()).await;
-    let near = Cache::builder("shop").remote(Way { inner, proxy: None });
+    let near = Cache::builder("shop").remote(Hooked::new(inner));
     let near = region(&near.build().await.unwrap());
     let inner = open(proxy.url_like(&server.url()).unwrap()).await;
-    let cut = Some(Arc::clone(&proxy));
-    let far = Cache::builder("shop").remote(Way { inner, proxy: cut });
+    let cut = Arc::clone(&proxy);
+    let cut = Hooked::new(inner).after_claim(move || cut.blackhole(Direction::Up));
+    let far = Cache::builder("shop").remote(cut);
     let far = region(&far.build().await.unwrap());
     let before = proxy.bytes_up();
     // Its claim has arrived, its value has not.
@@ -91,77 +89,4 @@ async fn a_store_that_was_given_up_is_refused_when_it_arrives(client: RedisClien
     let there = server.cli(&["STRLEN", "shop:v:{note:tea}"]).unwrap();
     assert!(there.trim().parse::<usize>().unwrap() < LARGE, "{there}");
     assert_eq!(near.get("tea").await.as_deref().unwrap(), "6");
-}
-
-/// A way to a second level that is cut right after a claim.
-#[derive(Debug)]
-struct Way {
-    inner: Arc<dyn Remote>,
-    proxy: Option<Arc<FaultProxy>>,
-}
-
-impl Remote for Way {
-    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
-        self.inner.read(key)
-    }
-
-    fn lease<'a>(
-        &'a self,
-        key: &'a str,
-        token: u64,
-        hold: Duration,
-        over_value: bool,
-    ) -> Reply<'a, Lease> {
-        self.inner.lease(key, token, hold, over_value)
-    }
-
-    fn store<'a>(
-        &'a self,
-        key: &'a str,
-        token: u64,
-        envelope: Bytes,
-        keep: Duration,
-    ) -> Reply<'a, bool> {
-        self.inner.store(key, token, envelope, keep)
-    }
-
-    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
-        self.inner.renew(key, token, hold)
-    }
-
-    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
-        self.inner.release(key, token)
-    }
-
-    fn claim<'a>(
-        &'a self,
-        key: &'a str,
-        token: u64,
-        hold: Duration,
-        author: Author,
-    ) -> Reply<'a, Position> {
-        Box::pin(async move {
-            let at = self.inner.claim(key, token, hold, author).await?;
-            if let Some(proxy) = &self.proxy {
-                proxy.blackhole(Direction::Up);
-            }
-            Ok(at)
-        })
-    }
-
-    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
-        self.inner.invalidate(scope, author)
-    }
-
-    fn snapshot(&self) -> Reply<'_, Snapshot> {
-        self.inner.snapshot()
-    }
-
-    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
-        self.inner.pulse(number)
-    }
-
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
-        self.inner.tail(position, wait)
-    }
 }

@@ -98,30 +98,6 @@ async fn a_cache_in_memory_shuts_down_at_once() {
     assert!(node.cache.shutdown(Duration::MAX).await.is_clean());
 }
 
-#[tokio::test]
-async fn ten_thousand_caches_leave_no_task() {
-    let store = FaultyRemote::new();
-    let before = tasks();
-    for _ in 0..10_000 {
-        let cache = Cache::builder("shop").remote(store.another_node());
-        drop(cache.build().await.unwrap());
-    }
-    eventually("all have ended", || tasks() == before).await;
-}
-
-#[tokio::test]
-async fn a_cache_dropped_in_the_middle_of_a_load_ends_with_it() {
-    let store = FaultyRemote::new();
-    let before = tasks();
-    let node = Node::on(&store).await;
-    let (mut held, reader) = node.start_load("tea");
-    held.started().await;
-    drop(node);
-    held.finish(7);
-    assert_eq!(*reader.await.unwrap().unwrap(), 7);
-    eventually("nothing is left", || tasks() == before).await;
-}
-
 /// Connections that a server has, ours of this question left out.
 fn connections(server: &Server) -> usize {
     let list = server.cli(&["CLIENT", "LIST"]).unwrap();

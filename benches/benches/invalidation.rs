@@ -1,0 +1,192 @@
+//! A removal until another process stops serving the key, beside raw pub/sub; and a pattern that takes a million keys beside
+//! one key, with what another client of the same Redis notices.
+
+#![allow(missing_docs, clippy::print_stdout)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bilten_benches::{Latencies, runtime};
+use bilten_cache::{Ack, Cache, Pattern, Redis, Region};
+use bilten_testbed::Redis as Server;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+/// Keys that the pattern takes.
+const KEYS: u32 = 1_000_000;
+/// Keys that one script stores, so that Redis answers others in between.
+const STEP: u32 = 50_000;
+
+fn invalidation(criterion: &mut Criterion) {
+    let (runtime, server) = (runtime(), Server::start().expect("Redis starts"));
+    let mut group = criterion.benchmark_group("invalidation");
+    pub_sub(&mut group, &server);
+    to_other_node(&mut group, &runtime, &server);
+    let cache = runtime.block_on(cache(&server));
+    changes(&mut group, &runtime, &cache, "few_keys");
+    fill(&server);
+    changes(&mut group, &runtime, &cache, "a_million_keys");
+    group.finish();
+    neighbour(&runtime, &server, &cache);
+}
+
+async fn cache(server: &Server) -> Cache {
+    let cache = Cache::builder("shop").redis(Redis::url(server.url()));
+    cache.build().await.expect("the settings are valid")
+}
+
+/// A connection that speaks the protocol by hand: nothing can be faster.
+struct Raw(BufReader<TcpStream>);
+
+impl Raw {
+    fn to(server: &Server) -> Self {
+        let stream = TcpStream::connect(server.addr()).expect("Redis listens");
+        stream.set_nodelay(true).expect("a socket");
+        Self(BufReader::new(stream))
+    }
+
+    fn send(&mut self, line: &str) {
+        let stream = self.0.get_mut();
+        write!(stream, "{line}\r\n").expect("Redis reads");
+    }
+
+    /// Reads lines until one contains the text.
+    fn until(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let read = self.0.read_line(&mut line).expect("Redis answers");
+            assert!(read > 0, "Redis closed the connection");
+        }
+    }
+}
+
+fn pub_sub(group: &mut BenchmarkGroup<'_, WallTime>, server: &Server) {
+    let (mut publisher, mut subscriber) = (Raw::to(server), Raw::to(server));
+    subscriber.send("SUBSCRIBE news");
+    subscriber.until(":1");
+    let mut all = Latencies::default();
+    group.bench_function("raw_pub_sub", |bencher| {
+        bencher.iter_custom(|times| {
+            all.sum_of(times, || {
+                let started = Instant::now();
+                publisher.send("PUBLISH news tea-is-old");
+                subscriber.until("tea-is-old");
+                let took = started.elapsed();
+                publisher.until(":1");
+                took
+            })
+        });
+    });
+    println!("raw_pub_sub: {all}");
+}
+
+fn to_other_node(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+    let region = |cache: &Cache| -> Region<str, u32> {
+        let stock = cache.region("stock").build();
+        stock.expect("the settings are valid")
+    };
+    let (near, far) = runtime.block_on(async { (cache(server).await, cache(server).await) });
+    let (near, far) = (region(&near), region(&far));
+    let mut all = Latencies::default();
+    group.bench_function("remove_until_other_node_stops", |bencher| {
+        bencher.iter_custom(|times| {
+            all.sum_of(times, || {
+                while far.peek("tea").is_none() {
+                    let load = async |_| Ok::<_, std::io::Error>(1);
+                    let loaded = runtime.block_on(far.get_or_load("tea", load));
+                    loaded.expect("it loads");
+                }
+                let started = Instant::now();
+                let near = near.clone();
+                let removal = runtime.spawn(async move { near.remove("tea").await });
+                while far.peek("tea").is_some() {
+                    std::thread::yield_now();
+                }
+                let took = started.elapsed();
+                let ack = runtime.block_on(removal).expect("it ends");
+                assert_eq!(ack.expect("the key is short"), Ack::Everywhere);
+                took
+            })
+        });
+    });
+    println!("remove_until_other_node_stops: {all}");
+}
+
+/// One append with a key, and one with a pattern.
+fn changes(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    cache: &Cache,
+    among: &str,
+) {
+    let stock = cache.region::<str, u32>("stock").build();
+    let stock = stock.expect("the settings are valid");
+    let everything = Pattern::glob("item:*").expect("it parses");
+    group.bench_function(format!("remove_one_key_among_{among}"), |bencher| {
+        bencher.iter(|| runtime.block_on(stock.remove("tea")));
+    });
+    group.bench_function(format!("pattern_among_{among}"), |bencher| {
+        bencher.iter(|| {
+            let ack = runtime.block_on(cache.invalidate_pattern(&everything));
+            assert_eq!(ack, Ack::Everywhere);
+        });
+    });
+}
+
+/// Stores a million values under the names that the cache gives to the keys of the region `item`.
+fn fill(server: &Server) {
+    let script = "for n = ARGV[1], ARGV[2] do \
+         redis.call('SET', 'shop:v:{item:' .. string.format('%d', n) .. '}', ARGV[3], 'PX', 3600000) \
+         end return redis.call('DBSIZE')";
+    let value = "v".repeat(100);
+    for from in (0..KEYS).step_by(STEP as usize) {
+        let [first, last] = [from, from + STEP - 1].map(|n| n.to_string());
+        let words = ["EVAL", script, "0", &first, &last, &value];
+        server.cli(&words).expect("Redis stores");
+    }
+    let size = server.cli(&["DBSIZE"]).expect("Redis answers");
+    assert!(size.trim().parse::<u32>().expect("a number") >= KEYS);
+}
+
+/// What another client's PING takes at rest, and while patterns that take a million keys are invalidated.
+fn neighbour(runtime: &Runtime, server: &Server, cache: &Cache) {
+    let watch = |stop: &AtomicBool| {
+        let (mut raw, mut all) = (Raw::to(server), Latencies::default());
+        while !stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            raw.send("PING");
+            raw.until("PONG");
+            all.add(started.elapsed());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        all
+    };
+    let during = |work: &dyn Fn()| {
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watched = scope.spawn(|| watch(&stop));
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_secs(1) {
+                work();
+            }
+            stop.store(true, Ordering::Relaxed);
+            watched.join().expect("it only asks")
+        })
+    };
+    let everything = Pattern::glob("item:*").expect("it parses");
+    let pause = || std::thread::sleep(Duration::from_millis(1));
+    println!("a neighbour's PING at rest: {}", during(&pause));
+    let busy = during(&|| {
+        let ack = runtime.block_on(cache.invalidate_pattern(&everything));
+        assert_eq!(ack, Ack::Everywhere);
+        pause();
+    });
+    println!("a neighbour's PING beside patterns that take a million keys: {busy}");
+}
+
+criterion_group!(benches, invalidation);
+criterion_main!(benches);

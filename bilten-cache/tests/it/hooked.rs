@@ -1,0 +1,132 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bilten_cache::remote::{
+    Author, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+};
+use bytes::Bytes;
+
+/// A way to a second level on which something happens that no server does by itself.
+pub(crate) struct Hooked {
+    inner: Arc<dyn Remote>,
+    after_claim: Box<dyn Fn() + Send + Sync>,
+    refused: Option<Arc<AtomicU32>>,
+    reversed: bool,
+}
+
+impl Hooked {
+    pub(crate) fn new(inner: Arc<dyn Remote>) -> Self {
+        Self {
+            inner,
+            after_claim: Box::new(|| {}),
+            refused: None,
+            reversed: false,
+        }
+    }
+
+    /// Does this between a claim's answer and what follows it.
+    pub(crate) fn after_claim(self, act: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            after_claim: Box::new(act),
+            ..self
+        }
+    }
+
+    /// Refuses invalidations and counts them here.
+    pub(crate) fn refusing(self, count: &Arc<AtomicU32>) -> Self {
+        Self {
+            refused: Some(Arc::clone(count)),
+            ..self
+        }
+    }
+
+    /// Hands out records that come together in the wrong order.
+    pub(crate) fn reversed(self) -> Self {
+        Self {
+            reversed: true,
+            ..self
+        }
+    }
+}
+
+impl fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooked").finish_non_exhaustive()
+    }
+}
+
+impl Remote for Hooked {
+    fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        self.inner.read(key)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over_value: bool,
+    ) -> Reply<'a, Lease> {
+        self.inner.lease(key, token, hold, over_value)
+    }
+
+    fn store<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        envelope: Bytes,
+        keep: Duration,
+    ) -> Reply<'a, bool> {
+        self.inner.store(key, token, envelope, keep)
+    }
+
+    fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        self.inner.renew(key, token, hold)
+    }
+
+    fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
+        self.inner.release(key, token)
+    }
+
+    fn claim<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        author: Author,
+    ) -> Reply<'a, Position> {
+        Box::pin(async move {
+            let at = self.inner.claim(key, token, hold, author).await?;
+            (self.after_claim)();
+            Ok(at)
+        })
+    }
+
+    fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        let Some(refused) = &self.refused else {
+            return self.inner.invalidate(scope, author);
+        };
+        refused.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async { Err(RemoteError::Refused("made to refuse".into())) })
+    }
+
+    fn snapshot(&self) -> Reply<'_, Snapshot> {
+        self.inner.snapshot()
+    }
+
+    fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
+        self.inner.pulse(number)
+    }
+
+    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        Box::pin(async move {
+            let mut records = self.inner.tail(position, wait).await?;
+            if self.reversed {
+                records.reverse();
+            }
+            Ok(records)
+        })
+    }
+}

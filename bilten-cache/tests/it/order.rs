@@ -1,0 +1,199 @@
+//! Changes that overlap, records that come late or in the wrong order, and deliveries that have to wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
+use bilten_cache::{Ack, Cache, Loaded};
+
+use crate::harness::{Node, eventually, held};
+use crate::hooked::Hooked;
+
+/// The steps of a write where value and log are in different slots.
+const STEPS: [Call; 3] = [Call::Claim, Call::Append, Call::Store];
+
+/// Every order of three steps of node 0 and three of node 1.
+fn orders() -> Vec<Vec<usize>> {
+    let all = (0_u32..1 << 6).filter(|bits| bits.count_ones() == 3);
+    all.map(|bits| (0..6).map(|at| (bits >> at & 1) as usize).collect())
+        .collect()
+}
+
+async fn on(way: &FaultyRemote) -> Node {
+    let cache = Cache::builder("shop").remote(way.clone()).build().await;
+    Node::of(cache.unwrap())
+}
+
+#[tokio::test]
+async fn two_overlapping_sets_on_a_cluster_end_alike_in_every_order() {
+    let orders = orders();
+    assert_eq!(orders.len(), 20);
+    for (order, deaf) in orders.iter().flat_map(|o| [(o, false), (o, true)]) {
+        let store = FaultyRemote::new().in_slots();
+        let ways = [store.another_node(), store.another_node()];
+        let nodes = [on(&ways[0]).await, on(&ways[1]).await];
+        ways.iter().for_each(|way| way.cut_log(deaf));
+        let (mut stopped, mut tasks) = (Vec::new(), Vec::new());
+        for (node, value) in nodes.iter().cloned().zip(1..) {
+            let claim = store.trap(STEPS[0], Moment::Before);
+            let set = async move { node.stock.set("tea", value).await.unwrap() };
+            tasks.push(Some(tokio::spawn(set)));
+            claim.caught().await;
+            stopped.push(Some((claim, 0)));
+        }
+        for number in order {
+            let (trap, step) = stopped[*number].take().unwrap();
+            // The other node stands still, so this one runs into the trap.
+            let next = STEPS
+                .get(step + 1)
+                .map(|call| store.trap(*call, Moment::Before));
+            trap.release();
+            if let Some(next) = next {
+                next.caught().await;
+                stopped[*number] = Some((next, step + 1));
+            } else {
+                let ack = tasks[*number].take().unwrap().await.unwrap();
+                assert_eq!(ack, Ack::Everywhere);
+            }
+        }
+        ways.iter().for_each(|way| way.cut_log(false));
+        for node in &nodes {
+            eventually("both records came", || {
+                node.cache.status().log_position == 2
+            })
+            .await;
+        }
+        let there = on(&store.another_node()).await.stock.get("tea").await;
+        assert!(there.is_some(), "{order:?}");
+        for node in &nodes {
+            assert_eq!(node.stock.get("tea").await, there, "{order:?} deaf: {deaf}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_record_older_than_a_write_costs_it_at_most_a_read_of_l2() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let way = store.another_node();
+    let far = on(&way).await;
+    way.cut_log(true);
+    assert_eq!(near.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    assert_eq!(far.stock.set("tea", 2).await.unwrap(), Ack::Everywhere);
+    way.cut_log(false);
+    eventually("both records came", || far.cache.status().log_position == 2).await;
+    for node in [&far, &near] {
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+    }
+}
+
+#[tokio::test]
+async fn records_in_the_wrong_order_cost_a_flush_and_no_value() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let way = store.another_node();
+    let cache = Cache::builder("shop").remote(Hooked::new(Arc::new(way.clone())).reversed());
+    let far = Node::of(cache.build().await.unwrap());
+    way.cut_log(true);
+    let _ = near.stock.remove("tea").await.unwrap();
+    let _ = near.stock.set("tea", 2).await.unwrap();
+    let before = far.cache.stats();
+    way.cut_log(false);
+    eventually("it starts anew from where the log stands", || {
+        far.cache.status().log_position == 2
+    })
+    .await;
+    let after = far.cache.stats();
+    assert_eq!(after.log_gaps - before.log_gaps, 1);
+    assert_eq!(after.flushes - before.flushes, 1);
+    for node in [&far, &near] {
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
+    }
+}
+
+#[tokio::test]
+async fn more_waiting_removals_than_there_is_room_for_become_one_clear() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("jam", 1).await.unwrap();
+    two.stock.get("jam").await.unwrap();
+    store.fail(true);
+    for n in 0..=10_000 {
+        let ack = one.stock.remove(&n.to_string()).await.unwrap();
+        assert_eq!(ack, Ack::Deferred);
+    }
+    assert_eq!(one.cache.status().waiting, 1);
+    let asked = store.calls(Call::Invalidate);
+    store.fail(false);
+    eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    assert!(store.calls(Call::Invalidate) <= asked + 2);
+    eventually("it reached the other node", || {
+        two.stock.peek("jam").is_none()
+    })
+    .await;
+    assert_eq!(two.stock.get("jam").await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_refused_stops_there_and_is_tried_with_pauses() {
+    let refused = Arc::new(AtomicU32::new(0));
+    let remote = Hooked::new(Arc::new(FaultyRemote::new())).refusing(&refused);
+    let cache = Cache::builder("shop").remote(remote).build().await;
+    let node = Node::of(cache.unwrap());
+    for key in ["tea", "jam", "salt"] {
+        assert_eq!(node.stock.remove(key).await.unwrap(), Ack::Deferred);
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = refused.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let tried = refused.load(Ordering::SeqCst) - before;
+    // Half a second for news of the log and up to as much for the pause; one request each time.
+    assert!((5..=45).contains(&tried), "{tried}");
+    assert_eq!(node.cache.status().waiting, 3);
+}
+
+#[tokio::test]
+async fn a_removal_delivered_late_costs_a_newer_write_at_most_a_miss() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let lost = store.hold_back(Call::Invalidate);
+    let delivery = store.trap(Call::Invalidate, Moment::Before);
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    assert_eq!(two.stock.set("tea", 2).await.unwrap(), Ack::Everywhere);
+    drop(lost);
+    delivery.caught().await;
+    delivery.release();
+    eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    for node in [&one, &two] {
+        assert!(!matches!(node.stock.get("tea").await.as_deref(), Some(1)));
+        eventually("it came round", || node.cache.status().log_position == 3).await;
+        assert_eq!(node.load("tea", 3).await, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_tag_invalidated_during_a_refresh_ahead_refuses_its_result() {
+    let clock = ManualClock::new();
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.clock(&clock).build().await.unwrap();
+    let minute = Duration::from_secs(60);
+    let prices = cache.region::<str, u32>("price").time_to_live(minute);
+    let prices = prices.refresh_ahead(0.5).build().unwrap();
+    let tagged = |value| Loaded::new(value).tags(["drinks"]);
+    let _ = prices.set("tea", tagged(1)).await.unwrap();
+    clock.advance(minute * 2 / 3);
+    // The log has to be heard of after so long a time.
+    eventually("the log was read", || prices.peek("tea").is_some()).await;
+    let (loader, mut held) = held();
+    let refresh = move |_| async move { loader.run().await.map(tagged) };
+    assert_eq!(*prices.get_or_load("tea", refresh).await.unwrap(), 1);
+    held.started().await;
+    assert_eq!(cache.invalidate_tag("drinks").await, Ack::Everywhere);
+    held.finish(2);
+    eventually("the fill was refused", || prices.stats().fills_refused == 1).await;
+    assert_eq!(prices.peek("tea"), None);
+    assert_eq!(prices.get("tea").await, None);
+}
