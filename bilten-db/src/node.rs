@@ -197,6 +197,22 @@ impl Node {
         })
     }
 
+    /// The start of the server that was last seen; 0 when it never told one.
+    pub(crate) fn started(&self) -> i64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// Asks for the start of the server when it may have been started again unnoticed: then no connection of before is
+    /// open, or one was found broken.
+    pub(crate) async fn make_sure_of_start(&self) {
+        if (self.backend.load().size == 0 || self.seen().is_none())
+            && let Ok(sample) = self.backend.sample().await
+            && self.restarted(sample.started)
+        {
+            self.backend.discard();
+        }
+    }
+
     /// Asks the node itself, on a new connection.
     pub(crate) async fn answers(&self) -> bool {
         self.backend.prober().probe().await.is_ok()

@@ -55,7 +55,26 @@ pub struct Session {
     wait: Duration,
     wrote: AtomicBool,
     on_primary: AtomicBool,
-    replica: OnceCell<Option<Arc<Node>>>,
+    replica: OnceCell<Option<Pinned>>,
+}
+
+/// The replica of a session, as it was when it was chosen.
+///
+/// A server that is started again may show an earlier state than before, until it has replayed as far.
+struct Pinned {
+    node: Arc<Node>,
+    started: i64,
+}
+
+impl Pinned {
+    fn new(node: Arc<Node>) -> Self {
+        let started = node.started();
+        Self { node, started }
+    }
+
+    fn is_the_same(&self) -> bool {
+        self.node.started() == self.started
+    }
 }
 
 impl Session {
@@ -115,7 +134,7 @@ impl Session {
         let replica = self.replica.get()?.as_ref();
         Some(replica.map_or_else(
             || self.router.topology().primary.id.to_string(),
-            |node| node.id.to_string(),
+            |pinned| pinned.node.id.to_string(),
         ))
     }
 
@@ -158,7 +177,7 @@ impl Session {
         }
         let group = self.group.as_deref();
         match self.replica.get_or_init(|| self.choose()).await {
-            Some(node) => self.read(node, call).await,
+            Some(pinned) => self.read(pinned, call).await,
             None if group.is_some() || self.want().is_any() => {
                 self.router.stand_in(call, Reason::Fallback, group).await
             }
@@ -170,9 +189,15 @@ impl Session {
         self.wrote() || self.on_primary.load(Ordering::Acquire)
     }
 
-    async fn read<C: Call>(&self, node: &Arc<Node>, call: &C) -> Result<C::Output, DbErr> {
+    async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
+        let node = &pinned.node;
+        node.make_sure_of_start().await;
+        if !pinned.is_the_same() {
+            return self.leave_replica(call).await;
+        }
         let fault = match node.run(call, Reason::Pinned).await {
-            Ok(output) => return Ok(output),
+            Ok(output) if pinned.is_the_same() => return Ok(output),
+            Ok(_) => return self.leave_replica(call).await,
             Err(fault) => fault,
         };
         match step(Access::Read, true, fault.trouble()) {
@@ -182,12 +207,15 @@ impl Session {
                 self.router.learn(call).await
             }
             Step::Ask if node.answers().await => Err(node.db_err(fault)),
-            Step::Ask | Step::Elsewhere => {
-                self.on_primary.store(true, Ordering::Release);
-                let group = self.group.as_deref();
-                self.router.stand_in(call, Reason::Retry, group).await
-            }
+            Step::Ask | Step::Elsewhere => self.leave_replica(call).await,
         }
+    }
+
+    /// No other replica is known to be as far, so the primary goes on.
+    async fn leave_replica<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        self.on_primary.store(true, Ordering::Release);
+        let group = self.group.as_deref();
+        self.router.stand_in(call, Reason::Retry, group).await
     }
 
     fn want(&self) -> Want<'_> {
@@ -199,17 +227,18 @@ impl Session {
     }
 
     /// The replica for all reads; `None` when only the primary will do.
-    async fn choose(&self) -> Option<Arc<Node>> {
+    async fn choose(&self) -> Option<Pinned> {
         let want = self.want();
         if let Some(node) = self.router.pick(&want) {
-            return Some(node);
+            return Some(Pinned::new(node));
         }
         let token = self.token?;
         let node = self.router.pick(&Want {
             at_least: None,
             ..want
         })?;
-        self.reaches(&node, token).await.then_some(node)
+        let pinned = Pinned::new(node);
+        self.reaches(&pinned.node, token).await.then_some(pinned)
     }
 
     /// Asks the replica itself, again and again until the budget is spent.

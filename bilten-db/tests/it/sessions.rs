@@ -4,8 +4,8 @@ use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
     QueryFilter, QueryOrder, TransactionTrait,
 };
-use bilten_db::{Cluster, PageExt, PageRequest, Token};
-use bilten_testbed::Postgres;
+use bilten_db::{Cluster, PageExt, PageRequest, PoolConfig, Token};
+use bilten_testbed::{Postgres, eventually};
 
 use crate::fixture::{
     LIMIT, Shop, ask, builder_for, event, numbers, port, prepared, private, until_up, who_reads,
@@ -229,7 +229,7 @@ async fn a_token_of_the_time_before_a_fail_over_is_answered_by_the_primary() {
     let token = session.token().await.unwrap().unwrap();
     postgres.primary().kill().unwrap();
     postgres.replica(0).promote().unwrap();
-    bilten_testbed::eventually(LIMIT, || db.status().primary().id == "r1");
+    eventually(LIMIT, || db.status().primary().id == "r1");
     let next = db.session_with(token);
     assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
 }
@@ -255,6 +255,49 @@ async fn a_session_whose_replica_dies_goes_on_at_the_primary() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_does_not_go_back_with_a_replica_that_was_started_again() {
+    let postgres = private(1);
+    let replica = postgres.replica(0);
+    let db = builder_for(&postgres)
+        .pool(PoolConfig::default().idle_timeout(Duration::from_millis(100)))
+        .connect()
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        postgres.primary().psql("checkpoint").unwrap();
+        postgres.wait_for_replicas().unwrap();
+        replica.psql("checkpoint").unwrap();
+        // From here on the replica has to replay anew what it shows, and will wait an hour with it.
+        let id = named("seen".into()).insert(&db).await.unwrap().id;
+        postgres.wait_for_replicas().unwrap();
+        let session = db.session();
+        assert!(is_there(&session, id).await);
+        assert_eq!(session.node().as_deref(), Some("r1"));
+        // Without a connection in the pool nothing breaks when the server goes.
+        eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size == 0));
+        for sql in [
+            "alter system set recovery_min_apply_delay = '1h'",
+            "select pg_reload_conf()",
+        ] {
+            replica.psql(sql).unwrap();
+        }
+        replica.kill().unwrap();
+        replica.restart().unwrap();
+        let gone = format!("select count(*) from event where id = {id}");
+        assert_eq!(replica.psql(&gone).unwrap(), "0", "the test proves nothing");
+        assert!(is_there(&session, id).await);
+        for sql in [
+            "alter system reset recovery_min_apply_delay",
+            "select pg_reload_conf()",
+        ] {
+            replica.psql(sql).unwrap();
+        }
+        postgres.wait_for_replicas().unwrap();
+        until_up(&db, "r1", true).await;
+    }
+}
+
 /// The replica that did not serve the session.
 fn session_free_replica(db: &Cluster, postgres: &Postgres, taken: i32) -> String {
     let free = postgres
@@ -270,7 +313,7 @@ async fn a_session_that_asks_for_little_lag_is_served_by_proof_or_by_the_primary
     let postgres = private(1);
     let db = builder_for(&postgres).connect().await.unwrap();
     let known = || db.status().replicas().all(|r| r.lag.is_some());
-    bilten_testbed::eventually(LIMIT, known);
+    eventually(LIMIT, known);
     let session = db.session().max_lag(Duration::from_secs(30));
     assert_eq!(
         who_reads(&session).await.unwrap(),
