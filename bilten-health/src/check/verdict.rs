@@ -5,7 +5,11 @@ use crate::report::Reason;
 use crate::status::Status;
 use serde_json::{Map, Value};
 use std::error::Error;
+use std::iter::successors;
 use std::sync::Arc;
+
+/// Nobody wraps an error more often on purpose.
+const MAX_CAUSES: usize = 32;
 
 /// What one run of a check found.
 ///
@@ -57,14 +61,13 @@ impl Verdict {
     #[must_use]
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
         let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
+        // Bounded: an error may name itself as its cause.
+        for inner in successors(error.source(), |&inner| inner.source()).take(MAX_CAUSES) {
             let inner_text = inner.to_string();
             // Many drivers repeat the cause in their own message.
             if !text.contains(&inner_text) {
                 text = format!("{text}: {inner_text}");
             }
-            cause = inner.source();
         }
         Self::down(text)
     }
@@ -154,6 +157,27 @@ mod tests {
             verdict.error.as_deref(),
             Some("query failed: no route to db://***@h")
         );
+    }
+
+    #[derive(Debug)]
+    struct OwnCause;
+
+    impl std::fmt::Display for OwnCause {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("it bites its tail")
+        }
+    }
+
+    impl std::error::Error for OwnCause {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(self)
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_its_own_cause_comes_to_an_end() {
+        let verdict = Verdict::failed(&OwnCause);
+        assert_eq!(verdict.error.as_deref(), Some("it bites its tail"));
     }
 
     #[test]

@@ -181,7 +181,6 @@ async fn a_server_that_was_never_there_is_not_connected_yet() {
     for _ in 0..3 {
         let report = health.check().await;
         assert_eq!(of(&report, "redis").error.as_deref(), Some(not_yet));
-        assert!(report.duration < ms(900), "{:?}", report.duration);
     }
     server.restart().unwrap();
     becomes(&health, true).await;
