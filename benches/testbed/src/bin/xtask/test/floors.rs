@@ -11,8 +11,8 @@ const FLOORS: [(&str, usize, usize); 7] = [
     ("bilten-cache", 165, 15),
     ("bilten-db", 110, 15),
     ("bilten-monitor", 155, 30),
-    ("bilten-health", 135, 35),
-    ("bilten-examples", 5, 10),
+    ("bilten-health", 170, 40),
+    ("bilten-examples", 5, 20),
     ("bilten-events", 65, 0),
     ("bilten-testbed", 135, 20),
 ];
