@@ -270,6 +270,10 @@ impl Router {
             ) {
                 self.roster.suspect_all();
             }
+            if fault.trouble() == Trouble::ReadOnly {
+                // Its connections lead to a server that is the primary no more; new ones may lead elsewhere.
+                primary.backend.discard();
+            }
             primary.db_err(fault)
         })
     }

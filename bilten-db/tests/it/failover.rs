@@ -1,12 +1,16 @@
-use std::time::{Duration, Instant};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Instant;
 
 use bilten_db::sea_orm::ConnectionTrait;
 use bilten_db::{Cluster, Error};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{ask, builder_for, is_up, port, private, who_reads};
+use tokio::net::TcpStream;
 
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, serving, who_reads};
+
 const INSERT: &str = "insert into event (name) values ('a') returning port";
 
 fn reason(db: &Cluster, id: &str) -> String {
@@ -120,4 +124,95 @@ async fn a_replica_that_is_a_primary_serves_nothing() {
     db.execute_unprepared("insert into event (name) values ('a')")
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_primaries_of_the_same_age_one_is_fenced_and_writes_stay_with_the_other() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    postgres.primary().kill().unwrap();
+    for replica in postgres.replicas() {
+        replica.promote().unwrap();
+    }
+    eventually(LIMIT, || {
+        ["r1", "r2"]
+            .into_iter()
+            .any(|id| reason(&db, id).contains("takes writes"))
+    });
+    let chosen = db.status().primary().id.clone();
+    let place = usize::from(chosen == "r2");
+    for _ in 0..50 {
+        let took = ask::<i32>(&db, INSERT).await.unwrap();
+        assert_eq!(took, port(postgres.replica(place)));
+        assert_eq!(who_reads(&db).await.unwrap(), took);
+    }
+    assert_eq!(db.status().primary().id, chosen);
+    let rows = postgres.replica(1 - place);
+    let rows = rows.psql("select count(*) from event").unwrap();
+    assert_eq!(rows, "0", "the fenced node took a write");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_turned_read_only_loses_its_connections() {
+    let postgres = private(1);
+    let target = Arc::new(AtomicU16::new(postgres.primary().port()));
+    // A name or an address that moves to the new primary, while old connections stay where they are.
+    let address = serving("127.0.0.1:0", {
+        let target = Arc::clone(&target);
+        move |mut here| {
+            let place = (Ipv4Addr::LOCALHOST, target.load(Ordering::Relaxed));
+            async move {
+                let mut there = TcpStream::connect(place).await.unwrap();
+                let _ended = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+            }
+        }
+    })
+    .await;
+    let url = format!("postgres://postgres@{address}/postgres");
+    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let write = || ask::<i32>(&db, INSERT);
+    assert_eq!(write().await.unwrap(), port(postgres.primary()));
+
+    postgres.replica(0).promote().unwrap();
+    target.store(postgres.replica(0).port(), Ordering::Relaxed);
+    for sql in [
+        "alter system set default_transaction_read_only = on",
+        "select pg_reload_conf()",
+    ] {
+        postgres.primary().psql(sql).unwrap();
+    }
+    let begun = Instant::now();
+    let refusal = loop {
+        match write().await {
+            Ok(took) => assert_eq!(took, port(postgres.primary())),
+            Err(refusal) => break refusal.to_string(),
+        }
+        assert!(begun.elapsed() < LIMIT, "the old primary took every write");
+    };
+    assert!(refusal.contains("read-only"), "{refusal}");
+    assert_eq!(
+        write().await.unwrap(),
+        port(postgres.replica(0)),
+        "the next write goes to the new primary"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_of_another_cluster_is_refused_in_words() {
+    let postgres = private(0);
+    let other = Postgres::builder().stranger().replicas(1).start().unwrap();
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("standby", other.replica(0).url())
+        .replica("leader", other.primary().url())
+        .connect()
+        .await
+        .unwrap();
+    for id in ["standby", "leader"] {
+        let reason = reason(&db, id);
+        assert!(reason.contains("belongs to another cluster"), "{reason}");
+    }
+    for _ in 0..10 {
+        assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
+    }
 }

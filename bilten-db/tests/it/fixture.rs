@@ -1,11 +1,14 @@
 //! Databases with a few tables, entities for them, and ways to ask who answered.
 
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, Database, DbErr, EntityTrait, Statement, TryGetable};
 use bilten_db::{Cluster, ClusterBuilder};
 use bilten_testbed::{Postgres, PostgresNode, eventually_async};
+use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
@@ -199,6 +202,22 @@ pub(crate) fn port(node: &PostgresNode) -> i32 {
 fn port_of(url: &str) -> i32 {
     let (_, host) = url.rsplit_once(':').unwrap();
     host.split('/').next().unwrap().parse().unwrap()
+}
+
+/// A server on loopback that does with each connection as told.
+pub(crate) async fn serving<F, T>(address: &str, serve: F) -> SocketAddr
+where
+    F: Fn(TcpStream) -> T + Send + 'static,
+    T: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
+        }
+    });
+    address
 }
 
 /// The first column of the first row.

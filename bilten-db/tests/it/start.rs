@@ -1,6 +1,5 @@
 use std::error::Error as _;
-use std::future::Future;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use bilten_db::{Cluster, Error, PoolConfig};
@@ -8,7 +7,7 @@ use bilten_testbed::Postgres;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::fixture::{LIMIT, Shop, is_up, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, Shop, is_up, serving, tally, until_up, who_reads};
 
 /// A port on which nobody listens.
 fn refused() -> String {
@@ -29,22 +28,6 @@ fn reason(db: &Cluster, id: &str) -> String {
     let status = db.status();
     let node = status.nodes.iter().find(|node| node.id == id).unwrap();
     node.reason.clone().unwrap_or_default()
-}
-
-/// A server on loopback that does with each connection as told.
-async fn serving<F, T>(address: &str, serve: F) -> SocketAddr
-where
-    F: Fn(TcpStream) -> T + Send + 'static,
-    T: Future<Output = ()> + Send + 'static,
-{
-    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(serve(stream));
-        }
-    });
-    address
 }
 
 #[tokio::test]

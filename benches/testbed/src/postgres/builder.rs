@@ -14,6 +14,7 @@ use crate::Error;
 pub struct PostgresBuilder {
     pub(super) replicas: usize,
     pub(super) max_connections: u32,
+    pub(super) stranger: bool,
     pub(super) settings: Vec<(String, String)>,
 }
 
@@ -22,6 +23,7 @@ impl Default for PostgresBuilder {
         Self {
             replicas: 0,
             max_connections: 200,
+            stranger: false,
             settings: Vec::new(),
         }
     }
@@ -37,6 +39,13 @@ impl PostgresBuilder {
     /// The connections each node accepts. Defaults to 200; a few make the full server easy to test.
     pub fn max_connections(mut self, count: u32) -> Self {
         self.max_connections = count;
+        self
+    }
+
+    /// Gives the nodes a system identifier of their own, as servers that are not copies of one another have it; takes a
+    /// second or two more.
+    pub fn stranger(mut self) -> Self {
+        self.stranger = true;
         self
     }
 

@@ -44,7 +44,11 @@ impl Postgres {
     }
 
     pub(super) fn start_with(options: &PostgresBuilder) -> Result<Self, Error> {
-        let material = Material::find()?;
+        let material = if options.stranger {
+            Material::stranger()?
+        } else {
+            Material::find()?
+        };
         let mut tries = 0;
         loop {
             match Self::attempt(&material, options) {

@@ -27,6 +27,8 @@ pub(super) enum Material {
     Local {
         programs: PathBuf,
         template: PathBuf,
+        /// Holds the template of a stranger, which is of use for one cluster only.
+        _own: Option<RunDirectory>,
     },
     /// An image.
     Docker { image: String },
@@ -41,7 +43,26 @@ impl Material {
         let programs = program::postgres_directory()
             .ok_or_else(|| Error::missing("postgresql", install::remedy()))?;
         let template = template::ready(&programs)?;
-        Ok(Self::Local { programs, template })
+        Ok(Self::Local {
+            programs,
+            template,
+            _own: None,
+        })
+    }
+
+    /// As [`find`](Self::find), with a system identifier that no other cluster has. Every container has one anyway.
+    pub(super) fn stranger() -> Result<Self, Error> {
+        let Self::Local { programs, .. } = Self::find()? else {
+            return Self::find();
+        };
+        let directory = RunDirectory::make("stranger")?;
+        let template = directory.path().join("data");
+        template::make(&programs, &template)?;
+        Ok(Self::Local {
+            programs,
+            template,
+            _own: Some(directory),
+        })
     }
 
     /// The port a node itself knows: in a container always the usual one.
@@ -61,7 +82,9 @@ impl Material {
     ) -> Result<Box<dyn Instance>, Error> {
         let config = options.config(self.inner_port(port), upstream);
         match self {
-            Self::Local { programs, template } => {
+            Self::Local {
+                programs, template, ..
+            } => {
                 let kind = upstream.map_or_else(
                     || "primary".to_owned(),
                     |upstream| replica_name(upstream.number),

@@ -40,7 +40,7 @@ pub(super) fn ready(programs: &Path) -> Result<PathBuf, Error> {
     Ok(template)
 }
 
-fn make(programs: &Path, data: &Path) -> Result<(), Error> {
+pub(super) fn make(programs: &Path, data: &Path) -> Result<(), Error> {
     let user = ServerUser::current()?;
     let mut initdb = command(&programs.join("initdb"), user);
     initdb
