@@ -1,6 +1,9 @@
 //! How nodes are opened; kept with the cluster, so that replicas can join later.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::balance::Balance;
 use crate::driver::Backend;
@@ -12,6 +15,9 @@ use crate::node::{Node, Traits};
 use crate::replica::{Replica, Source};
 use crate::{Error, PoolConfig};
 
+/// How soon the server notices that the loser of a hedge was given up.
+const HEDGED_CHECK: Duration = Duration::from_secs(1);
+
 /// What all nodes have in common.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Blueprint {
@@ -20,6 +26,10 @@ pub(crate) struct Blueprint {
     /// The zone of this process.
     pub(crate) zone: Option<Arc<str>>,
     pub(crate) balance: Balance,
+    /// Statements on replicas are given up in the ordinary course of work.
+    pub(crate) hedges: bool,
+    /// Notified when the state of any node changed.
+    pub(crate) changed: Arc<Notify>,
 }
 
 impl Blueprint {
@@ -38,6 +48,7 @@ impl Blueprint {
             source,
             pool: &self.pool,
             read_only: false,
+            changed: &self.changed,
         };
         target.node(Traits::default())
     }
@@ -56,12 +67,17 @@ impl Blueprint {
                 "choose Balance::Weighted, or leave the weight out",
             ));
         }
+        let mut pool = self.pool_of(replica).clone();
+        if self.hedges {
+            pool.client_check = pool.client_check.or(Some(HEDGED_CHECK));
+        }
         let target = Opening {
             id,
             field: &field,
             source: &replica.source,
-            pool: self.pool_of(replica),
+            pool: &pool,
             read_only: true,
+            changed: &self.changed,
         };
         target.node(Traits {
             weight: replica.weight,
@@ -81,6 +97,7 @@ impl Blueprint {
             source: &Source::File(path.to_owned()),
             pool: &pool,
             read_only: true,
+            changed: &self.changed,
         };
         target.node(Traits::default())
     }
@@ -98,13 +115,14 @@ struct Opening<'a> {
     source: &'a Source,
     pool: &'a PoolConfig,
     read_only: bool,
+    changed: &'a Arc<Notify>,
 }
 
 impl Opening<'_> {
     fn node(self, traits: Traits) -> Result<Arc<Node>, Error> {
         let id: Arc<str> = Arc::from(self.id);
         let metrics = NodeMetrics::new(&id);
-        let suspicion = Arc::new(tokio::sync::Notify::new());
+        let suspicion = Arc::new(Notify::new());
         let open_url = |url: &str| {
             open(Target {
                 field: self.field,
@@ -121,7 +139,9 @@ impl Opening<'_> {
             Source::File(path) => open_url(&format!("sqlite://{}", escape(path)))?,
             Source::Connection(conn) => Arc::new(Adopted::new(conn.clone())),
         };
-        Ok(Arc::new(Node::new(id, backend, metrics, suspicion, traits)))
+        let changed = Arc::clone(self.changed);
+        let node = Node::new(id, backend, metrics, suspicion, changed, traits);
+        Ok(Arc::new(node))
     }
 }
 

@@ -9,12 +9,18 @@ use sea_orm::DatabaseConnection;
 
 use crate::balance::{Balance, Mask};
 use crate::blueprint::Blueprint;
+use crate::budget::Budget;
 use crate::contact::meet;
+use crate::crew::Crew;
 use crate::metrics::describe;
 use crate::node::Node;
+use crate::policy::{Hedge, Policy};
+use crate::pool_config::LONGEST;
 use crate::replica::{Replica, Source};
+use crate::retry::{HedgeConfig, RetryConfig};
 use crate::roster::{Roster, Topology};
-use crate::router::{Policy, Router};
+use crate::router::Router;
+use crate::routing::Mode;
 use crate::{Cluster, Error, Fallback, PoolConfig, ReadRouting};
 
 /// Describes a cluster: one primary, any number of replicas, and how to use them.
@@ -42,6 +48,10 @@ pub struct ClusterBuilder {
     denied: Vec<Box<str>>,
     fallback: Option<Fallback>,
     mode: ReadRouting,
+    retry: RetryConfig,
+    hedge: Option<HedgeConfig>,
+    deadline: Option<Duration>,
+    primary_may_be_away: bool,
     max_lag: Option<Duration>,
     independent: bool,
 }
@@ -158,6 +168,37 @@ impl ClusterBuilder {
         self
     }
 
+    /// How many reads may be sent a second time after a fault. Defaults to a tenth of them.
+    pub fn retry(mut self, retry: RetryConfig) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sends a read that takes long to a second replica as well. Off by default.
+    pub fn hedge(mut self, hedge: HedgeConfig) -> Self {
+        self.hedge = Some(hedge);
+        self.blueprint.hedges = true;
+        self
+    }
+
+    /// Longest time for a call, all its tries and waits together. Not limited by default beyond the limits of the pool;
+    /// see also [`with_deadline`](crate::scope::with_deadline).
+    ///
+    /// A call that takes longer fails with [`Error::Deadline`]; a write may or may not have happened. Of streams and
+    /// transactions only the beginning is bounded.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = Some(limit.min(LONGEST));
+        self
+    }
+
+    /// Whether the primary must be there when the cluster is built. Defaults to `true`.
+    ///
+    /// Without it reads go to the replicas, writes fail, and the primary joins by itself when it is back.
+    pub fn require_primary(mut self, required: bool) -> Self {
+        self.primary_may_be_away = !required;
+        self
+    }
+
     /// Takes a replica out of rotation while it is more than this behind. Not limited by default.
     ///
     /// Lag is measured once a second; not knowing it counts as too much. A replica comes back after three good
@@ -184,7 +225,7 @@ impl ClusterBuilder {
     /// # Errors
     ///
     /// [`Error::Invalid`] for settings without meaning, [`Error::Unreachable`] when the primary cannot be reached
-    /// within `connect_timeout`.
+    /// within `connect_timeout` and is [required](Self::require_primary).
     ///
     /// # Cancellation
     ///
@@ -212,19 +253,36 @@ impl ClusterBuilder {
             !self.independent,
             self.max_lag,
         );
+        let reserve = self
+            .retry
+            .reserve
+            .unwrap_or_else(|| roster.topology().replica_connections().clamp(100, 100_000));
         let policy = Policy {
             denied: self.denied,
             fallback,
             balance: self.blueprint.balance,
-            mode: self.mode,
+            mode: Mode::new(self.mode),
+            retries: Budget::new(self.retry.percent, reserve),
+            hedge: self.hedge.map(Hedge::from),
+            deadline: self.deadline,
         };
         let router = Arc::new(Router::new(roster, policy));
-        let watches = meet(&router).await?;
-        Ok(Cluster::new(router, watches))
+        let watches = meet(&router, !self.primary_may_be_away).await?;
+        let crew = Crew::new(&router, self.blueprint, watches);
+        Ok(Cluster::new(router, crew))
     }
 
     fn check(&self) -> Result<(), Error> {
         self.blueprint.check()?;
+        self.retry.check()?;
+        self.hedge.map_or(Ok(()), HedgeConfig::check)?;
+        if self.deadline.is_some_and(|limit| limit.is_zero()) {
+            return Err(Error::invalid(
+                "deadline",
+                "is zero, so every call would end before it began",
+                "set a positive duration, or leave it out",
+            ));
+        }
         if self.replicas.len() > Mask::MOST {
             return Err(Error::invalid(
                 "replicas",

@@ -25,6 +25,11 @@ pub(crate) trait Call: Send + Sync {
 
     fn wants(&self) -> Wants<'_>;
 
+    /// Whether a read may run on two nodes at once, the slower being dropped: not what opens something.
+    fn may_run_twice(&self) -> bool {
+        true
+    }
+
     fn on(&self, backend: &dyn Backend)
     -> impl Future<Output = Result<Self::Output, Fault>> + Send;
 }
@@ -91,6 +96,10 @@ impl Call for OpenStream<'_> {
         Wants::Statement(&self.0.sql)
     }
 
+    fn may_run_twice(&self) -> bool {
+        false
+    }
+
     async fn on(&self, backend: &dyn Backend) -> Result<QueryStream, Fault> {
         backend.stream(self.0).await
     }
@@ -104,6 +113,10 @@ impl Call for Begin {
         let read_only = self.0.access_mode == Some(AccessMode::ReadOnly)
             && self.0.isolation_level != Some(IsolationLevel::Serializable);
         Wants::Transaction { read_only }
+    }
+
+    fn may_run_twice(&self) -> bool {
+        false
     }
 
     async fn on(&self, backend: &dyn Backend) -> Result<DatabaseTransaction, Fault> {

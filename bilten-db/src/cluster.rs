@@ -3,18 +3,17 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DbErr};
 
 use crate::ReadRouting;
 use crate::call::Call;
-use crate::node::Node;
+use crate::crew::Crew;
 use crate::router::Router;
 use crate::session::Session;
-use crate::status::{ClusterStatus, NodeStatus, PoolStatus, Role, State};
+use crate::snapshot::snapshot;
+use crate::status::ClusterStatus;
 use crate::token::Token;
-use crate::watch::Watches;
 
 /// One primary and its replicas, used as if they were one connection.
 ///
@@ -43,14 +42,14 @@ use crate::watch::Watches;
 #[derive(Clone)]
 pub struct Cluster {
     router: Arc<Router>,
-    _watches: Arc<Watches>,
+    crew: Arc<Crew>,
 }
 
 impl Cluster {
-    pub(crate) fn new(router: Arc<Router>, watches: Watches) -> Self {
+    pub(crate) fn new(router: Arc<Router>, crew: Crew) -> Self {
         Self {
             router,
-            _watches: Arc::new(watches),
+            crew: Arc::new(crew),
         }
     }
 
@@ -91,6 +90,32 @@ impl Cluster {
         }
     }
 
+    /// A session with the sealed token that a user brought, if any.
+    ///
+    /// With a token that was forged, is too old or comes from another key, the primary answers, as many at once as
+    /// [`Fallback`](crate::Fallback) allows: never a wrong answer, and no flood either.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = bilten_db::Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// # let key = bilten_db::seal::SealKey::new("32 random bytes from your secrets")?;
+    /// # let cookie: Option<&str> = Some("made up");
+    /// let session = db.session_sealed(cookie, &key);
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "seal")]
+    #[must_use]
+    pub fn session_sealed(&self, sealed: Option<&str>, key: &crate::seal::SealKey) -> Session {
+        match sealed.map(|sealed| Token::open(sealed, key)) {
+            None => self.session(),
+            Some(Ok(token)) => self.session_with(token),
+            Some(Err(error)) => {
+                tracing::debug!(%error, "a token was refused");
+                self.session_with(Token::nowhere())
+            }
+        }
+    }
+
     /// The primary as a plain connection, for migrations and whatever must not be routed.
     ///
     /// Ask again rather than keep it: after a failure of the primary its pool is replaced.
@@ -111,60 +136,15 @@ impl Cluster {
     /// What is known about each node right now. Does no I/O.
     #[must_use]
     pub fn status(&self) -> ClusterStatus {
-        let topology = self.router.topology();
-        let replicas = topology
-            .replicas
-            .iter()
-            .map(|node| node_status(node, Role::Replica));
-        ClusterStatus {
-            nodes: std::iter::once(node_status(&topology.primary, Role::Primary))
-                .chain(replicas)
-                .collect(),
-            learned_writes: self.router.learned(),
-        }
+        snapshot(&self.router)
     }
 
-    /// Closes every pool; waits for statements that are running. Calls made after that fail.
-    ///
-    /// # Cancellation
-    ///
-    /// Dropped early, the pools still refuse new calls.
-    pub async fn close(&self) {
-        for node in self.router.topology().nodes() {
-            node.backend.close().await;
-        }
+    pub(crate) fn crew(&self) -> &Crew {
+        &self.crew
     }
-}
 
-fn node_status(node: &Node, role: Role) -> NodeStatus {
-    let load = node.backend.load();
-    let lag = node.seen().and_then(|seen| seen.lag);
-    NodeStatus {
-        id: node.id.to_string(),
-        address: node.backend.address().to_owned(),
-        role,
-        state: state(node),
-        reason: node.health.reason(),
-        in_flight: node.in_flight(),
-        weight: node.traits().weight,
-        group: node.traits().group.as_deref().map(str::to_owned),
-        latency: Duration::from_micros(node.latency_us().into()),
-        pool: PoolStatus {
-            size: load.size,
-            idle: load.idle,
-            max: load.max,
-        },
-        ejections: node.health.ejections(),
-        lag_bytes: lag.map(|lag| lag.bytes),
-        lag: lag.map(|lag| lag.time),
-    }
-}
-
-fn state(node: &Node) -> State {
-    match (node.health.is_up(), node.is_lagging()) {
-        (false, _) => State::Ejected,
-        (true, true) => State::Lagging,
-        (true, false) => State::Up,
+    pub(crate) fn shared_router(&self) -> &Arc<Router> {
+        &self.router
     }
 }
 

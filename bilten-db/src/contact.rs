@@ -12,11 +12,11 @@ use crate::node::{Node, cause};
 use crate::router::Router;
 use crate::watch::{Watches, look};
 
-/// The primary must be there; a replica may be away, and joins when it is back.
-pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
+/// The primary must be there, unless told otherwise; a replica may be away, and joins when it is back.
+pub(crate) async fn meet(router: &Arc<Router>, require_primary: bool) -> Result<Watches, Error> {
     let named = router.topology();
     // Each prober keeps its connection: what falls silent later was heard before.
-    let mut probers = vec![first_contact(router, &named.primary).await?];
+    let mut probers = vec![first_contact(router, &named.primary, require_primary).await?];
     let replicas = named.replicas.iter().map(|replica| async {
         let mut prober = replica.backend.prober();
         look(router, replica, &mut *prober).await;
@@ -24,10 +24,11 @@ pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
     });
     probers.extend(join_all(replicas).await);
     let primary = Arc::clone(&router.topology().primary);
-    if primary
-        .seen()
-        .is_some_and(|seen| seen.sample.in_recovery == Some(true))
-    {
+    let is_standby = |node: &Node| {
+        let seen = node.seen();
+        seen.is_some_and(|seen| seen.sample.in_recovery == Some(true))
+    };
+    if require_primary && is_standby(&primary) {
         return Err(Error::invalid(
             "primary",
             format!(
@@ -37,7 +38,7 @@ pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
             "give the URL of the primary, or name it among the replicas and it is found",
         ));
     }
-    let mut watches = Watches::default();
+    let watches = Watches::default();
     for (node, prober) in named.nodes().zip(probers) {
         watches.start(router, node, prober);
     }
@@ -45,7 +46,11 @@ pub(crate) async fn meet(router: &Arc<Router>) -> Result<Watches, Error> {
 }
 
 /// Tells the true cause at once, which the driver's pool would hide behind a long wait.
-async fn first_contact(router: &Router, primary: &Node) -> Result<Box<dyn Prober>, Error> {
+async fn first_contact(
+    router: &Router,
+    primary: &Node,
+    required: bool,
+) -> Result<Box<dyn Prober>, Error> {
     let mut prober = primary.backend.prober();
     let fault = match prober.probe().await {
         Ok(sample) => {
@@ -54,6 +59,10 @@ async fn first_contact(router: &Router, primary: &Node) -> Result<Box<dyn Prober
         }
         Err(fault) => fault,
     };
+    if !required {
+        router.roster().missed(primary, &fault);
+        return Ok(prober);
+    }
     let (problem, remedy) = match is_directory(primary) {
         true => (
             "is a directory",

@@ -1,6 +1,7 @@
 //! What can go wrong, with what to do about it.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 
@@ -63,6 +64,23 @@ pub enum Error {
         /// Most reads that may run on the primary in place of replicas.
         limit: u32,
     },
+
+    /// The call took longer than it may, all tries together.
+    #[error(
+        "no answer within the deadline of {limit:?}: a write may or may not have happened; see Cluster::status() for slow nodes, or allow more time"
+    )]
+    #[non_exhaustive]
+    Deadline {
+        /// The limit of [`ClusterBuilder::deadline`](crate::ClusterBuilder::deadline) or
+        /// [`with_deadline`](crate::scope::with_deadline).
+        limit: Duration,
+    },
+
+    /// The cluster was closed.
+    #[error(
+        "the cluster was closed: end its users before Cluster::close(), or build a new cluster"
+    )]
+    Closed,
 
     /// The database answered with an error.
     #[error("the database refused the statement")]

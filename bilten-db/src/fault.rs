@@ -63,6 +63,16 @@ impl Fault {
         }
     }
 
+    /// Whether the node may have worked on the statement.
+    pub(crate) fn was_sent(&self) -> bool {
+        match self {
+            Self::Unreachable(_) | Self::ConnectTimeout(_) => false,
+            Self::Discarded | Self::Saturated { .. } => false,
+            Self::QueryTimeout(_) | Self::Silent(_) => true,
+            Self::Statement(_) => !matches!(self.trouble(), Trouble::Unreachable | Trouble::Busy),
+        }
+    }
+
     /// Whether the time it took tells how fast the node answers; a refused connection is quick and says nothing.
     pub(crate) fn says_speed(&self) -> bool {
         !matches!(

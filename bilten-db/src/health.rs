@@ -1,8 +1,10 @@
 //! Whether a node is in rotation, and when it may come back.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::status::Rotation;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -11,6 +13,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Health {
     out: AtomicBool,
+    /// What the operator ordered.
+    rotation: AtomicU8,
     strikes: AtomicU32,
     ejections: AtomicU64,
     detail: Mutex<Detail>,
@@ -27,6 +31,7 @@ impl Health {
     pub(crate) fn new() -> Self {
         Self {
             out: AtomicBool::new(false),
+            rotation: AtomicU8::new(Rotation::Auto as u8),
             strikes: AtomicU32::new(0),
             ejections: AtomicU64::new(0),
             detail: Mutex::default(),
@@ -35,6 +40,32 @@ impl Health {
 
     pub(crate) fn is_up(&self) -> bool {
         !self.out.load(Ordering::Relaxed)
+    }
+
+    /// What the operator ordered.
+    pub(crate) fn rotation(&self) -> Rotation {
+        let known = [Rotation::Auto, Rotation::In, Rotation::Out];
+        known[usize::from(self.rotation.load(Ordering::Relaxed))]
+    }
+
+    /// The order holds until another one, whatever probes and statements find.
+    pub(crate) fn order(&self, rotation: Rotation) {
+        self.rotation.store(rotation as u8, Ordering::Relaxed);
+    }
+
+    /// Whether reads may go there: by order, or else by what is known.
+    pub(crate) fn is_in_rotation(&self) -> bool {
+        match self.rotation() {
+            Rotation::Auto => self.is_up(),
+            Rotation::In => true,
+            Rotation::Out => false,
+        }
+    }
+
+    /// Keeps a new node out until its first good probe, which need not wait.
+    pub(crate) fn hold(&self, reason: &str) {
+        self.detail().reason = Some(reason.to_owned());
+        self.out.store(true, Ordering::Relaxed);
     }
 
     /// Takes the node out of rotation; `true` when it was in it.
@@ -125,6 +156,29 @@ mod tests {
         assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
         assert_eq!(health.ejections(), 1);
         assert!(health.pause_left(now) <= Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn an_order_counts_more_than_what_is_found() {
+        let health = Health::new();
+        health.order(Rotation::Out);
+        assert!(health.is_up() && !health.is_in_rotation());
+        health.eject(Instant::now(), "refused".into());
+        health.order(Rotation::In);
+        assert!(!health.is_up() && health.is_in_rotation());
+        health.order(Rotation::Auto);
+        assert!(!health.is_in_rotation());
+        health.readmit(Instant::now());
+        assert!(health.is_in_rotation());
+    }
+
+    #[test]
+    fn a_new_node_comes_in_with_its_first_good_probe() {
+        let health = Health::new();
+        health.hold("joins");
+        let now = Instant::now();
+        assert!(!health.is_in_rotation() && health.ejections() == 0);
+        assert!(health.pause_left(now).is_zero() && health.readmit(now));
     }
 
     #[test]

@@ -40,6 +40,13 @@ impl Latency {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fold);
     }
 
+    /// Takes in that an answer would have taken longer than this.
+    pub(crate) fn at_least(&self, now: Instant, waited: Duration) {
+        if micros(waited) > self.estimate_us(now) {
+            self.record(now, waited);
+        }
+    }
+
     /// The expected latency in microseconds; sinks while nothing is heard, so that a slow node is tried again.
     pub(crate) fn estimate_us(&self, now: Instant) -> u32 {
         let (at, estimate) = unpack(self.packed.load(Ordering::Relaxed));

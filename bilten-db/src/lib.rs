@@ -4,37 +4,53 @@
 // In the order in which a call passes through them; imports only point down.
 mod builder;
 
-mod contact;
+#[cfg(feature = "http")]
+pub mod http;
+
+mod operations;
 mod sea_traits;
-mod watch;
 
 mod cluster;
+mod crew;
 mod session;
+
+mod contact;
+mod watch;
 
 pub mod page;
 
+mod snapshot;
+
 mod router;
 
-mod blueprint;
-mod fallback;
-mod replica;
+mod policy;
 mod roster;
 mod routing;
 pub mod scope;
+
+mod blueprint;
+mod deadline;
+mod fallback;
+mod replica;
 
 mod election;
 mod failover;
 mod keep;
 mod node;
 
+mod attempt;
 mod call;
 mod health;
-mod lag;
 mod latency;
 mod route;
+#[cfg(feature = "seal")]
+pub mod seal;
 mod token;
 
 mod balance;
+mod budget;
+mod hedge;
+pub mod retry;
 
 mod driver;
 
@@ -46,6 +62,8 @@ mod learned;
 mod address;
 mod metrics;
 mod pool_config;
+
+mod lag;
 pub mod status;
 
 mod error;

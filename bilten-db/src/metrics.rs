@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
 
+use crate::lag::Lag;
+
 /// Why a node was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -20,16 +22,19 @@ pub(crate) enum Reason {
     Fallback,
     /// The second try of a read.
     Retry,
+    /// The same read on a second replica, because the first was slow.
+    Hedge,
 }
 
 impl Reason {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Read,
         Self::Write,
         Self::Transaction,
         Self::Pinned,
         Self::Fallback,
         Self::Retry,
+        Self::Hedge,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -40,6 +45,7 @@ impl Reason {
             Self::Pinned => "pinned",
             Self::Fallback => "fallback",
             Self::Retry => "retry",
+            Self::Hedge => "hedge",
         }
     }
 }
@@ -47,7 +53,7 @@ impl Reason {
 /// The handles of one node.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
-    statements: [[Counter; 2]; 6],
+    statements: [[Counter; 2]; 7],
     seconds: Histogram,
     acquire_seconds: Histogram,
     in_flight: Gauge,
@@ -55,6 +61,12 @@ pub(crate) struct NodeMetrics {
     ejections: Counter,
     learned: Counter,
     failovers: Counter,
+    hedges_won: Counter,
+    retries_refused: Counter,
+    overloaded: Counter,
+    lag_seconds: Gauge,
+    lag_bytes: Gauge,
+    pool: [Gauge; 2],
 }
 
 impl NodeMetrics {
@@ -76,6 +88,14 @@ impl NodeMetrics {
             ejections: metrics::counter!("bilten_db_ejections_total", "node" => node.to_string()),
             failovers: metrics::counter!("bilten_db_failovers_total", "node" => node.to_string()),
             learned: metrics::counter!("bilten_db_misread_total", "node" => node.to_string()),
+            hedges_won: metrics::counter!("bilten_db_hedges_won_total", "node" => node.to_string()),
+            retries_refused: metrics::counter!("bilten_db_retries_refused_total", "node" => node.to_string()),
+            overloaded: metrics::counter!("bilten_db_overloaded_total", "node" => node.to_string()),
+            lag_seconds: metrics::gauge!("bilten_db_lag_seconds", "node" => node.to_string()),
+            lag_bytes: metrics::gauge!("bilten_db_lag_bytes", "node" => node.to_string()),
+            pool: ["used", "idle"].map(|state| {
+                metrics::gauge!("bilten_db_pool_connections", "node" => node.to_string(), "state" => state)
+            }),
         }
     }
 
@@ -111,6 +131,34 @@ impl NodeMetrics {
 
     pub(crate) fn misread(&self) {
         self.learned.increment(1);
+    }
+
+    pub(crate) fn hedge_won(&self) {
+        self.hedges_won.increment(1);
+    }
+
+    pub(crate) fn retry_refused(&self) {
+        self.retries_refused.increment(1);
+    }
+
+    pub(crate) fn overloaded(&self) {
+        self.overloaded.increment(1);
+    }
+
+    /// What is not known is not a number: zero would say that there is no lag.
+    #[allow(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    pub(crate) fn lag(&self, lag: Option<Lag>) {
+        let (seconds, bytes) = lag.map_or((f64::NAN, f64::NAN), |lag| {
+            (lag.time.as_secs_f64(), lag.bytes as f64)
+        });
+        self.lag_seconds.set(seconds);
+        self.lag_bytes.set(bytes);
+    }
+
+    pub(crate) fn pool(&self, open: u32, idle: u32) {
+        let [used, unused] = &self.pool;
+        used.set(f64::from(open.saturating_sub(idle)));
+        unused.set(f64::from(idle));
     }
 }
 
@@ -149,5 +197,31 @@ pub(crate) fn describe() {
     metrics::describe_counter!(
         "bilten_db_failovers_total",
         "How often the node became the primary in place of another."
+    );
+    metrics::describe_counter!(
+        "bilten_db_hedges_won_total",
+        "Hedged reads that this node answered before the first one."
+    );
+    metrics::describe_counter!(
+        "bilten_db_retries_refused_total",
+        "Reads that failed on the node and were not tried again, because the retry budget was spent."
+    );
+    metrics::describe_counter!(
+        "bilten_db_overloaded_total",
+        "Reads refused because the primary already served as many in place of replicas as it may."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_lag_seconds",
+        metrics::Unit::Seconds,
+        "Age of the newest state of the primary that the replica has; not a number when it is not known."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_lag_bytes",
+        metrics::Unit::Bytes,
+        "What the replica has not replayed of the primary's log; not a number when it is not known."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_pool_connections",
+        "Connections of the node's pool by state, as of the last probe."
     );
 }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
-use crate::Token;
+use crate::attempt::Attempt;
 use crate::balance::Load;
 use crate::call::Call;
 use crate::driver::{Backend, Sample};
@@ -16,8 +17,10 @@ use crate::fault::{Fault, Trouble};
 use crate::health::Health;
 use crate::lag::{Lag, STALE};
 use crate::latency::Latency;
-use crate::metrics::{NodeMetrics, Reason};
+use crate::metrics::NodeMetrics;
 use crate::route::View;
+use crate::status::Rotation;
+use crate::{Error, Token};
 
 /// A server and everything known about it.
 pub(crate) struct Node {
@@ -27,6 +30,10 @@ pub(crate) struct Node {
     pub(crate) metrics: NodeMetrics,
     /// Notified when the node should be looked at now.
     pub(crate) suspicion: Arc<Notify>,
+    /// Notified when the node's state changed.
+    pub(crate) changed: Arc<Notify>,
+    /// Its pool was closed for good.
+    closed: AtomicBool,
     traits: Traits,
     latency: Latency,
     in_flight: AtomicU32,
@@ -99,9 +106,12 @@ impl Node {
         backend: Arc<dyn Backend>,
         metrics: NodeMetrics,
         suspicion: Arc<Notify>,
+        changed: Arc<Notify>,
         traits: Traits,
     ) -> Self {
         Self {
+            changed,
+            closed: AtomicBool::new(false),
             latency: Latency::new(Instant::now()),
             traits,
             id,
@@ -122,11 +132,13 @@ impl Node {
     /// `stale` lets a replica pass that lags more than the cluster allows; `timed` looks at the latency too.
     pub(crate) fn view(&self, want: &Want<'_>, primary: &Self, stale: bool, timed: bool) -> View {
         let in_time = stale || !self.lagging.load(Ordering::Relaxed);
+        let fit = match self.health.rotation() {
+            Rotation::Auto => in_time && self.health.is_up(),
+            Rotation::In => true,
+            Rotation::Out => false,
+        };
         View {
-            eligible: in_time
-                && self.health.is_up()
-                && self.is_of(want.group)
-                && (want.is_any() || self.meets(want, primary)),
+            eligible: fit && self.is_of(want.group) && (want.is_any() || self.meets(want, primary)),
             free: self.backend.load().is_free(),
             near: self.traits.near,
             load: Load {
@@ -175,6 +187,7 @@ impl Node {
         if let Some(id) = seen.and_then(|seen| seen.sample.system_id) {
             self.system_id.store(id, Ordering::Relaxed);
         }
+        self.metrics.lag(seen.and_then(|seen| seen.lag));
         *self.seen_slot() = seen;
     }
 
@@ -228,10 +241,13 @@ impl Node {
         if lag.is_none_or(|lag| lag.time > limit) {
             self.good_in_a_row.store(0, Ordering::Relaxed);
             if !self.lagging.swap(true, Ordering::Relaxed) {
+                self.changed.notify_one();
                 tracing::warn!(node = %self.id, ?lag, ?limit, "replica lags");
             }
-        } else if self.good_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= GOOD_IN_A_ROW {
-            self.lagging.store(false, Ordering::Relaxed);
+        } else if self.good_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= GOOD_IN_A_ROW
+            && self.lagging.swap(false, Ordering::Relaxed)
+        {
+            self.changed.notify_one();
         }
     }
 
@@ -252,17 +268,36 @@ impl Node {
     /// # Cancellation
     ///
     /// Dropped before the end, the call leaves no trace: the count is restored and its connection thrown away.
-    pub(crate) async fn run<C: Call>(&self, call: &C, reason: Reason) -> Result<C::Output, Fault> {
-        let _running = Running::new(self);
-        let begun = Instant::now();
-        let outcome = call.on(&*self.backend).await;
-        let ended = Instant::now();
-        let took = ended - begun;
-        if outcome.as_ref().map_or_else(Fault::says_speed, |_| true) {
-            self.latency.record(ended, took);
+    pub(crate) async fn run<C: Call>(
+        &self,
+        call: &C,
+        attempt: impl Into<Attempt>,
+    ) -> Result<C::Output, Fault> {
+        let Attempt { reason, number } = attempt.into();
+        let running = Running::new(self);
+        let span = tracing::debug_span!(
+            "bilten_db.statement",
+            node = %self.id,
+            reason = reason.name(),
+            attempt = number,
+            lag_us = tracing::field::Empty,
+            waited_us = tracing::field::Empty,
+            took_us = tracing::field::Empty,
+            ok = tracing::field::Empty,
+        );
+        if !span.is_disabled()
+            && let Some(lag) = self.seen().and_then(|seen| seen.lag)
+        {
+            span.record("lag_us", micros(lag.time));
         }
-        self.metrics.finished(reason, outcome.is_ok(), took);
-        tracing::trace!(node = %self.id, reason = reason.name(), ok = outcome.is_ok(), ?took, "statement");
+        let outcome = call.on(&*self.backend).instrument(span.clone()).await;
+        let took = running.end();
+        let ok = outcome.is_ok();
+        span.record("took_us", micros(took)).record("ok", ok);
+        if outcome.as_ref().map_or_else(Fault::says_speed, |_| true) {
+            self.latency.record(Instant::now(), took);
+        }
+        self.metrics.finished(reason, ok, took);
         match &outcome {
             Ok(_) => self.answered(),
             Err(fault) => self.note(fault),
@@ -297,6 +332,7 @@ impl Node {
     pub(crate) fn eject(&self, reason: &str) {
         if self.health.eject(Instant::now(), reason.to_owned()) {
             self.metrics.ejected();
+            self.changed.notify_one();
             tracing::warn!(node = %self.id, address = self.backend.address(), reason, "node ejected");
         }
         self.backend.discard();
@@ -306,6 +342,7 @@ impl Node {
     pub(crate) fn admit(&self) {
         if self.pause_left().is_zero() && self.health.readmit(Instant::now()) {
             self.metrics.readmitted();
+            self.changed.notify_one();
             tracing::info!(node = %self.id, address = self.backend.address(), "node back in rotation");
         }
     }
@@ -314,8 +351,22 @@ impl Node {
         self.health.pause_left(Instant::now())
     }
 
+    /// From now on waiters are told that the pool was closed on purpose.
+    pub(crate) fn closing(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing runs, and every connection of the pool is idle.
+    pub(crate) fn is_idle(&self) -> bool {
+        let load = self.backend.load();
+        self.in_flight() == 0 && load.size <= load.idle
+    }
+
     /// The caller's error; a node known to be down says why.
     pub(crate) fn db_err(&self, fault: Fault) -> DbErr {
+        if matches!(fault, Fault::Discarded) && self.closed.load(Ordering::Relaxed) {
+            return Error::Closed.into();
+        }
         match (&fault, self.health.reason()) {
             (Fault::Discarded | Fault::ConnectTimeout(_), Some(reason)) => {
                 crate::error::internal(format!(
@@ -351,20 +402,45 @@ pub(crate) fn cause(fault: &Fault) -> String {
     }
 }
 
+/// For a span's field.
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Counts a statement while it runs.
-struct Running<'a>(&'a Node);
+struct Running<'a> {
+    node: &'a Node,
+    begun: Instant,
+    ended: bool,
+}
 
 impl<'a> Running<'a> {
     fn new(node: &'a Node) -> Self {
         node.in_flight.fetch_add(1, Ordering::Relaxed);
         node.metrics.begun();
-        Self(node)
+        Self {
+            node,
+            begun: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// How long it ran.
+    fn end(mut self) -> Duration {
+        self.ended = true;
+        self.begun.elapsed()
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.0.metrics.ended();
+        self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.node.metrics.ended();
+        if !self.ended {
+            // Nobody waited for the end, but it took this long at least: so the loser of a hedge is known to be slow.
+            self.node
+                .latency
+                .at_least(Instant::now(), self.begun.elapsed());
+        }
     }
 }

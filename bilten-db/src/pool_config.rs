@@ -15,6 +15,7 @@ use crate::Error;
 /// | [`acquire_timeout`](Self::acquire_timeout) | 5 s | waiting for a free connection of a full pool |
 /// | [`query_timeout`](Self::query_timeout) | 30 s | the cluster times it and gives the connection up |
 /// | [`statement_timeout`](Self::statement_timeout) | off | the server ends the statement |
+/// | [`client_check`](Self::client_check) | off | the server ends the statement of a client that went away; PostgreSQL 14 and later |
 /// | [`max_lifetime`](Self::max_lifetime) | 30 min | checked when a connection comes back |
 /// | [`max_uses`](Self::max_uses) | 7500 | the driver has no counter: each return closes with a chance of 1 in `max_uses` |
 /// | [`ping_if_idle`](Self::ping_if_idle) | 10 s | a round trip before use, only after this long without use |
@@ -44,6 +45,7 @@ pub struct PoolConfig {
     pub(crate) acquire_timeout: Duration,
     pub(crate) query_timeout: Option<Duration>,
     pub(crate) statement_timeout: Option<Duration>,
+    pub(crate) client_check: Option<Duration>,
     pub(crate) max_lifetime: Option<Duration>,
     pub(crate) max_uses: Option<u32>,
     pub(crate) ping_if_idle: Option<Duration>,
@@ -60,6 +62,7 @@ impl Default for PoolConfig {
             acquire_timeout: Duration::from_secs(5),
             query_timeout: Some(Duration::from_secs(30)),
             statement_timeout: None,
+            client_check: None,
             max_lifetime: Some(Duration::from_secs(30 * 60)),
             max_uses: Some(7500),
             ping_if_idle: Some(Duration::from_secs(10)),
@@ -125,6 +128,18 @@ impl PoolConfig {
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into().map(|t| t.min(LONGEST_STATEMENT));
+        self
+    }
+
+    /// How often the server looks, while it works on a statement, whether its client is still there; if not, the
+    /// statement ends. Off by default; 1 s for the replicas of a cluster that hedges.
+    ///
+    /// What was given up here (a timeout, a caller who went away) otherwise goes on there until it is done. PostgreSQL 14
+    /// and later: `client_connection_check_interval`, set once per connection. Others do not have it: see
+    /// [`statement_timeout`](Self::statement_timeout).
+    #[must_use]
+    pub fn client_check(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.client_check = interval.into().map(|t| t.min(LONGEST_STATEMENT));
         self
     }
 
@@ -209,6 +224,7 @@ impl PoolConfig {
             ("query_timeout", self.query_timeout),
             ("idle_timeout", self.idle_timeout),
             ("max_lifetime", self.max_lifetime),
+            ("client_check", self.client_check),
         ];
         match timeouts
             .into_iter()

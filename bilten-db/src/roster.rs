@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use crate::Error;
+use crate::balance::Mask;
 use crate::driver::Sample;
 use crate::election::{Claim, elect};
 use crate::fault::{Fault, Trouble};
@@ -32,6 +34,35 @@ impl Topology {
     /// Whether plain reads have replicas at all; those of a group serve only who asks for it.
     pub(crate) fn has_replicas(&self, group: Option<&str>) -> bool {
         self.replicas.iter().any(|replica| replica.is_of(group))
+    }
+
+    /// The replica of this name.
+    pub(crate) fn replica(&self, id: &str) -> Result<Arc<Node>, Error> {
+        if &*self.primary.id == id {
+            return Err(Error::invalid(
+                format!("node `{id}`"),
+                "is the primary, and every write needs it",
+                "name a replica; to move the primary, promote another server",
+            ));
+        }
+        let found = self.replicas.iter().find(|node| &*node.id == id);
+        found.cloned().ok_or_else(|| {
+            Error::invalid(
+                format!("node `{id}`"),
+                "is not in this cluster",
+                "use an id of Cluster::status()",
+            )
+        })
+    }
+
+    pub(crate) fn has(&self, node: &Node) -> bool {
+        self.is_primary(node) || self.is_replica(node)
+    }
+
+    /// As many as the replicas' pools may hold together.
+    pub(crate) fn replica_connections(&self) -> u32 {
+        let most = self.replicas.iter().map(|node| node.backend.load().max);
+        most.fold(0, u32::saturating_add)
     }
 
     /// The primary first.
@@ -67,9 +98,55 @@ impl Roster {
         self.topology.load_full()
     }
 
+    /// One more replica. `Err` when there are as many as there may be, or its id is taken.
+    pub(crate) fn add(&self, node: &Arc<Node>) -> Result<(), Error> {
+        let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let topology = self.topology();
+        if topology.nodes().any(|other| other.id == node.id) {
+            return Err(Error::invalid(
+                format!("replica id `{}`", node.id),
+                "is taken",
+                "give the new replica another name, or remove the old one first",
+            ));
+        }
+        if topology.replicas.len() == Mask::MOST {
+            return Err(Error::invalid(
+                "replicas",
+                format!("are {} already", Mask::MOST),
+                "remove one first",
+            ));
+        }
+        let mut replicas = topology.replicas.clone();
+        replicas.push(Arc::clone(node));
+        self.deal(&topology.primary, replicas);
+        Ok(())
+    }
+
+    /// Takes a replica out for good.
+    pub(crate) fn remove(&self, id: &str) -> Result<Arc<Node>, Error> {
+        let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let topology = self.topology();
+        let node = topology.replica(id)?;
+        let others = topology.replicas.iter();
+        let replicas = others
+            .filter(|other| other.id != node.id)
+            .cloned()
+            .collect();
+        self.deal(&topology.primary, replicas);
+        Ok(node)
+    }
+
+    fn deal(&self, primary: &Arc<Node>, replicas: Vec<Arc<Node>>) {
+        let primary = Arc::clone(primary);
+        primary.changed.notify_one();
+        self.topology
+            .store(Arc::new(Topology { primary, replicas }));
+    }
+
     /// Takes in what a node said about itself.
     pub(crate) fn observe(&self, node: &Node, sample: Sample) {
         let now = Instant::now();
+        note_pool(node);
         if node.restarted(sample.started) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
@@ -100,6 +177,7 @@ impl Roster {
 
     /// Takes in that a node gave no answer.
     pub(crate) fn missed(&self, node: &Node, fault: &Fault) {
+        note_pool(node);
         if fault.trouble() == Trouble::Busy {
             // Too many clients: full is not dead.
             return;
@@ -172,11 +250,8 @@ impl Roster {
         let old = Arc::clone(&topology.primary);
         let mut replicas = topology.replicas.clone();
         let new = std::mem::replace(&mut replicas[place], Arc::clone(&old));
-        let present = Arc::new(Topology {
-            primary: Arc::clone(&new),
-            replicas,
-        });
-        self.topology.store(Arc::clone(&present));
+        self.deal(&new, replicas);
+        let present = self.topology();
         drop(dealing);
         self.trail().clear();
         new.backend.set_read_only(false);
@@ -191,6 +266,11 @@ impl Roster {
     fn trail(&self) -> MutexGuard<'_, Trail> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn note_pool(node: &Node) {
+    let load = node.backend.load();
+    node.metrics.pool(load.size, load.idle);
 }
 
 /// Whether a node may serve reads for the primary, and why not.

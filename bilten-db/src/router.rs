@@ -4,46 +4,40 @@
 //! primary.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use sea_orm::{DbBackend, DbErr};
 
 use crate::access::{Access, classify_denying};
+use crate::attempt::Attempt;
 use crate::balance::Balance;
 use crate::call::{Call, Wants};
+use crate::deadline;
 use crate::failover::{Step, step};
-use crate::fallback::{Fallback, Place};
+use crate::fallback::Place;
 use crate::fault::{Fault, Trouble};
+use crate::hedge::race;
 use crate::learned::Learned;
 use crate::metrics::Reason;
 use crate::node::{Node, Want};
+use crate::policy::{Hedge, Policy};
 use crate::roster::{Roster, Topology};
 use crate::route::pick;
 use crate::routing::{Course, Mode, course};
 use crate::scope::{self, Route};
-use crate::{Error, ReadRouting};
+use crate::{Error, Fallback};
 
 /// Sends calls to nodes.
 #[derive(Debug)]
 pub(crate) struct Router {
     roster: Roster,
     backend: DbBackend,
-    denied: Vec<Box<str>>,
+    policy: Policy,
     learned: Learned,
-    fallback: Fallback,
-    balance: Balance,
-    mode: Mode,
     standing_in: AtomicU32,
     turn: AtomicU64,
-}
-
-/// What the operator decided about the way of calls.
-#[derive(Debug)]
-pub(crate) struct Policy {
-    pub(crate) denied: Vec<Box<str>>,
-    pub(crate) fallback: Fallback,
-    pub(crate) balance: Balance,
-    pub(crate) mode: ReadRouting,
+    closed: AtomicBool,
 }
 
 impl Router {
@@ -51,14 +45,12 @@ impl Router {
         Self {
             backend: roster.topology().primary.backend.kind(),
             roster,
-            denied: policy.denied,
+            policy,
             learned: Learned::default(),
-            fallback: policy.fallback,
-            balance: policy.balance,
-            mode: Mode::new(policy.mode),
             standing_in: AtomicU32::new(0),
             // Processes that start together would otherwise all begin with the first replica.
             turn: AtomicU64::new(fastrand::u64(..)),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -79,12 +71,17 @@ impl Router {
     }
 
     pub(crate) fn mode(&self) -> &Mode {
-        &self.mode
+        &self.policy.mode
+    }
+
+    /// From now on calls fail.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     /// Where a read of this task begins.
     pub(crate) fn course(&self, in_session: bool) -> Course {
-        course(self.mode.load(), scope::route(), in_session)
+        course(self.policy.mode.load(), scope::route(), in_session)
     }
 
     /// Runs a call where it belongs.
@@ -93,13 +90,27 @@ impl Router {
     ///
     /// Safe for the cluster at every point; a write that was sent may or may not have happened.
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
-        match self.access(call.wants()) {
-            Access::Write => self.write(call).await,
-            Access::Read => match self.course(false) {
-                Course::Primary => self.read_on_primary(call, Reason::Pinned).await,
-                Course::Replicas => self.read(call).await,
-            },
+        self.in_time(async {
+            match self.access(call.wants()) {
+                Access::Write => self.write(call).await,
+                Access::Read => match self.course(false) {
+                    Course::Primary => self.read_on_primary(call, Reason::Pinned.into()).await,
+                    Course::Replicas => self.read(call).await,
+                },
+            }
+        })
+        .await
+    }
+
+    /// Bounds a whole call by the deadlines of the cluster and of the task.
+    pub(crate) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Error::Closed.into());
         }
+        deadline::within(self.policy.deadline, call).await
     }
 
     pub(crate) fn access(&self, wants: Wants<'_>) -> Access {
@@ -107,7 +118,7 @@ impl Router {
             Wants::Transaction { read_only: true } => Access::Read,
             Wants::Transaction { read_only: false } => Access::Write,
             Wants::Statement(sql) if self.learned.contains(sql) => Access::Write,
-            Wants::Statement(sql) => classify_denying(self.backend, sql, &self.denied),
+            Wants::Statement(sql) => classify_denying(self.backend, sql, &self.policy.denied),
         }
     }
 
@@ -116,31 +127,87 @@ impl Router {
             Wants::Statement(_) => Reason::Write,
             Wants::Transaction { .. } => Reason::Transaction,
         };
-        self.on_primary(call, reason).await
+        self.on_primary(call, reason.into()).await
     }
 
     async fn read<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         let topology = self.topology();
         let mut tried = None;
+        let mut attempt = Attempt::from(Reason::Read);
         while let Some((node, reason)) = self.next_replica(&topology, tried.as_ref()) {
-            let fault = match node.run(call, reason).await {
+            attempt.reason = reason;
+            let fault = match self.read_on(&topology, &node, call, attempt).await {
                 Ok(output) => return Ok(output),
                 Err(fault) => fault,
             };
             match step(Access::Read, true, fault.trouble()) {
                 Step::Return => return Err(node.db_err(fault)),
-                Step::Learn => return self.learn(call).await,
+                Step::Learn => return self.learn(call, attempt).await,
                 Step::Ask if node.answers().await => return Err(node.db_err(fault)),
-                Step::Ask | Step::Elsewhere if tried.is_some() => break,
-                Step::Ask | Step::Elsewhere => tried = Some(node),
+                Step::Ask | Step::Elsewhere if !self.may_try_again(&node, &fault) => {
+                    return Err(node.db_err(fault));
+                }
+                Step::Ask | Step::Elsewhere => {}
+            }
+            attempt = attempt.again(Reason::Retry);
+            if tried.replace(node).is_some() {
+                break;
             }
         }
-        let reason = if tried.is_some() {
-            Reason::Retry
-        } else {
-            Reason::Fallback
+        if tried.is_none() {
+            attempt.reason = Reason::Fallback;
+        }
+        self.stand_in(call, attempt, None).await
+    }
+
+    /// Runs a read on a replica, and on a second one as well when the first is slow.
+    async fn read_on<C: Call>(
+        &self,
+        topology: &Topology,
+        node: &Arc<Node>,
+        call: &C,
+        attempt: Attempt,
+    ) -> Result<C::Output, Fault> {
+        self.policy.retries.deposit();
+        let hedge = match &self.policy.hedge {
+            Some(hedge) if call.may_run_twice() && !scope::pins() => hedge,
+            _ => return node.run(call, attempt).await,
         };
-        self.stand_in(call, reason, None).await
+        hedge.budget.deposit();
+        let second = || {
+            let second = self.hedge_with(hedge, topology, node)?;
+            Some(async move {
+                let answer = second.run(call, Reason::Hedge).await;
+                if answer.is_ok() {
+                    second.metrics.hedge_won();
+                }
+                answer
+            })
+        };
+        let is_final = |fault: &Fault| step(Access::Read, true, fault.trouble()) == Step::Return;
+        // Two statements at once are too large to carry through every read.
+        Box::pin(race(node.run(call, attempt), hedge.after, second, is_final)).await
+    }
+
+    /// The other replica for a hedge, if there is one with a connection to spare and the budget allows it.
+    fn hedge_with(
+        &self,
+        hedge: &Hedge,
+        topology: &Topology,
+        first: &Arc<Node>,
+    ) -> Option<Arc<Node>> {
+        let second = self.pick_from(topology, &hinted(), Some(first))?;
+        let is_free = second.backend.load().is_free();
+        (is_free && hedge.budget.withdraw(Instant::now())).then_some(second)
+    }
+
+    /// Whether a read may be sent once more; one that never left this process always may.
+    pub(crate) fn may_try_again(&self, node: &Node, fault: &Fault) -> bool {
+        let may = !fault.was_sent() || self.policy.retries.withdraw(Instant::now());
+        if !may {
+            node.metrics.retry_refused();
+        }
+        may
     }
 
     /// The replica of this scope, or the one whose turn it is.
@@ -150,15 +217,12 @@ impl Router {
         tried: Option<&Arc<Node>>,
     ) -> Option<(Arc<Node>, Reason)> {
         let is_tried = |node: &Arc<Node>| tried.is_some_and(|t| Arc::ptr_eq(t, node));
-        let pinned = scope::pinned(self.id()).filter(|node| !is_tried(node) && node.health.is_up());
+        let pinned =
+            scope::pinned(self.id()).filter(|node| !is_tried(node) && node.health.is_in_rotation());
         if let Some(node) = pinned {
             return topology.is_replica(&node).then_some((node, Reason::Pinned));
         }
-        let want = Want {
-            group: scope::route().and_then(Route::group),
-            ..Want::default()
-        };
-        let node = self.pick_from(topology, &want, tried)?;
+        let node = self.pick_from(topology, &hinted(), tried)?;
         scope::pin(self.id(), &node);
         let reason = if tried.is_some() {
             Reason::Retry
@@ -181,22 +245,26 @@ impl Router {
     ) -> Option<Arc<Node>> {
         // Only a choice takes a turn: two pinned reads a page would otherwise leave every other replica idle.
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let timed = self.balance == Balance::PeakEwma;
+        let timed = self.policy.balance == Balance::PeakEwma;
         let among = |stale: bool| {
             let views = topology.replicas.iter().map(|node| {
                 let mut view = node.view(want, &topology.primary, stale, timed);
                 view.eligible &= tried.is_none_or(|t| !Arc::ptr_eq(t, node));
                 view
             });
-            pick(self.balance, &views.collect(), turn)
+            pick(self.policy.balance, &views.collect(), turn)
         };
-        let stale_is_fine = self.fallback == Fallback::StaleReplica && want.is_any();
+        let stale_is_fine = self.policy.fallback == Fallback::StaleReplica && want.is_any();
         let index = among(false).or_else(|| stale_is_fine.then(|| among(true))?)?;
         Some(Arc::clone(&topology.replicas[index]))
     }
 
     /// The statement hid a write, which the replica refused before any effect.
-    pub(crate) async fn learn<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+    pub(crate) async fn learn<C: Call>(
+        &self,
+        call: &C,
+        attempt: Attempt,
+    ) -> Result<C::Output, DbErr> {
         if let Wants::Statement(sql) = call.wants() {
             self.learned.insert(sql);
             self.topology().primary.metrics.misread();
@@ -204,14 +272,14 @@ impl Router {
                 "a statement that looked like a read writes; it runs on the primary from now on"
             );
         }
-        self.on_primary(call, Reason::Retry).await
+        self.on_primary(call, attempt.again(Reason::Retry)).await
     }
 
     /// The primary serves a read, for lack of a replica; `group` is what a session asks for.
     pub(crate) async fn stand_in<C: Call>(
         &self,
         call: &C,
-        reason: Reason,
+        mut attempt: Attempt,
         group: Option<&str>,
     ) -> Result<C::Output, DbErr> {
         let topology = self.topology();
@@ -219,46 +287,57 @@ impl Router {
         let group = group.or_else(|| hint.and_then(Route::group));
         let replicas_only = group.is_some() || hint.is_some_and(Route::is_replicas_only);
         if !topology.has_replicas(group) {
+            attempt.reason = Reason::Read;
             return match group {
                 Some(name) => Err(no_such_group(name).into()),
                 None if replicas_only => Err(Error::NoReplica.into()),
-                None => self.read_on_primary(call, Reason::Read).await,
+                None => self.read_on_primary(call, attempt).await,
             };
         }
-        let _place = match self.fallback.max_in_flight() {
-            Some(limit) if !replicas_only => Place::take(&self.standing_in, limit)?,
+        let _place = match self.policy.fallback.max_in_flight() {
+            Some(limit) if !replicas_only => self.place(&topology, limit)?,
             _ => return Err(Error::NoReplica.into()),
         };
         scope::pin(self.id(), &topology.primary);
-        self.read_on_primary(call, reason).await
+        self.read_on_primary(call, attempt).await
     }
 
     /// The primary serves a read that no replica may, whatever the fallback: a promise was made.
     pub(crate) async fn keep_promise<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
-        let _place = match self.fallback.max_in_flight() {
-            Some(limit) => Some(Place::take(&self.standing_in, limit)?),
+        let _place = match self.policy.fallback.max_in_flight() {
+            Some(limit) => Some(self.place(&self.topology(), limit)?),
             None => None,
         };
-        self.read_on_primary(call, Reason::Fallback).await
+        self.read_on_primary(call, Reason::Fallback.into()).await
+    }
+
+    fn place(&self, topology: &Topology, limit: u32) -> Result<Place<'_>, Error> {
+        Place::take(&self.standing_in, limit).inspect_err(|_| topology.primary.metrics.overloaded())
     }
 
     /// A read may run a second time, on a fresh connection: after a restart the old ones are all dead.
     pub(crate) async fn read_on_primary<C: Call>(
         &self,
         call: &C,
-        reason: Reason,
+        attempt: Attempt,
     ) -> Result<C::Output, DbErr> {
         let primary = Arc::clone(&self.topology().primary);
-        let again = |fault: &Fault| step(Access::Read, false, fault.trouble()) == Step::Elsewhere;
-        match primary.run(call, reason).await {
-            Err(fault) if again(&fault) => self.on_primary(call, Reason::Retry).await,
+        self.policy.retries.deposit();
+        let again = |fault: &Fault| {
+            step(Access::Read, false, fault.trouble()) == Step::Elsewhere
+                && self.may_try_again(&primary, fault)
+        };
+        match primary.run(call, attempt).await {
+            Err(fault) if again(&fault) => {
+                self.on_primary(call, attempt.again(Reason::Retry)).await
+            }
             outcome => outcome.map_err(|fault| primary.db_err(fault)),
         }
     }
 
-    async fn on_primary<C: Call>(&self, call: &C, reason: Reason) -> Result<C::Output, DbErr> {
+    async fn on_primary<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
         let primary = Arc::clone(&self.topology().primary);
-        primary.run(call, reason).await.map_err(|fault| {
+        primary.run(call, attempt).await.map_err(|fault| {
             if matches!(
                 fault.trouble(),
                 Trouble::ReadOnly
@@ -281,6 +360,14 @@ impl Router {
     /// Tells clusters apart in the scope of a task.
     fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
+    }
+}
+
+/// What the hint of the present task asks of a replica.
+fn hinted() -> Want<'static> {
+    Want {
+        group: scope::route().and_then(Route::group),
+        ..Want::default()
     }
 }
 

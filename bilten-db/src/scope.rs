@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::deadline;
 use crate::node::Node;
 
 /// Where the reads of a [`with_route`] scope go. Writes always go to the primary.
@@ -77,10 +79,36 @@ pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
     SCOPE.scope(scope, future).await
 }
 
+/// Runs `future` with a limit for all its database calls together, on whatever cluster. An outer limit that ends earlier
+/// stays.
+///
+/// A call that takes longer fails with [`Error::Deadline`](crate::Error::Deadline); a write that was under way may or may
+/// not have happened. Of streams and transactions only the beginning is bounded.
+///
+/// ```
+/// # use bilten_db::{Cluster, Error, sea_orm::ConnectionTrait};
+/// use std::time::Duration;
+/// use bilten_db::scope::with_deadline;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// let answer = with_deadline(Duration::from_millis(800), async {
+///     db.execute_unprepared("select 1").await?;
+///     db.execute_unprepared("select 2").await // gets what the first left
+/// });
+/// # answer.await?; Ok(()) }
+/// ```
+///
+/// # Cancellation
+///
+/// Nothing is held when the returned future is dropped.
+pub async fn with_deadline<F: Future>(limit: Duration, future: F) -> F::Output {
+    deadline::until(limit, future).await
+}
+
 /// Keeps the reads of `future` on one node, and to whatever hint there is already.
 pub(crate) async fn on_one_node<F: Future>(future: F) -> F::Output {
-    let pins_already = SCOPE.try_with(|scope| scope.pins).unwrap_or(false);
-    if pins_already || route() == Some(Route::Primary) {
+    if pins() || route() == Some(Route::Primary) {
         // Both are one node already, and the pin of an outer scope must stay.
         return future.await;
     }
@@ -90,6 +118,11 @@ pub(crate) async fn on_one_node<F: Future>(future: F) -> F::Output {
         pin: Mutex::new(None),
     };
     SCOPE.scope(scope, future).await
+}
+
+/// Whether this scope's reads stay with the node of the first one.
+pub(crate) fn pins() -> bool {
+    SCOPE.try_with(|scope| scope.pins).unwrap_or(false)
 }
 
 /// The hint of the present task.

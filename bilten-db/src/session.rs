@@ -9,6 +9,7 @@ use sea_orm::DbErr;
 use tokio::sync::OnceCell;
 
 use crate::access::Access;
+use crate::attempt::Attempt;
 use crate::call::Call;
 use crate::failover::{Step, step};
 use crate::metrics::Reason;
@@ -16,6 +17,7 @@ use crate::node::{Node, Want};
 use crate::pool_config::LONGEST;
 use crate::router::Router;
 use crate::routing::Course;
+use crate::status::Rotation;
 use crate::{Error, Token};
 
 const WAIT: Duration = Duration::from_millis(50);
@@ -162,24 +164,36 @@ impl Session {
     }
 
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        self.router.in_time(self.serve(call)).await
+    }
+
+    async fn serve<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         if self.router.access(call.wants()) == Access::Write {
             // Before it is sent: whatever becomes of it, later reads must be able to see it.
             self.wrote.store(true, Ordering::Release);
             return self.router.write(call).await;
         }
         if self.stays_on_primary() {
-            return self.router.read_on_primary(call, Reason::Pinned).await;
+            return self
+                .router
+                .read_on_primary(call, Reason::Pinned.into())
+                .await;
         }
         if self.router.course(true) == Course::Primary {
             // What it shows now is newer than what any replica may show later.
             self.on_primary.store(true, Ordering::Release);
-            return self.router.read_on_primary(call, Reason::Pinned).await;
+            return self
+                .router
+                .read_on_primary(call, Reason::Pinned.into())
+                .await;
         }
         let group = self.group.as_deref();
         match self.replica.get_or_init(|| self.choose()).await {
             Some(pinned) => self.read(pinned, call).await,
             None if group.is_some() || self.want().is_any() => {
-                self.router.stand_in(call, Reason::Fallback, group).await
+                self.router
+                    .stand_in(call, Reason::Fallback.into(), group)
+                    .await
             }
             None => self.router.keep_promise(call).await,
         }
@@ -191,31 +205,44 @@ impl Session {
 
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
+        let attempt = Attempt::from(Reason::Pinned);
         node.make_sure_of_start().await;
-        if !pinned.is_the_same() {
-            return self.leave_replica(call).await;
+        let is_gone =
+            node.health.rotation() == Rotation::Out || !self.router.topology().has(node);
+        if is_gone || !pinned.is_the_same() {
+            return self.leave_replica(call, attempt).await;
         }
-        let fault = match node.run(call, Reason::Pinned).await {
+        let fault = match node.run(call, attempt).await {
             Ok(output) if pinned.is_the_same() => return Ok(output),
-            Ok(_) => return self.leave_replica(call).await,
+            Ok(_) => return self.leave_replica(call, attempt.again(Reason::Retry)).await,
             Err(fault) => fault,
         };
         match step(Access::Read, true, fault.trouble()) {
             Step::Return => Err(node.db_err(fault)),
             Step::Learn => {
                 self.wrote.store(true, Ordering::Release);
-                self.router.learn(call).await
+                self.router.learn(call, attempt).await
             }
             Step::Ask if node.answers().await => Err(node.db_err(fault)),
-            Step::Ask | Step::Elsewhere => self.leave_replica(call).await,
+            Step::Ask | Step::Elsewhere if !self.router.may_try_again(node, &fault) => {
+                Err(node.db_err(fault))
+            }
+            Step::Ask | Step::Elsewhere => {
+                let again = attempt.again(Reason::Retry);
+                self.leave_replica(call, again).await
+            }
         }
     }
 
     /// No other replica is known to be as far, so the primary goes on.
-    async fn leave_replica<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+    async fn leave_replica<C: Call>(
+        &self,
+        call: &C,
+        attempt: Attempt,
+    ) -> Result<C::Output, DbErr> {
         self.on_primary.store(true, Ordering::Release);
         let group = self.group.as_deref();
-        self.router.stand_in(call, Reason::Retry, group).await
+        self.router.stand_in(call, attempt, group).await
     }
 
     fn want(&self) -> Want<'_> {

@@ -55,6 +55,8 @@ pub struct NodeStatus {
     pub state: State,
     /// Why it is not.
     pub reason: Option<String>,
+    /// What the operator ordered.
+    pub rotation: Rotation,
     /// Statements running or waiting for a connection.
     pub in_flight: u32,
     /// Its share beside the other replicas; see [`Balance`](crate::Balance).
@@ -75,7 +77,7 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// Whether the node is in rotation.
+    /// Whether the node is in rotation by what is known about it.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state == State::Up
@@ -116,4 +118,32 @@ pub enum State {
     Lagging,
     /// Out of rotation until a probe succeeds.
     Ejected,
+    /// Out of rotation by order of the operator.
+    Out,
+}
+
+/// Who decides whether a node serves reads: see [`Cluster::order`](crate::Cluster::order).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let path = std::env::temp_dir().join(format!("bilten-db-order-{}.db", std::process::id()));
+/// # let db = bilten_db::Cluster::builder().sqlite(&path).connect().await?;
+/// use bilten_db::status::{Rotation, State};
+///
+/// db.order("readers", Rotation::Out)?; // its machine gets new memory
+/// assert_eq!(db.status().replicas().next().map(|node| node.state), Some(State::Out));
+/// db.order("readers", Rotation::Auto)?;
+/// # db.close().await; for end in ["", "-wal", "-shm"] { let _ = std::fs::remove_file(format!("{}{end}", path.display())); }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Rotation {
+    /// The cluster, by its probes and by how statements end. The default.
+    Auto,
+    /// In, even when probes fail or the node lags: for the operator who knows better.
+    In,
+    /// Out, however well it looks.
+    Out,
 }

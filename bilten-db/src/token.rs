@@ -38,6 +38,11 @@ impl Token {
         }
     }
 
+    /// A point that only the primary satisfies.
+    pub(crate) fn nowhere() -> Self {
+        Self::of(Sample::default())
+    }
+
     /// Whether a node that reports `replica` has replayed everything up to here, as proven by itself.
     ///
     /// `primary` is what the present primary reports. After a fail-over a replica may still name the old timeline, so

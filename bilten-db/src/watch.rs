@@ -1,6 +1,7 @@
 //! Looks at a node in the background: regularly, and at once when something failed on it.
 
-use std::sync::{Arc, Weak};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -19,31 +20,65 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// Tasks that end with their owner.
 #[derive(Debug, Default)]
-pub(crate) struct Watches(Vec<AbortHandle>);
+pub(crate) struct Watches(Mutex<Vec<Task>>);
+
+#[derive(Debug)]
+struct Task {
+    /// `None` for a task that belongs to no node.
+    node: Option<Weak<Node>>,
+    handle: AbortHandle,
+}
 
 impl Watches {
     /// `prober` may have looked at the node already.
-    pub(crate) fn start(
-        &mut self,
-        router: &Arc<Router>,
-        node: &Arc<Node>,
-        prober: Box<dyn Prober>,
-    ) {
+    pub(crate) fn start(&self, router: &Arc<Router>, node: &Arc<Node>, prober: Box<dyn Prober>) {
         let watch = watch(
             Arc::downgrade(router),
             Arc::downgrade(node),
             Arc::clone(&node.suspicion),
             prober,
         );
-        self.0.push(tokio::spawn(watch).abort_handle());
-        let keep = keep(Arc::downgrade(node));
-        self.0.push(tokio::spawn(keep).abort_handle());
+        self.own(Some(Arc::downgrade(node)), watch);
+        self.own(Some(Arc::downgrade(node)), keep(Arc::downgrade(node)));
+    }
+
+    /// Runs a task that belongs to the cluster as a whole.
+    pub(crate) fn run(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.own(None, task);
+    }
+
+    fn own(&self, node: Option<Weak<Node>>, task: impl Future<Output = ()> + Send + 'static) {
+        let handle = tokio::spawn(task).abort_handle();
+        self.tasks().push(Task { node, handle });
+    }
+
+    /// Looks at this node no more.
+    pub(crate) fn stop(&self, node: &Arc<Node>) {
+        self.tasks().retain(|task| {
+            let is_its = task
+                .node
+                .as_ref()
+                .is_some_and(|owner| std::ptr::eq(owner.as_ptr(), Arc::as_ptr(node)));
+            if is_its {
+                task.handle.abort();
+            }
+            !is_its
+        });
+    }
+
+    /// Ends every task.
+    pub(crate) fn stop_all(&self) {
+        self.tasks().drain(..).for_each(|task| task.handle.abort());
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Watches {
     fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
+        self.stop_all();
     }
 }
 

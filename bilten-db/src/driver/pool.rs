@@ -88,7 +88,10 @@ impl<D: Driver> SqlxPool<D> {
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = *self.silences.borrow();
         let conn = self.acquire(&self.pool()).await?;
-        self.acquire_seconds.record(begun.elapsed());
+        let waited = begun.elapsed();
+        self.acquire_seconds.record(waited);
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        tracing::Span::current().record("waited_us", waited);
         Ok(Lease::new(conn, self.config.max_uses, silences))
     }
 

@@ -66,12 +66,25 @@ impl Driver for Postgres {
         session
     }
 
-    fn hooks(
-        options: PoolOptions<Self>,
-        _pool: &PoolConfig,
-        _read_only: bool,
-    ) -> PoolOptions<Self> {
-        options
+    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, _read_only: bool) -> PoolOptions<Self> {
+        let Some(interval) = pool.client_check else {
+            return options;
+        };
+        // Not a startup option: a server that does not know it would refuse the connection.
+        let millis = interval.as_millis().max(1);
+        let sql = format!("SET client_connection_check_interval = {millis}");
+        options.after_connect(move |conn, _| {
+            let sql = sql.clone();
+            Box::pin(async move {
+                match conn.execute(AssertSqlSafe(sql)).await {
+                    Err(error @ sqlx::Error::Database(_)) => {
+                        tracing::warn!(%error, "the server takes no client_check");
+                        Ok(())
+                    }
+                    outcome => outcome.map(drop),
+                }
+            })
+        })
     }
 
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {

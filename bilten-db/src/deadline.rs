@@ -1,0 +1,111 @@
+//! The longest time for a whole call, all its tries together.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use sea_orm::DbErr;
+use tokio::time::timeout;
+
+use crate::Error;
+use crate::pool_config::LONGEST;
+
+tokio::task_local! {
+    static DEADLINE: Deadline;
+}
+
+#[derive(Clone, Copy)]
+struct Deadline {
+    limit: Duration,
+    at: Instant,
+}
+
+/// Runs `future` with a limit for all its database calls together; an outer limit that ends earlier stays.
+///
+/// See [`scope::with_deadline`](crate::scope::with_deadline).
+pub(crate) async fn until<F: Future>(limit: Duration, future: F) -> F::Output {
+    let limit = limit.min(LONGEST);
+    let at = Instant::now() + limit;
+    let own = Deadline { limit, at };
+    let outer = DEADLINE.try_with(|outer| *outer).ok();
+    let earliest = outer.filter(|outer| outer.at < at).unwrap_or(own);
+    DEADLINE.scope(earliest, future).await
+}
+
+/// Ends `call` after `limit` or at the deadline of the task, whichever comes first.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    call: impl Future<Output = Result<T, DbErr>>,
+) -> Result<T, DbErr> {
+    let task = DEADLINE.try_with(|deadline| *deadline).ok();
+    let Some((left, limit)) = shortest(limit, task, Instant::now()) else {
+        return call.await;
+    };
+    if left.is_zero() {
+        return Err(Error::Deadline { limit }.into());
+    }
+    match timeout(left, call).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Error::Deadline { limit }.into()),
+    }
+}
+
+/// The time left, and the limit that it is left of.
+fn shortest(
+    limit: Option<Duration>,
+    task: Option<Deadline>,
+    now: Instant,
+) -> Option<(Duration, Duration)> {
+    let own = limit.map(|limit| (limit, limit));
+    let task = task.map(|task| (task.at.saturating_duration_since(now), task.limit));
+    own.into_iter().chain(task).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earlier_end_counts() {
+        let now = Instant::now();
+        let second = Duration::from_secs;
+        let task = |limit, left| {
+            Some(Deadline {
+                limit: second(limit),
+                at: now + second(left),
+            })
+        };
+        let table = [
+            (None, None, None),
+            (Some(2), None, Some((2, 2))),
+            (None, task(9, 3), Some((3, 9))),
+            (Some(2), task(9, 3), Some((2, 2))),
+            (Some(5), task(9, 3), Some((3, 9))),
+            (Some(5), task(9, 0), Some((0, 9))),
+        ];
+        for (limit, task, expected) in table {
+            let expected = expected.map(|(left, of)| (second(left), second(of)));
+            assert_eq!(shortest(limit.map(second), task, now), expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_too_long_ends_with_the_limit_that_it_broke() {
+        let slow = || std::future::pending::<Result<(), DbErr>>();
+        let hour = Some(Duration::from_secs(3600));
+        let ended = until(Duration::from_millis(70), within(hour, slow())).await;
+        assert!(ended.unwrap_err().to_string().contains("deadline of 70ms"));
+        let spent = until(Duration::ZERO, within(None, async { Ok(()) })).await;
+        assert!(spent.is_err(), "nothing is begun when no time is left");
+        let inner = until(
+            Duration::from_secs(1),
+            until(Duration::from_secs(60), within(None, slow())),
+        );
+        assert!(
+            inner
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("deadline of 1s")
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! What an operator does to a running cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::node::Node;
+use crate::pool_config::LONGEST;
+use crate::status::{ClusterStatus, Rotation};
+use crate::watch::look;
+use crate::{Cluster, Error, Replica};
+
+/// How long [`Cluster::close`] waits.
+const CLOSE_LIMIT: Duration = Duration::from_secs(30);
+/// For the connections that a new replica keeps open.
+const FILL_LIMIT: Duration = Duration::from_secs(5);
+/// For connections whose statements were given up.
+const FORCED_LIMIT: Duration = Duration::from_secs(5);
+
+impl Cluster {
+    /// The status, again and again: a new one whenever a node changes its state or its part, joins or leaves.
+    ///
+    /// Numbers such as the lag are those of that moment; ask [`status`](Self::status) for the newest.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = bilten_db::Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// let status = db.watch();
+    /// assert!(status.borrow().primary().is_up());
+    /// // while status.changed().await.is_ok() { report(&status.borrow()); }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<ClusterStatus> {
+        self.crew().subscribe()
+    }
+
+    /// One more replica. It gets no reads before its first good probe; when it cannot be reached it stays out, as at the
+    /// start, and joins by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the id is taken or empty, there are 32 replicas already, or the replica's settings have
+    /// no meaning.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped early, the replica may be there without being watched: remove it again.
+    pub async fn add_replica(
+        &self,
+        id: impl Into<String>,
+        replica: impl Into<Replica>,
+    ) -> Result<(), Error> {
+        let id = id.into();
+        if id.is_empty() {
+            return Err(Error::invalid(
+                "replica id",
+                "is empty",
+                "give each replica a name, such as `r1`",
+            ));
+        }
+        let node = self.crew().blueprint.replica(&id, &replica.into())?;
+        let router = self.shared_router();
+        let primary = Arc::clone(&router.topology().primary);
+        if node.backend.kind() != primary.backend.kind() {
+            return Err(Error::invalid(
+                format!("replica `{id}`"),
+                "is another kind of database than the primary",
+                "give it the URL of a replica of the primary",
+            ));
+        }
+        // Whoever is sent there first should not wait for a login.
+        if let Ok(Err(fault)) = timeout(FILL_LIMIT, node.backend.fill()).await {
+            tracing::debug!(node = %node.id, ?fault, "no connections before the first read");
+        }
+        node.health.hold("joins: not looked at yet");
+        router.roster().add(&node)?;
+        let mut prober = node.backend.prober();
+        look(router, &node, &mut *prober).await;
+        self.crew().watches.start(router, &node, prober);
+        tracing::info!(node = %node.id, address = node.backend.address(), "replica added");
+        Ok(())
+    }
+
+    /// Takes a replica out for good: it gets no new reads, those that run may go on for `drain`, and then its
+    /// connections are closed.
+    ///
+    /// `true` when everything ended by itself. Otherwise the statements that still ran were given up: reads go to another
+    /// node, as after any failure; transactions and streams keep their connection until they end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    ///
+    /// # Cancellation
+    ///
+    /// The replica is out at once; dropped early, its connections are closed as their statements end.
+    pub async fn remove_replica(&self, id: &str, drain: Duration) -> Result<bool, Error> {
+        let router = self.shared_router();
+        let node = router.roster().remove(id)?;
+        self.crew().watches.stop(&node);
+        let drained = until_idle(&node, drain).await;
+        shut(&[node], drained).await;
+        tracing::info!(node = id, drained, "replica removed");
+        Ok(drained)
+    }
+
+    /// Keeps new reads away from a replica and waits until nothing runs on it any more, `limit` at most; `true` when
+    /// that was so.
+    ///
+    /// It stays out until [`order`](Self::order) says otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    ///
+    /// # Cancellation
+    ///
+    /// The replica stays out.
+    pub async fn drain(&self, id: &str, limit: Duration) -> Result<bool, Error> {
+        let node = self.command(id, Rotation::Out)?;
+        Ok(until_idle(&node, limit).await)
+    }
+
+    /// Orders a replica in or out of rotation, whatever its probes say, or leaves that to the cluster again.
+    ///
+    /// A node ordered in is asked even while it is known to be down; reads that fail there go on elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    pub fn order(&self, id: &str, rotation: Rotation) -> Result<(), Error> {
+        self.command(id, rotation).map(drop)
+    }
+
+    fn command(&self, id: &str, rotation: Rotation) -> Result<Arc<Node>, Error> {
+        let router = self.shared_router();
+        let node = router.topology().replica(id)?;
+        node.health.order(rotation);
+        tracing::info!(node = id, ?rotation, "ordered by the operator");
+        self.crew().publish(router);
+        Ok(node)
+    }
+
+    /// Closes every pool and ends the probes; waits up to 30 s for statements that are running, then gives them up.
+    /// Calls made after that fail with [`Error::Closed`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped early, the cluster still refuses new calls.
+    pub async fn close(&self) {
+        self.close_within(CLOSE_LIMIT).await;
+    }
+
+    /// As [`close`](Self::close) with another limit; `true` when everything ended by itself.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped early, the cluster still refuses new calls.
+    pub async fn close_within(&self, limit: Duration) -> bool {
+        let router = self.shared_router();
+        router.close();
+        self.crew().watches.stop_all();
+        let nodes: Vec<_> = router.topology().nodes().cloned().collect();
+        nodes.iter().for_each(|node| node.closing());
+        let closing = join_all(nodes.iter().map(|node| node.backend.close()));
+        let drained = timeout(limit.min(LONGEST), closing).await.is_ok();
+        if !drained {
+            shut(&nodes, false).await;
+        }
+        drained
+    }
+}
+
+/// Whether everything on the node ended within `limit`.
+async fn until_idle(node: &Node, limit: Duration) -> bool {
+    let end = Instant::now() + limit.min(LONGEST);
+    let mut pause = Duration::from_millis(2);
+    let idle = async {
+        // The driver does not tell when a connection comes back.
+        while !node.is_idle() {
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    };
+    timeout_at(end, idle).await.is_ok()
+}
+
+/// Closes the pools; what still runs is given up first unless it has `drained`.
+async fn shut(nodes: &[Arc<Node>], drained: bool) {
+    for node in nodes {
+        node.closing();
+        if !drained {
+            node.backend.give_up();
+        }
+    }
+    let closing = join_all(nodes.iter().map(|node| node.backend.close()));
+    if timeout(FORCED_LIMIT, closing).await.is_err() {
+        tracing::warn!("a transaction or a stream keeps a connection after its pool was closed");
+    }
+}

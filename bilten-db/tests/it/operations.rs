@@ -1,0 +1,301 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bilten_db::sea_orm::{AccessMode, ConnectionTrait, TransactionTrait};
+use bilten_db::status::{Role, Rotation, State};
+use bilten_db::{Cluster, Replica};
+use bilten_testbed::{Postgres, eventually_async};
+use tokio::task::JoinHandle;
+
+use crate::fixture::{LIMIT, Shop, ask, builder_for, port, private, tally, until_up, who_reads};
+
+/// Reads that keep the replicas busy for `seconds`, or until they are given up.
+fn long_reads(db: &Cluster, count: usize, seconds: u32) -> Vec<JoinHandle<bool>> {
+    let read = |db: Cluster| async move {
+        let sql = format!("select pg_sleep({seconds}) is null");
+        ask::<bool>(&db, &sql).await.is_ok()
+    };
+    (0..count).map(|_| tokio::spawn(read(db.clone()))).collect()
+}
+
+async fn until_running(db: &Cluster, id: &str, statements: u32) {
+    eventually_async(LIMIT, || async {
+        let status = db.status();
+        status
+            .nodes
+            .iter()
+            .any(|n| n.id == id && n.in_flight == statements)
+    })
+    .await;
+}
+
+/// Connections of the node's clients, our probes included.
+fn sessions_on(postgres: &Postgres) -> usize {
+    let sql = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
+    postgres.primary().psql(sql).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_replica_added_at_run_time_takes_its_share() {
+    let shop = Shop::open("add").await;
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .replica("r1", &shop.replicas[0])
+        .connect()
+        .await
+        .unwrap();
+    let ports = shop.replica_ports();
+    assert_eq!(tally(&db, 10).await, BTreeMap::from([(ports[0], 10)]));
+    db.add_replica("r2", &shop.replicas[1]).await.unwrap();
+    assert_eq!(
+        tally(&db, 20).await,
+        BTreeMap::from([(ports[0], 10), (ports[1], 10)])
+    );
+    for (id, problem) in [
+        ("r2", "is taken"),
+        ("primary", "is taken"),
+        ("", "is empty"),
+    ] {
+        let error = db.add_replica(id, &shop.replicas[1]).await.unwrap_err();
+        assert!(error.to_string().contains(problem), "{error}");
+    }
+    let other = Replica::new("sqlite::memory:");
+    let error = db.add_replica("r3", other).await.unwrap_err().to_string();
+    assert!(error.contains("r3"), "{error}");
+    assert_eq!(db.status().nodes.len(), 3, "what was refused is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_added_while_it_is_away_joins_when_it_is_back() {
+    let postgres = private(2);
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("r1", postgres.replica(0).url())
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(1).stop().unwrap();
+    db.add_replica("r2", postgres.replica(1).url())
+        .await
+        .unwrap();
+    assert_eq!(db.status().replicas().nth(1).unwrap().state, State::Ejected);
+    let first = port(postgres.replica(0));
+    assert_eq!(tally(&db, 10).await, BTreeMap::from([(first, 10)]));
+    postgres.replica(1).restart().unwrap();
+    until_up(&db, "r2", true).await;
+    assert_eq!(tally(&db, 10).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_replica_ends_its_work_and_gets_no_more() {
+    let shop = Shop::open("remove").await;
+    let db = shop.connect().await;
+    let reads = long_reads(&db, 20, 2);
+    until_running(&db, "r1", 10).await;
+    let removed = tokio::spawn({
+        let db = db.clone();
+        async move { db.remove_replica("r1", LIMIT).await }
+    });
+    eventually_async(LIMIT, || async { db.status().nodes.len() == 2 }).await;
+    let second = shop.replica_ports()[1];
+    assert_eq!(tally(&db, 10).await, BTreeMap::from([(second, 10)]));
+    assert!(
+        removed.await.unwrap().unwrap(),
+        "everything ended by itself"
+    );
+    for read in reads {
+        assert!(read.await.unwrap(), "what ran there has its answer");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_outlasts_the_drain_is_given_up_and_reads_go_elsewhere() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let reads = long_reads(&db, 4, 5);
+    until_running(&db, "r1", 2).await;
+    let drained = db.remove_replica("r1", Duration::from_millis(300)).await;
+    assert!(!drained.unwrap(), "nothing sleeps as short as that");
+    for read in reads {
+        assert!(read.await.unwrap(), "a read given up runs again elsewhere");
+    }
+    let error = db
+        .remove_replica("r1", LIMIT)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("is not in this cluster"), "{error}");
+    let error = db.remove_replica("primary", LIMIT).await.unwrap_err();
+    assert!(error.to_string().contains("is the primary"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_replica_is_quiet_until_it_is_ordered_back() {
+    let shop = Shop::open("drain").await;
+    let db = shop.connect().await;
+    let read_only = Some(AccessMode::ReadOnly);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(db.begin_with_config(None, read_only).await.unwrap());
+    }
+    let drained = db.drain("r1", Duration::from_millis(200)).await.unwrap();
+    assert!(!drained, "a transaction is still open there");
+    let second = shop.replica_ports()[1];
+    assert_eq!(tally(&db, 10).await, BTreeMap::from([(second, 10)]));
+    for tx in held {
+        tx.commit().await.unwrap();
+    }
+    assert!(db.drain("r1", LIMIT).await.unwrap());
+    let first = db.status().replicas().next().unwrap().clone();
+    assert_eq!((first.state, first.rotation), (State::Out, Rotation::Out));
+    db.order("r1", Rotation::Auto).unwrap();
+    assert_eq!(tally(&db, 10).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_leaves_a_drained_replica_for_the_primary() {
+    let shop = Shop::open("drain_session").await;
+    let db = shop.connect().await;
+    let session = db.session();
+    who_reads(&session).await.unwrap();
+    let node = session.node().unwrap();
+    assert!(db.drain(&node, LIMIT).await.unwrap());
+    assert_eq!(who_reads(&session).await.unwrap(), shop.primary_port());
+    db.order(&node, Rotation::Auto).unwrap();
+    assert_eq!(who_reads(&session).await.unwrap(), shop.primary_port());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_ordered_in_is_asked_even_while_it_lags() {
+    let postgres = private(1);
+    let limit = Duration::from_millis(1);
+    let db = builder_for(&postgres)
+        .max_lag(limit)
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(0).pause_replay().unwrap();
+    let write = "insert into event (name) select 'a' from generate_series(1, 100)";
+    eventually_async(LIMIT, || async {
+        db.execute_unprepared(write).await.unwrap();
+        db.status().replicas().next().unwrap().state == State::Lagging
+    })
+    .await;
+    let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
+    assert_eq!(who_reads(&db).await.unwrap(), primary);
+    db.order("r1", Rotation::In).unwrap();
+    assert_eq!(who_reads(&db).await.unwrap(), replica);
+    db.order("r1", Rotation::Auto).unwrap();
+    assert_eq!(who_reads(&db).await.unwrap(), primary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_ordered_in_while_it_is_dead_costs_no_reader_an_error() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    postgres.replica(0).kill().unwrap();
+    until_up(&db, "r1", false).await;
+    db.order("r1", Rotation::In).unwrap();
+    let alive = port(postgres.replica(1));
+    assert_eq!(tally(&db, 10).await, BTreeMap::from([(alive, 10)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_hear_of_each_change() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let mut status = db.watch();
+    let mut until = async |fits: &dyn Fn(&bilten_db::status::ClusterStatus) -> bool| {
+        let heard = tokio::time::timeout(LIMIT, status.wait_for(|status| fits(status)));
+        drop(heard.await.expect("the change is told").unwrap());
+    };
+    let first = |state| {
+        move |status: &bilten_db::status::ClusterStatus| {
+            status
+                .replicas()
+                .next()
+                .is_some_and(|node| node.state == state)
+        }
+    };
+    until(&first(State::Up)).await;
+    db.order("r1", Rotation::Out).unwrap();
+    until(&first(State::Out)).await;
+    db.order("r1", Rotation::Auto).unwrap();
+    until(&first(State::Up)).await;
+    postgres.replica(0).kill().unwrap();
+    until(&first(State::Ejected)).await;
+    postgres.replica(0).restart().unwrap();
+    until(&first(State::Up)).await;
+    postgres.primary().kill().unwrap();
+    postgres.replica(0).promote().unwrap();
+    until(&|status| {
+        let primary = status.primary();
+        primary.id == "r1" && primary.role == Role::Primary
+    })
+    .await;
+    assert!(db.remove_replica("primary", Duration::ZERO).await.is_ok());
+    until(&|status| status.nodes.len() == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_under_load_leaves_no_session_on_the_server() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let reads = long_reads(&db, 4, 1);
+    until_running(&db, "r1", 4).await;
+    db.execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+    assert!(sessions_on(&postgres) > 0);
+    assert!(db.close_within(LIMIT).await, "what runs may end");
+    for read in reads {
+        assert!(
+            read.await.unwrap(),
+            "what ran before the end has its answer"
+        );
+    }
+    for outcome in [
+        who_reads(&db).await.map(drop),
+        who_reads(&db.session()).await.map(drop),
+        db.begin().await.map(drop),
+        db.execute_unprepared("insert into event (name) values ('b')")
+            .await
+            .map(drop),
+    ] {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("the cluster was closed"), "{error}");
+    }
+    eventually_async(LIMIT, || async { sessions_on(&postgres) == 0 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_waits_no_longer_than_its_limit() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let reads = long_reads(&db, 2, 600);
+    until_running(&db, "r1", 2).await;
+    assert!(!db.close_within(Duration::from_millis(100)).await);
+    for read in reads {
+        assert!(
+            !read.await.unwrap(),
+            "no other node may answer after the end"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_primary_the_start_fails_unless_told_otherwise() {
+    let postgres = private(1);
+    postgres.primary().kill().unwrap();
+    builder_for(&postgres).connect().await.unwrap_err();
+    let built = builder_for(&postgres).require_primary(false).connect();
+    let db = built.await.unwrap();
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.replica(0)));
+    assert!(!db.status().primary().is_up());
+    let write = || db.execute_unprepared("insert into event (name) values ('a')");
+    let error = write().await.unwrap_err().to_string();
+    assert!(error.contains("refused"), "{error}");
+    postgres.primary().restart().unwrap();
+    until_up(&db, "primary", true).await;
+    write().await.unwrap();
+}

@@ -1,0 +1,171 @@
+use std::time::{Duration, Instant};
+
+use bilten_db::Cluster;
+use bilten_db::retry::{HedgeConfig, RetryConfig};
+use bilten_db::scope::with_deadline;
+use bilten_db::sea_orm::{ConnectionTrait, Statement};
+use bilten_db::status::NodeStatus;
+use bilten_testbed::{Postgres, eventually_async};
+
+use crate::fixture::{LIMIT, Shop, ask, builder_for, port, private, tally, until_up, who_reads};
+
+/// Ends the statements of the test on a replica, which its clients see as a lost connection.
+fn cut(postgres: &Postgres, replica: usize) -> usize {
+    let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+    postgres
+        .replica(replica)
+        .psql(sql)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+/// Ends one read in the middle and returns what its caller gets.
+async fn cut_read(postgres: &Postgres, db: &Cluster) -> Result<bool, String> {
+    let read = tokio::spawn({
+        let db = db.clone();
+        async move { ask::<bool>(&db, "select pg_sleep(1) is null").await }
+    });
+    eventually_async(LIMIT, || async { (0..2).any(|n| cut(postgres, n) > 0) }).await;
+    read.await.unwrap().map_err(|error| error.to_string())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_tries_end_with_their_budget() {
+    let postgres = private(2);
+    let retry = RetryConfig::default().percent(0).reserve(1);
+    let db = builder_for(&postgres).retry(retry).connect().await.unwrap();
+    cut_read(&postgres, &db)
+        .await
+        .expect("the first goes elsewhere");
+    let error = cut_read(&postgres, &db).await.unwrap_err();
+    assert!(error.contains("terminating connection"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_second_tries_what_was_never_sent_still_goes_elsewhere() {
+    let postgres = private(2);
+    let retry = RetryConfig::off();
+    let db = builder_for(&postgres).retry(retry).connect().await.unwrap();
+    let error = cut_read(&postgres, &db).await.unwrap_err();
+    assert!(error.contains("terminating connection"), "{error}");
+    until_up(&db, "r1", true).await;
+    until_up(&db, "r2", true).await;
+    // Before anything noticed: its first read meets a refused connection.
+    let fresh = builder_for(&postgres).retry(retry).connect().await.unwrap();
+    postgres.replica(0).kill().unwrap();
+    let alive = port(postgres.replica(1));
+    assert_eq!(
+        tally(&fresh, 4).await.keys().copied().collect::<Vec<_>>(),
+        [alive]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_bounds_all_tries_together_and_gives_the_connection_back() {
+    let shop = Shop::open("deadline").await;
+    let limit = Duration::from_millis(300);
+    let db = shop.builder().deadline(limit).connect().await.unwrap();
+    let sleep = "select pg_sleep(30) is null";
+    let begun = Instant::now();
+    let session = db.session();
+    for outcome in [ask::<bool>(&db, sleep).await, ask(&session, sleep).await] {
+        let error = outcome.unwrap_err().to_string();
+        assert!(error.contains("deadline of 300ms"), "{error}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    eventually_async(LIMIT, || async {
+        let status = db.status();
+        let idle = |n: &NodeStatus| n.in_flight == 0 && n.pool.size == n.pool.idle;
+        status.nodes.iter().all(idle)
+    })
+    .await;
+    tally(&db, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_of_a_task_is_shared_by_its_calls() {
+    let shop = Shop::open("deadline_task").await;
+    let db = shop.connect().await;
+    let outcome = with_deadline(Duration::from_secs(2), async {
+        ask::<bool>(&db, "select pg_sleep(0.1) is null")
+            .await
+            .unwrap();
+        let write = "select pg_sleep(30), pg_advisory_lock(1)";
+        let slow = Statement::from_string(db.get_database_backend(), write);
+        let first = db.execute_raw(slow).await.unwrap_err().to_string();
+        (first, who_reads(&db).await.unwrap_err().to_string())
+    });
+    let (first, second) = outcome.await;
+    assert!(first.contains("deadline of 2s"), "{first}");
+    assert!(
+        second.contains("deadline of 2s"),
+        "no time was left: {second}"
+    );
+    tally(&db, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_answers_for_a_slow_replica_within_its_budget() {
+    let postgres = private(2);
+    let delay = Duration::from_millis(50);
+    let hedge = HedgeConfig::after(delay).percent(0).reserve(3);
+    let db = builder_for(&postgres).hedge(hedge).connect().await.unwrap();
+    tally(&db, 10).await;
+    // Takes three seconds on the first replica only, and answers with the port of the server.
+    let [slow, quick] = [0, 1].map(|n| port(postgres.replica(n)));
+    let sql = format!(
+        "select inet_server_port() + (pg_sleep(case inet_server_port() when {slow} then 3 else 0 end) is null)::int"
+    );
+    let mut hedged = 0;
+    // The reserve fills up by one in three seconds, so a slow machine may see some more.
+    for _ in 0..40 {
+        let begun = Instant::now();
+        let from: i32 = ask(&db, &sql).await.unwrap();
+        if from == slow {
+            break;
+        }
+        assert_eq!(from, quick);
+        hedged += usize::from(begun.elapsed() >= delay);
+    }
+    assert!(
+        (3..15).contains(&hedged),
+        "3 hedges and then none, but {hedged}"
+    );
+    eventually_async(LIMIT, || async {
+        let status = db.status();
+        let idle = |n: &NodeStatus| n.in_flight == 0 && n.pool.size == n.pool.idle;
+        status.nodes.iter().all(idle)
+    })
+    .await;
+    for _ in 0..20 {
+        let right: bool = ask(&db, "select true").await.unwrap();
+        assert!(right, "no connection is out of step");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_ends_the_loser_of_a_hedge() {
+    let postgres = private(2);
+    let hedge = HedgeConfig::after(Duration::from_millis(20));
+    let db = builder_for(&postgres).hedge(hedge).connect().await.unwrap();
+    // Sleeps for a minute on the first replica only.
+    let running = "select count(*) from pg_stat_activity where query like '%loser%' and state = 'active' and pid <> pg_backend_pid()";
+    let slow_here = postgres.replica(0).port();
+    let sql = format!(
+        "select pg_sleep(case inet_server_port() when {slow_here} then 60 else 0 end) is null as loser"
+    );
+    for _ in 0..6 {
+        let begun = Instant::now();
+        ask::<bool>(&db, &sql).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+    eventually_async(LIMIT, || async {
+        postgres.replica(0).psql(running).unwrap() == "0"
+    })
+    .await;
+}
