@@ -75,12 +75,24 @@ fn reads(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Option<()> {
 }
 
 /// Skips opening brackets and returns the first word when a read may begin with it.
+///
+/// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not.
 fn head<'a>(tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
+    let is = |token: Token<'_>, name| matches!(token, Token::Word(word) if is_any(word, &[name]));
+    let mut now = tokens.next_token();
+    if is(now, "explain") {
+        now = tokens.next_token();
+        if is(now, "query") {
+            // SQLite's form.
+            is(tokens.next_token(), "plan").then_some(())?;
+            now = tokens.next_token();
+        }
+    }
     loop {
-        match tokens.next_token() {
-            Token::Punct(b'(') => {}
+        match now {
+            Token::Punct(b'(') => now = tokens.next_token(),
             Token::Word(word) if is_any(word, &["select", "values", "table", "with"]) => {
-                return Some(Token::Word(word));
+                return Some(now);
             }
             _ => return None,
         }

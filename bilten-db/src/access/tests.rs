@@ -29,6 +29,9 @@ const READS: &[&str] = &[
     "select truncate(1.5, 1)",
     "select lower(name) from \"Ünïcode\" where größe > 1",
     "select 1e5, 1.5, .5",
+    "explain select 1",
+    "EXPLAIN (select 1) union all (select 2)",
+    "explain query plan select * from event",
 ];
 
 const WRITES: &[&str] = &[
@@ -51,6 +54,13 @@ const WRITES: &[&str] = &[
     "begin",
     "commit",
     "explain analyze select 1",
+    "explain (analyze) select 1",
+    "explain (verbose) select 1",
+    "explain insert into event values (1)",
+    "explain with x as (delete from event returning id) select * from x",
+    "explain explain select 1",
+    "explain query select 1",
+    "explain event",
     "call p()",
     "do $$ begin end $$",
     "copy event to stdout",

@@ -1,9 +1,13 @@
 use bilten_db::page::CountMode;
 use bilten_db::scope::{Route, with_route};
-use bilten_db::sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
-use bilten_db::{Error, PageExt, PageRequest};
+use bilten_db::sea_orm::sea_query::Expr;
+use bilten_db::sea_orm::{
+    ColumnTrait, ConnectionTrait, DerivePartialModel, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect,
+};
+use bilten_db::{Cluster, Error, PageExt, PageRequest, ReadRouting};
 
-use crate::fixture::{Shop, numbers};
+use crate::fixture::{Shop, ask, event, numbers, ticket};
 
 #[tokio::test]
 async fn rows_and_count_come_from_the_same_node() {
@@ -106,4 +110,136 @@ async fn page_zero_and_limit_zero_are_errors_that_reach_no_server() {
         };
         assert_eq!(field, name);
     }
+}
+
+/// A name and nothing else.
+#[derive(Debug, PartialEq, DerivePartialModel)]
+#[sea_orm(entity = "event::Entity")]
+struct Named {
+    name: String,
+}
+
+async fn events(db: &Cluster, count: usize) {
+    let sql = format!(
+        "insert into event (name) select 'n' || lpad((n % 7)::text, 2, '0') from generate_series(1, {count}) n"
+    );
+    db.execute_unprepared(&sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_capped_count_reads_no_further_than_its_cap() {
+    let shop = Shop::open("page_cap").await;
+    let db = shop
+        .builder()
+        .route_reads(ReadRouting::PrimaryOnly)
+        .connect()
+        .await
+        .unwrap();
+    // Each row that is looked at is counted by the sequence, which belongs to the primary.
+    let sql = "create sequence looked; create function look() returns int volatile language sql as \
+        $$ select nextval('looked')::int $$";
+    db.execute_unprepared(sql).await.unwrap();
+    events(&db, 5000).await;
+    let query = event::Entity::find().filter(Expr::cust("look() > 0"));
+    let request = PageRequest::new(1, 10).count(CountMode::Capped(100));
+    let page = query
+        .order_by_asc(event::Column::Id)
+        .page(&db, request)
+        .await
+        .unwrap();
+    assert_eq!(
+        (page.pagination.total, page.pagination.has_next()),
+        (None, true)
+    );
+    let looked: i64 = ask(&db, "select last_value from looked").await.unwrap();
+    // The page itself looks at all rows when it must sort them; a full count would double that.
+    assert!(looked < 5000 + 200, "{looked} rows of 5000 were looked at");
+}
+
+#[tokio::test]
+async fn projections_and_partial_models_have_pages() {
+    let shop = Shop::open("page_partial").await;
+    let db = shop.connect().await;
+    events(&db, 45).await;
+    shop.settle().await;
+    let query = || event::Entity::find().order_by_asc(event::Column::Id);
+    for count in [CountMode::Exact, CountMode::Capped(100)] {
+        let request = PageRequest::new(1, 20).count(count);
+        let partial = query().into_partial_model::<Named>();
+        let page = partial.page(&db, request).await.unwrap();
+        assert_eq!((page.items.len(), page.pagination.total), (20, Some(45)));
+        assert_eq!(page.items[0], Named { name: "n01".into() });
+        let tuples = query()
+            .select_only()
+            .column(event::Column::Id)
+            .into_tuple::<i32>();
+        let page = tuples.page(&db, request).await.unwrap();
+        assert_eq!((page.items[19], page.pagination.total_pages), (20, Some(3)));
+        let both = query().find_also_related(ticket::Entity);
+        assert_eq!(
+            both.page(&db, request).await.unwrap().pagination.total,
+            Some(45)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_estimate_is_marked_and_knows_whether_a_page_follows() {
+    let shop = Shop::open("page_estimate").await;
+    let db = shop.connect().await;
+    events(&db, 1000).await;
+    db.execute_unprepared("analyze event").await.unwrap();
+    shop.settle().await;
+    let session = db.session();
+    let page = async |page| {
+        let request = PageRequest::new(page, 100).count(CountMode::Estimate);
+        event::Entity::find()
+            .page(&session, request)
+            .await
+            .unwrap()
+            .pagination
+    };
+    let first = page(1).await;
+    assert_eq!(
+        (first.total, first.estimated, first.has_next()),
+        (Some(1000), true, true)
+    );
+    assert!(!page(10).await.has_next());
+    assert!(!session.wrote(), "the plan of a read is no write");
+    // The planner knows nothing of these rows, but what was seen is known.
+    db.execute_unprepared("delete from event where id > 250")
+        .await
+        .unwrap();
+    shop.settle().await;
+    let last = page(3).await;
+    assert!(!last.has_next() && last.total >= Some(250), "{last:?}");
+
+    let lite = Cluster::builder()
+        .primary("sqlite::memory:")
+        .connect()
+        .await
+        .unwrap();
+    let tables = "create table event (id integer primary key, name text not null, port int not null default 1);
+        insert into event (name) values ('a'), ('b')";
+    lite.execute_unprepared(tables).await.unwrap();
+    let request = PageRequest::new(1, 1).count(CountMode::Estimate);
+    let page = event::Entity::find().page(&lite, request).await.unwrap();
+    assert_eq!(
+        (page.pagination.total, page.pagination.estimated),
+        (Some(2), false)
+    );
+}
+
+#[tokio::test]
+async fn a_limit_above_the_maximum_is_an_error() {
+    let shop = Shop::open("page_max").await;
+    let db = shop.connect().await;
+    let found = numbers::Entity::find()
+        .page(&db, PageRequest::new(1, 1001))
+        .await;
+    let error = found.unwrap_err().to_string();
+    assert!(error.contains("limit is 1001, above the 1000"), "{error}");
+    let request = PageRequest::new(1, 1001).max_limit(2000);
+    let page = numbers::Entity::find().page(&db, request).await.unwrap();
+    assert_eq!(page.items.len(), 1001);
 }

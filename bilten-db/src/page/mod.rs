@@ -1,97 +1,23 @@
 //! One page of a query: its rows and the count of all, from one node, at once.
 
+mod count;
+mod cursor;
+mod key;
+mod keyset;
+mod paged;
+mod request;
+
 use std::future::Future;
 
-use sea_orm::{ConnectionTrait, DbErr, PaginatorTrait, QuerySelect, SelectorTrait};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement};
 use serde::{Deserialize, Serialize};
+
+pub use keyset::{Keyset, KeysetPage, KeysetPagination, KeysetRequest};
+pub use paged::Paged;
+pub use request::{CountMode, PageRequest};
 
 use crate::Error;
 use crate::scope::on_one_node;
-
-/// Which page, how many rows, and how they are counted.
-///
-/// ```
-/// use bilten_db::PageRequest;
-/// use bilten_db::page::CountMode;
-///
-/// let request = PageRequest::new(2, 20).count(CountMode::Capped(1000));
-/// assert!(request.check().is_ok());
-/// assert!(PageRequest::new(1, 0).check().is_err());
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub struct PageRequest {
-    page: u64,
-    limit: u64,
-    count: CountMode,
-}
-
-impl PageRequest {
-    /// Page `page`, counted from 1, of `limit` rows each, with an exact count.
-    pub fn new(page: u64, limit: u64) -> Self {
-        Self {
-            page,
-            limit,
-            count: CountMode::Exact,
-        }
-    }
-
-    /// How the rows of all pages are counted. Defaults to [`CountMode::Exact`].
-    pub fn count(mut self, count: CountMode) -> Self {
-        self.count = count;
-        self
-    }
-
-    /// Tells whether there can be such a page.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] when the page or the limit is 0, or so large that the offset has no number.
-    pub fn check(&self) -> Result<(), Error> {
-        if self.page == 0 {
-            return Err(Error::invalid(
-                "page",
-                "is 0, but pages count from 1",
-                "ask for page 1 or later",
-            ));
-        }
-        if self.limit == 0 {
-            return Err(Error::invalid(
-                "limit",
-                "is 0, so no page could hold a row",
-                "ask for at least 1 row",
-            ));
-        }
-        // Databases count offsets in signed 64-bit numbers.
-        if i64::try_from(self.limit).is_err() {
-            return Err(Error::invalid(
-                "limit",
-                "is more than a database can count",
-                "ask for fewer rows",
-            ));
-        }
-        match self.page.checked_mul(self.limit) {
-            Some(end) if i64::try_from(end).is_ok() => Ok(()),
-            _ => Err(Error::invalid(
-                "page",
-                "lies beyond what a database can count",
-                "ask for an earlier page",
-            )),
-        }
-    }
-}
-
-/// How the rows of all pages are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CountMode {
-    /// All of them. The database reads every row that fits the query.
-    Exact,
-    /// Up to this many; with more there is no total, only whether another page follows.
-    Capped(u64),
-    /// Not at all: only whether another page follows.
-    None,
-}
 
 /// The rows of one page.
 ///
@@ -147,12 +73,15 @@ pub struct Pagination {
     pub page: u64,
     /// Most rows on a page.
     pub limit: u64,
-    /// Rows on all pages, when they were counted.
+    /// Rows on all pages, when they were counted or estimated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
     /// Pages, when the rows were counted; 0 when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_pages: Option<u64>,
+    /// The total is what the planner of the database expects, and may be far off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub estimated: bool,
     #[serde(rename = "hasNext", default, skip_serializing_if = "Option::is_none")]
     next: Option<bool>,
 }
@@ -166,7 +95,18 @@ impl Pagination {
             limit,
             total: Some(total),
             total_pages: Some(total.div_ceil(limit.max(1))),
+            estimated: false,
             next: None,
+        }
+    }
+
+    /// An estimate may say that there are fewer rows than were seen.
+    fn estimated(page: u64, limit: u64, total: u64, has_next: bool) -> Self {
+        let seen = if has_next { page * limit + 1 } else { 0 };
+        Self {
+            estimated: true,
+            next: Some(has_next),
+            ..Self::of(page, limit, total.max(seen))
         }
     }
 
@@ -176,6 +116,7 @@ impl Pagination {
             limit,
             total: None,
             total_pages: None,
+            estimated: false,
             next: Some(has_next),
         }
     }
@@ -183,9 +124,10 @@ impl Pagination {
     /// Whether another page follows.
     #[must_use]
     pub fn has_next(&self) -> bool {
-        match self.total_pages {
-            Some(pages) => self.page < pages,
-            None => self.next.unwrap_or(false),
+        match (self.next, self.total_pages) {
+            (Some(next), _) => next,
+            (None, Some(pages)) => self.page < pages,
+            (None, None) => false,
         }
     }
 }
@@ -215,105 +157,124 @@ impl Pagination {
 /// assert_eq!((page.items.len(), page.pagination.total), (1, Some(1)));
 /// # Ok(()) }
 /// ```
-pub trait PageExt<'db, C>: PaginatorTrait<'db, C> + QuerySelect + Clone + Send
-where
-    C: ConnectionTrait,
-{
+pub trait PageExt: Paged {
     /// Fetches the rows of one page and counts all, at the same time and on the same node. A
     /// [`with_route`](crate::scope::with_route) around it is kept.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the page or the limit is 0, [`Error::Db`] when the database refuses.
+    /// [`Error::Invalid`] when the page or the limit is 0 or the limit is above its maximum, [`Error::Db`] when the
+    /// database refuses.
     ///
     /// # Cancellation
     ///
     /// Both queries end; nothing is held.
-    fn page(
+    fn page<C: ConnectionTrait>(
         self,
-        db: &'db C,
+        db: &C,
         request: PageRequest,
-    ) -> impl Future<Output = Result<Page<<Self::Selector as SelectorTrait>::Item>, Error>> + Send;
+    ) -> impl Future<Output = Result<Page<Self::Item>, Error>> + Send;
 }
 
-impl<'db, C, Q, S> PageExt<'db, C> for Q
-where
-    C: ConnectionTrait,
-    Q: PaginatorTrait<'db, C, Selector = S> + QuerySelect + Clone + Send,
-    S: SelectorTrait + Send + Sync + 'db,
-    S::Item: Send,
-{
-    async fn page(self, db: &'db C, request: PageRequest) -> Result<Page<S::Item>, Error> {
+impl<Q: Paged> PageExt for Q {
+    async fn page<C: ConnectionTrait>(
+        self,
+        db: &C,
+        request: PageRequest,
+    ) -> Result<Page<Q::Item>, Error> {
         request.check()?;
-        let counted = self.clone();
-        let paginator = self.paginate(db, request.limit);
-        let rows = paginator.fetch_page(request.page - 1);
-        // Two queries of SeaORM are some 18 KB: too much to carry through every future above.
-        let both = Box::pin(async { tokio::try_join!(rows, paginate(counted, db, request)) });
-        let (items, pagination) = on_one_node(both).await?;
-        Ok(Page { items, pagination })
+        let backend = db.get_database_backend();
+        let (rows, count) = self.statements(backend, request.page - 1, request.limit)?;
+        let fetched = Fetch {
+            db,
+            request,
+            rows,
+            count,
+        };
+        // Two queries are much to carry through every future above.
+        let (rows, pagination) = on_one_node(Box::pin(fetched.run())).await?;
+        let items = rows.into_iter().map(Q::item);
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            pagination,
+        })
     }
 }
 
 /// Databases count in signed 64-bit numbers; one more must still fit.
 const MOST_ROWS: u64 = i64::MAX as u64 - 1;
 
-async fn paginate<'db, C, Q, S>(
-    query: Q,
+type Fetched = (Vec<QueryResult>, Pagination);
+
+/// The two statements of a page.
+struct Fetch<'db, C> {
     db: &'db C,
     request: PageRequest,
-) -> Result<Pagination, DbErr>
-where
-    C: ConnectionTrait,
-    Q: PaginatorTrait<'db, C, Selector = S> + QuerySelect + Send,
-    S: SelectorTrait + Send + Sync + 'db,
-    S::Item: Send,
-{
-    let PageRequest { page, limit, count } = request;
-    match count {
-        CountMode::Exact => {
-            let total = query.paginate(db, limit).num_items().await?;
-            Ok(Pagination::of(page, limit, total))
-        }
-        CountMode::Capped(cap) => {
-            // One row behind the cap tells that there are more, one behind the page that another page follows.
-            let end = page * limit;
-            let most = cap.max(end).min(MOST_ROWS) + 1;
-            let found = query.limit(most).count(db).await?;
-            if found <= cap {
-                return Ok(Pagination::of(page, limit, found));
+    rows: Statement,
+    count: Statement,
+}
+
+impl<C: ConnectionTrait> Fetch<'_, C> {
+    async fn run(self) -> Result<Fetched, DbErr> {
+        let PageRequest {
+            page, limit, count, ..
+        } = self.request;
+        match count {
+            CountMode::Exact => self.exact().await,
+            CountMode::Capped(cap) => {
+                // One row behind the cap tells that there are more, one behind the page that another page follows.
+                let end = page * limit;
+                let most = cap.max(end).min(MOST_ROWS) + 1;
+                let found = count::capped(self.count, self.db, most);
+                let (rows, found) = tokio::try_join!(self.db.query_all_raw(self.rows), found)?;
+                let pagination = if found <= cap {
+                    Pagination::of(page, limit, found)
+                } else {
+                    Pagination::uncounted(page, limit, found > end)
+                };
+                Ok((rows, pagination))
             }
-            Ok(Pagination::uncounted(page, limit, found > end))
+            CountMode::Estimate => {
+                let Some(total) = count::estimated(&self.count, self.db).await? else {
+                    return self.exact().await;
+                };
+                let (rows, has_next) = self.and_the_next().await?;
+                let pagination = Pagination::estimated(page, limit, total, has_next);
+                Ok((rows, pagination))
+            }
+            CountMode::None => {
+                let (rows, has_next) = self.and_the_next().await?;
+                Ok((rows, Pagination::uncounted(page, limit, has_next)))
+            }
         }
-        CountMode::None => {
-            // The row behind the page, alone on a page of one.
-            let behind = query.paginate(db, 1);
-            let next = behind.fetch_page(page * limit).await?;
-            Ok(Pagination::uncounted(page, limit, !next.is_empty()))
+    }
+
+    async fn exact(self) -> Result<Fetched, DbErr> {
+        let PageRequest { page, limit, .. } = self.request;
+        let total = count::exact(self.count, self.db);
+        let (rows, total) = tokio::try_join!(self.db.query_all_raw(self.rows), total)?;
+        Ok((rows, Pagination::of(page, limit, total)))
+    }
+
+    /// The rows, and whether there is one behind them.
+    async fn and_the_next(mut self) -> Result<(Vec<QueryResult>, bool), DbErr> {
+        let PageRequest { page, limit, .. } = self.request;
+        if paged::fetch_one_more(&mut self.rows, limit) {
+            let mut rows = self.db.query_all_raw(self.rows).await?;
+            let asked = usize::try_from(limit).unwrap_or(usize::MAX);
+            let has_next = rows.len() > asked;
+            rows.truncate(asked);
+            return Ok((rows, has_next));
         }
+        let total = count::capped(self.count, self.db, page * limit + 1);
+        let (rows, total) = tokio::try_join!(self.db.query_all_raw(self.rows), total)?;
+        Ok((rows, total > page * limit))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_page_that_cannot_be_is_an_error_that_names_the_field() {
-        let table = [
-            (0, 20, "page"),
-            (1, 0, "limit"),
-            (u64::MAX, 2, "page"),
-            (1 << 62, 4, "page"),
-            (1, u64::MAX, "limit"),
-        ];
-        for (page, limit, name) in table {
-            let Err(Error::Invalid { field, .. }) = PageRequest::new(page, limit).check() else {
-                panic!("page {page} limit {limit} was taken");
-            };
-            assert_eq!(field, name);
-        }
-    }
 
     #[test]
     fn pages_are_counted_up() {
@@ -345,6 +306,7 @@ mod tests {
         for written in [
             Pagination::of(2, 20, 45),
             Pagination::uncounted(2, 20, true),
+            Pagination::estimated(2, 20, 45, true),
         ] {
             assert_eq!(
                 serde_json::from_str::<Pagination>(&json(written)).unwrap(),
@@ -354,6 +316,10 @@ mod tests {
         assert_eq!(
             json(Pagination::uncounted(2, 20, true)),
             r#"{"page":2,"limit":20,"hasNext":true}"#
+        );
+        assert_eq!(
+            json(Pagination::estimated(2, 20, 7, true)),
+            r#"{"page":2,"limit":20,"total":41,"totalPages":3,"estimated":true,"hasNext":true}"#
         );
     }
 }

@@ -1,0 +1,189 @@
+//! Where a page of a keyset begins, as text that a client carries and does not look into.
+
+use sea_orm::Statement;
+
+use crate::Error;
+
+/// Which way from the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    After,
+    Before,
+}
+
+/// A row of a query, by the values of its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Position {
+    pub(super) way: Way,
+    /// Of the query whose row it is.
+    pub(super) query: u64,
+    /// As the database writes them.
+    pub(super) keys: Vec<String>,
+}
+
+/// The first letter; changes with the form.
+const AFTER: &str = "a";
+const BEFORE: &str = "b";
+/// Longer than any row of keys that an index could hold.
+const LONGEST: usize = 16 * 1024;
+
+impl Position {
+    pub(super) fn write(&self) -> String {
+        let way = match self.way {
+            Way::After => AFTER,
+            Way::Before => BEFORE,
+        };
+        let mut text = format!("{way}{:016x}", self.query);
+        for key in &self.keys {
+            text.push('.');
+            key.bytes()
+                .for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        }
+        text
+    }
+
+    /// The position in `text`, which must belong to the query with this fingerprint and number of keys.
+    pub(super) fn read(text: &str, query: u64, keys: usize) -> Result<Self, Error> {
+        let position = parse(text).ok_or_else(|| refused("is not one that a page gave out"))?;
+        if position.query != query || position.keys.len() != keys {
+            return Err(refused("belongs to another query, filter or order"));
+        }
+        Ok(position)
+    }
+}
+
+fn refused(problem: &str) -> Error {
+    Error::invalid("cursor", problem, "begin with the first page of this query")
+}
+
+fn parse(text: &str) -> Option<Position> {
+    let (head, keys) = text.split_once('.')?;
+    if text.len() > LONGEST || !text.is_ascii() || head.len() != 17 {
+        return None;
+    }
+    let way = match &head[..1] {
+        AFTER => Way::After,
+        BEFORE => Way::Before,
+        _ => return None,
+    };
+    let query = bytes(&head[1..])?;
+    let keys = keys.split('.').map(|key| {
+        let key = String::from_utf8(bytes(key)?).ok()?;
+        // The database would refuse it, with an error that blames the query.
+        (!key.contains('\0')).then_some(key)
+    });
+    Some(Position {
+        way,
+        query: u64::from_be_bytes(query.try_into().ok()?),
+        keys: keys.collect::<Option<_>>()?,
+    })
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let pairs = hex.as_bytes().chunks(2);
+    pairs
+        .map(|pair| {
+            let text = std::str::from_utf8(pair).ok()?;
+            let plain =
+                pair.len() == 2 && pair.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            plain.then(|| u8::from_str_radix(text, 16).ok())?
+        })
+        .collect()
+}
+
+/// Tells queries apart: the same for the same text, values and order, in every process.
+///
+/// FNV-1a of 64 bits (RFC 9923): not against forgers, who could only read the same query from another row on.
+pub(super) fn fingerprint(statement: &Statement, order: &str) -> u64 {
+    let values = statement
+        .values
+        .as_ref()
+        .map(|values| format!("{values:?}"));
+    let parts = [&*statement.sql, values.as_deref().unwrap_or(""), order];
+    let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sea_orm::DbBackend;
+
+    use super::*;
+
+    fn position(keys: &[&str]) -> Position {
+        Position {
+            way: Way::After,
+            query: 7,
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_cursor_fits_only_its_own_query() {
+        let text = position(&["2027-03-01", "5"]).write();
+        assert_eq!(text, "a0000000000000007.323032372d30332d3031.35");
+        assert!(Position::read(&text, 7, 2).is_ok());
+        for (query, keys) in [(8, 2), (7, 1), (7, 3)] {
+            let error = Position::read(&text, query, keys).unwrap_err().to_string();
+            assert!(error.contains("belongs to another query"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_says_so() {
+        for text in [
+            "",
+            "5",
+            "a7.35",
+            "c0000000000000007.35",
+            "a0000000000000007",
+            "a0000000000000007.3",
+            "a0000000000000007.ff",
+            "a0000000000000007.00",
+            "ä",
+        ] {
+            let error = Position::read(text, 7, 1).unwrap_err().to_string();
+            assert!(
+                error.contains("is not one that a page gave out"),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn queries_are_told_apart_by_text_values_and_order() {
+        let of = |sql: &str, value: i32, order: &str| {
+            let statement =
+                Statement::from_sql_and_values(DbBackend::Postgres, sql, [value.into()]);
+            fingerprint(&statement, order)
+        };
+        let all = [
+            of("a", 1, "x"),
+            of("b", 1, "x"),
+            of("a", 2, "x"),
+            of("a", 1, "y"),
+        ];
+        for (n, one) in all.iter().enumerate() {
+            assert!(all[n + 1..].iter().all(|other| other != one), "{n}");
+        }
+        assert_eq!(of("a", 1, "x"), all[0]);
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_back(keys in proptest::collection::vec("[^\0]*", 1..4), query: u64, back: bool) {
+            let way = if back { Way::Before } else { Way::After };
+            let position = Position { way, query, keys };
+            let read = Position::read(&position.write(), query, position.keys.len());
+            prop_assert_eq!(read.unwrap(), position);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*|[ab][0-9a-f]{16}(\\.[0-9a-f]{0,6}){0,3}") {
+            let _ = Position::read(&text, 0, 1);
+        }
+    }
+}

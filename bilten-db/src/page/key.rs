@@ -1,0 +1,185 @@
+//! The columns that order a keyset, and how their values travel through text and back.
+
+use sea_orm::sea_query::{
+    Alias, Condition, DynIden, Expr, ExprTrait, Func, Order, SelectStatement,
+};
+use sea_orm::{ColumnTrait, ColumnType, DbBackend, EntityTrait, IdenStatic};
+
+use super::cursor::{Position, Way};
+use crate::Error;
+
+/// One column and its direction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<C> {
+    pub(super) column: C,
+    pub(super) order: Direction,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Down,
+}
+
+impl Direction {
+    /// The direction in which the rows are read.
+    fn along(self, way: Way) -> Self {
+        match (self, way) {
+            (Self::Up, Way::After) | (Self::Down, Way::Before) => Self::Up,
+            (Self::Down, Way::After) | (Self::Up, Way::Before) => Self::Down,
+        }
+    }
+}
+
+/// The name under which the `n`th key stands in a row.
+pub(super) fn alias(n: usize) -> String {
+    format!("bilten_key_{n}")
+}
+
+impl<C: ColumnTrait> Key<C> {
+    /// Adds the key to what is selected, as text.
+    pub(super) fn select(&self, n: usize, backend: DbBackend, query: &mut SelectStatement) {
+        let text = if backend == DbBackend::MySql {
+            "CHAR"
+        } else {
+            "TEXT"
+        };
+        let column = Expr::col(self.column.as_column_ref());
+        query.expr_as(column.cast_as(Alias::new(text)), Alias::new(alias(n)));
+    }
+
+    pub(super) fn order(&self, way: Way, query: &mut SelectStatement) {
+        let order = match self.order.along(way) {
+            Direction::Up => Order::Asc,
+            Direction::Down => Order::Desc,
+        };
+        query.order_by(self.column.as_column_ref(), order);
+    }
+
+    /// The value of a cursor, in the column's own type.
+    fn value(&self, text: &str, backend: DbBackend) -> Result<Expr, Error> {
+        let value = Expr::val(text);
+        let kind = self.column.def().get_column_type().clone();
+        match cast(backend, &kind) {
+            Some(Cast::Plain(name)) => Ok(value.cast_as(Alias::new(name))),
+            Some(Cast::Named(name)) => Ok(Func::cast_as_quoted(value, name).into()),
+            None => Err(self.refused("has a type whose values do not survive as text")),
+        }
+    }
+
+    /// Whether rows can be told apart and ordered by this column.
+    pub(super) fn check(&self, backend: DbBackend) -> Result<(), Error> {
+        if self.column.def().is_null() {
+            return Err(self.refused("may be NULL, and rows without a value would be skipped"));
+        }
+        self.value("", backend).map(drop)
+    }
+
+    fn refused(&self, problem: &str) -> Error {
+        Error::invalid(
+            format!("key `{}`", self.column.as_str()),
+            problem,
+            "order by columns that are never NULL: numbers, text, dates or ids",
+        )
+    }
+}
+
+enum Cast {
+    Plain(&'static str),
+    Named(DynIden),
+}
+
+/// The type that text is turned back into; `None` for types that lose something on the way, such as floats.
+fn cast(backend: DbBackend, kind: &ColumnType) -> Option<Cast> {
+    use ColumnType as T;
+    let (postgres, mysql, sqlite) = match kind {
+        T::Char(_) => ("bpchar", "CHAR", "TEXT"),
+        T::String(_) | T::Text => ("text", "CHAR", "TEXT"),
+        T::TinyInteger | T::SmallInteger | T::TinyUnsigned => ("smallint", "SIGNED", "INTEGER"),
+        T::Integer | T::SmallUnsigned => ("integer", "SIGNED", "INTEGER"),
+        T::BigInteger | T::Unsigned => ("bigint", "SIGNED", "INTEGER"),
+        T::BigUnsigned => ("numeric", "UNSIGNED", "INTEGER"),
+        T::Decimal(_) => ("numeric", "DECIMAL(65,30)", ""),
+        T::DateTime | T::Timestamp => ("timestamp", "DATETIME(6)", "TEXT"),
+        T::TimestampWithTimeZone => ("timestamptz", "DATETIME(6)", "TEXT"),
+        T::Date => ("date", "DATE", "TEXT"),
+        T::Time => ("time", "TIME(6)", "TEXT"),
+        T::Boolean => ("boolean", "SIGNED", "INTEGER"),
+        T::Uuid => ("uuid", "", ""),
+        T::Inet => ("inet", "", ""),
+        T::Cidr => ("cidr", "", ""),
+        T::Enum { name, .. } | T::Custom(name) if backend == DbBackend::Postgres => {
+            return Some(Cast::Named(name.clone()));
+        }
+        T::Enum { .. } => ("", "CHAR", "TEXT"),
+        _ => return None,
+    };
+    let name = match backend {
+        DbBackend::MySql => mysql,
+        DbBackend::Sqlite => sqlite,
+        _ => postgres,
+    };
+    (!name.is_empty()).then_some(Cast::Plain(name))
+}
+
+/// The rows beyond a position.
+///
+/// One comparison of rows where all keys run the same way, which an index on them answers directly. Otherwise each key
+/// in turn, with those before it equal.
+pub(super) fn beyond<C: ColumnTrait>(
+    keys: &[Key<C>],
+    position: &Position,
+    backend: DbBackend,
+) -> Result<Condition, Error> {
+    let columns = || keys.iter().map(|key| Expr::col(key.column.as_column_ref()));
+    let values = keys
+        .iter()
+        .zip(&position.keys)
+        .map(|(key, text)| key.value(text, backend))
+        .collect::<Result<Vec<_>, _>>()?;
+    let up = |key: &Key<C>| key.order.along(position.way) == Direction::Up;
+    let same_way = keys.windows(2).all(|two| up(&two[0]) == up(&two[1]));
+    // MySQL compares rows, but finds no index for it.
+    if same_way && backend != DbBackend::MySql {
+        let (rows, row) = (Expr::tuple(columns()), Expr::tuple(values));
+        let forward = keys.first().is_none_or(up);
+        let beyond = if forward { rows.gt(row) } else { rows.lt(row) };
+        return Ok(Condition::all().add(beyond));
+    }
+    let mut any = Condition::any();
+    for (n, (key, value)) in keys.iter().zip(&values).enumerate() {
+        let mut all = Condition::all();
+        for (column, equal) in columns().zip(&values).take(n) {
+            all = all.add(column.eq(equal.clone()));
+        }
+        let column = Expr::col(key.column.as_column_ref());
+        let beyond = if up(key) {
+            column.gt(value.clone())
+        } else {
+            column.lt(value.clone())
+        };
+        any = any.add(all.add(beyond));
+    }
+    Ok(any)
+}
+
+/// The columns of the primary key that are not among the keys: with them no two rows are equal.
+pub(super) fn missing<E: EntityTrait>(keys: &[Key<E::Column>]) -> Vec<E::Column> {
+    use sea_orm::{Iterable, PrimaryKeyToColumn};
+    let is_there = |column: &E::Column| {
+        keys.iter()
+            .any(|key| key.column.as_str() == column.as_str())
+    };
+    E::PrimaryKey::iter()
+        .map(PrimaryKeyToColumn::into_column)
+        .filter(|column| !is_there(column))
+        .collect()
+}
+
+/// The order in words, for the fingerprint.
+pub(super) fn words<C: ColumnTrait>(keys: &[Key<C>]) -> String {
+    keys.iter().fold(String::new(), |words, key| {
+        let way = if key.order == Direction::Up { '<' } else { '>' };
+        words + key.column.unquoted() + &String::from(way)
+    })
+}
