@@ -17,6 +17,7 @@ mod session;
 mod contact;
 mod watch;
 
+pub mod index;
 pub mod page;
 
 mod snapshot;

@@ -9,6 +9,7 @@ mod death;
 mod failover;
 mod frozen;
 mod http;
+mod indexes;
 mod keyset;
 mod lag;
 mod modes;

@@ -1,0 +1,181 @@
+//! What the database knows about an index of this name.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
+
+use super::spec::IndexSpec;
+
+/// An index that exists, as far as it can be compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) state: State,
+    pub(super) table: String,
+    /// Empty for expressions.
+    pub(super) columns: Vec<String>,
+    pub(super) include: Vec<String>,
+    pub(super) unique: bool,
+    pub(super) is_partial: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Valid,
+    /// Being made by some session right now.
+    Building,
+    /// What a failed concurrent build left behind: kept up to date by every write, used by no query.
+    Invalid,
+}
+
+const POSTGRES: &str = "select i.indisvalid, i.indisunique, i.indpred is not null, t.relname::text, \
+    array_to_string(array(select coalesce(a.attname::text, '') from unnest(i.indkey) with ordinality as k(num, nth) \
+        left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num and k.num > 0 \
+        order by k.nth), chr(1)), \
+    i.indnkeyatts::int, \
+    exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid) \
+    from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid \
+    where c.relname = $1 and c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2))";
+
+const SQLITE: &str = "select 1, l.\"unique\", l.partial, m.tbl_name, \
+    (select group_concat(coalesce(name, ''), char(1)) from (select name from pragma_index_info(m.name) order by seqno)), \
+    -1, 0 from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
+    where m.type = 'index' and m.name = ?";
+
+const MYSQL: &str = "select 1, min(non_unique) = 0, 0, min(table_name), \
+    group_concat(coalesce(column_name, '') order by seq_in_index separator '\\u0001'), -1, 0 \
+    from information_schema.statistics where index_name = ? and table_name = ? and table_schema = database() \
+    having count(*) > 0";
+
+/// Looks the index up.
+pub(super) async fn look_up<C: ConnectionTrait>(
+    db: &C,
+    spec: &IndexSpec,
+) -> Result<Option<Found>, DbErr> {
+    let backend = db.get_database_backend();
+    let plain = spec
+        .table
+        .rsplit('.')
+        .next()
+        .unwrap_or(&spec.table)
+        .to_owned();
+    let name = spec.name.clone();
+    let statement = match backend {
+        DbBackend::Sqlite => Statement::from_sql_and_values(backend, SQLITE, [name.into()]),
+        DbBackend::MySql => {
+            // A separator that no name holds; the server reads no escapes of this kind.
+            let sql = MYSQL.replace("\\u0001", "\u{1}");
+            Statement::from_sql_and_values(backend, sql, [name.into(), plain.into()])
+        }
+        _ => {
+            let table = spec
+                .table
+                .split('.')
+                .map(|part| format!("\"{}\"", part.replace('"', "\"\"")));
+            let table = table.collect::<Vec<_>>().join(".");
+            Statement::from_sql_and_values(backend, POSTGRES, [name.into(), table.into()])
+        }
+    };
+    let row = db.query_one_raw(statement).await?;
+    row.map(|row| found(&row, backend)).transpose()
+}
+
+fn found(row: &QueryResult, backend: DbBackend) -> Result<Found, DbErr> {
+    let flag = |n| match backend {
+        DbBackend::Postgres => row.try_get_by_index::<bool>(n),
+        _ => row.try_get_by_index::<i64>(n).map(|flag| flag != 0),
+    };
+    let state = match (flag(0)?, flag(6)?) {
+        (true, _) => State::Valid,
+        (false, true) => State::Building,
+        (false, false) => State::Invalid,
+    };
+    let names: String = row.try_get_by_index(4)?;
+    let mut columns: Vec<String> = names.split('\u{1}').map(str::to_owned).collect();
+    let keys = match backend {
+        DbBackend::Postgres => usize::try_from(row.try_get_by_index::<i32>(5)?),
+        _ => Ok(columns.len()),
+    };
+    let include = columns.split_off(keys.unwrap_or(columns.len()).min(columns.len()));
+    Ok(Found {
+        state,
+        table: row.try_get_by_index(3)?,
+        columns,
+        include,
+        unique: flag(1)?,
+        is_partial: flag(2)?,
+    })
+}
+
+impl Found {
+    /// What is different from the wish; conditions and expressions are not compared.
+    pub(super) fn differs(&self, spec: &IndexSpec) -> Option<String> {
+        let wanted: Vec<&str> = spec.columns.iter().map(|c| c.name.as_str()).collect();
+        let plain = spec.table.rsplit('.').next().unwrap_or(&spec.table);
+        if self.table != plain {
+            return Some(format!("is on table `{}`", self.table));
+        }
+        if self.columns != wanted {
+            return Some(format!("has the columns {:?}", self.columns));
+        }
+        if self.include != spec.include {
+            return Some(format!("includes the columns {:?}", self.include));
+        }
+        if self.unique != spec.unique {
+            return Some(
+                if self.unique {
+                    "is unique"
+                } else {
+                    "is not unique"
+                }
+                .to_owned(),
+            );
+        }
+        if self.is_partial != spec.filter.is_some() {
+            let has = if self.is_partial {
+                "has a filter"
+            } else {
+                "has no filter"
+            };
+            return Some(has.to_owned());
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_difference_is_named() {
+        let there = Found {
+            state: State::Valid,
+            table: "events".to_owned(),
+            columns: vec!["a".to_owned(), "b".to_owned()],
+            include: Vec::new(),
+            unique: false,
+            is_partial: false,
+        };
+        let spec = || IndexSpec::new("i", "events").columns(["a", "b"]);
+        let table = [
+            (spec(), None),
+            (IndexSpec::new("i", "shop.events").columns(["a", "b"]), None),
+            (
+                IndexSpec::new("i", "tickets").columns(["a", "b"]),
+                Some("on table"),
+            ),
+            (
+                IndexSpec::new("i", "events").columns(["b", "a"]),
+                Some("columns"),
+            ),
+            (spec().include(["c"]), Some("includes")),
+            (spec().unique(), Some("is not unique")),
+            (spec().filter("a > 1"), Some("has no filter")),
+        ];
+        for (spec, expected) in table {
+            let difference = there.differs(&spec);
+            assert_eq!(difference.is_some(), expected.is_some(), "{difference:?}");
+            if let (Some(difference), Some(expected)) = (difference, expected) {
+                assert!(difference.contains(expected), "{difference}");
+            }
+        }
+    }
+}

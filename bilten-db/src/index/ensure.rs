@@ -1,0 +1,122 @@
+use sea_orm::{ConnectionTrait, DbErr, RuntimeErr};
+
+use super::catalog::{Found, State, look_up};
+use super::spec::IndexSpec;
+use crate::Error;
+use crate::scope::{Route, with_route};
+
+/// What [`IndexSpec::ensure`] found or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ensured {
+    /// It was there.
+    Present,
+    /// It was made.
+    Created,
+    /// The rest of a failed build was there; it was dropped, and the index made anew.
+    Rebuilt,
+    /// Another session makes it right now.
+    Building,
+}
+
+impl IndexSpec {
+    /// Makes the index unless it is there; what a failed concurrent build left behind is dropped first.
+    ///
+    /// An index of the same name with other columns is an error: to change an index, give it a new name. Filters are
+    /// compared only by whether there is one.
+    ///
+    /// ```
+    /// # use bilten_db::{Cluster, sea_orm::ConnectionTrait};
+    /// use bilten_db::index::{Ensured, IndexSpec};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// # db.execute_unprepared("CREATE TABLE events (id integer primary key, start_date text)").await?;
+    /// let index = IndexSpec::new("idx_events_start_date", "events").column("start_date").concurrently();
+    /// assert_eq!(index.ensure(&db.primary()).await?, Ensured::Created);
+    /// assert_eq!(index.ensure(&db.primary()).await?, Ensured::Present);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the index has no meaning for this database, another one has its name, or a concurrent
+    /// build was asked for inside of a transaction. [`Error::Db`] when the database refuses, for instance because rows
+    /// are not unique.
+    ///
+    /// # Cancellation
+    ///
+    /// A build that was begun may go on in the database, or leave an unfinished index that the next call mends.
+    pub async fn ensure<C: ConnectionTrait>(&self, db: &C) -> Result<Ensured, Error> {
+        let sql = self.to_sql(db.get_database_backend())?;
+        with_route(Route::Primary, async {
+            match look_up(db, self).await? {
+                None => self.make(db, &sql, Ensured::Created).await,
+                Some(found) if found.state == State::Building => Ok(Ensured::Building),
+                Some(found) if found.state == State::Invalid => {
+                    tracing::warn!(
+                        index = self.name,
+                        "dropping what a failed build left behind"
+                    );
+                    let dropped = self.drop_sql(db.get_database_backend());
+                    run(db, &dropped, self).await?;
+                    self.make(db, &sql, Ensured::Rebuilt).await
+                }
+                Some(found) => self.compare(&found).map(|()| Ensured::Present),
+            }
+        })
+        .await
+    }
+
+    async fn make<C: ConnectionTrait>(
+        &self,
+        db: &C,
+        sql: &str,
+        done: Ensured,
+    ) -> Result<Ensured, Error> {
+        let Err(error) = run(db, sql, self).await else {
+            return Ok(done);
+        };
+        // Another process may have been faster; then there is nothing left to do.
+        match look_up(db, self).await {
+            Ok(Some(found)) if found.state == State::Valid => {
+                self.compare(&found).map(|()| Ensured::Present)
+            }
+            Ok(Some(found)) if found.state == State::Building => Ok(Ensured::Building),
+            _ => Err(error),
+        }
+    }
+
+    fn compare(&self, found: &Found) -> Result<(), Error> {
+        match found.differs(self) {
+            None => Ok(()),
+            Some(difference) => Err(Error::invalid(
+                format!("index `{}`", self.name),
+                format!("exists, but {difference}"),
+                "give the new index another name, and drop the old one when nothing needs it",
+            )),
+        }
+    }
+}
+
+async fn run<C: ConnectionTrait>(db: &C, sql: &str, spec: &IndexSpec) -> Result<(), Error> {
+    match db.execute_unprepared(sql).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_inside_transaction(&error) => Err(Error::invalid(
+            format!("index `{}`", spec.name),
+            "cannot be made concurrently inside of a transaction",
+            "run the migration without one, or leave out concurrently()",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_inside_transaction(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == "25001")
+}

@@ -1,0 +1,192 @@
+use bilten_db::Cluster;
+use bilten_db::index::{Ensured, IndexSpec, explain, invalid, unused};
+use bilten_db::sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
+
+use crate::fixture::{Shop, ask};
+
+fn by_name() -> IndexSpec {
+    IndexSpec::new("event_name", "event")
+        .column("name")
+        .concurrently()
+}
+
+async fn fill(db: &Cluster) {
+    let sql = "insert into event (name) select 'n' || n from generate_series(1, 5000) n";
+    db.execute_unprepared(sql).await.unwrap();
+    db.execute_unprepared("vacuum analyze event").await.unwrap();
+}
+
+fn find(name: &str) -> Statement {
+    let sql = "select * from event where name = $1";
+    Statement::from_sql_and_values(DbBackend::Postgres, sql, [name.into()])
+}
+
+#[tokio::test]
+async fn an_index_is_made_once_and_used() {
+    let shop = Shop::open("index_made").await;
+    let db = shop.connect().await;
+    fill(&db).await;
+    let error = by_name().verify(&db, find("n7")).await.unwrap_err();
+    assert!(error.to_string().contains("Seq Scan"), "{error}");
+    assert_eq!(
+        by_name().ensure(&db.primary()).await.unwrap(),
+        Ensured::Created
+    );
+    assert_eq!(by_name().ensure(&db).await.unwrap(), Ensured::Present);
+    by_name().verify(&db, find("n7")).await.unwrap();
+    assert!(!explain(&db, find("n7")).await.unwrap().uses("event_nam"));
+
+    let partial = IndexSpec::new("event_late", "public.event").columns(["port", "name"]);
+    let partial = partial.include(["id"]).filter("id > 4000").unique();
+    assert_eq!(partial.ensure(&db).await.unwrap(), Ensured::Created);
+    assert_eq!(partial.ensure(&db).await.unwrap(), Ensured::Present);
+}
+
+#[tokio::test]
+async fn another_index_of_that_name_is_an_error() {
+    let shop = Shop::open("index_other").await;
+    let db = shop.connect().await;
+    by_name().ensure(&db).await.unwrap();
+    for (spec, difference) in [
+        (
+            IndexSpec::new("event_name", "event").column("port"),
+            "has the columns [\"name\"]",
+        ),
+        (by_name().unique(), "is not unique"),
+        (by_name().filter("id > 1"), "has no filter"),
+        (by_name().include(["port"]), "includes the columns []"),
+    ] {
+        let error = spec.ensure(&db).await.unwrap_err().to_string();
+        assert!(error.contains(difference), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_build_left_behind_is_mended() {
+    let shop = Shop::open("index_invalid").await;
+    let db = shop.connect().await;
+    db.execute_unprepared("insert into event (name) values ('a'), ('a')")
+        .await
+        .unwrap();
+    let unique = || by_name().unique();
+    unique().ensure(&db.primary()).await.unwrap_err();
+    let left = invalid(&db).await.unwrap();
+    assert_eq!((left.len(), &*left[0].name), (1, "event_name"), "{left:?}");
+    db.execute_unprepared("delete from event where id = 2")
+        .await
+        .unwrap();
+    assert_eq!(
+        unique().ensure(&db.primary()).await.unwrap(),
+        Ensured::Rebuilt
+    );
+    assert!(invalid(&db).await.unwrap().is_empty());
+    assert_eq!(
+        unique().ensure(&db.primary()).await.unwrap(),
+        Ensured::Present
+    );
+}
+
+#[tokio::test]
+async fn a_concurrent_build_says_that_it_cannot_be_in_a_transaction() {
+    let shop = Shop::open("index_tx").await;
+    let db = shop.connect().await;
+    let tx = db.begin().await.unwrap();
+    let error = by_name().ensure(&tx).await.unwrap_err().to_string();
+    assert!(error.contains("inside of a transaction"), "{error}");
+    tx.rollback().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    let plain = IndexSpec::new("event_name", "event").column("name");
+    assert_eq!(plain.ensure(&tx).await.unwrap(), Ensured::Created);
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_another_session_makes_is_left_alone() {
+    let shop = Shop::open("index_building").await;
+    let db = shop.connect().await;
+    // A concurrent build waits for every transaction that is older.
+    let old = db.begin().await.unwrap();
+    old.execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+    let build = tokio::spawn({
+        let primary = db.primary();
+        async move { by_name().ensure(&primary).await }
+    });
+    let exists = "select exists (select from pg_class where relname = 'event_name')";
+    bilten_testbed::eventually_async(crate::fixture::LIMIT, || async {
+        ask::<bool>(&db.primary(), exists).await.unwrap()
+    })
+    .await;
+    assert_eq!(by_name().ensure(&db).await.unwrap(), Ensured::Building);
+    assert!(
+        invalid(&db).await.unwrap().is_empty(),
+        "it is not left behind"
+    );
+    old.commit().await.unwrap();
+    assert_eq!(build.await.unwrap().unwrap(), Ensured::Created);
+    assert_eq!(by_name().ensure(&db).await.unwrap(), Ensured::Present);
+}
+
+#[tokio::test]
+async fn indexes_that_nobody_reads_are_listed() {
+    let shop = Shop::open("index_unused").await;
+    let db = shop.connect().await;
+    fill(&db).await;
+    by_name().ensure(&db).await.unwrap();
+    let port = IndexSpec::new("event_port", "event").column("port");
+    port.ensure(&db).await.unwrap();
+    let primary = db.primary();
+    primary.query_all_raw(find("n7")).await.unwrap();
+    let names = async || {
+        let found = unused(&db).await.unwrap();
+        found
+            .into_iter()
+            .map(|index| index.name)
+            .collect::<Vec<_>>()
+    };
+    // The server counts a little later.
+    bilten_testbed::eventually_async(crate::fixture::LIMIT, || async {
+        primary
+            .execute_unprepared("select pg_stat_force_next_flush()")
+            .await
+            .ok();
+        names().await == ["event_port"]
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sqlite_has_indexes_too() {
+    let db = Cluster::builder()
+        .primary("sqlite::memory:")
+        .connect()
+        .await
+        .unwrap();
+    let sql = "create table event (id integer primary key, name text, port int)";
+    db.execute_unprepared(sql).await.unwrap();
+    let partial = || {
+        IndexSpec::new("late", "event")
+            .columns(["name", "port"])
+            .filter("id > 4")
+    };
+    assert_eq!(partial().ensure(&db).await.unwrap(), Ensured::Created);
+    assert_eq!(partial().ensure(&db).await.unwrap(), Ensured::Present);
+    let error = partial()
+        .unique()
+        .ensure(&db)
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("is not unique"), "{error}");
+    let query = "select name from event where name = 'a' and id > 4";
+    let query = Statement::from_string(DbBackend::Sqlite, query);
+    partial().verify(&db, query).await.unwrap();
+    assert!(
+        unused(&db)
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("PostgreSQL only")
+    );
+}
