@@ -207,8 +207,7 @@ impl Session {
         let node = &pinned.node;
         let attempt = Attempt::from(Reason::Pinned);
         node.make_sure_of_start().await;
-        let is_gone =
-            node.health.rotation() == Rotation::Out || !self.router.topology().has(node);
+        let is_gone = node.health.rotation() == Rotation::Out || !self.router.topology().has(node);
         if is_gone || !pinned.is_the_same() {
             return self.leave_replica(call, attempt).await;
         }
@@ -235,11 +234,7 @@ impl Session {
     }
 
     /// No other replica is known to be as far, so the primary goes on.
-    async fn leave_replica<C: Call>(
-        &self,
-        call: &C,
-        attempt: Attempt,
-    ) -> Result<C::Output, DbErr> {
+    async fn leave_replica<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
         self.on_primary.store(true, Ordering::Release);
         let group = self.group.as_deref();
         self.router.stand_in(call, attempt, group).await
