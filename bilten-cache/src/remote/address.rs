@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use super::tls::Tls;
 use crate::error::Error;
 
-const SCHEMES: &str =
-    "redis, redis-cluster, redis-sentinel, redis+unix (or valkey instead of redis)";
+const SCHEMES: &str = "redis, redis-cluster, redis-sentinel, redis+unix, rediss and so on with TLS (or valkey instead of redis)";
 const EXAMPLE: &str = "write for example `redis://127.0.0.1:6379/0`";
 const PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
@@ -21,7 +21,24 @@ pub(super) enum Servers {
     One(Host),
     Unix(PathBuf),
     Cluster(Vec<Host>),
-    Sentinel { hosts: Vec<Host>, service: String },
+    Sentinel {
+        hosts: Vec<Host>,
+        service: String,
+        login: Login,
+    },
+}
+
+/// A user name and a password.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Login {
+    pub(super) username: Option<String>,
+    pub(super) password: Option<String>,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Login")
+    }
 }
 
 /// A URL that was understood, in no client's types.
@@ -31,6 +48,8 @@ pub(super) struct Address {
     pub(super) database: Option<u8>,
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
+    /// `None` without TLS.
+    pub(super) tls: Option<Tls>,
 }
 
 impl fmt::Debug for Address {
@@ -52,7 +71,7 @@ impl Address {
             Servers::One(host) => shown(host),
             Servers::Unix(path) => path.display().to_string(),
             Servers::Cluster(hosts) => format!("cluster at {}", list(hosts)),
-            Servers::Sentinel { hosts, service } => {
+            Servers::Sentinel { hosts, service, .. } => {
                 format!("primary of `{service}` by the sentinels at {}", list(hosts))
             }
         };
@@ -65,7 +84,7 @@ impl Address {
     /// Reads a URL. No message of it quotes user name, password or query.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let shown = masked(text);
-        let scheme = checked_scheme(text, &shown)?;
+        let (scheme, tls) = checked_scheme(text, &shown)?;
         let unreadable = |why: &str| {
             let problem = format!("`{shown}` cannot be read ({why})");
             Error::config("redis.url", problem, EXAMPLE)
@@ -81,6 +100,10 @@ impl Address {
                 service: query(&url, "sentinelServiceName")
                     .next()
                     .ok_or_else(|| unreadable("no sentinelServiceName"))?,
+                login: Login {
+                    username: query(&url, "sentinelUsername").next(),
+                    password: query(&url, "sentinelPassword").next(),
+                },
             },
             _ => Servers::One(nodes(PORT)?.swap_remove(0)),
         };
@@ -98,24 +121,24 @@ impl Address {
             database,
             username: Some(decoded(url.username())).filter(|name| !name.is_empty()),
             password: url.password().map(decoded),
+            tls: tls.then(Tls::default),
         })
     }
 }
 
-/// The scheme with `redis` in it, when it is one of ours and the user information has no raw special characters.
-fn checked_scheme(text: &str, shown: &str) -> Result<String, Error> {
+/// The scheme with `redis` in it and whether it asks for TLS, when it is one of ours and the user information has no raw
+/// special characters.
+fn checked_scheme(text: &str, shown: &str) -> Result<(String, bool), Error> {
     let wrong = |problem: String, remedy| Err(Error::config("redis.url", problem, remedy));
     let Some((scheme, rest)) = text.split_once("://") else {
         return wrong("it has no `scheme://`".to_owned(), EXAMPLE);
     };
     let plain = scheme.replacen("valkey", "redis", 1);
-    if plain.starts_with("rediss") {
-        return wrong(
-            format!("`{shown}` asks for TLS, which this build does not have"),
-            "use `redis://` through a TLS tunnel",
-        );
-    }
-    if !["redis", "redis-cluster", "redis-sentinel", "redis+unix"].contains(&&*plain) {
+    let secure = plain.starts_with("rediss");
+    let plain = plain.replacen("rediss", "redis", 1);
+    if !["redis", "redis-cluster", "redis-sentinel", "redis+unix"].contains(&&*plain)
+        || secure && plain == "redis+unix"
+    {
         return wrong(
             format!("scheme `{scheme}` of `{shown}` is not one of {SCHEMES}"),
             EXAMPLE,
@@ -128,7 +151,7 @@ fn checked_scheme(text: &str, shown: &str) -> Result<String, Error> {
             "percent-encode them (`/` is %2F, `#` is %23, `?` is %3F), or use `Redis::password`",
         );
     }
-    Ok(plain)
+    Ok((plain, secure))
 }
 
 /// The host of the URL and those of its `node` parameters.
@@ -212,6 +235,7 @@ mod tests {
         let sentinel = Servers::Sentinel {
             hosts: vec![host("a", 26_379), host("b", 1)],
             service: "main".into(),
+            login: Login::default(),
         };
         for (url, servers, database) in [
             ("redis://h", Servers::One(host("h", 6_379)), None),
@@ -247,7 +271,7 @@ mod tests {
         for (url, says) in [
             ("127.0.0.1:6379", "has no `scheme://`"),
             ("http://127.0.0.1", "scheme `http`"),
-            ("rediss://127.0.0.1", "TLS"),
+            ("rediss+unix:///run/a.sock", "scheme `rediss+unix`"),
             ("redis://127.0.0.1:99999", "invalid port number"),
             ("redis://", "no host"),
             ("redis://h/x", "database"),
@@ -295,6 +319,25 @@ mod tests {
         );
         let address = Address::parse("redis://user:secret@h").unwrap();
         assert!(!format!("{address:?}").contains("secret"));
+    }
+
+    #[test]
+    fn tls_and_the_sentinels_own_password_are_read_from_the_url() {
+        for (url, secure) in [
+            ("rediss://h", true),
+            ("valkeys://h", true),
+            ("rediss-cluster://h", true),
+            ("redis://h", false),
+        ] {
+            assert_eq!(Address::parse(url).unwrap().tls.is_some(), secure, "{url}");
+        }
+        let url = "rediss-sentinel://:a@h?sentinelServiceName=main&sentinelPassword=s%23";
+        let address = Address::parse(url).unwrap();
+        let Servers::Sentinel { login, .. } = address.servers else {
+            panic!("no sentinels");
+        };
+        assert_eq!(login.password.as_deref(), Some("s#"));
+        assert_eq!(address.password.as_deref(), Some("a"));
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub enum RemoteError {
     /// Something answers that does not speak the store's protocol.
     #[error("what answers there is not Redis: {0}")]
     Foreign(String),
+    /// The TLS handshake failed: a certificate that is not accepted, or no TLS at the other end.
+    #[error("the TLS handshake failed: {0}")]
+    Tls(String),
     /// The circuit breaker is open: the store has failed several times in a row.
     #[error("the circuit breaker is open")]
     BreakerOpen,
@@ -47,6 +50,7 @@ pub(crate) enum Cause {
     Refused,
     Name,
     Foreign,
+    Certificate,
     Password,
     Database,
     Full,
@@ -65,6 +69,7 @@ impl RemoteError {
             Self::ConnectionRefused => Cause::Refused,
             Self::UnknownHost(_) => Cause::Name,
             Self::Foreign(_) => Cause::Foreign,
+            Self::Tls(_) => Cause::Certificate,
             Self::Authentication(_) => Cause::Password,
             Self::Refused(words) => refusal(words),
         }
@@ -85,7 +90,9 @@ fn refusal(words: &str) -> Cause {
         Cause::Database
     } else if begins(&["OOM"]) || words.contains("-OOM ") {
         Cause::Full
-    } else if begins(&["READONLY", "NOREPLICAS", "MISCONF"]) || words.contains("-READONLY ") {
+    } else if begins(&["READONLY", "NOREPLICAS", "MISCONF", "UNBLOCKED"])
+        || words.contains("-READONLY ")
+    {
         Cause::ReadOnly
     } else if begins(&["NOPERM"]) || words.contains("has no permissions") {
         Cause::Rights
@@ -109,6 +116,9 @@ impl Cause {
             Self::Refused => "see whether the server runs, and whether host and port are right",
             Self::Name => "check the host name and the resolver of this machine",
             Self::Foreign => "check host and port: another program listens there",
+            Self::Certificate => {
+                "check that the port speaks TLS, and the server's certificate: its authority (`Redis::authority`), its names, its dates"
+            }
             Self::Password => {
                 "check user name and password; `Redis::password` takes it without percent-encoding"
             }

@@ -14,6 +14,8 @@ mod redis_rs;
 mod address;
 #[cfg(any(feature = "fred", feature = "redis"))]
 mod scripted;
+#[cfg(any(feature = "fred", feature = "redis"))]
+mod tls;
 
 mod breaker;
 mod error;

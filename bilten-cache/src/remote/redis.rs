@@ -2,7 +2,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{Address, masked};
+use super::address::{Address, Login, Servers, masked};
+use super::tls::{Identity, Tls};
 use super::{Remote, RemoteError};
 use crate::error::Error;
 
@@ -33,6 +34,9 @@ pub enum RedisClient {
 /// `redis-sentinel://host:26379?sentinelServiceName=main`, `redis+unix:///run/redis.sock`. Special characters of a
 /// password must be percent-encoded in a URL; [`password`](Self::password) takes it as it is.
 ///
+/// With `rediss` in place of `redis` the connection is secured by TLS (features `fred-tls` and `redis-tls`), see
+/// [`authority`](Self::authority) and [`identity`](Self::identity).
+///
 /// A text is a URL, so `builder.redis("redis://127.0.0.1")` will do. The password never appears in `Debug`, errors or logs.
 ///
 /// ```
@@ -48,6 +52,8 @@ pub struct Redis {
     password: Option<String>,
     connect_timeout: Duration,
     client: RedisClient,
+    tls: Tls,
+    sentinel: Login,
 }
 
 impl Redis {
@@ -60,6 +66,8 @@ impl Redis {
             password: None,
             connect_timeout: Duration::from_secs(1),
             client: RedisClient::default(),
+            tls: Tls::default(),
+            sentinel: Login::default(),
         }
     }
 
@@ -74,6 +82,46 @@ impl Redis {
     #[must_use]
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
+        self
+    }
+
+    /// The certificate authorities to trust for `rediss://`, in PEM, instead of the system's.
+    ///
+    /// ```no_run
+    /// # use bilten_cache::Redis;
+    /// let redis = Redis::url("rediss://cache.internal:6380").authority(std::fs::read("ca.pem")?);
+    /// # drop(redis);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.tls.authority = Some(pem.into());
+        self
+    }
+
+    /// The certificate that this process shows for `rediss://`, and its private key, both in PEM. Redis asks for one unless its
+    /// `tls-auth-clients` is `no`.
+    #[must_use]
+    pub fn identity(mut self, certificates: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.tls.identity = Some(Identity {
+            certificates: certificates.into(),
+            key: key.into(),
+        });
+        self
+    }
+
+    /// The user at the sentinels, which have users of their own. Defaults to `sentinelUsername` in the URL.
+    #[must_use]
+    pub fn sentinel_username(mut self, username: impl Into<String>) -> Self {
+        self.sentinel.username = Some(username.into());
+        self
+    }
+
+    /// The password of the sentinels. Defaults to `sentinelPassword` in the URL, and to none: that of the server is not sent to
+    /// them.
+    #[must_use]
+    pub fn sentinel_password(mut self, password: impl Into<String>) -> Self {
+        self.sentinel.password = Some(password.into());
         self
     }
 
@@ -122,6 +170,7 @@ impl Redis {
             ));
         }
         let address = self.address()?;
+        self.check_tls(&address)?;
         // The client gives up before the gate does: a command it gave up is not sent later, one that was merely dropped may be.
         let budget = budget.mul_f64(0.9);
         let connected = match self.client {
@@ -141,7 +190,42 @@ impl Redis {
         let mut address = Address::parse(&self.url)?;
         address.username = self.username.clone().or(address.username);
         address.password = self.password.clone().or(address.password);
+        if address.tls.is_some() {
+            address.tls = Some(self.tls.clone());
+        }
+        if let Servers::Sentinel { login, .. } = &mut address.servers {
+            login.username = self.sentinel.username.clone().or(login.username.take());
+            login.password = self.sentinel.password.clone().or(login.password.take());
+        }
         Ok(address)
+    }
+
+    fn check_tls(&self, address: &Address) -> Result<(), Error> {
+        let Some(_tls) = &address.tls else {
+            return Ok(());
+        };
+        let (has_tls, remedy) = match self.client {
+            #[cfg(feature = "fred")]
+            RedisClient::Fred => (
+                cfg!(feature = "fred-tls"),
+                "turn on the feature `fred-tls` of bilten-cache",
+            ),
+            #[cfg(feature = "redis")]
+            RedisClient::RedisRs => (
+                cfg!(feature = "redis-tls"),
+                "turn on the feature `redis-tls` of bilten-cache",
+            ),
+        };
+        if !has_tls {
+            let problem = format!(
+                "{} asks for TLS, which this build does not have",
+                masked(&self.url)
+            );
+            return Err(Error::config("redis.url", problem, remedy));
+        }
+        #[cfg(any(feature = "fred-tls", feature = "redis-tls"))]
+        _tls.client_config()?;
+        Ok(())
     }
 
     fn refused(&self, error: &RemoteError) -> Error {

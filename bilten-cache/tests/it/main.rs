@@ -23,6 +23,7 @@ mod races;
 mod recovery;
 mod redis;
 mod redis_faults;
+mod secured;
 mod shutdown;
 mod staleness;
 mod stampede;

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::prelude::{Config, KeysInterface, LuaInterface, ServerConfig, StreamsInterface};
+use fred::types::config::Server;
+#[cfg(feature = "fred-tls")]
+use fred::types::config::TlsConnector;
 use fred::types::scripts::Script;
 use fred::types::{MultipleKeys, Value};
 
@@ -35,7 +38,7 @@ pub(crate) async fn connect(
     connect_timeout: Duration,
     budget: Duration,
 ) -> Result<Arc<dyn Remote>, RemoteError> {
-    let config = config(address);
+    let config = config(address)?;
     let purpose = |command_timeout, blocking| Purpose {
         connect_timeout,
         command_timeout,
@@ -54,22 +57,41 @@ pub(crate) async fn connect(
     Ok(Arc::new(Scripted::new(cache, address.place(), link)))
 }
 
-fn config(address: &Address) -> Config {
+fn config(address: &Address) -> Result<Config, RemoteError> {
     let server = match &address.servers {
         Servers::One((host, port)) => ServerConfig::new_centralized(host, *port),
         Servers::Unix(path) => ServerConfig::Unix { path: path.clone() },
         Servers::Cluster(hosts) => ServerConfig::new_clustered(hosts.clone()),
-        Servers::Sentinel { hosts, service } => ServerConfig::new_sentinel(hosts.clone(), service),
+        Servers::Sentinel {
+            hosts,
+            service,
+            login,
+        } => ServerConfig::Sentinel {
+            hosts: hosts
+                .iter()
+                .map(|(host, port)| Server::new(host, *port))
+                .collect(),
+            service_name: service.clone(),
+            username: login.username.clone(),
+            password: login.password.clone(),
+        },
     };
-    Config {
+    #[cfg(feature = "fred-tls")]
+    let tls = address.tls.as_ref().map(|tls| tls.client_config());
+    Ok(Config {
         server,
         username: address.username.clone(),
         password: address.password.clone(),
         database: address.database,
         // The server may be away when we start: keep trying.
         fail_fast: false,
+        #[cfg(feature = "fred-tls")]
+        tls: tls
+            .transpose()
+            .map_err(|error| RemoteError::Tls(error.to_string()))?
+            .map(|config| TlsConnector::from(config).into()),
         ..Config::default()
-    }
+    })
 }
 
 impl Link for FredLink {

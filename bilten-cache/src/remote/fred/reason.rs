@@ -11,6 +11,8 @@ pub(super) fn translate(error: &Error) -> RemoteError {
         ErrorKind::Timeout => RemoteError::Timeout,
         ErrorKind::Auth => RemoteError::Authentication(plain(details)),
         ErrorKind::Protocol | ErrorKind::Parse => RemoteError::Foreign(plain(details)),
+        #[cfg(feature = "fred-tls")]
+        ErrorKind::Tls => RemoteError::Tls(plain(details)),
         ErrorKind::IO | ErrorKind::Routing | ErrorKind::Canceled => broken(error),
         ErrorKind::Cluster | ErrorKind::Sentinel => {
             RemoteError::Unavailable(error.kind().to_str().to_owned())
@@ -23,13 +25,7 @@ pub(super) fn translate(error: &Error) -> RemoteError {
 
 /// Whether the server says that it cannot do anything now.
 fn is_passing(details: &str) -> bool {
-    let codes = [
-        "LOADING",
-        "CLUSTERDOWN",
-        "MASTERDOWN",
-        "TRYAGAIN",
-        "UNBLOCKED",
-    ];
+    let codes = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"];
     codes.iter().any(|code| details.starts_with(code))
 }
 
@@ -38,6 +34,14 @@ fn broken(error: &Error) -> RemoteError {
     let details = error.details();
     if details.contains("kind: ConnectionRefused") {
         return RemoteError::ConnectionRefused;
+    }
+    if let Some((_, reason)) = details.split_once("InvalidCertificate(") {
+        let reason = reason.trim_end_matches([' ', '}', ')']);
+        return RemoteError::Tls(plain(&format!("invalid peer certificate: {reason}")));
+    }
+    // rustls's other errors come as data that is not valid.
+    if details.contains("kind: InvalidData") {
+        return RemoteError::Tls(message(details));
     }
     if details.contains("failed to lookup address") {
         return RemoteError::UnknownHost(message(details));

@@ -1,5 +1,6 @@
 mod connection;
 mod reason;
+mod secured;
 mod target;
 
 use std::sync::Arc;

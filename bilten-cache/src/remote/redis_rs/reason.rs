@@ -14,8 +14,6 @@ pub(super) fn translate(error: &RedisError) -> RemoteError {
     }
     match error.kind() {
         ErrorKind::Io => broken(error),
-        // A server that becomes a replica ends what waits in it.
-        _ if error.code() == Some("UNBLOCKED") => RemoteError::Unavailable(words(error)),
         ErrorKind::InvalidClientConfig if error.to_string().starts_with("No address found") => {
             RemoteError::UnknownHost("it has no address".to_owned())
         }
@@ -40,6 +38,8 @@ fn broken(error: &RedisError) -> RemoteError {
     // A socket file that is missing counts as refused for redis-rs; its own words say more.
     if error.is_connection_refusal() && !words.contains("No such file") {
         RemoteError::ConnectionRefused
+    } else if words.contains("peer certificate") || words.contains("corrupt message") {
+        RemoteError::Tls(words)
     } else if words.contains("failed to lookup address") {
         RemoteError::UnknownHost(words)
     } else {

@@ -6,13 +6,14 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
+    RedisResult, Value,
 };
 
 use super::connection::Purpose;
 use super::reason::{is_authentication, needs_no_password};
-use crate::remote::address::{Address, Host, Servers};
+use super::secured::Secured;
+use crate::remote::address::{Address, Host, Login, Servers};
 
 /// How often a command is sent again in a cluster: to follow a moved slot, or past a connection that just broke.
 const CLUSTER_RETRIES: u32 = 3;
@@ -38,6 +39,8 @@ impl Line {
 /// Where lines lead, and how to lay a new one.
 pub(super) struct Target {
     servers: Lines,
+    secured: Secured,
+    tls: bool,
     login: Option<Cmd>,
     database: Option<Cmd>,
     config: AsyncConnectionConfig,
@@ -53,6 +56,7 @@ enum Lines {
         hosts: Vec<Host>,
         service: String,
         settings: RedisConnectionInfo,
+        login: Login,
     },
 }
 
@@ -65,26 +69,33 @@ impl fmt::Debug for Target {
 impl Target {
     pub(super) fn new(address: &Address, purpose: Purpose, meta: &str) -> RedisResult<Self> {
         let mut probe = redis::cmd("PING");
-        let one = |place: ConnectionAddr| {
-            Ok::<_, RedisError>(Lines::One(Client::open(place.into_connection_info()?)?))
-        };
+        let secured = Secured::of(address);
+        let tls = address.tls.is_some();
+        let one = |place| Ok::<_, RedisError>(Lines::One(secured.client(place)?));
         let servers = match &address.servers {
-            Servers::One(host) => one(place(host))?,
+            Servers::One(host) => one(place(host, tls))?,
             Servers::Unix(path) => one(ConnectionAddr::Unix(path.clone()))?,
             Servers::Cluster(hosts) => {
                 // A PING would ask every primary, and fail while one of them is away.
                 probe = redis::cmd("EXISTS");
                 probe.arg(meta);
-                Lines::Cluster(Box::new(cluster(hosts, address, purpose)?))
+                Lines::Cluster(Box::new(cluster(hosts, address, &secured, purpose)?))
             }
-            Servers::Sentinel { hosts, service } => Lines::Sentinel {
+            Servers::Sentinel {
+                hosts,
+                service,
+                login,
+            } => Lines::Sentinel {
                 hosts: hosts.clone(),
                 service: service.clone(),
                 settings: settings(address),
+                login: login.clone(),
             },
         };
         Ok(Self {
-            login: login(address),
+            login: auth(address),
+            secured,
+            tls,
             database: address.database.map(|number| {
                 let mut cmd = redis::cmd("SELECT");
                 cmd.arg(number);
@@ -122,11 +133,16 @@ impl Target {
                 hosts,
                 service,
                 settings,
+                login,
             } => {
-                let mut hosts: Vec<_> = hosts.iter().map(place).collect();
-                let first = attempt % hosts.len().max(1);
-                hosts.rotate_left(first);
-                let client = primary(hosts, service, settings).await?;
+                let places = hosts.iter().map(|host| place(host, self.tls));
+                let mut places: Vec<_> = places.collect();
+                let first = attempt % places.len().max(1);
+                places.rotate_left(first);
+                let builder =
+                    SentinelClientBuilder::new(places, service, SentinelServerType::Master)?;
+                let builder = self.secured.sentinels(logged_in(builder, login));
+                let client = primary(builder, settings).await?;
                 Line::One(self.single(&client).await?)
             }
         };
@@ -164,12 +180,10 @@ impl Target {
 
 /// Where the sentinels say the primary is; redis-rs asks it itself whether it is one.
 async fn primary(
-    sentinels: Vec<ConnectionAddr>,
-    service: &str,
+    builder: SentinelClientBuilder,
     settings: &RedisConnectionInfo,
 ) -> RedisResult<Client> {
-    let mut builder = SentinelClientBuilder::new(sentinels, service, SentinelServerType::Master)?
-        .set_client_to_redis_db(settings.db());
+    let mut builder = builder.set_client_to_redis_db(settings.db());
     if let Some(username) = settings.username() {
         builder = builder.set_client_to_redis_username(username);
     }
@@ -179,8 +193,26 @@ async fn primary(
     builder.build()?.async_get_client().await
 }
 
-fn cluster(hosts: &[Host], address: &Address, purpose: Purpose) -> RedisResult<ClusterClient> {
-    let mut builder = ClusterClient::builder(hosts.iter().map(place))
+/// The sentinels have users of their own.
+fn logged_in(mut builder: SentinelClientBuilder, login: &Login) -> SentinelClientBuilder {
+    if let Some(username) = &login.username {
+        builder = builder.set_client_to_sentinel_username(username);
+    }
+    if let Some(password) = &login.password {
+        builder = builder.set_client_to_sentinel_password(password);
+    }
+    builder
+}
+
+fn cluster(
+    hosts: &[Host],
+    address: &Address,
+    secured: &Secured,
+    purpose: Purpose,
+) -> RedisResult<ClusterClient> {
+    let places = hosts.iter().map(|host| place(host, address.tls.is_some()));
+    let mut builder = secured
+        .cluster(ClusterClient::builder(places))
         .connection_timeout(purpose.connect_timeout)
         .response_timeout(purpose.command_timeout)
         .retries(CLUSTER_RETRIES)
@@ -208,7 +240,7 @@ fn settings(address: &Address) -> RedisConnectionInfo {
 }
 
 /// `AUTH`, where the URL or the settings have a password.
-fn login(address: &Address) -> Option<Cmd> {
+fn auth(address: &Address) -> Option<Cmd> {
     let password = address.password.as_ref()?;
     let mut cmd = redis::cmd("AUTH");
     if let Some(username) = &address.username {
@@ -218,6 +250,15 @@ fn login(address: &Address) -> Option<Cmd> {
     Some(cmd)
 }
 
-fn place((host, port): &Host) -> ConnectionAddr {
-    ConnectionAddr::Tcp(host.clone(), *port)
+fn place((host, port): &Host, tls: bool) -> ConnectionAddr {
+    let (host, port) = (host.clone(), *port);
+    if !tls {
+        return ConnectionAddr::Tcp(host, port);
+    }
+    ConnectionAddr::TcpTls {
+        host,
+        port,
+        insecure: false,
+        tls_params: None,
+    }
 }

@@ -1,0 +1,132 @@
+//! TLS, and users of the sentinels' own.
+
+use std::time::Duration;
+
+use bilten_cache::status::Connection;
+use bilten_cache::{Ack, Cache, Redis, RedisClient};
+use bilten_testbed::Redis as Server;
+
+use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::logged;
+
+with_each_client! {
+    a_server_with_a_certificate_of_our_authority_is_used,
+    a_certificate_of_another_authority_is_refused_and_told,
+    a_server_that_asks_for_a_certificate_gets_ours,
+    a_port_without_tls_is_told_as_that,
+    an_authority_that_is_no_certificate_is_an_error,
+    sentinels_have_a_password_of_their_own,
+}
+
+fn authority(server: &Server) -> Vec<u8> {
+    std::fs::read(server.tls_files().unwrap().authority()).unwrap()
+}
+
+async fn node(name: &str, redis: Redis) -> Node {
+    logged::listen();
+    let redis = redis.connect_timeout(Duration::from_secs(2));
+    Node::of(Cache::builder(name).redis(redis).build().await.unwrap())
+}
+
+fn secured(client: RedisClient, server: &Server) -> Redis {
+    Redis::url(server.url()).client(client)
+}
+
+async fn works(node: &Node) {
+    eventually("connected", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+}
+
+async fn told(name: &str, words: &str) {
+    eventually("it is told", || !logged::lines("WARN", name).is_empty()).await;
+    let told = logged::lines("WARN", name);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains(words), "{}", told[0]);
+}
+
+async fn a_server_with_a_certificate_of_our_authority_is_used(client: RedisClient) {
+    let server = Server::builder().tls().password("p@ss").start().unwrap();
+    assert!(server.url().starts_with("rediss://"));
+    let redis = secured(client, &server).authority(authority(&server));
+    works(&node(&unique(), redis.clone()).await).await;
+    let by_name = server.url().replace("127.0.0.1", "localhost");
+    let redis = Redis::url(by_name)
+        .client(client)
+        .authority(authority(&server));
+    works(&node(&unique(), redis).await).await;
+}
+
+async fn a_certificate_of_another_authority_is_refused_and_told(client: RedisClient) {
+    let (server, other) = (
+        Server::builder().tls().start().unwrap(),
+        Server::builder().tls().start().unwrap(),
+    );
+    let (own, strange) = (unique(), unique());
+    // The system's authorities did not sign it either.
+    let node_of_the_system = node(&own, secured(client, &server)).await;
+    told(&own, "certificate").await;
+    let redis = secured(client, &server).authority(authority(&other));
+    let node = node(&strange, redis).await;
+    told(&strange, "certificate").await;
+    let told = logged::lines("WARN", &strange).concat();
+    assert!(told.contains("the TLS handshake failed"), "{told}");
+    assert!(told.contains("Redis::authority"), "{told}");
+    for node in [node_of_the_system, node] {
+        assert_eq!(node.cache.status().connection, Connection::Down);
+        assert_eq!(node.load("tea", 1).await, 1);
+    }
+}
+
+async fn a_server_that_asks_for_a_certificate_gets_ours(client: RedisClient) {
+    let server = Server::builder().tls().start().unwrap();
+    server
+        .cli(&["CONFIG", "SET", "tls-auth-clients", "yes"])
+        .unwrap();
+    let files = server.tls_files().unwrap();
+    let file = |name| std::fs::read(files.authority().with_file_name(name)).unwrap();
+    let redis = secured(client, &server)
+        .authority(authority(&server))
+        .identity(file("server.pem"), file("server.key"));
+    works(&node(&unique(), redis).await).await;
+    let without = unique();
+    let redis = secured(client, &server).authority(authority(&server));
+    let node = node(&without, redis).await;
+    eventually("it is told", || !logged::lines("WARN", &without).is_empty()).await;
+    assert_eq!(node.cache.status().connection, Connection::Down);
+}
+
+async fn a_port_without_tls_is_told_as_that(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let url = server.url().replace("redis://", "rediss://");
+    let name = unique();
+    let _node = node(&name, Redis::url(url).client(client)).await;
+    told(&name, "address=127.0.0.1").await;
+}
+
+async fn an_authority_that_is_no_certificate_is_an_error(client: RedisClient) {
+    let redis = Redis::url("rediss://127.0.0.1").client(client);
+    let cache = Cache::builder("shop").redis(redis.authority("hello"));
+    let message = cache.build().await.unwrap_err().to_string();
+    assert!(message.starts_with("redis.authority: "), "{message}");
+}
+
+async fn sentinels_have_a_password_of_their_own(client: RedisClient) {
+    let group = bilten_testbed::RedisSentinel::start().unwrap();
+    for sentinel in group.sentinels() {
+        let set = ["ACL", "SETUSER", "default", "resetpass", ">s3nt#nel"];
+        sentinel.cli(&set).unwrap();
+    }
+    let redis = Redis::url(group.url()).client(client);
+    let with = redis.clone().sentinel_password("s3nt#nel");
+    works(&node(&unique(), with).await).await;
+    let name = unique();
+    let without = Cache::builder(&name).redis(redis).build().await;
+    // With wrong credentials `build` fails, or the cache starts in memory and says so.
+    if let Ok(cache) = without {
+        assert_eq!(cache.status().connection, Connection::Down);
+        assert_eq!(logged::lines("WARN", &name).len(), 1);
+    }
+}
