@@ -9,10 +9,10 @@ use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::RedisCluster;
 
+use crate::conformance::conforms;
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
 with_each_client! {
-    a_planned_fail_over_under_load_is_followed,
     a_lost_owner_of_the_log_is_replaced,
 }
 
@@ -51,9 +51,52 @@ async fn works_again(one: &Node, two: &Node, value: u32) {
     }
 }
 
-async fn a_planned_fail_over_under_load_is_followed(client: RedisClient) {
+/// A cluster takes seconds to start, so what leaves it whole is done on one, with one client after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_client_works_on_a_cluster_and_follows_a_planned_fail_over() {
     let cluster = RedisCluster::start().unwrap();
-    let (one, two) = (node(client, &cluster).await, node(client, &cluster).await);
+    for client in [RedisClient::Fred, RedisClient::RedisRs] {
+        conforms(Redis::url(cluster.url()).client(client)).await;
+        values_and_records_arrive(client, &cluster).await;
+        every_primary_is_swept(client, &cluster).await;
+        a_planned_fail_over_under_load_is_followed(client, &cluster).await;
+    }
+}
+
+async fn values_and_records_arrive(client: RedisClient, cluster: &RedisCluster) {
+    let (one, two) = (node(client, cluster).await, node(client, cluster).await);
+    for n in 0..30_u32 {
+        let key = format!("item-{n}");
+        let ack = one.stock.set(&key, n).await.unwrap();
+        assert_eq!(ack, Ack::Everywhere, "{key}");
+        assert_eq!(two.stock.get(&key).await.as_deref(), Some(&n), "{key}");
+        assert_eq!(one.stock.remove(&key).await.unwrap(), Ack::Everywhere);
+        eventually("it is gone", || two.stock.peek(&key).is_none()).await;
+        assert_eq!(two.load(&key, n + 100).await, n + 100);
+        assert_eq!(one.load(&key, 0).await, n + 100);
+    }
+    let _ = one.cache.clear().await;
+    eventually("the clear arrived", || two.stock.peek("item-1").is_none()).await;
+    assert_eq!(two.stock.get("item-1").await, None);
+}
+
+async fn every_primary_is_swept(client: RedisClient, cluster: &RedisCluster) {
+    let node = node(client, cluster).await;
+    let before = node.cache.sweep().await;
+    assert!(before.finished);
+    for n in 0..100 {
+        let set = node.stock.set(&n.to_string(), n).await.unwrap();
+        assert_eq!(set, Ack::Everywhere);
+    }
+    assert_eq!(node.cache.clear().await, Ack::Everywhere);
+    let _ = node.stock.set("young", 1).await.unwrap();
+    let swept = node.cache.sweep().await;
+    assert_eq!((swept.removed, swept.finished), (100, true), "{client:?}");
+    assert_eq!(node.stock.get("young").await.as_deref(), Some(&1));
+}
+
+async fn a_planned_fail_over_under_load_is_followed(client: RedisClient, cluster: &RedisCluster) {
+    let (one, two) = (node(client, cluster).await, node(client, cluster).await);
     let stop = Arc::new(AtomicBool::new(false));
     let load = tokio::spawn({
         let (node, stop) = (one.clone(), Arc::clone(&stop));
@@ -162,26 +205,20 @@ fn begin_move(cluster: &RedisCluster, key: &str) {
     set(source, "MIGRATING", &id(target));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_rs_follows_a_slot_that_is_moving() {
-    let cluster = RedisCluster::start().unwrap();
-    let remote = remote(RedisClient::RedisRs, &cluster).await;
-    begin_move(&cluster, &Keyspace::new("shop").value("stock:tea"));
-    for _ in 0..10 {
-        assert_eq!(remote.read("stock:tea").await.unwrap(), None);
-    }
-}
-
 /// A limit of fred 10.1: an `ASK` ends its router. The supervisor replaces the client.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fred_fails_on_a_slot_that_is_moving_and_is_replaced() {
+async fn redis_rs_follows_a_slot_that_is_moving_and_fred_fails_and_is_replaced() {
     let cluster = RedisCluster::start().unwrap();
-    let remote = remote(RedisClient::Fred, &cluster).await;
     let (moving, other) = keys(&cluster);
     begin_move(&cluster, &Keyspace::new("shop").value(&moving));
-    assert!(remote.read(&moving).await.is_err());
+    let redis_rs = remote(RedisClient::RedisRs, &cluster).await;
+    for _ in 0..10 {
+        assert_eq!(redis_rs.read(&moving).await.unwrap(), None);
+    }
+    let fred = remote(RedisClient::Fred, &cluster).await;
+    assert!(fred.read(&moving).await.is_err());
     let deadline = Instant::now() + DEADLINE;
-    while remote.read(&other).await.is_err() {
+    while fred.read(&other).await.is_err() {
         assert!(Instant::now() < deadline, "the client is not replaced");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

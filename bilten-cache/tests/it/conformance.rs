@@ -8,7 +8,7 @@ use bilten_cache::remote::{
 };
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Redis, RedisClient};
-use bilten_testbed::{Redis as Server, RedisCluster, RedisSentinel};
+use bilten_testbed::{Redis as Server, RedisSentinel};
 use bytes::Bytes;
 
 use crate::harness::unique;
@@ -16,7 +16,7 @@ use crate::harness::unique;
 /// Generous: the rules are about answers, not about speed.
 const BUDGET: Duration = Duration::from_secs(5);
 
-async fn conforms(redis: Redis) {
+pub(crate) async fn conforms(redis: Redis) {
     let name = unique();
     let open = || redis.clone().into_remote(&name, BUDGET);
     let (one, two) = (open().await.unwrap(), open().await.unwrap());
@@ -57,12 +57,6 @@ async fn each_client_conforms_over_a_unix_socket_as_an_acl_user() {
 async fn each_client_conforms_behind_sentinels() {
     let sentinel = RedisSentinel::start().unwrap();
     each_client_conforms(&sentinel.url()).await;
-}
-
-#[tokio::test]
-async fn each_client_conforms_on_a_cluster() {
-    let cluster = RedisCluster::start().unwrap();
-    each_client_conforms(&cluster.url()).await;
 }
 
 #[tokio::test]

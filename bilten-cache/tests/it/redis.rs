@@ -22,7 +22,6 @@ with_each_client! {
     a_unix_socket_works,
     scripts_that_the_server_forgot_are_sent_again,
     foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic,
-    a_cluster_works_with_value_and_log_in_different_slots,
 }
 
 async fn node(client: RedisClient, name: &str, redis: impl Into<Redis>) -> Node {
@@ -279,28 +278,4 @@ async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic
     server.cli(&["SET", "{shop}:meta", "hello"]).unwrap();
     assert_eq!(node.stock.remove("text").await.unwrap(), Ack::Deferred);
     assert_eq!(node.load("text", 2).await, 2);
-}
-
-async fn a_cluster_works_with_value_and_log_in_different_slots(client: RedisClient) {
-    let cluster = bilten_testbed::RedisCluster::start().unwrap();
-    let (one, two) = (
-        node(client, "shop", cluster.url()).await,
-        node(client, "shop", cluster.url()).await,
-    );
-    for n in 0..30_u32 {
-        let key = format!("item-{n}");
-        assert_eq!(
-            one.stock.set(&key, n).await.unwrap(),
-            Ack::Everywhere,
-            "{key}"
-        );
-        assert_eq!(two.stock.get(&key).await.as_deref(), Some(&n), "{key}");
-        assert_eq!(one.stock.remove(&key).await.unwrap(), Ack::Everywhere);
-        eventually("it is gone", || two.stock.peek(&key).is_none()).await;
-        assert_eq!(two.load(&key, n + 100).await, n + 100);
-        assert_eq!(one.load(&key, 0).await, n + 100);
-    }
-    let _ = one.cache.clear().await;
-    eventually("the clear arrived", || two.stock.peek("item-1").is_none()).await;
-    assert_eq!(two.stock.get("item-1").await, None);
 }

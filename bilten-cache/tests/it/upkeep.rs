@@ -5,7 +5,7 @@ use std::time::Duration;
 use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
-use bilten_testbed::{Redis as Server, RedisCluster};
+use bilten_testbed::Redis as Server;
 
 use crate::harness::{Node, eventually, with_each_client};
 
@@ -151,24 +151,6 @@ async fn a_sweep_gives_the_space_of_dead_values_back(client: RedisClient) {
     let after: u32 = server.cli(&["DBSIZE"]).unwrap().trim().parse().unwrap();
     assert_eq!(before - after, 111);
     assert_eq!(node.stock.get("2").await.as_deref(), Some(&2));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_client_sweeps_every_primary_of_a_cluster() {
-    let cluster = RedisCluster::start().unwrap();
-    for client in [RedisClient::Fred, RedisClient::RedisRs] {
-        let node = node(client, cluster.url()).await;
-        for n in 0..100 {
-            let set = node.stock.set(&n.to_string(), n).await.unwrap();
-            assert_eq!(set, Ack::Everywhere);
-        }
-        assert_eq!(node.cache.clear().await, Ack::Everywhere);
-        let _ = node.stock.set("young", 1).await.unwrap();
-        let swept = node.cache.sweep().await;
-        assert_eq!((swept.removed, swept.finished), (100, true), "{client:?}");
-        assert_eq!(node.stock.get("young").await.as_deref(), Some(&1));
-        assert_eq!(node.stock.remove("young").await.unwrap(), Ack::Everywhere);
-    }
 }
 
 fn fields(server: &Server) -> u32 {
