@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Instant;
 
 use bilten_db::sea_orm::ConnectionTrait;
-use bilten_db::{Cluster, Error};
+use bilten_db::{Cluster, Error, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
 
 use tokio::net::TcpStream;
@@ -169,7 +169,10 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
     })
     .await;
     let url = format!("postgres://postgres@{address}/postgres");
-    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    // One connection, so that none is opened to the new primary by chance.
+    let pool = PoolConfig::default().max(1).max_uses(None);
+    let db = Cluster::builder().primary(url).pool(pool);
+    let db = db.connect().await.unwrap();
     let write = || ask::<i32>(&db, INSERT);
     assert_eq!(write().await.unwrap(), port(postgres.primary()));
 
@@ -184,7 +187,11 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
     let begun = Instant::now();
     let refusal = loop {
         match write().await {
-            Ok(took) => assert_eq!(took, port(postgres.primary())),
+            Ok(took) => assert_eq!(
+                took,
+                port(postgres.primary()),
+                "the setting is not there yet"
+            ),
             Err(refusal) => break refusal.to_string(),
         }
         assert!(begun.elapsed() < LIMIT, "the old primary took every write");
