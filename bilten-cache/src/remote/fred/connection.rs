@@ -5,6 +5,7 @@
 //! ends its router task. So every setting that bounds something is set, its task is watched, a PING of our own
 //! counts missed answers, and a client that stays silent is replaced by a new one.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub(super) struct Purpose {
 pub(super) struct Connection {
     current: Arc<RwLock<Client>>,
     cause: Arc<Cause>,
+    /// Blocking reads that were sent since the last answer, given up or not.
+    unanswered: Arc<AtomicU32>,
     options: Options,
     supervisor: AbortHandle,
 }
@@ -80,9 +83,11 @@ impl Connection {
             () = tokio::time::sleep(purpose.connect_timeout) => {}
         }
         let current = Arc::new(RwLock::new(client.clone()));
+        let unanswered = Arc::new(AtomicU32::new(0));
         let supervisor = Supervisor {
             current: Arc::clone(&current),
             cause: Arc::clone(&cause),
+            unanswered: Arc::clone(&unanswered),
             builder,
             purpose,
         };
@@ -95,6 +100,7 @@ impl Connection {
         Ok(Self {
             current,
             cause,
+            unanswered,
             options,
             supervisor,
         })
@@ -118,6 +124,16 @@ impl Connection {
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
         let _ = tokio::time::timeout(HEARTBEAT, client.quit()).await;
+    }
+
+    /// A read that blocks in the server is sent: where a heartbeat proves nothing, its answer has to.
+    pub(super) fn asked(&self) {
+        self.unanswered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was answered, or there was no connection to send it on.
+    pub(super) fn heard(&self) {
+        self.unanswered.store(0, Ordering::Relaxed);
     }
 
     /// What an error of a command means. That there is no connection has a cause, which fred tells elsewhere.
@@ -202,6 +218,7 @@ impl Signals {
 struct Supervisor {
     current: Arc<RwLock<Client>>,
     cause: Arc<Cause>,
+    unanswered: Arc<AtomicU32>,
     builder: Builder,
     purpose: Purpose,
 }
@@ -216,6 +233,7 @@ impl Supervisor {
             let Ok(new) = self.builder.build() else {
                 continue;
             };
+            self.unanswered.store(0, Ordering::Relaxed);
             signals = Signals::of(&new);
             handle = new.connect();
             client = new.clone();
@@ -244,9 +262,13 @@ impl Supervisor {
                 () = tokio::time::sleep_until(due) => due = Instant::now() + HEARTBEAT,
             }
             if self.purpose.blocking {
-                continue;
-            }
-            if answers(client).await {
+                // One may be waiting; when a second one is sent, the first was given up. fred's own check for silent
+                // servers begins anew with each of them, so it never fires.
+                if self.unanswered.load(Ordering::Relaxed) < 2 {
+                    misses = 0;
+                    continue;
+                }
+            } else if answers(client).await {
                 self.cause.set(None);
                 misses = 0;
                 continue;

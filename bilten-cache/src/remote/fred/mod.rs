@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{Config, KeysInterface, LuaInterface, ServerConfig, StreamsInterface};
+use fred::prelude::{
+    Config, ErrorKind, KeysInterface, LuaInterface, ServerConfig, StreamsInterface,
+};
 use fred::types::config::Server;
 #[cfg(feature = "fred-tls")]
 use fred::types::config::TlsConnector;
@@ -146,6 +148,7 @@ impl Link for FredLink {
         block_millis: Option<u64>,
     ) -> Result<Answer, RemoteError> {
         let connection = if block_millis.is_some() {
+            self.log.asked();
             &self.log
         } else {
             &self.commands
@@ -154,6 +157,9 @@ impl Link for FredLink {
             .client()
             .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
             .await;
+        if !matches!(&value, Err(error) if *error.kind() == ErrorKind::Timeout) {
+            connection.heard();
+        }
         value
             .map(answer)
             .map_err(|error| connection.explain(&error))
