@@ -23,9 +23,15 @@ pub(super) fn translate(error: &Error) -> RemoteError {
     }
 }
 
-/// Whether the server says that it cannot do anything now.
+/// Whether the server says that it cannot do anything now, or fred that it has no connection now.
 fn is_passing(details: &str) -> bool {
-    let codes = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"];
+    let codes = [
+        "LOADING",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "Failed to route command",
+    ];
     codes.iter().any(|code| details.starts_with(code))
 }
 
