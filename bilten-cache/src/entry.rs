@@ -75,6 +75,10 @@ impl Entry {
         now < self.fresh_until.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn fresh_left(&self, now: Nanos) -> Nanos {
+        self.fresh_until.load(Ordering::Relaxed).saturating_sub(now)
+    }
+
     /// Ends its freshness now; as a stale value it lives on.
     pub(crate) fn expire(&self) {
         self.fresh_until.store(0, Ordering::Relaxed);

@@ -8,6 +8,7 @@ mod invalidate;
 mod read_through;
 
 mod batch;
+mod explain;
 mod flight;
 mod lookup;
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::Engine;
+pub use crate::explain::{Explanation, Verdict};
 use crate::remote::BreakerState;
 
 /// How a cache is doing, from [`Cache::status`](crate::Cache::status). Its `Display` is one line for a log.

@@ -134,6 +134,27 @@ impl Markers {
         newest
     }
 
+    /// What [`newest_for`](Self::newest_for) found, in words. For people: it may look at everything and allocate.
+    pub(crate) fn decider(&self, key: &str, tags: &[Arc<str>]) -> (String, u64) {
+        let all = std::iter::once(("everything".to_owned(), self.all));
+        let tags = tags
+            .iter()
+            .filter_map(|tag| Some((format!("tag {tag}"), *self.tags.get(tag)?)));
+        let prefixes = self
+            .prefixes
+            .values()
+            .flatten()
+            .filter(|(prefix, _)| key.starts_with(&***prefix))
+            .map(|(prefix, at)| (format!("pattern {prefix}*"), *at));
+        let globs = self.globs.iter().filter(|(glob, _)| glob.matches(key));
+        let globs = globs.map(|(glob, at)| (format!("pattern {}", glob.source()), *at));
+        all.chain(tags)
+            .chain(prefixes)
+            .chain(globs)
+            .max_by_key(|(_, at)| *at)
+            .unwrap_or_default()
+    }
+
     /// Forgets markers at or below `position`, which nothing that is still alive should be older than. What is
     /// older all the same counts as invalidated.
     pub(crate) fn prune(&mut self, position: u64) {
@@ -169,6 +190,36 @@ fn raise(map: &mut HashMap<Arc<str>, u64>, name: &Arc<str>, position: u64, count
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_decider_is_the_marker_that_is_newest() {
+        let mut markers = Markers::default();
+        let tags = [Arc::from("berlin")];
+        assert_eq!(markers.decider("events:list:1", &tags).1, 0);
+        for (position, scope, name) in [
+            (1, Scope::All, "everything"),
+            (2, Scope::Tag("berlin".into()), "tag berlin"),
+            (
+                3,
+                Scope::Pattern(Pattern::prefix("events:")),
+                "pattern events:*",
+            ),
+            (
+                4,
+                Scope::Pattern(Pattern::glob("events:*:1").unwrap()),
+                "pattern events:*:1",
+            ),
+            (5, Scope::Tag("paris".into()), "pattern events:*:1"),
+            (6, Scope::All, "everything"),
+        ] {
+            markers.mark(&scope, position);
+            let (by, at) = markers.decider("events:list:1", &tags);
+            assert_eq!(
+                (by.as_str(), at),
+                (name, markers.newest_for("events:list:1", &tags))
+            );
+        }
+    }
 
     fn pattern(text: &str) -> Scope {
         Scope::Pattern(Pattern::glob(text).unwrap())

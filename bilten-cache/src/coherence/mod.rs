@@ -129,6 +129,21 @@ impl Coherence {
         incarnation != self.incarnation() || view.markers.newest_for(key, tags) > position
     }
 
+    /// Why [`is_valid`](Self::is_valid) says no, in words, and at which position.
+    pub(crate) fn decider(
+        &self,
+        key: &str,
+        tags: &[std::sync::Arc<str>],
+        began: Began,
+    ) -> (String, u64) {
+        let view = self.read();
+        if began.generation != self.generation.load(Ordering::Acquire) {
+            let by = "a gap in the log, after which all memory was given up";
+            return (by.to_owned(), view.applied);
+        }
+        view.markers.decider(key, tags)
+    }
+
     /// Whether a caller that comes now may wait for a load that began then. Its tags are not known yet, so
     /// any tag counts.
     pub(crate) fn may_join(&self, key: &str, began: Began) -> bool {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 pub use self::builder::RegionBuilder;
 use crate::error::{BoxError, Error};
+use crate::explain::Explanation;
 use crate::invalidate::{self, Ack, Change};
 use crate::job::{Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
@@ -244,6 +245,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     pub async fn clear(&self) -> Ack {
         let everything = crate::Pattern::prefix(&format!("{}:", self.state.name));
         invalidate::invalidate(&self.state.engine, Scope::Pattern(everything)).await
+    }
+
+    /// Says where the key is in both levels, how old, and what decides whether it is served. For people who look for the
+    /// reason: it asks the second level each time and is counted nowhere but as a call to it.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: nothing is changed.
+    pub async fn explain(&self, key: &K) -> Explanation {
+        let key = key::encode(&self.state.name, key);
+        self.state.explain(&key).await
     }
 
     /// The region's counts since the cache was built.
