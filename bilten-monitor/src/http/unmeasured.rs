@@ -22,5 +22,8 @@
 /// # Ok::<(), bilten_monitor::Error>(()) }).unwrap();
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "it has no fields and is written as a value"
+)]
 pub struct Unmeasured;
