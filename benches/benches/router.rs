@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use bilten_benches::{runtime, timed};
-use bilten_db::{Cluster, PoolConfig, access};
+use bilten_db::{Balance, Cluster, PoolConfig, access};
 use criterion::measurement::WallTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use sea_orm::{
@@ -74,5 +74,34 @@ fn classifier(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, classifier, routed_read);
+/// Each balance beside the plain round robin of a counter and a remainder.
+fn balance(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("balance");
+    for replicas in [2_usize, 8, 32] {
+        let in_flight: Vec<u32> = (0..replicas).map(|n| (n % 5) as u32).collect();
+        let mut turn = 0_u64;
+        group.bench_function(format!("remainder/{replicas}"), |bencher| {
+            bencher.iter(|| {
+                turn += 1;
+                turn % std::hint::black_box(replicas as u64)
+            });
+        });
+        for balance in [
+            Balance::RoundRobin,
+            Balance::Weighted,
+            Balance::LeastInFlight,
+            Balance::PeakEwma,
+        ] {
+            group.bench_function(format!("{balance:?}/{replicas}"), |bencher| {
+                bencher.iter(|| {
+                    turn += 1;
+                    balance.preview(std::hint::black_box(&in_flight), turn)
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, classifier, balance, routed_read);
 criterion_main!(benches);

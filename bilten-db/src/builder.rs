@@ -21,6 +21,7 @@ use crate::retry::{HedgeConfig, RetryConfig};
 use crate::roster::{Roster, Topology};
 use crate::router::Router;
 use crate::routing::Mode;
+use crate::tags::Tags;
 use crate::{Cluster, Error, Fallback, PoolConfig, ReadRouting};
 
 /// Describes a cluster: one primary, any number of replicas, and how to use them.
@@ -51,6 +52,7 @@ pub struct ClusterBuilder {
     retry: RetryConfig,
     hedge: Option<HedgeConfig>,
     deadline: Option<Duration>,
+    tags: Tags,
     primary_may_be_away: bool,
     max_lag: Option<Duration>,
     independent: bool,
@@ -191,6 +193,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Adds a comment to each statement, such as `/*service='shop'*/`, which shows in the logs and statistics of the
+    /// database who sent it (sqlcommenter). None by default; see also [`with_tags`](crate::scope::with_tags).
+    pub fn tag(mut self, key: &str, value: &str) -> Self {
+        self.tags.set(key, value);
+        self
+    }
+
     /// Whether the primary must be there when the cluster is built. Defaults to `true`.
     ///
     /// Without it reads go to the replicas, writes fail, and the primary joins by itself when it is back.
@@ -265,6 +274,7 @@ impl ClusterBuilder {
             retries: Budget::new(self.retry.percent, reserve),
             hedge: self.hedge.map(Hedge::from),
             deadline: self.deadline,
+            tags: self.tags,
         };
         let router = Arc::new(Router::new(roster, policy));
         let watches = meet(&router, !self.primary_may_be_away).await?;
@@ -275,6 +285,7 @@ impl ClusterBuilder {
     fn check(&self) -> Result<(), Error> {
         self.blueprint.check()?;
         self.retry.check()?;
+        self.tags.check()?;
         self.hedge.map_or(Ok(()), HedgeConfig::check)?;
         if self.deadline.is_some_and(|limit| limit.is_zero()) {
             return Err(Error::invalid(

@@ -52,6 +52,7 @@ mod balance;
 mod budget;
 mod hedge;
 pub mod retry;
+mod tags;
 
 mod driver;
 

@@ -7,6 +7,7 @@ use crate::balance::Balance;
 use crate::budget::Budget;
 use crate::retry::HedgeConfig;
 use crate::routing::Mode;
+use crate::tags::Tags;
 
 /// Decided once, when the cluster is built; only the mode changes later.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Policy {
     pub(crate) mode: Mode,
     pub(crate) retries: Budget,
     pub(crate) hedge: Option<Hedge>,
+    /// Added to each statement as a comment.
+    pub(crate) tags: Tags,
     /// Longest time for a call, all tries together.
     pub(crate) deadline: Option<Duration>,
 }

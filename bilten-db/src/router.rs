@@ -3,11 +3,12 @@
 //! classify, look for a hint, pick a node, run, and after a fault perhaps once more on another replica and once on the
 //! primary.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
-use sea_orm::{DbBackend, DbErr};
+use sea_orm::{DbBackend, DbErr, Statement};
 
 use crate::access::{Access, classify_denying};
 use crate::attempt::Attempt;
@@ -26,6 +27,7 @@ use crate::roster::{Roster, Topology};
 use crate::route::pick;
 use crate::routing::{Course, Mode, course};
 use crate::scope::{self, Route};
+use crate::tags;
 use crate::{Error, Fallback};
 
 /// Sends calls to nodes.
@@ -72,6 +74,18 @@ impl Router {
 
     pub(crate) fn mode(&self) -> &Mode {
         &self.policy.mode
+    }
+
+    /// The statement with its tags.
+    pub(crate) fn tagged(&self, statement: Statement) -> Statement {
+        tags::tag(statement, &self.policy.tags)
+    }
+
+    /// As [`tagged`](Self::tagged), for SQL without values.
+    pub(crate) fn commented<'a>(&self, sql: &'a str) -> Cow<'a, str> {
+        let mut tagged = Cow::Borrowed(sql);
+        tags::comment(&mut tagged, &self.policy.tags);
+        tagged
     }
 
     /// From now on calls fail.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::deadline;
 use crate::node::Node;
+use crate::tags::{self, Tags};
 
 /// Where the reads of a [`with_route`] scope go. Writes always go to the primary.
 ///
@@ -104,6 +105,35 @@ pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
 /// Nothing is held when the returned future is dropped.
 pub async fn with_deadline<F: Future>(limit: Duration, future: F) -> F::Output {
     deadline::until(limit, future).await
+}
+
+/// Adds comments to the statements that `future` sends, such as `/*route='%2Fevents'*/`, beside those of an outer scope
+/// and of [`ClusterBuilder::tag`](crate::ClusterBuilder::tag).
+///
+/// Take values of which there are few: each makes another text, with a prepared statement of its own. Statements inside
+/// of transactions have none.
+///
+/// ```
+/// # use bilten_db::{Cluster, Error, sea_orm::ConnectionTrait};
+/// use bilten_db::scope::with_tags;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// with_tags([("route", "/events")], async { db.execute_unprepared("select 1").await }).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Cancellation
+///
+/// Nothing is held when the returned future is dropped.
+pub async fn with_tags<'a, F: Future>(
+    tags: impl IntoIterator<Item = (&'a str, &'a str)>,
+    future: F,
+) -> F::Output {
+    let mut all = Tags::default();
+    tags.into_iter()
+        .for_each(|(key, value)| all.set(key, value));
+    tags::tagged(all, future).await
 }
 
 /// Keeps the reads of `future` on one node, and to whatever hint there is already.

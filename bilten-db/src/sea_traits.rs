@@ -24,19 +24,20 @@ macro_rules! implement {
             }
 
             async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-                self.run(&Execute(&stmt)).await
+                self.run(&Execute(&self.router().tagged(stmt))).await
             }
 
             async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-                self.run(&ExecuteUnprepared(sql)).await
+                self.run(&ExecuteUnprepared(&self.router().commented(sql)))
+                    .await
             }
 
             async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-                self.run(&QueryOne(&stmt)).await
+                self.run(&QueryOne(&self.router().tagged(stmt))).await
             }
 
             async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-                self.run(&QueryAll(&stmt)).await
+                self.run(&QueryAll(&self.router().tagged(stmt))).await
             }
 
             fn support_returning(&self) -> bool {
@@ -60,7 +61,7 @@ macro_rules! implement {
                 &'a self,
                 stmt: Statement,
             ) -> Pin<Box<dyn Future<Output = Result<QueryStream, DbErr>> + 'a + Send>> {
-                Box::pin(async move { self.run(&OpenStream(&stmt)).await })
+                Box::pin(async move { self.run(&OpenStream(&self.router().tagged(stmt))).await })
             }
         }
 

@@ -64,6 +64,26 @@ impl Balance {
         }
     }
 
+    /// Which of some replicas of equal weight and latency this balance would take, given the statements that run on each:
+    /// to try a balance out, or to measure it. `None` without any; looks at the first 32.
+    ///
+    /// ```
+    /// use bilten_db::Balance;
+    ///
+    /// assert_eq!(Balance::LeastInFlight.preview(&[4, 1, 7], 0), Some(1));
+    /// assert_eq!(Balance::RoundRobin.preview(&[4, 1, 7], 5), Some(2));
+    /// ```
+    #[must_use]
+    pub fn preview(self, in_flight: &[u32], turn: u64) -> Option<usize> {
+        let all: Mask = (0..in_flight.len().min(Mask::MOST)).collect();
+        let load = |index: usize| Load {
+            in_flight: in_flight[index],
+            weight: 1,
+            latency_us: 1000,
+        };
+        (!all.is_empty()).then(|| self.choose(all, load, turn))
+    }
+
     /// Whether the weight of a replica means anything.
     pub(crate) fn weighs(self) -> bool {
         self != Self::RoundRobin

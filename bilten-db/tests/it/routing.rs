@@ -1,5 +1,6 @@
+use bilten_db::Cluster;
 use bilten_db::access::{Access, classify};
-use bilten_db::scope::{Route, with_route};
+use bilten_db::scope::{Route, with_route, with_tags};
 use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseBackend,
@@ -395,4 +396,29 @@ async fn no_statement_called_a_read_is_refused_by_a_standby() {
         reads > 100 && writes > 100,
         "{reads} reads, {writes} writes"
     );
+}
+
+#[tokio::test]
+async fn tags_reach_the_server_and_change_no_route() {
+    let shop = Shop::open("tags").await;
+    let db = shop
+        .builder()
+        .tag("service", "shop")
+        .connect()
+        .await
+        .unwrap();
+    let own = "select query from pg_stat_activity where pid = pg_backend_pid()";
+    let plain: String = ask(&db, own).await.unwrap();
+    assert_eq!(plain, format!("{own} /*service='shop'*/"));
+    let tagged = with_tags([("route", "/events")], ask::<String>(&db, own)).await;
+    assert_eq!(
+        tagged.unwrap(),
+        format!("{own} /*route='%2Fevents',service='shop'*/")
+    );
+    let from = with_tags([("for", "update; delete")], who_reads(&db)).await;
+    assert!(shop.replica_ports().contains(&from.unwrap()));
+    let insert = "insert into event (name) values ('a')";
+    db.execute_unprepared(insert).await.unwrap();
+    let empty = Cluster::builder().primary(&shop.primary).tag("", "x");
+    assert!(empty.connect().await.is_err());
 }

@@ -1,30 +1,32 @@
 //! Tables and indexes, made where they are missing.
 
+use bilten_db::index::IndexSpec;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, Schema};
 
 use crate::entity::{event, organizer, purchase, ticket, user, venue};
 
-/// The seven indexes and the SQL that makes each, the same on SQLite and PostgreSQL.
-pub const INDEXES: [(&str, &str); 7] = [
-    ("idx_events_start_date", "events(start_date)"),
-    ("idx_events_organizer_id", "events(organizer_id)"),
-    // Before the composite: where SQLite finds both equally good it takes the older one, which needs no sort here.
-    (
-        "idx_active_events",
-        "events(start_date) WHERE status = 'published'",
-    ),
-    (
-        "idx_events_status_date_organizer",
-        "events(status, start_date, organizer_id)",
-    ),
-    // Before the single column: where PostgreSQL finds both equally good it takes the younger one.
-    (
-        "idx_tickets_event_status_user",
-        "tickets(event_id, status, user_id)",
-    ),
-    ("idx_tickets_event_id", "tickets(event_id)"),
-    ("idx_tickets_user_id", "tickets(user_id)"),
-];
+/// The seven indexes, the same on SQLite and PostgreSQL.
+pub fn indexes() -> [IndexSpec; 7] {
+    let index = IndexSpec::new;
+    [
+        index("idx_events_start_date", "events").column("start_date"),
+        index("idx_events_organizer_id", "events").column("organizer_id"),
+        // Before the composite: where SQLite finds both equally good it takes the older one, which needs no sort here.
+        index("idx_active_events", "events")
+            .column("start_date")
+            .filter("status = 'published'"),
+        index("idx_events_status_date_organizer", "events").columns([
+            "status",
+            "start_date",
+            "organizer_id",
+        ]),
+        // Before the single column: where PostgreSQL finds both equally good it takes the younger one.
+        index("idx_tickets_event_status_user", "tickets")
+            .columns(["event_id", "status", "user_id"]),
+        index("idx_tickets_event_id", "tickets").column("event_id"),
+        index("idx_tickets_user_id", "tickets").column("user_id"),
+    ]
+}
 
 /// Makes every table and index that is not there yet.
 ///
@@ -38,9 +40,8 @@ pub async fn create(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     create_table(db, event::Entity).await?;
     create_table(db, ticket::Entity).await?;
     create_table(db, purchase::Entity).await?;
-    for (name, target) in INDEXES {
-        db.execute_unprepared(&format!("CREATE INDEX IF NOT EXISTS {name} ON {target}"))
-            .await?;
+    for index in indexes() {
+        index.ensure(db).await?;
     }
     Ok(())
 }
