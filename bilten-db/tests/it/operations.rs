@@ -29,6 +29,15 @@ async fn until_running(db: &Cluster, id: &str, statements: u32) {
     .await;
 }
 
+/// Waits until the first replica works on so many long reads; one that waits for a connection is not there yet.
+async fn until_asleep(postgres: &Postgres, reads: u32) {
+    let sql = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+    eventually_async(LIMIT, || async {
+        postgres.replica(0).psql(sql).unwrap() == reads.to_string()
+    })
+    .await;
+}
+
 /// Connections of the node's clients, our probes included.
 fn sessions_on(postgres: &Postgres) -> usize {
     let sql = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
@@ -241,8 +250,8 @@ async fn watchers_hear_of_each_change() {
 async fn close_under_load_leaves_no_session_on_the_server() {
     let postgres = private(1);
     let db = builder_for(&postgres).connect().await.unwrap();
-    let reads = long_reads(&db, 4, 1);
-    until_running(&db, "r1", 4).await;
+    let reads = long_reads(&db, 4, 5);
+    until_asleep(&postgres, 4).await;
     db.execute_unprepared("insert into event (name) values ('a')")
         .await
         .unwrap();
@@ -273,7 +282,7 @@ async fn close_waits_no_longer_than_its_limit() {
     let postgres = private(1);
     let db = builder_for(&postgres).connect().await.unwrap();
     let reads = long_reads(&db, 2, 600);
-    until_running(&db, "r1", 2).await;
+    until_asleep(&postgres, 2).await;
     assert!(!db.close_within(Duration::from_millis(100)).await);
     for read in reads {
         assert!(
