@@ -1,4 +1,3 @@
-use bilten_db::Cluster;
 use bilten_db::access::{Access, classify};
 use bilten_db::scope::{Route, with_route, with_tags};
 use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
@@ -419,6 +418,8 @@ async fn tags_reach_the_server_and_change_no_route() {
     assert!(shop.replica_ports().contains(&from.unwrap()));
     let insert = "insert into event (name) values ('a')";
     db.execute_unprepared(insert).await.unwrap();
-    let empty = Cluster::builder().primary(&shop.primary).tag("", "x");
+    let empty = bilten_db::Cluster::builder()
+        .primary(&shop.primary)
+        .tag("", "x");
     assert!(empty.connect().await.is_err());
 }
