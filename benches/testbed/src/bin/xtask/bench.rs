@@ -4,13 +4,15 @@ use crate::arguments::Arguments;
 use crate::failure::Failure;
 use crate::servers::{self, Servers};
 use crate::step::{run as run_program, step};
-use crate::workspace::{PEERS, Workspace};
+use crate::workspace::{HTTP_PEERS, PEERS, Workspace};
 
-pub(crate) const USAGE: &str = "cargo xtask bench [NAME|peers|outage] [--quick] [-- ARGUMENTS]";
+pub(crate) const USAGE: &str =
+    "cargo xtask bench [NAME|peers|http-peers|outage] [--quick] [-- ARGUMENTS]";
 
 pub(crate) const OPTIONS: &str = "\
   NAME          one benchmark; a wrong name lists them
   peers         other caches on the same work, as a table
+  http-peers    other HTTP layers on the same work, as a table
   outage        two caches while Redis stands still, as a picture
   --quick       fewer samples
   -- ARGUMENTS  for criterion, such as a part of a benchmark's name";
@@ -25,6 +27,14 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         [name] if name == "peers" => {
             command.args(["run", "--profile", "bench", "-p", PEERS, "--"]);
             "5 min to build, then 2 min"
+        }
+        [name] if name == "http-peers" => {
+            // It takes no arguments and needs no servers.
+            let usual = "5 min to build, then 30 s";
+            command.args(["run", "--profile", "bench", "-p", HTTP_PEERS]);
+            return step("the comparison in release", usual, || {
+                run_program(&mut command)
+            });
         }
         [name] if name == "outage" => {
             command.args([
@@ -77,7 +87,7 @@ fn known(names: &[String], benchmarks: &[String]) -> Result<(), Failure> {
 }
 
 /// What is no criterion benchmark.
-const WHOLE_PROGRAMS: [&str; 2] = ["peers", "outage"];
+const WHOLE_PROGRAMS: [&str; 3] = ["peers", "http-peers", "outage"];
 
 /// Runs every benchmark a single time, unmeasured and as the tests are built: it shows that each still works.
 pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
@@ -109,7 +119,7 @@ mod tests {
         assert!(
             failure
                 .to_string()
-                .ends_with("one of l1_hit, l2_hit, peers, outage"),
+                .ends_with("one of l1_hit, l2_hit, peers, http-peers, outage"),
             "{failure}"
         );
     }

@@ -17,6 +17,8 @@ pub(crate) const PUBLISHED: [&str; 4] = [
 
 /// Other caches on the same work: many dependencies that nothing else needs, so only some commands build it.
 pub(crate) const PEERS: &str = "bilten-peers";
+/// Other HTTP layers on the same work, likewise.
+pub(crate) const HTTP_PEERS: &str = "bilten-http-peers";
 
 /// Features that no test of a normal run needs and that cost many dependencies.
 const NOT_TESTED: [&str; 1] = ["bilten-testbed/docker"];
@@ -135,10 +137,10 @@ impl Workspace {
 }
 
 fn test_selection(packages: &[Package], only: &[String]) -> Vec<String> {
-    let all = ["--workspace", "--exclude", PEERS].map(str::to_owned);
+    let all = ["--workspace", "--exclude", PEERS, "--exclude", HTTP_PEERS].map(str::to_owned);
     let named = only.iter().flat_map(|name| ["-p".to_owned(), name.clone()]);
     let chosen = |package: &&Package| match only {
-        [] => package.name != PEERS,
+        [] => package.name != PEERS && package.name != HTTP_PEERS,
         only => only.contains(&package.name),
     };
     let mut selection: Vec<String> = if only.is_empty() {
@@ -271,6 +273,7 @@ moka = "1"
             package("bilten-cache", &["default", "redis", "json"]),
             package("bilten-testbed", &["docker", "proxy"]),
             package("bilten-peers", &["all"]),
+            package("bilten-http-peers", &["all"]),
             package("bilten-db", &["default"]),
         ];
         let selection = |only: &[&str]| {
@@ -279,7 +282,7 @@ moka = "1"
         };
         assert_eq!(
             selection(&[]),
-            "--workspace --exclude bilten-peers \
+            "--workspace --exclude bilten-peers --exclude bilten-http-peers \
              --features bilten-cache/redis,bilten-cache/json,bilten-testbed/proxy"
         );
         // A feature of a package that is not chosen would be an error.
