@@ -67,7 +67,8 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// How long this value is fresh, instead of the region's time to live. Zero means not cached.
+    /// How long this value is fresh, instead of the region's time to live; ten years at most. Zero means not
+    /// cached.
     #[must_use]
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.cached &= !time_to_live.is_zero();

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::staleness::{RefreshAhead, Windows};
 
 /// The longest time to live; what is longer counts as this. Ten years.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// What a region was told when it was built.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,6 +13,7 @@ use crate::entry::{Began, Entry, Life, spread, weigh};
 use crate::envelope::Envelope;
 use crate::error::SharedError;
 use crate::loader::Loaded;
+use crate::options::LONGEST;
 use crate::region_state::RegionState;
 use crate::staleness::{end_of, signed};
 
@@ -103,7 +104,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         } else {
             fastrand::f64()
         };
-        let fresh = spread(fresh, self.options.jitter, random);
+        // A store refuses what runs out beyond its calendar.
+        let fresh = spread(fresh.min(LONGEST), self.options.jitter, random);
         let keep = fresh.saturating_add(self.options.windows.longest());
         self.engine
             .longest_life

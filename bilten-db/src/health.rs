@@ -24,6 +24,7 @@ pub(crate) struct Health {
 struct Detail {
     reason: Option<String>,
     until: Option<Instant>,
+    since: Option<Instant>,
     readmitted: Option<Instant>,
 }
 
@@ -87,6 +88,7 @@ impl Health {
         detail.reason = Some(reason);
         self.out.store(true, Ordering::Relaxed);
         if was_up {
+            detail.since = Some(now);
             self.ejections.fetch_add(1, Ordering::Relaxed);
         }
         was_up
@@ -104,6 +106,17 @@ impl Health {
         };
         self.out.store(false, Ordering::Relaxed);
         true
+    }
+
+    /// The node answered something that was asked at `asked`. If that was after its ejection, the next trial is due now;
+    /// `true` when it was not before.
+    pub(crate) fn answered(&self, asked: Instant) -> bool {
+        if self.is_up() {
+            return false;
+        }
+        let mut detail = self.detail();
+        let since = detail.since.is_some_and(|since| asked > since);
+        since && detail.until.take().is_some()
     }
 
     /// How long to wait for the next trial; zero when it is due.
@@ -156,6 +169,21 @@ mod tests {
         assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
         assert_eq!(health.ejections(), 1);
         assert!(health.pause_left(now) <= Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn an_answer_ends_the_pause_if_it_was_asked_after_the_ejection() {
+        let health = Health::new();
+        let now = Instant::now();
+        assert!(!health.answered(now));
+        health.eject(now, "silent".into());
+        assert!(!health.answered(now), "it was under way already");
+        assert!(!health.pause_left(now).is_zero());
+        let later = now + Duration::from_millis(1);
+        assert!(health.answered(later));
+        assert!(health.pause_left(now).is_zero() && !health.is_up());
+        assert!(!health.answered(later), "one look is enough");
+        assert!(health.readmit(later));
     }
 
     #[test]

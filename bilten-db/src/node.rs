@@ -299,7 +299,13 @@ impl Node {
         }
         self.metrics.finished(reason, ok, took);
         match &outcome {
-            Ok(_) => self.answered(),
+            Ok(_) => {
+                self.answered();
+                // A primary is asked although it is out, for want of another: what it answers is worth a look.
+                if !self.health.is_up() && self.health.answered(Instant::now() - took) {
+                    self.suspicion.notify_one();
+                }
+            }
             Err(fault) => self.note(fault),
         }
         outcome

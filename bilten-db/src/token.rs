@@ -39,6 +39,7 @@ impl Token {
     }
 
     /// A point that only the primary satisfies.
+    #[cfg(any(feature = "http", feature = "seal"))]
     pub(crate) fn nowhere() -> Self {
         Self::of(Sample::default())
     }

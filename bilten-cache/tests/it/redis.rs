@@ -11,6 +11,7 @@ use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
 with_each_client! {
     a_value_travels_through_redis,
     a_load_is_stored_and_found_by_the_next_process,
+    the_longest_time_to_live_of_one_value_is_stored_all_the_same,
     removals_tags_patterns_and_clear_reach_the_other_process,
     a_process_that_starts_later_trusts_nothing_that_was_invalidated,
     a_removal_during_a_load_of_another_process_refuses_its_store,
@@ -278,4 +279,15 @@ async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic
     server.cli(&["SET", "{shop}:meta", "hello"]).unwrap();
     assert_eq!(node.stock.remove("text").await.unwrap(), Ack::Deferred);
     assert_eq!(node.load("text", 2).await, 2);
+}
+
+async fn the_longest_time_to_live_of_one_value_is_stored_all_the_same(client: RedisClient) {
+    let (one, two) = two_nodes(client).await;
+    let forever = Loaded::new(7).time_to_live(Duration::MAX);
+    assert_eq!(
+        one.stock.set("tea", forever).await.unwrap(),
+        Ack::Everywhere
+    );
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&7));
+    assert_eq!(one.cache.status().connection, Connection::Connected);
 }

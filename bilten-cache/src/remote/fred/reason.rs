@@ -31,6 +31,9 @@ fn is_passing(details: &str) -> bool {
         "MASTERDOWN",
         "TRYAGAIN",
         "Failed to route command",
+        // What waits for an answer when fred gives its connection up.
+        "channel closed",
+        "send failed because receiver is gone",
     ];
     codes.iter().any(|code| details.starts_with(code))
 }
@@ -87,6 +90,17 @@ mod tests {
         ] {
             let error = Error::new(ErrorKind::IO, details);
             assert_eq!(translate(&error).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_fred_gave_up_is_no_refusal() {
+        for details in ["channel closed", "send failed because receiver is gone"] {
+            let error = Error::new(ErrorKind::Unknown, details);
+            assert!(
+                matches!(translate(&error), RemoteError::Unavailable(_)),
+                "{details}"
+            );
         }
     }
 }

@@ -283,9 +283,15 @@ pub(super) async fn metrics(fetch: &Fetcher) -> Result<String, Complaint> {
         answer.header("content-type")?.starts_with("text/plain"),
         || "not Prometheus text".into(),
     )?;
-    for wanted in SERIES {
-        holds(text.lines().any(|line| line.starts_with(wanted)), || {
-            format!("there is no series {wanted}")
+    for (name, labels) in SERIES {
+        // The order of labels means nothing.
+        let is_there = text.lines().any(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with('{'))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        holds(is_there, || {
+            format!("there is no series {name} with {}", labels.join(" and "))
         })?;
     }
     Ok(format!(
@@ -303,12 +309,28 @@ fn whole(json: &Value, pointer: &str) -> Result<u64, Complaint> {
 }
 
 /// What must have been recorded by the checks before.
-const SERIES: [&str; 7] = [
-    r#"http_server_request_duration_seconds_bucket{http_route="/api/v1/events/{id}""#,
-    r#"http_server_active_requests{"#,
-    r#"db_client_operation_duration_seconds_bucket{db_query_summary="SELECT events"#,
-    r#"bilten_cache_hits_total{cache="events",region="events:list",level="memory"}"#,
-    r#"bilten_cache_misses_total{cache="events",region="event"}"#,
-    r#"bilten_cache_invalidations_total{cache="events"}"#,
-    r#"bilten_db_statements_total{node="primary",reason="transaction",outcome="ok"}"#,
+const SERIES: [(&str, &[&str]); 7] = [
+    (
+        "http_server_request_duration_seconds_bucket",
+        &[r#"http_route="/api/v1/events/{id}""#],
+    ),
+    ("http_server_active_requests", &[]),
+    (
+        "db_client_operation_duration_seconds_bucket",
+        &[r#"db_query_summary="SELECT events"#],
+    ),
+    (
+        "bilten_cache_hits_total",
+        &[r#"region="events:list""#, r#"level="memory""#],
+    ),
+    ("bilten_cache_misses_total", &[r#"region="event""#]),
+    ("bilten_cache_invalidations_total", &[r#"cache="events""#]),
+    (
+        "bilten_db_statements_total",
+        &[
+            r#"node="primary""#,
+            r#"reason="transaction""#,
+            r#"outcome="ok""#,
+        ],
+    ),
 ];
