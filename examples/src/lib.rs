@@ -26,6 +26,7 @@ guide! {
     db = "db.md",
     health = "health.md",
     index = "README.md",
+    metrics = "metrics.md",
     monitor = "monitor.md",
     probes = "probes.md",
     readme = "../README.md",

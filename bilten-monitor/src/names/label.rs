@@ -17,6 +17,7 @@ pub(super) const REGION: Pair = same("region");
 pub(super) const LEVEL: Pair = same("level");
 pub(super) const REASON: Pair = same("reason");
 pub(super) const NODE: Pair = same("node");
+pub(super) const STATE: Pair = same("state");
 pub(super) const PLAIN_OUTCOME: Pair = same("outcome");
 pub(super) const CHECK: Pair = same("check");
 

@@ -2,7 +2,7 @@
 //!
 //! A test reads their sources and fails when a name here is not emitted there, or the other way round.
 
-use super::label::{CACHE as CACHE_NAME, CHECK, LEVEL, NODE, PLAIN_OUTCOME, REASON, REGION};
+use super::label::{CACHE as CACHE_NAME, CHECK, LEVEL, NODE, PLAIN_OUTCOME, REASON, REGION, STATE};
 use super::own::QUERY_SECONDS;
 use super::spec::{counter, gauge, histogram};
 use super::{Pair, Spec, same};
@@ -174,6 +174,38 @@ pub(crate) const DB: &[Spec] = &[
         same("bilten_db_failovers_total"),
         ON_NODE,
         "How often the node became the primary in place of another.",
+    ),
+    counter(
+        same("bilten_db_hedges_won_total"),
+        ON_NODE,
+        "Hedged reads that this node answered before the first one.",
+    ),
+    counter(
+        same("bilten_db_retries_refused_total"),
+        ON_NODE,
+        "Reads that failed on the node and were not tried again, because the retry budget was spent.",
+    ),
+    counter(
+        same("bilten_db_overloaded_total"),
+        ON_NODE,
+        "Reads refused because the primary already served as many in place of replicas as it may.",
+    ),
+    gauge(
+        same("bilten_db_lag_seconds"),
+        ON_NODE,
+        "Age of the newest state of the primary that the replica has.",
+    )
+    .seconds(),
+    gauge(
+        same("bilten_db_lag_bytes"),
+        ON_NODE,
+        "What the replica has not replayed of the primary's log.",
+    )
+    .bytes(),
+    gauge(
+        same("bilten_db_pool_connections"),
+        &[NODE, STATE],
+        "Connections of the node's pool by state, as of the last probe.",
     ),
 ];
 

@@ -117,6 +117,10 @@ mod tests {
             "bilten_cache_log_position",
             "bilten_cache_markers",
             "bilten_db_misread_total",
+            "bilten_db_hedges_won_total",
+            "bilten_db_retries_refused_total",
+            "bilten_db_overloaded_total",
+            "bilten_db_lag_bytes",
         ];
         assert_eq!(hidden, left_out);
     }

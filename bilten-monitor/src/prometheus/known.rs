@@ -60,6 +60,13 @@ pub(super) const KNOWN: &[Known] = &[
         "Look at the node itself; reads go to the others and come back by themselves when it answers.",
     ),
     known(
+        "DatabaseReplicaLags",
+        "ticket",
+        ("5m", "max by ([[node]]) ([[bilten_db_lag_seconds]]) > 30"),
+        "{{ $labels.node }} is more than 30 s behind",
+        "Look for long queries on the replica and for a burst of writes; reads that want newer data go to other nodes.",
+    ),
+    known(
         "DatabaseFailover",
         "ticket",
         ("", "increase([[bilten_db_failovers_total]][10m]) > 0"),

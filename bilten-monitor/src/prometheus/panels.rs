@@ -303,6 +303,22 @@ pub(super) const ROWS: &[Row] = &[
                     "sum by ([[node]]) ([[bilten_db_in_flight]])",
                 )],
             ),
+            panel(
+                "Lag of the replicas",
+                "s",
+                &[(
+                    "{{[[node]]}}",
+                    "max by ([[node]]) ([[bilten_db_lag_seconds]])",
+                )],
+            ),
+            panel(
+                "Connections",
+                "short",
+                &[(
+                    "{{[[node]]}} {{[[state]]}}",
+                    "sum by ([[node]], [[state]]) ([[bilten_db_pool_connections]])",
+                )],
+            ),
         ],
     },
     Row {
