@@ -28,6 +28,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
+    #[cfg(any(test, feature = "dashboard"))]
     pub(crate) fn record(&self, nanos: u64) {
         self.record_many(nanos, 1);
     }
