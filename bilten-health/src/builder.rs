@@ -2,7 +2,7 @@
 
 use crate::aggregate::{Aggregate, Worst};
 use crate::change::{Change, Listener, Listeners};
-use crate::check::{CheckBuilder, not_too_long, not_zero, valid_group};
+use crate::check::{CheckBuilder, not_too_long, not_zero, presentable, valid_group};
 use crate::error::BuildError;
 use crate::group::Group;
 use crate::health::{Defaults, Health};
@@ -191,7 +191,7 @@ fn valid_groups(
         if let Some(stranger) = members.iter().find(|member| !known(member)) {
             return Err(BuildError::UnknownMember {
                 group: group(),
-                check: stranger.escape_debug().to_string(),
+                check: presentable(stranger),
             });
         }
         let members = members.iter().map(|member| member.to_ascii_lowercase());

@@ -30,7 +30,7 @@ pub enum BuildError {
     InvalidName {
         /// What was to be named: `check`, `group` or `tag`.
         kind: &'static str,
-        /// The name, escaped and cut to 64 characters.
+        /// The name, escaped, cut to 64 characters; credentials masked.
         name: String,
         /// What is wrong with it.
         problem: &'static str,
@@ -75,6 +75,18 @@ pub enum BuildError {
         /// What was given.
         value: Duration,
     },
+    /// A limit that no run can keep.
+    #[error("`{setting}` of check `{check}` is {value}, so it could never be up: give it {wanted}")]
+    NeverUp {
+        /// The check.
+        check: String,
+        /// The setting or argument.
+        setting: &'static str,
+        /// What was given.
+        value: String,
+        /// What would do.
+        wanted: &'static str,
+    },
     /// A check's timeout is longer than the deadline of the answer it is part of.
     #[error(
         "`timeout` of check `{check}` is {timeout:?}, but an answer is given after {deadline:?}: shorten it, raise `deadline`, \
@@ -103,8 +115,8 @@ pub enum BuildError {
     },
     /// A background check would be stale before its next run ends.
     #[error(
-        "`max_staleness` of check `{check}` is {max_staleness:?}, but a new result comes only every {interval:?}: make it longer \
-         than `background`, best two to three times as long"
+        "`max_staleness` of check `{check}` is {max_staleness:?}, but with runs every {interval:?} a new result may be {needed:?} \
+         away: make it at least as long, best three times `background`"
     )]
     StaleBeforeNextRun {
         /// The check.
@@ -113,6 +125,8 @@ pub enum BuildError {
         max_staleness: Duration,
         /// The interval of its runs.
         interval: Duration,
+        /// The longest that may lie between two results: a tenth more than the interval, and a run.
+        needed: Duration,
     },
     /// `max_staleness` was given to a check without background runs.
     #[error(
@@ -138,7 +152,7 @@ pub enum BuildError {
     UnknownMember {
         /// The group.
         group: String,
-        /// The name in question.
+        /// The name in question, escaped, cut to 64 characters; credentials masked.
         check: String,
     },
     /// Two groups have the same name, or one has the name of a built-in group.

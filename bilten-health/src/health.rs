@@ -128,6 +128,7 @@ impl Defaults {
             options,
             ..
         } = check;
+        let max_staleness = options.staleness(timeout);
         let Options {
             critical,
             readiness,
@@ -139,13 +140,13 @@ impl Defaults {
         let settings = Settings {
             timeout,
             cache: options.cache.unwrap_or(self.cache),
+            max_staleness,
             critical,
             readiness,
             startup,
             liveness,
             tags: tags.into(),
             background: options.background,
-            max_staleness: options.max_staleness,
             initial_delay: options.initial_delay,
             degraded_above: options.degraded_above,
             thresholds: options.thresholds,

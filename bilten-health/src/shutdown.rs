@@ -2,6 +2,7 @@
 
 pub use crate::requests::Request;
 
+use crate::check::LONGEST;
 use crate::health::Health;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,8 @@ impl Health {
     ///
     /// `min` should be longer than a load balancer takes to notice: the period of its probe times its failure threshold, plus a
     /// second. Kubernetes takes a pod out of its services when the stop begins, so there 5 s are usual; `max` has to be shorter
-    /// than `terminationGracePeriodSeconds` (30 s unless set). A `min` above `max` counts as `max`.
+    /// than `terminationGracePeriodSeconds` (30 s unless set). A `min` above `max` counts as `max`, and a `max`
+    /// above 24 h as 24 h.
     ///
     /// ```
     /// use bilten_health::Health;
@@ -65,6 +67,7 @@ impl Health {
     /// Dropping it ends the waiting; the shutdown has begun nevertheless.
     pub async fn drain(&self, min: Duration, max: Duration) -> Drained {
         self.begin_shutdown();
+        let max = max.min(LONGEST);
         let begun = Instant::now();
         sleep_until(begun + min.min(max)).await;
         // Time is up: what is left is told, not waited for.

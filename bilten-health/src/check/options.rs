@@ -1,7 +1,7 @@
 //! The settings of one check and what is wrong with them.
 
 use super::contract::DynCheck;
-use super::rules::{not_too_long, not_zero, valid_name};
+use super::rules::{not_too_long, not_zero, presentable, valid_name};
 use crate::error::BuildError;
 use crate::history::Thresholds;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ pub struct CheckBuilder {
     pub(crate) check: Arc<dyn DynCheck>,
     pub(crate) options: Options,
     refusal: Option<BuildError>,
+    shortest_run: Duration,
 }
 
 /// Everything a check can be set to; `None` is "the default of the whole set".
@@ -74,6 +75,7 @@ impl CheckBuilder {
             check,
             options,
             refusal: None,
+            shortest_run: Duration::ZERO,
         }
     }
 
@@ -145,7 +147,8 @@ impl CheckBuilder {
         self
     }
 
-    /// A background result older than this counts as unknown. Defaults to three intervals.
+    /// A background result older than this counts as unknown. Defaults to three intervals, or, where that is
+    /// longer, to the timeout and 1.1 intervals: the most that can lie between two results.
     pub const fn max_staleness(mut self, age: Duration) -> Self {
         self.options.max_staleness = Some(age);
         self
@@ -174,7 +177,7 @@ impl CheckBuilder {
     }
 
     /// Remembers that what the check asks cannot be meant; told at build.
-    #[cfg(feature = "net")]
+    #[cfg(any(feature = "net", feature = "disk"))]
     pub(crate) fn refuse(
         mut self,
         target: &str,
@@ -187,6 +190,28 @@ impl CheckBuilder {
             problem,
             wanted,
         });
+        self
+    }
+
+    /// Remembers that with a limit of zero the check could never be up; told at build.
+    pub(crate) fn refuse_zero(
+        mut self,
+        setting: &'static str,
+        is_zero: bool,
+        wanted: &'static str,
+    ) -> Self {
+        self.refusal = is_zero.then(|| BuildError::NeverUp {
+            check: self.name.clone(),
+            setting,
+            value: "zero".to_owned(),
+            wanted,
+        });
+        self
+    }
+
+    /// No run is shorter than this, so no timeout may be.
+    pub(crate) const fn shortest_run(mut self, run: Duration) -> Self {
+        self.shortest_run = run;
         self
     }
 
@@ -225,6 +250,14 @@ impl CheckBuilder {
     fn fits_together(&self, timeout: Duration, deadline: Duration) -> Result<(), BuildError> {
         let check = || self.name.clone();
         let options = &self.options;
+        if timeout <= self.shortest_run {
+            return Err(BuildError::NeverUp {
+                check: check(),
+                setting: "timeout",
+                value: format!("{timeout:?}"),
+                wanted: "more time than the check itself sleeps, best 100 ms or more",
+            });
+        }
         if let Some(degraded_above) = options.degraded_above.filter(|above| *above >= timeout) {
             return Err(BuildError::NeverDegraded {
                 check: check(),
@@ -239,23 +272,71 @@ impl CheckBuilder {
                 deadline,
             }),
             (None, Some(_)) => Err(BuildError::StalenessWithoutBackground { check: check() }),
-            (Some(interval), Some(max_staleness)) if max_staleness <= interval => {
-                Err(BuildError::StaleBeforeNextRun {
-                    check: check(),
-                    max_staleness,
-                    interval,
-                })
+            (Some(interval), Some(max_staleness)) => {
+                // A timeout above the interval guards against runs that hang; how old a result may get then is a choice.
+                let needed = between_results(interval, timeout.min(interval));
+                match max_staleness < needed {
+                    true => Err(BuildError::StaleBeforeNextRun {
+                        check: check(),
+                        max_staleness,
+                        interval,
+                        needed,
+                    }),
+                    false => Ok(()),
+                }
             }
             _ => Ok(()),
         }
     }
 }
 
+impl Options {
+    /// How old a result may get that no setting limits: none for a check that runs on demand.
+    pub(crate) fn staleness(&self, timeout: Duration) -> Option<Duration> {
+        let by_default =
+            |interval: Duration| (interval * 3).max(between_results(interval, timeout));
+        self.max_staleness.or(self.background.map(by_default))
+    }
+}
+
+/// The longest that lies between two results of a background check whose runs take at most `run`: jitter adds a tenth.
+fn between_results(interval: Duration, run: Duration) -> Duration {
+    interval + interval / 10 + run
+}
+
 impl std::fmt::Debug for CheckBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CheckBuilder")
-            .field("name", &self.name)
+            .field("name", &presentable(&self.name))
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::check::check;
+    use std::time::Duration;
+
+    #[test]
+    fn staleness_leaves_room_for_the_next_result() {
+        let ms = Duration::from_millis;
+        for (interval, timeout, set, expected) in [
+            (None, 500, None, None),
+            (Some(10_000), 500, None, Some(30_000)),
+            (Some(100), 500, None, Some(610)),
+            (Some(1000), 10_000, None, Some(11_100)),
+            (Some(1000), 10_000, Some(2500), Some(2500)),
+        ] {
+            let mut options = check("a", || async {}).options;
+            options.background = interval.map(ms);
+            options.max_staleness = set.map(ms);
+            let staleness = options.staleness(ms(timeout));
+            assert_eq!(
+                staleness,
+                expected.map(ms),
+                "{interval:?} {timeout} {set:?}"
+            );
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What no name and no duration may be.
 
 use crate::error::BuildError;
+use crate::redact::redact;
 use std::time::Duration;
 
 /// No setting may be longer; longer ones are mistakes for "never".
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// A group's name is also the end of its path: it may not be several segments, nor one that clients take away.
 pub(crate) fn valid_group(name: &str) -> Result<(), BuildError> {
@@ -30,12 +31,21 @@ pub(super) fn valid_name(kind: &'static str, name: &str) -> Result<(), BuildErro
         _ if !name.chars().all(plain) => "has characters that do not belong into a name",
         _ => return Ok(()),
     };
-    let name = name.chars().take(64).flat_map(char::escape_debug).collect();
     Err(BuildError::InvalidName {
         kind,
-        name,
+        name: presentable(name),
         problem,
     })
+}
+
+/// A name nobody has looked at yet, fit for a message: it may be a URL that was meant for another argument, or have no end.
+pub(crate) fn presentable(name: &str) -> String {
+    let escaped: String = name
+        .chars()
+        .take(1024)
+        .flat_map(char::escape_debug)
+        .collect();
+    redact(&escaped).chars().take(64).collect()
 }
 
 pub(crate) fn not_zero(
@@ -61,5 +71,26 @@ pub(crate) fn not_too_long(
             value,
         }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::presentable;
+
+    #[test]
+    fn a_name_is_shown_escaped_short_and_without_credentials() {
+        for (name, shown) in [
+            ("a b", "a b"),
+            ("a\nb", r"a\nb"),
+            ("postgres://app:hunter2@db/shop", "postgres://***@db/shop"),
+            ("app:hunter2@db", "***@db"),
+            ("password=hunter2", "password=***"),
+        ] {
+            assert_eq!(presentable(name), shown, "{name}");
+        }
+        let long = format!("postgres://app:{}@db/shop", "hunter2".repeat(20));
+        assert_eq!(presentable(&long), "postgres://***@db/shop");
+        assert_eq!(presentable(&"x".repeat(1 << 20)), "x".repeat(64));
     }
 }

@@ -20,7 +20,7 @@ impl Heartbeat {
     }
 }
 
-/// A task in this process has to show up at least every `max_age`; unknown before the first time.
+/// A task in this process has to show up at least every `max_age`; unknown before the first time. Zero is refused at build.
 ///
 /// It is local and so fit for liveness.
 ///
@@ -44,6 +44,11 @@ pub fn heartbeat(name: impl Into<String>, max_age: Duration) -> (Heartbeat, Chec
         let verdict = judge(watched.last().map(|last| last.elapsed()), max_age);
         async move { verdict }
     });
+    let builder = builder.refuse_zero(
+        "max_age",
+        max_age.is_zero(),
+        "two to three times what the task takes to come round",
+    );
     (heartbeat, builder.local())
 }
 

@@ -3,7 +3,7 @@
 use crate::check::{CheckBuilder, Verdict, check};
 use std::future::ready;
 
-/// This process may take at most `max_bytes` of physical memory.
+/// This process may take at most `max_bytes` of physical memory. Zero is refused at build.
 ///
 /// It is local and so fit for liveness: a restart gives leaked memory back.
 ///
@@ -23,6 +23,11 @@ pub fn memory(name: impl Into<String>, max_bytes: u64) -> CheckBuilder {
         ready(judge(used, max_bytes))
     })
     .local()
+    .refuse_zero(
+        "max_bytes",
+        max_bytes == 0,
+        "the bytes that the process may take",
+    )
 }
 
 fn judge(used: Option<u64>, max: u64) -> Verdict {

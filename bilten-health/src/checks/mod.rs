@@ -25,6 +25,9 @@ mod tcp;
 #[cfg(feature = "net")]
 mod resolve;
 
+#[cfg(feature = "net")]
+mod target;
+
 #[cfg(feature = "sea-orm")]
 mod pool;
 

@@ -1,7 +1,7 @@
 //! How long a certificate still lasts.
 
 use super::resolve::resolve;
-use super::tcp::problem;
+use super::target::address_problem;
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::report::Reason;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -44,7 +44,8 @@ pub fn tls(
         .map_or("", |(host, _)| host)
         .trim_matches(['[', ']']);
     let server = ServerName::try_from(host.to_owned());
-    let problem = problem(&address).or_else(|| server.is_err().then_some("has no valid host name"));
+    let problem =
+        address_problem(&address).or_else(|| server.is_err().then_some("has no valid host name"));
     let server = server.unwrap_or(ServerName::IpAddress(Ipv4Addr::LOCALHOST.into()));
     let provider = Arc::new(ring::default_provider());
     let config = versions(ClientConfig::builder_with_provider(Arc::clone(&provider)))

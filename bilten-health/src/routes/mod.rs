@@ -12,6 +12,7 @@ use crate::health::Health;
 use answer::answer;
 use authorise::Authorise;
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request};
 use axum::http::request::Parts;
 use axum::routing::any;
@@ -110,8 +111,10 @@ impl Routes {
             };
             router = router.route(path, any(handler));
         }
-        let named = move |Path(name): Path<String>, request: Request| {
-            let group = self.health.runner.registry.group_named(&name);
+        // A name that is no text is the name of no group: axum's own answer would lack our headers.
+        let named = move |name: Result<Path<String>, PathRejection>, request: Request| {
+            let registry = &self.health.runner.registry;
+            let group = name.ok().and_then(|Path(name)| registry.group_named(&name));
             answer(self.health.clone(), self.authorise.clone(), group, request)
         };
         router.route("/healthz/{group}", any(named))

@@ -1,7 +1,7 @@
 //! What cannot be meant is refused, with the name and the remedy.
 
 use crate::doubles::{built, ms, passing};
-use bilten_health::{BuildError, Health};
+use bilten_health::{BuildError, Health, checks};
 use std::time::Duration;
 
 fn refused(health: Result<Health, BuildError>, parts: &[&str]) {
@@ -106,13 +106,89 @@ fn settings_that_contradict_each_other_are_refused() {
     let ten = Duration::from_secs(10);
     refused(
         built([passing("a").background(ten).max_staleness(ten)]),
-        &["check `a`", "10s", "two to three times"],
+        &["check `a`", "10s", "three times"],
     );
+    // A tenth of jitter and a run of 500 ms come on top of the interval.
+    let second = |staleness| {
+        built([passing("a")
+            .background(ms(1000))
+            .max_staleness(ms(staleness))])
+    };
+    for staleness in [1001, 1100, 1599] {
+        refused(second(staleness), &["1s", "1.6s"]);
+    }
+    assert!(second(1600).is_ok());
     refused(
         built([passing("a").degraded_above(ms(500))]),
         &["`degraded_above` of check `a`", "500ms", "shorter"],
     );
     assert!(built([passing("a").degraded_above(ms(500)).timeout(ms(501))]).is_ok());
+}
+
+#[test]
+fn limits_that_no_run_can_keep_are_refused() {
+    let zero = Duration::ZERO;
+    refused(
+        built([checks::heartbeat("beat", zero).1.in_liveness()]),
+        &["`max_age` of check `beat` is zero", "never be up"],
+    );
+    refused(
+        built([checks::runtime_lag("lag", zero).in_liveness()]),
+        &["`max` of check `lag` is zero", "100 ms"],
+    );
+    let napping = |timeout| built([checks::runtime_lag("lag", ms(300)).timeout(ms(timeout))]);
+    refused(napping(20), &["`timeout` of check `lag` is 20ms", "sleeps"]);
+    assert!(napping(100).is_ok());
+    #[cfg(feature = "memory")]
+    refused(
+        built([checks::memory("rss", 0).in_liveness()]),
+        &["`max_bytes` of check `rss` is zero"],
+    );
+}
+
+#[cfg(all(feature = "net", feature = "disk"))]
+#[test]
+fn targets_that_are_none_are_refused() {
+    refused(
+        built([checks::dns("names", "")]),
+        &["check `names`", "has no host"],
+    );
+    refused(
+        built([checks::dns("names", "http://bob:hunter2@h")]),
+        &["http://***@h", "a host name alone"],
+    );
+    let endless = built([checks::tcp("smtp", format!("{}:25", "x".repeat(100_000)))]);
+    let message = endless.unwrap_err().to_string();
+    assert!(
+        message.len() < 2048 && message.contains("longer than 253"),
+        "{message}"
+    );
+    refused(built([checks::tcp("smtp", "h:0")]), &["from 1 to 65535"]);
+    refused(
+        built([checks::disk("data", "", 1)]),
+        &["check `data`", "is empty"],
+    );
+    refused(built([checks::disk("data", "/a\0b", 1)]), &["has a NUL"]);
+}
+
+#[test]
+fn a_refusal_tells_no_password_and_has_an_end() {
+    const URL: &str = "postgres://app:hunter2@db/shop";
+    let group = |name, member: &str| Health::builder().check(passing("a")).group(name, [member]);
+    let long = "x".repeat(1 << 20);
+    for refusal in [
+        built([passing(URL)]),
+        built([passing("a").tags([URL])]),
+        group(URL, "a").build(),
+        group("edge", URL).build(),
+        group("edge", &long).build(),
+        built([passing(&long)]),
+    ] {
+        let message = refusal.unwrap_err().to_string();
+        assert!(!message.contains("hunter2"), "{message}");
+        assert!(message.len() < 300, "{} bytes", message.len());
+    }
+    assert!(!format!("{:?}", passing(URL)).contains("hunter2"));
 }
 
 #[test]

@@ -58,6 +58,18 @@ async fn a_drain_does_not_wait_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_without_an_end_is_no_overflow() {
+    let health = health([]);
+    assert_eq!(health.drain(ms(1), Duration::MAX).await.in_flight, 0);
+    let begun = Instant::now();
+    assert_eq!(
+        health.drain(Duration::MAX, Duration::MAX).await.in_flight,
+        0
+    );
+    assert_eq!(begun.elapsed(), Duration::from_secs(24 * 3600));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_that_is_dropped_has_begun_the_shutdown() {
     let health = health([passing("a").in_readiness()]);
     assert!(

@@ -83,6 +83,7 @@ async fn a_group_has_a_path_and_a_stranger_has_none() {
     assert_eq!(get(&app, "/healthz/all").await.status, 503);
     assert_eq!(get(&app, "/healthz/stranger").await.status, 404);
     assert_eq!(get(&app, "/healthz/%22%3Cb%3E").await.status, 404);
+    assert_eq!(get(&app, "/healthz/%ff").await.status, 404);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,10 +151,12 @@ async fn other_methods_are_told_what_is_allowed() {
     let app = app(&health([passing("db")]));
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "BREW"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = ask(&app, Request::builder().method(method).uri("/readyz")).await;
-        assert_eq!(answer.status, 405);
-        assert_eq!(answer.headers[header::ALLOW], "GET, HEAD");
-        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+        for path in ["/readyz", "/healthz/nobody", "/healthz/%ff"] {
+            let answer = ask(&app, Request::builder().method(&method).uri(path)).await;
+            assert_eq!(answer.status, 405, "{path}");
+            assert_eq!(answer.headers[header::ALLOW], "GET, HEAD");
+            assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store");
+        }
     }
 }
 
@@ -167,12 +170,11 @@ async fn no_answer_may_be_stored() {
         "/healthz",
         "/healthz/all",
         "/healthz/nobody",
+        "/healthz/%ff",
     ] {
-        assert_eq!(
-            get(&app, path).await.headers[header::CACHE_CONTROL],
-            "no-store",
-            "{path}"
-        );
+        let headers = get(&app, path).await.headers;
+        assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{path}");
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
     }
 }
 

@@ -128,6 +128,9 @@ fn urls_that_can_never_work_are_refused_at_build() {
         "ftp://host/",
         "http://bob:hunter2@host/",
         "http://",
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:abc/",
+        "http://:80/",
     ] {
         let error = build(url).unwrap_err().to_string();
         assert!(

@@ -8,6 +8,7 @@ mod connector;
 #[cfg(feature = "tls")]
 mod https;
 
+use super::target::{host_problem, port_problem};
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::hop::HOP_HEADER;
 use crate::report::Reason;
@@ -72,7 +73,12 @@ fn problem(uri: &Uri) -> Option<&'static str> {
             Some("has a scheme that is not http or https")
         }
         (_, Some(authority)) if authority.as_str().contains('@') => Some("has credentials in it"),
-        (Some(_), Some(_)) => None,
+        (Some(_), Some(authority)) => {
+            // `port_u16` would take a port that is none for the scheme's own.
+            let port = &authority.as_str()[authority.host().len()..];
+            let wrong_port = port.strip_prefix(':').and_then(port_problem);
+            host_problem(authority.host()).or(wrong_port)
+        }
     }
 }
 
@@ -120,11 +126,30 @@ mod tests {
 
     #[test]
     fn urls_that_can_never_work_are_refused() {
-        for good in ["http://h", "http://h:80/x?y=z", "http://[::1]:1/"] {
+        for good in [
+            "http://h",
+            "http://h:80/x?y=z",
+            "http://[::1]:1/",
+            "http://[::1]/",
+        ] {
             assert_eq!(problem(&good.parse().expect("a URL")), None, "{good}");
         }
         for bad in ["/path", "h", "ftp://h/", "http://u:pw@h/"] {
             assert!(problem(&bad.parse().expect("a URL")).is_some(), "{bad}");
+        }
+        for bad in [
+            "http://127.0.0.1:99999/",
+            "http://127.0.0.1:abc/",
+            "http://h:0/",
+            "http://h:+80/",
+            "http://h:/",
+            "http://:80/",
+            "http://[x]/",
+            "http://[::1]:99999/",
+        ] {
+            // Some are none for the parser either.
+            let refused = bad.parse().map_or(true, |uri| problem(&uri).is_some());
+            assert!(refused, "{bad}");
         }
     }
 }
