@@ -7,10 +7,13 @@ use crate::status::Status;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// A watch asks at least this often, so that a result that runs out is noticed as well.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// And at most this often: each question may run checks, whose results wake the watch again.
+const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 
 /// Follows the status of a group: made by [`Health::watch`].
 ///
@@ -33,11 +36,12 @@ pub struct Watch {
     raised: watch::Receiver<()>,
     group: Group,
     told: Option<Status>,
+    asked: Option<Instant>,
 }
 
 impl Health {
-    /// Follows a group's status. The checks are asked as often as their cache time allows while somebody waits for
-    /// [`Watch::next`].
+    /// Follows a group's status. While somebody waits for [`Watch::next`], the checks are asked as often as their cache time
+    /// allows, but at least once a second and at most ten times.
     #[must_use]
     pub fn watch(&self, group: Group) -> Watch {
         Watch {
@@ -45,6 +49,7 @@ impl Health {
             raised: self.runner.subscribe(),
             group,
             told: None,
+            asked: None,
         }
     }
 }
@@ -63,6 +68,8 @@ impl Watch {
     /// Nothing is lost when it is dropped.
     pub async fn next(&mut self) -> Status {
         loop {
+            self.pause().await;
+            self.asked = Some(Instant::now());
             // Marked as seen before the report is made: a change in between wakes the wait below.
             self.raised.mark_unchanged();
             let status = self.runner.report(self.group).await.status;
@@ -70,6 +77,18 @@ impl Watch {
                 return status;
             }
             let _ = timeout(ASK_EVERY, self.raised.changed()).await;
+        }
+    }
+
+    /// Waits until it may ask again; a shutdown is told at once.
+    async fn pause(&self) {
+        let Some(asked) = self.asked else {
+            return;
+        };
+        let is_open = self.group.ends_with_shutdown() && self.told != Some(Status::ShuttingDown);
+        tokio::select! {
+            () = sleep_until(asked + ASK_AT_MOST_EVERY) => {}
+            () = self.runner.life.shutdown_begun(), if is_open => {}
         }
     }
 }

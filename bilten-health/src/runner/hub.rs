@@ -24,14 +24,24 @@ impl Hub {
 
     /// Takes the result of a run.
     pub(super) fn store(&self, slot: &Slot, verdict: Verdict, duration: Duration) {
-        let healthy = verdict.status.is_healthy();
-        let change = slot.record(verdict, duration);
+        slot.record(verdict, duration);
+        self.publish(slot);
+    }
+
+    /// Something has been stored in the slot.
+    pub(super) fn publish(&self, slot: &Slot) {
         self.board.raise();
-        measure(&slot.name, healthy, duration, change.is_some());
-        if let Some(change) = change {
-            log(&change);
-            self.listeners.tell(change);
-        }
+        // By one at a time and in the order of the results, although the next run may end meanwhile.
+        let Some(telling) = slot.telling() else {
+            return;
+        };
+        telling.each(|note| {
+            measure(&slot.name, &note);
+            if let Some(change) = note.change {
+                log(&change);
+                self.listeners.tell(change);
+            }
+        });
     }
 }
 

@@ -1,18 +1,20 @@
 //! Metrics, through the `metrics` facade.
 
-use std::time::Duration;
+use crate::slot::Note;
 
 const UP: &str = "health_check_up";
 const DURATION: &str = "health_check_duration_seconds";
 const CHANGES: &str = "health_status_changes_total";
 
 /// `health_check_up`, `health_check_duration_seconds` and `health_status_changes_total`, each with the label `check`.
-pub(super) fn measure(check: &str, healthy: bool, duration: Duration, changed: bool) {
+pub(super) fn measure(check: &str, note: &Note) {
     // Once per run and not per question, so looking the handles up again costs nothing that matters.
     describe();
-    metrics::gauge!(UP, "check" => check.to_owned()).set(f64::from(u8::from(healthy)));
-    metrics::histogram!(DURATION, "check" => check.to_owned()).record(duration.as_secs_f64());
-    if changed {
+    metrics::gauge!(UP, "check" => check.to_owned()).set(f64::from(u8::from(note.healthy)));
+    if let Some(duration) = note.duration {
+        metrics::histogram!(DURATION, "check" => check.to_owned()).record(duration.as_secs_f64());
+    }
+    if note.change.is_some() {
         metrics::counter!(CHANGES, "check" => check.to_owned()).increment(1);
     }
 }

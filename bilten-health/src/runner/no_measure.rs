@@ -1,5 +1,5 @@
 //! Without the feature `metrics`: nothing.
 
-use std::time::Duration;
+use crate::slot::Note;
 
-pub(super) const fn measure(_check: &str, _healthy: bool, _duration: Duration, _changed: bool) {}
+pub(super) const fn measure(_check: &str, _note: &Note) {}

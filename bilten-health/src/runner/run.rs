@@ -36,10 +36,12 @@ fn step(
         Next::Overdue => None,
     };
     let Some(alive) = alive else {
-        drop(state);
         let verdict =
             Verdict::down("an earlier run has not ended; no new one is started before it does");
-        hub.store(slot, verdict.reason(Reason::StillRunning), Duration::ZERO);
+        // Still under the lock: once it is free the earlier run may end, and this must not come after the result of the next.
+        slot.record_overdue(&mut state, verdict.reason(Reason::StillRunning));
+        drop(state);
+        hub.publish(slot);
         return None;
     };
     let (done, waiting) = watch::channel(());

@@ -1,8 +1,10 @@
 //! One registered check: its settings, its last result, its run.
 
 mod next;
+mod outbox;
 
 pub(crate) use next::{Next, Situation, next};
+pub(crate) use outbox::Note;
 
 use crate::change::Change;
 use crate::check::{DynCheck, Verdict};
@@ -10,6 +12,7 @@ use crate::group::Group;
 use crate::history::{History, Thresholds};
 use crate::report::{CheckReport, Reason};
 use crate::status::Status;
+use outbox::Outbox;
 use serde_json::Map;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +56,9 @@ pub(crate) struct State {
     last: Option<Stored>,
     last_success: Option<SystemTime>,
     history: History,
+    /// When the history took its last result.
+    counted: Option<Instant>,
+    outbox: Outbox,
     /// The run under way; the channel closes when it has stored its result or is gone.
     pub(crate) run: Option<watch::Receiver<()>>,
 }
@@ -78,6 +84,8 @@ impl Slot {
                 last: None,
                 last_success: None,
                 history: History::new(),
+                counted: None,
+                outbox: Outbox::default(),
                 run: None,
             }),
         }
@@ -113,8 +121,8 @@ impl Slot {
         }
     }
 
-    /// Stores a result and tells whether the reported status changed by it.
-    pub(crate) fn record(&self, mut verdict: Verdict, duration: Duration) -> Option<Change> {
+    /// Stores the result of the run under way.
+    pub(crate) fn record(&self, mut verdict: Verdict, duration: Duration) {
         if let Some(limit) = self.settings.degraded_above
             && verdict.status == Status::Up
             && duration > limit
@@ -125,34 +133,58 @@ impl Slot {
                 ..Verdict::degraded(format!("took {duration:?}, more than {limit:?}"))
             };
         }
-        let checked_at = SystemTime::now();
         let mut state = self.state();
+        // Together with the result: nobody may join a run whose result is already older than the question.
+        state.run = None;
+        self.count(&mut state, &verdict, Some(duration));
+        state.keep(verdict, duration);
+    }
+
+    /// Takes `verdict` as the answer to a question for which no run could be started, under the lock under which that was found.
+    ///
+    /// However many questions come, it counts as a failure only as often as runs would that time out one after the other.
+    pub(crate) fn record_overdue(&self, state: &mut State, verdict: Verdict) {
+        let now = Instant::now();
+        let is_due = state.history.failures() == 0
+            || state
+                .counted
+                .is_none_or(|at| now.duration_since(at) >= self.settings.timeout);
+        if is_due {
+            self.count(state, &verdict, None);
+        } else if self.settings.background.is_some() {
+            // No question waits for it, and the last result must not look younger than it is.
+            return;
+        }
+        state.keep(verdict, Duration::ZERO);
+    }
+
+    fn count(&self, state: &mut State, verdict: &Verdict, duration: Option<Duration>) {
         let from = state.history.reported();
         let to = state
             .history
             .record(verdict.status, self.settings.thresholds);
-        if verdict.status.is_healthy() {
-            state.last_success = Some(checked_at);
+        let healthy = verdict.status.is_healthy();
+        if healthy {
+            state.last_success = Some(SystemTime::now());
         }
-        // Together with the result: nobody may join a run whose result is already older than the question.
-        state.run = None;
-        let error = verdict.error.clone();
-        state.last = Some(Stored {
-            verdict,
+        state.counted = Some(Instant::now());
+        let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
+        state.outbox.push(Note {
+            healthy,
             duration,
-            finished: Instant::now(),
-            checked_at,
+            change,
         });
-        let changes = state.history.changes();
-        let check = Arc::clone(&self.name);
-        (from != to).then_some(Change {
-            check,
+    }
+
+    fn change(&self, state: &State, from: Status, to: Status, error: Option<Arc<str>>) -> Change {
+        Change {
+            check: Arc::clone(&self.name),
             from,
             to,
-            at: checked_at,
+            at: SystemTime::now(),
             error,
-            changes,
-        })
+            changes: state.history.changes(),
+        }
     }
 
     /// How the check stands at `now`, and until when that may be repeated.
@@ -243,6 +275,17 @@ impl Slot {
     }
 }
 
+impl State {
+    fn keep(&mut self, verdict: Verdict, duration: Duration) {
+        self.last = Some(Stored {
+            verdict,
+            duration,
+            finished: Instant::now(),
+            checked_at: SystemTime::now(),
+        });
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
         let ticker = self
@@ -261,5 +304,57 @@ impl std::fmt::Debug for Slot {
             .field("name", &self.name)
             .field("state", &*self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, Slot};
+    use crate::check::{Verdict, check};
+    use crate::history::Thresholds;
+    use std::time::Duration;
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    fn slot(background: Option<Duration>) -> Slot {
+        let settings = Settings {
+            timeout: Duration::from_millis(500),
+            cache: Duration::ZERO,
+            critical: true,
+            readiness: false,
+            startup: false,
+            liveness: false,
+            tags: [].into(),
+            background,
+            max_staleness: None,
+            initial_delay: Duration::ZERO,
+            degraded_above: None,
+            thresholds: Thresholds {
+                failure: 3,
+                success: 1,
+            },
+        };
+        Slot::new("a", check("a", || async {}).check, settings)
+    }
+
+    #[test]
+    fn an_overdue_answer_leaves_the_run_alone() {
+        let slot = slot(None);
+        let mut state = slot.state();
+        let (_done, run) = watch::channel(());
+        state.run = Some(run);
+        slot.record_overdue(&mut state, Verdict::down("late"));
+        assert!(state.run.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_overdue_run_does_not_refresh_a_background_result() {
+        let slot = slot(Some(Duration::from_millis(10)));
+        slot.record(Verdict::up(), Duration::ZERO);
+        slot.record_overdue(&mut slot.state(), Verdict::down("late"));
+        tokio::time::advance(Duration::from_millis(31)).await;
+        slot.record_overdue(&mut slot.state(), Verdict::down("later"));
+        let (report, _) = slot.report(Instant::now(), None);
+        assert!(!report.healthy, "{report:?}");
     }
 }

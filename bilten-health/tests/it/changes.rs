@@ -1,7 +1,7 @@
 //! Who is told of a change, and when.
 
 use crate::doubles::{Count, Switch, health, ms, passing};
-use bilten_health::{Group, Health, Status, change::Change};
+use bilten_health::{Group, Health, Status, change::Change, check};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 use tokio::time::{advance, sleep, timeout};
@@ -162,4 +162,89 @@ fn a_runtime_that_ends_before_a_delivery_silences_nobody() {
         health.check().await;
         eventually(|| told.get() == 2).await;
     });
+}
+
+// Each of its questions runs the check, and each result could wake it and the other watch for the next question.
+#[tokio::test(start_paused = true)]
+async fn a_watch_on_a_check_without_cache_time_does_not_chase_itself() {
+    let runs = Count::default();
+    let counter = runs.clone();
+    let health = health([check("a", move || {
+        let run = counter.add();
+        async move {
+            if run > 1000 {
+                // Otherwise a paused clock would never go on.
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .cache(Duration::ZERO)]);
+    let watching: Vec<_> = (0..2)
+        .map(|_| {
+            let mut watch = health.watch(Group::All);
+            tokio::spawn(async move {
+                while watch.next().await == Status::Up {}
+                panic!("the check has always worked");
+            })
+        })
+        .collect();
+    sleep(Duration::from_secs(3)).await;
+    assert!((3..=70).contains(&runs.get()), "{} runs", runs.get());
+    for watch in watching {
+        assert!(!watch.is_finished());
+        watch.abort();
+    }
+}
+
+/// Holds the thread at the first event, until the test lets it go.
+struct Holding {
+    held: mpsc::Sender<()>,
+    gate: Mutex<mpsc::Receiver<()>>,
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Holding {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().target().starts_with("bilten_health") {
+            let _ = self.held.send(());
+            let _ = self.gate.lock().unwrap().recv();
+        }
+    }
+}
+
+// The order: the first change is held while it is logged, the second run starts, ends and is answered, then the first goes on.
+#[test]
+fn a_change_that_is_held_up_is_still_told_first() {
+    use Status::{Down, Unknown, Up};
+    use tracing_subscriber::layer::SubscriberExt;
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let switch = Switch::new(true);
+    let seen = Seen::default();
+    let listener = Arc::clone(&seen);
+    let health = Health::builder()
+        .check(switch.check("a").cache(Duration::ZERO))
+        .on_change(move |change: &Change| listener.lock().unwrap().push((change.from, change.to)))
+        .build()
+        .unwrap();
+    let (held, is_held) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let first = std::thread::spawn({
+        let health = health.clone();
+        move || {
+            let log = tracing_subscriber::registry().with(Holding { held, gate });
+            tracing::subscriber::with_default(log, || runtime().block_on(health.check()));
+        }
+    });
+    is_held.recv().unwrap();
+    switch.set(false);
+    runtime().block_on(async {
+        assert_eq!(health.check().await.status, Down);
+        drop(release);
+        first.join().unwrap();
+        eventually(|| seen.lock().unwrap().len() == 2).await;
+    });
+    assert_eq!(*seen.lock().unwrap(), [(Unknown, Up), (Up, Down)]);
 }

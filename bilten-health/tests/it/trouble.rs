@@ -1,7 +1,7 @@
 //! Checks that hang, block, panic or never stop.
 
 use crate::doubles::{Count, hanging, health, ms, of, passing, slow};
-use bilten_health::{Group, Health, Reason, Status, Verdict, check, checks};
+use bilten_health::{Check, CheckContext, Group, Health, Reason, Status, Verdict, check, checks};
 use std::future::pending;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -233,4 +233,45 @@ fn a_runtime_that_ends_within_a_run_leaves_nothing_behind() {
         runtime().block_on(health.check()).healthy,
         "a new runtime starts a new run"
     );
+}
+
+// One run hangs on a blocked thread; a thousand questions come, then one after each further timeout.
+#[tokio::test(start_paused = true)]
+async fn questions_about_a_run_that_never_ended_are_not_failures_of_their_own() {
+    let runs = Count::default();
+    let kept = Arc::new(Mutex::new(None));
+    let health = health([check("a", Stuck(runs.clone(), Arc::clone(&kept)))
+        .thresholds(3, 1)
+        .cache(Duration::ZERO)]);
+    assert!(health.check().await.healthy);
+    for _ in 0..1000 {
+        let report = health.check().await;
+        let a = of(&report, "a");
+        assert_eq!((a.status, a.consecutive_failures), (Status::Up, 1));
+        assert_eq!(a.reason, Some(Reason::StillRunning));
+    }
+    tokio::time::advance(ms(500)).await;
+    assert_eq!(of(&*health.check().await, "a").consecutive_failures, 2);
+    tokio::time::advance(ms(500)).await;
+    let report = health.check().await;
+    assert_eq!(of(&report, "a").consecutive_failures, 3);
+    assert_eq!(
+        report.status,
+        Status::Down,
+        "but it does not stay up for ever"
+    );
+    assert_eq!(runs.get(), 1);
+    drop(kept.lock().unwrap().take());
+    assert!(health.check().await.healthy, "it has ended");
+}
+
+/// Answers, but leaves work behind that has not ended.
+struct Stuck(Count, Arc<Mutex<Option<CheckContext>>>);
+
+impl Check for Stuck {
+    async fn check(&self, context: &CheckContext) -> Verdict {
+        self.0.add();
+        *self.1.lock().unwrap() = Some(context.clone());
+        Verdict::up()
+    }
 }
