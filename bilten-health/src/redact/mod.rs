@@ -1,24 +1,16 @@
 //! Makes the text of a foreign error fit to be stored, logged and shown.
 
+mod headers;
+mod keys;
+mod urls;
+
+use headers::{mask_auth_commands, mask_headers, mask_schemes};
+use keys::{mask_key_values, names_a_secret, names_several};
 use serde_json::Value;
+use urls::{mask_logins, mask_url_credentials};
 
 /// Longest error text kept, in bytes; a driver may hand over a whole statement.
 const MAX_BYTES: usize = 1024;
-
-/// Words whose value is a secret when `=` or `:` follows.
-const SECRET_KEYS: [&str; 11] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pwd",
-    "secret",
-    "token",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_key",
-    "access-key",
-];
 
 /// Values nested deeper are left out: nobody reads them, and walking them takes stack.
 const MAX_DEPTH: usize = 8;
@@ -29,12 +21,19 @@ pub(crate) fn redact(text: &str) -> String {
     let window = floor(text, 8 * MAX_BYTES);
     let mut out: String = window
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| match c {
+            '\r' | '\n' => c,
+            _ if c.is_control() => ' ',
+            _ => c,
+        })
         .collect();
+    // The lines are still needed: a header ends with its own.
+    out = mask_headers(&out);
     out = mask_url_credentials(&out);
     out = mask_logins(&out);
-    out = mask_bearer(&out);
-    out = mask_key_values(&out);
+    out = mask_schemes(&out);
+    out = mask_auth_commands(&out);
+    out = mask_key_values(&out).replace(['\r', '\n'], " ");
     if out.len() > MAX_BYTES || window.len() < text.len() {
         out.truncate(floor(&out, MAX_BYTES).len());
         out.push('…');
@@ -50,15 +49,25 @@ pub(crate) fn redact_value(name: &str, value: Value) -> Value {
 fn redact_nested(name: &str, value: Value, depth: usize) -> Value {
     match value {
         Value::Null | Value::Bool(_) => value,
+        Value::Number(_) if names_several(name) => value,
         _ if names_a_secret(name) => "***".into(),
         Value::Number(_) => value,
         Value::String(text) => redact(&text).into(),
         Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => "…".into(),
         Value::Array(items) => {
-            let items = items.into_iter();
-            items
-                .map(|item| redact_nested(name, item, depth + 1))
-                .collect()
+            let mut follows_a_name = false;
+            let items = items.into_iter().map(|item| {
+                // `["--password", "x"]`: the arguments of a command.
+                let is_secret = follows_a_name && item.is_string();
+                follows_a_name = item
+                    .as_str()
+                    .is_some_and(|text| text.starts_with('-') && names_a_secret(text));
+                match is_secret {
+                    true => "***".into(),
+                    false => redact_nested(name, item, depth + 1),
+                }
+            });
+            items.collect()
         }
         Value::Object(fields) => {
             let fields = fields.into_iter();
@@ -72,12 +81,6 @@ fn redact_nested(name: &str, value: Value, depth: usize) -> Value {
     }
 }
 
-/// `password`, `dbPassword`, `x-api-key`; neither `tokens` nor `password_expires`, which are no secrets.
-fn names_a_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    SECRET_KEYS.iter().any(|key| name.ends_with(key))
-}
-
 /// The longest prefix of `text` of at most `max` bytes that ends between two characters.
 fn floor(text: &str, max: usize) -> &str {
     let mut end = max.min(text.len());
@@ -85,115 +88,6 @@ fn floor(text: &str, max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// `scheme://user:pw@host` becomes `scheme://***@host`.
-fn mask_url_credentials(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        out.push_str(before);
-        let end = after
-            .find(|c: char| c.is_whitespace() || "\"'`<>".contains(c))
-            .unwrap_or(after.len());
-        let url = &after[..end];
-        // The last `@` counts: a password may hold `@`, and even `/`, when nobody encoded it.
-        match url.rfind('@') {
-            Some(at) => {
-                out.push_str("***");
-                out.push_str(&url[at..]);
-            }
-            None => out.push_str(url),
-        }
-        rest = &after[end..];
-    }
-    out.push_str(rest);
-    out
-}
-
-/// `user:pw@host`, as some drivers write it, becomes `***@host`.
-fn mask_logins(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    // Only what surely ends it: a password may hold commas and brackets.
-    for word in text.split_inclusive(|c: char| c.is_whitespace() || "\"'`<>".contains(c)) {
-        match word.rfind('@') {
-            Some(at) if word[..at].contains(':') && !word[..at].ends_with("***") => {
-                out.push_str("***");
-                out.push_str(&word[at..]);
-            }
-            _ => out.push_str(word),
-        }
-    }
-    out
-}
-
-/// `Authorization: Bearer x` becomes `Authorization: Bearer ***`.
-fn mask_bearer(text: &str) -> String {
-    const WORD: &str = "bearer ";
-    let lower = text.to_ascii_lowercase();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = lower[at..].find(WORD) {
-        let start = at + found + WORD.len();
-        let length = lower[start..].find(|c: char| c.is_whitespace() || "\"'`<>,;)}".contains(c));
-        let end = length.map_or(text.len(), |length| start + length);
-        out.push_str(&text[at..start]);
-        // `bearer token` is English; a token is longer than a word.
-        let looks_like_one =
-            end - start >= 12 || lower[start..end].contains(|c: char| c.is_ascii_digit());
-        out.push_str(if looks_like_one {
-            "***"
-        } else {
-            &text[start..end]
-        });
-        at = end;
-    }
-    out.push_str(&text[at..]);
-    out
-}
-
-/// `password=x`, `token: x` and the like become `password=***`.
-fn mask_key_values(text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some((key_end, value)) = next_secret(&lower, at) {
-        out.push_str(&text[at..key_end]);
-        out.push_str("***");
-        at = value;
-    }
-    out.push_str(&text[at..]);
-    out
-}
-
-/// The next secret at or after `from`: where its value starts and where it ends.
-fn next_secret(lower: &str, from: usize) -> Option<(usize, usize)> {
-    SECRET_KEYS
-        .iter()
-        .flat_map(|key| {
-            lower[from..]
-                .match_indices(key)
-                .map(|(i, _)| from + i + key.len())
-        })
-        .filter_map(|key_end| {
-            let rest = lower[key_end..].trim_start_matches(['"', '\'']);
-            let sign = rest.trim_start();
-            let value = sign.strip_prefix(['=', ':'])?.trim_start();
-            let start = lower.len() - value.len();
-            let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
-            let body = &value[quote.map_or(0, char::len_utf8)..];
-            let length = body.find(|c: char| match quote {
-                Some(q) => c == q,
-                None => c.is_whitespace() || matches!(c, '&' | ',' | ';' | ')' | '}'),
-            });
-            let body_start = lower.len() - body.len();
-            let end = length.map_or(lower.len(), |n| {
-                body_start + n + quote.map_or(0, char::len_utf8)
-            });
-            (end > start).then_some((start, end))
-        })
-        .min()
 }
 
 #[cfg(test)]
@@ -272,6 +166,105 @@ mod tests {
     }
 
     #[test]
+    fn no_form_of_a_password_survives() {
+        let texts = [
+            "no route to postgres://app:hunt'er2@db/shop",
+            "no route to postgres://app:hunt\"er2@db/shop",
+            "no route to postgres://app:hunt<er2@db/shop",
+            "no route to postgres://app:hunt er2@db/shop",
+            "no route to 'redis://:hunt er2@db:1'",
+            "app:hunt'er2@tcp(db:3306)/shop",
+            "password=hunt,er2",
+            "password=hunt&er2 user=x",
+            "password=hunt)er2",
+            "password=hunt;er2",
+            r"password='hunt\'er2x'",
+            r#"password="hunt\"er2""#,
+            "password='hunt''er2'",
+            r#"password: Some("hunt er2")"#,
+            r#"passwords: ["hunt", "er2"]"#,
+            r#"{\"password\":\"hunt er2\"}"#,
+            "password1=hunter2",
+            "Authorization: Basic aHVudDplcjI=",
+            "Authorization: hunt er2",
+            r#"{"authorization": "Basic hunter2"}"#,
+            r#"{"cookie": "sid=hunter2"}"#,
+            "Proxy-Authorization: Digest a=\"hunt\", b=\"er2\"",
+            "Cookie: sid=hunt; x=er2",
+            "Set-Cookie: sid=hunter2",
+            "pass=hunter2",
+            "dbPass=hunter2",
+            "secret_key=hunter2",
+            "SecretKey: hunter2",
+            "private_key=hunter2",
+            "credential=hunter2",
+            r#"password => "hunt er2""#,
+            "ALTER USER bob PASSWORD 'hunt er2'",
+            "CREATE USER bob IDENTIFIED BY 'hunt er2'",
+            "IDENTIFIED WITH caching_sha2_password BY 'hunter2'",
+            "AUTH default hunter2",
+            "AUTH hunter2",
+            "Bearer hunter",
+            "mysqldump --password hunter2",
+            r#"["--db-password", "hunter2"]"#,
+        ];
+        for text in texts {
+            let out = redact(text);
+            let told = out.contains("hunt") || out.contains("er2") || out.contains("aHVu");
+            assert!(!told && out.contains("***"), "{text} -> {out}");
+        }
+    }
+
+    #[test]
+    fn plain_words_stay() {
+        for text in [
+            "http://db:5432 failed, ask bob@example.com",
+            "http://[::1]:80/ failed, ask bob@example.com",
+            "tokens: 3 left",
+            "Bearer token is missing",
+            "Basic authentication failed",
+            "NOAUTH Authentication required.",
+            "the compass: north",
+            r#"password authentication failed for user "bob""#,
+            r#"{"user":"a","mail":"bob@x"}"#,
+        ] {
+            assert_eq!(redact(text), text);
+        }
+        let lines = "Cookie: sid=x\r\nhost: db";
+        assert_eq!(redact(lines), "Cookie: ***  host: db");
+    }
+
+    #[test]
+    fn details_are_masked_by_their_names() {
+        for name in [
+            "passwords",
+            "secret_key",
+            "SecretKey",
+            "authorization",
+            "pass",
+            "db_pass",
+            "credentials",
+            "password ",
+            "password1",
+            "tokens",
+            "private-key",
+            "set-cookie",
+        ] {
+            assert_eq!(
+                redact_value(name, json!(["hunter2"])),
+                json!("***"),
+                "{name}"
+            );
+        }
+        for name in ["compass", "password_expires", "passed", "key", "authorized"] {
+            assert_eq!(redact_value(name, json!("x")), json!("x"), "{name}");
+        }
+        let command = json!(["db", "--password", "x", "y"]);
+        let masked = json!(["db", "--password", "***", "y"]);
+        assert_eq!(redact_value("command", command), masked);
+    }
+
+    #[test]
     fn long_and_strange_text_is_cut_and_flattened() {
         let long = redact(&"ä".repeat(100_000));
         assert!(long.len() < 1030 && long.ends_with('…'));
@@ -297,6 +290,12 @@ mod tests {
         fn any_password_in_a_url_is_masked(pw in "[a-z0-9:@/?#%]{8,20}") {
             let out = redact(&format!("failed: db://user:{pw}@host/name"));
             proptest::prop_assert!(!out.contains(&pw), "{out}");
+        }
+
+        #[test]
+        fn any_value_of_a_secret_has_an_end(value in ".{0,60}", sign in "[=: >']{0,3}") {
+            let _ = redact(&format!("password{sign}{value}"));
+            let _ = redact(&format!("--token{sign}{value} Authorization: {value} AUTH {value}"));
         }
     }
 }

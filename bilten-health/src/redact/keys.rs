@@ -1,0 +1,214 @@
+//! Values that stand behind the name of a secret: pure.
+
+/// Words whose value is a secret, in lower case and without `_`, `-` and spaces between their parts.
+const SECRETS: [&str; 13] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "accesskey",
+    "secretkey",
+    "privatekey",
+    "credential",
+    "authorization",
+];
+
+/// The same words as they stand in a text.
+const KEYS: [&str; 20] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "api_key",
+    "api-key",
+    "apikey",
+    "access_key",
+    "access-key",
+    "accesskey",
+    "secret_key",
+    "secret-key",
+    "secretkey",
+    "private_key",
+    "private-key",
+    "privatekey",
+    "credential",
+];
+
+/// Keys whose value follows at once, as in SQL, or that are masked as headers when it is not quoted.
+const QUOTED_KEYS: [&str; 4] = ["identified by", "_password by", "authorization", "cookie"];
+
+/// `password`, `dbPassword`, `x-api-key`, `tokens`; not `password_expires`, which is no secret.
+pub(super) fn names_a_secret(name: &str) -> bool {
+    let name = name.trim_end_matches(|c: char| !c.is_alphabetic());
+    let joined: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
+    let joined = joined.to_ascii_lowercase();
+    let single = joined.strip_suffix('s').unwrap_or(&joined);
+    let is = |secret: &&str| joined.ends_with(*secret) || single.ends_with(*secret);
+    match SECRETS.iter().chain(&["cookie"]).find(|secret| is(secret)) {
+        Some(&"pass") => begins_a_word(name, name.len() - "pass".len()),
+        found => found.is_some(),
+    }
+}
+
+/// `tokens`: what counts them is no secret.
+pub(super) fn names_several(name: &str) -> bool {
+    name.trim_end().ends_with(['s', 'S']) && !name.to_ascii_lowercase().ends_with("pass")
+}
+
+/// `compass` ends in `pass`, `dbPass` and `db_pass` have it as a word.
+fn begins_a_word(text: &str, at: usize) -> bool {
+    let Some(before) = text.get(..at).and_then(|before| before.chars().next_back()) else {
+        return true;
+    };
+    let upper = text[at..].starts_with(|c: char| c.is_ascii_uppercase());
+    !before.is_alphabetic() || upper && before.is_lowercase()
+}
+
+/// `password=x`, `token: x`, `--password x`, `IDENTIFIED BY 'x'` and the like become `password=***`.
+pub(super) fn mask_key_values(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some((start, end)) = next_secret(text, &lower, at) {
+        out.push_str(&text[at..start]);
+        out.push_str("***");
+        at = end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+/// The next secret at or after `from`: where its value starts and where it ends.
+fn next_secret(text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
+    let found = KEYS.iter().chain(&QUOTED_KEYS).flat_map(|key| {
+        let places = lower[from..].match_indices(key);
+        places.map(move |(at, _)| (from + at, *key))
+    });
+    found
+        .filter(|&(at, key)| key != "pass" || begins_a_word(text, at))
+        .filter_map(|(at, key)| secret_after(lower, at, key))
+        .min()
+}
+
+/// The value that belongs to the `key` at `at`.
+fn secret_after(lower: &str, at: usize, key: &str) -> Option<(usize, usize)> {
+    let behind = &lower[at + key.len()..];
+    let plural = behind.starts_with('s');
+    let name_end = behind[usize::from(plural)..].trim_start_matches(|c: char| c.is_ascii_digit());
+    let closed = name_end.trim_start_matches(['"', '\'', '`', '\\', ']']);
+    let rest = closed.trim_start();
+    let signed = rest.trim_start_matches([':', '=']);
+    let value = if signed.len() < rest.len() {
+        signed.strip_prefix('>').unwrap_or(signed).trim_start()
+    } else if is_argument(&lower[..at]) {
+        // An argument: its value is the next one.
+        let value = closed.trim_start_matches([',', ' ', '\t', '\n']);
+        (value.len() < closed.len()).then_some(value)?
+    } else {
+        // SQL has no sign, but quotes; English has neither.
+        let bare = rest.len() < closed.len() && closed.len() == name_end.len();
+        rest.starts_with(['\'', '"'])
+            .then_some(rest)
+            .filter(|_| bare)?
+    };
+    let quoted = value.starts_with(['"', '\'', '\\', '[']);
+    let first = value.split(|c: char| !c.is_alphanumeric()).next()?;
+    let counts = plural && !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+    if counts || !quoted && QUOTED_KEYS.contains(&key) {
+        return None;
+    }
+    let sign = rest.chars().next().unwrap_or('=');
+    let length = value_length(value, sign);
+    let start = lower.len() - value.len();
+    (length > 0).then_some((start, start + length))
+}
+
+/// Whether the word that ends with `before` has begun with `--`, as in `--db-password` and `["--password"`.
+fn is_argument(before: &str) -> bool {
+    let word = before.rsplit(char::is_whitespace).next();
+    word.is_some_and(|word| {
+        let word = word.rsplit(['[', ',', '"', '\'']).next();
+        word.is_some_and(|word| word.starts_with("--"))
+    })
+}
+
+/// How long the value is that `text` begins with.
+fn value_length(text: &str, sign: char) -> usize {
+    let name = text.len()
+        - text
+            .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
+            .len();
+    match text[name..].chars().next() {
+        // `Some("x")`, `["x", "y"]`.
+        Some('(' | '[' | '{') => name + bracketed(&text[name..]),
+        Some(quote @ ('"' | '\'')) if name <= 1 => name + quoted(&text[name..], quote),
+        Some('\\') if name == 0 && text[1..].starts_with(['"', '\'']) => {
+            // Quoted within a quoted text.
+            let close = text[2..].find(&text[..2]);
+            close.map_or(text.len(), |close| close + 4)
+        }
+        _ => bare(text, sign),
+    }
+}
+
+/// A quote behind a backslash, or doubled as in SQL, is part of the text.
+fn quoted(text: &str, quote: char) -> usize {
+    let mut chars = text.char_indices().skip(1).peekable();
+    while let Some((at, c)) = chars.next() {
+        let doubled = at > 1 && chars.peek().is_some_and(|&(_, next)| next == quote);
+        match c {
+            '\\' => drop(chars.next()),
+            _ if c == quote && doubled => drop(chars.next()),
+            _ if c == quote => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Up to the bracket that closes the first one; one within quotes does not count.
+fn bracketed(text: &str) -> usize {
+    let (mut depth, mut at) = (0_usize, 0);
+    while let Some(c) = text[at..].chars().next() {
+        match c {
+            '"' => {
+                at += quoted(&text[at..], c);
+                continue;
+            }
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        at += c.len_utf8();
+        if depth == 0 {
+            break;
+        }
+    }
+    at
+}
+
+/// Up to a blank, or to a sign behind which the text goes on as behind a value.
+fn bare(text: &str, sign: char) -> usize {
+    let end = text.char_indices().find(|&(at, c)| {
+        c.is_whitespace() || "&,;)}".contains(c) && goes_on(&text[at + 1..], sign)
+    });
+    end.map_or(text.len(), |(at, _)| at)
+}
+
+/// The end, a blank, another closing sign, or the next `key=`.
+fn goes_on(rest: &str, sign: char) -> bool {
+    let Some(next) = rest.chars().next() else {
+        return true;
+    };
+    let key = rest.trim_start_matches(|c: char| c.is_alphanumeric() || "_-.\"'".contains(c));
+    next.is_whitespace()
+        || ",;)}]\"'".contains(next)
+        || key.len() < rest.len() && key.starts_with(['=', sign])
+}

@@ -1,0 +1,102 @@
+//! Credentials in URLs and in front of an `@`: pure.
+
+/// `scheme://user:pw@host` becomes `scheme://***@host`.
+pub(super) fn mask_url_credentials(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("://") {
+        let (before, after) = rest.split_at(start + 3);
+        out.push_str(before);
+        let token = &after[..token_end(after)];
+        let next = after.find("://").unwrap_or(after.len());
+        // The last `@` counts: a password may hold `@`, and even `/`, when nobody encoded it.
+        let at = match token.rfind('@') {
+            Some(at) => Some(at),
+            // What ended the URL may be a part of its password.
+            None if promises_a_password(token) => after[..next].rfind('@'),
+            None => None,
+        };
+        rest = match at {
+            Some(at) => {
+                out.push_str("***");
+                &after[at..]
+            }
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `user:pw@host`, as some drivers write it, becomes `***@host`.
+pub(super) fn mask_logins(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        // Only what surely ends it: a password may hold commas, brackets and quotes.
+        let opening = opening(rest);
+        let end = opening + token_end(&rest[opening..]);
+        let end = end + rest[end..].chars().next().map_or(0, char::len_utf8);
+        let (word, after) = rest.split_at(end);
+        match word.rfind('@') {
+            Some(at)
+                if at > opening
+                    && word[opening..at].contains(':')
+                    && !word[..at].ends_with("***") =>
+            {
+                out.push_str(&word[..opening]);
+                out.push_str("***");
+                out.push_str(&word[at..]);
+            }
+            _ => out.push_str(word),
+        }
+        rest = after;
+    }
+    out
+}
+
+/// How long the signs and quotes are in front of a word, as between a key and its value in JSON.
+fn opening(text: &str) -> usize {
+    let signs = text.len() - text.trim_start_matches([':', ',', '=']).len();
+    let word = text[signs..].trim_start_matches(is_quote);
+    // Without a quote the colon is the login's own: `:pw@host`.
+    if word.len() < text.len() - signs {
+        text.len() - word.len()
+    } else {
+        0
+    }
+}
+
+/// `app:hunt`: behind the colon stands no port, and so a password that has begun.
+fn promises_a_password(token: &str) -> bool {
+    let authority = token.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once(':') {
+        Some(("", _)) => true,
+        Some((_, port)) => {
+            !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit())
+                || port.is_empty()
+        }
+        None => false,
+    }
+}
+
+/// A quote ends a word only where the text around it goes on as behind a quote.
+fn token_end(text: &str) -> usize {
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map(|&(_, next)| next);
+        let ends = c.is_whitespace()
+            || is_quote(c)
+                && next.is_none_or(|next| {
+                    next.is_whitespace() || is_quote(next) || ",.;:)]}".contains(next)
+                });
+        if ends {
+            return at;
+        }
+    }
+    text.len()
+}
+
+fn is_quote(c: char) -> bool {
+    "\"'`<>".contains(c)
+}
