@@ -74,27 +74,27 @@ fn begins_a_word(text: &str, at: usize) -> bool {
 /// `password=x`, `token: x`, `--password x`, `IDENTIFIED BY 'x'` and the like become `password=***`.
 pub(super) fn mask_key_values(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some((start, end)) = next_secret(text, &lower, at) {
-        out.push_str(&text[at..start]);
-        out.push_str("***");
-        at = end;
-    }
-    out.push_str(&text[at..]);
-    out
-}
-
-/// The next secret at or after `from`: where its value starts and where it ends.
-fn next_secret(text: &str, lower: &str, from: usize) -> Option<(usize, usize)> {
-    let found = KEYS.iter().chain(&QUOTED_KEYS).flat_map(|key| {
-        let places = lower[from..].match_indices(key);
-        places.map(move |(at, _)| (from + at, *key))
-    });
-    found
+    let keys = KEYS.iter().chain(&QUOTED_KEYS);
+    let mut places: Vec<(usize, &str)> = keys
+        .flat_map(|key| lower.match_indices(key))
         .filter(|&(at, key)| key != "pass" || begins_a_word(text, at))
-        .filter_map(|(at, key)| secret_after(lower, at, key))
-        .min()
+        .collect();
+    places.sort_unstable();
+    let mut out = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, key) in places {
+        // Within a value that is masked already there is nothing to look for.
+        if at < done {
+            continue;
+        }
+        if let Some((start, end)) = secret_after(&lower, at, key) {
+            out.push_str(&text[done..start]);
+            out.push_str("***");
+            done = end;
+        }
+    }
+    out.push_str(&text[done..]);
+    out
 }
 
 /// The value that belongs to the `key` at `at`.
@@ -211,4 +211,47 @@ fn goes_on(rest: &str, sign: char) -> bool {
     next.is_whitespace()
         || ",;)}]\"'".contains(next)
         || key.len() < rest.len() && key.starts_with(['=', sign])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{bare, bracketed, mask_key_values, quoted};
+
+    #[test]
+    fn each_of_many_secrets_is_masked() {
+        let masked = mask_key_values(&"password=x token: 'y' ".repeat(300));
+        assert_eq!(masked, "password=*** token: *** ".repeat(300));
+    }
+
+    #[test]
+    fn a_value_ends_where_the_text_goes_on() {
+        for (text, value) in [
+            ("a,b", "a,b"),
+            ("a, b", "a"),
+            ("a&b=c", "a"),
+            ("a&b c", "a&b"),
+            ("a;", "a"),
+            ("a)) b", "a"),
+            ("a,b:c", "a,b:c"),
+        ] {
+            assert_eq!(&text[..bare(text, '=')], value, "{text}");
+        }
+        for (text, value) in [
+            (r#""a" b"#, r#""a""#),
+            (r#""a\"b" c"#, r#""a\"b""#),
+            (r#""a"""#, r#""a"""#),
+            (r#""" b"#, r#""""#),
+            (r#""a"#, r#""a"#),
+        ] {
+            assert_eq!(&text[..quoted(text, '"')], value, "{text}");
+        }
+        for (text, value) in [
+            ("(a) b", "(a)"),
+            ("[a, (b)] c", "[a, (b)]"),
+            (r#"(")") b"#, r#"(")")"#),
+            ("[a", "[a"),
+        ] {
+            assert_eq!(&text[..bracketed(text)], value, "{text}");
+        }
+    }
 }
