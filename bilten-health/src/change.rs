@@ -1,8 +1,8 @@
 //! Changes of status, and who is told of them.
 
+use crate::caught::caught;
 use crate::status::Status;
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -100,7 +100,7 @@ impl Delivery {
                 );
             }
             for listener in &self.listeners {
-                if catch_unwind(AssertUnwindSafe(|| listener(&change))).is_err() {
+                if caught(|| listener(&change)).is_none() {
                     tracing::error!(
                         check = &*change.check,
                         "a listener of health changes panicked"

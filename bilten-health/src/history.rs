@@ -16,6 +16,7 @@ pub(crate) struct History {
     failures: u32,
     successes: u32,
     changes: u64,
+    has_been_up: bool,
 }
 
 impl History {
@@ -25,6 +26,7 @@ impl History {
             failures: 0,
             successes: 0,
             changes: 0,
+            has_been_up: false,
         }
     }
 
@@ -41,6 +43,11 @@ impl History {
     /// How often the reported status has changed.
     pub(crate) const fn changes(&self) -> u64 {
         self.changes
+    }
+
+    /// Whether `Up` or `Degraded` has ever been reported.
+    pub(crate) const fn has_been_up(&self) -> bool {
+        self.has_been_up
     }
 
     /// Takes one result and gives the status to report.
@@ -61,6 +68,17 @@ impl History {
             self.reported != Status::Unknown && self.reported.is_healthy() == result.is_healthy();
         if (same_side || count >= needed) && self.reported != result {
             self.reported = result;
+            self.changes += 1;
+            self.has_been_up |= result.is_healthy();
+        }
+        self.reported
+    }
+
+    /// The last result has become too old: the check is on neither side again, unless it is known to fail.
+    pub(crate) const fn expire(&mut self) -> Status {
+        if self.reported.is_healthy() {
+            self.reported = Status::Unknown;
+            self.successes = 0;
             self.changes += 1;
         }
         self.reported
@@ -101,6 +119,23 @@ mod tests {
             run(2, 2, &[Up, Up, Down, Up, Down]).0,
             [Unknown, Up, Up, Up, Up]
         );
+    }
+
+    #[test]
+    fn what_went_stale_has_to_succeed_anew() {
+        let thresholds = Thresholds {
+            failure: 1,
+            success: 2,
+        };
+        let mut history = History::new();
+        assert!(!history.has_been_up());
+        assert_eq!([Up, Up].map(|r| history.record(r, thresholds))[1], Up);
+        assert_eq!((history.expire(), history.changes()), (Unknown, 2));
+        assert_eq!((history.expire(), history.changes()), (Unknown, 2));
+        assert!(history.has_been_up());
+        let seen = [Up, Up, Down].map(|r| history.record(r, thresholds));
+        assert_eq!(seen, [Unknown, Up, Down]);
+        assert_eq!(history.expire(), Down, "old news are no better news");
     }
 
     #[test]

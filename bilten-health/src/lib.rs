@@ -26,6 +26,7 @@ mod format;
 mod history;
 
 pub mod aggregate;
+mod caught;
 mod error;
 mod group;
 #[cfg(any(feature = "axum", feature = "http"))]

@@ -1,7 +1,7 @@
 //! Who may see details: asks, and does not wait for ever.
 
+use crate::caught::{caught, discard};
 use axum::http::request::Parts;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -30,8 +30,8 @@ impl Authorise {
         match self {
             Self::Nobody => Permission::Decided(false),
             Self::Now(authorise) => {
-                let answer = catch_unwind(AssertUnwindSafe(|| authorise(&parts)));
-                Permission::Decided(answer.unwrap_or_else(|_| panicked()))
+                let answer = caught(|| authorise(&parts));
+                Permission::Decided(answer.unwrap_or_else(panicked))
             }
             Self::Later(authorise) => {
                 let authorise = Arc::clone(authorise);
@@ -53,7 +53,11 @@ impl Permission {
         };
         match timeout_at(deadline, task.join_next()).await {
             Ok(Some(Ok(answer))) => answer,
-            Ok(_) => panicked(),
+            Ok(Some(Err(error))) => {
+                let _ = error.try_into_panic().map(discard);
+                panicked()
+            }
+            Ok(None) => panicked(),
             Err(_) => {
                 tracing::warn!(
                     "the authoriser of health details took too long; the answer has none"

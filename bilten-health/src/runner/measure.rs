@@ -23,7 +23,7 @@ pub(super) fn measure(check: &str, note: &Note) {
 fn describe() {
     metrics::describe_gauge!(
         UP,
-        "1 when the last run of the check was up or degraded, 0 when it was not."
+        "1 when the last run of the check was up or degraded, 0 when it was not or is too long ago."
     );
     metrics::describe_histogram!(
         DURATION,

@@ -10,6 +10,7 @@ mod measure;
 mod run;
 
 use crate::aggregate::{Aggregate, Part};
+use crate::caught::caught;
 use crate::change::Listeners;
 use crate::group::Group;
 use crate::life::{Life, overlay};
@@ -18,7 +19,6 @@ use crate::report::{CheckReport, Report};
 use crate::slot::Slot;
 use crate::status::Status;
 use hub::Hub;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -182,11 +182,8 @@ impl Runner {
             && self.life.is_automatic()
             && matches!(group, Group::Startup | Group::Readiness)
         {
-            let startup = slots
-                .iter()
-                .zip(checks)
-                .filter(|(slot, _)| slot.settings.startup);
-            let parts: Vec<_> = startup.map(|(_, check)| part(check)).collect();
+            let startup = slots.iter().filter(|slot| slot.settings.startup);
+            let parts: Vec<_> = startup.map(|slot| started(slot)).collect();
             if self.aggregate(&parts).is_healthy() {
                 self.mark_started();
             }
@@ -203,10 +200,19 @@ impl Runner {
 
     /// The aggregator may be the user's and may panic.
     fn aggregate(&self, parts: &[Part]) -> Status {
-        catch_unwind(AssertUnwindSafe(|| self.aggregator.aggregate(parts))).unwrap_or_else(|_| {
+        caught(|| self.aggregator.aggregate(parts)).unwrap_or_else(|| {
             tracing::error!("the health aggregator panicked; the answer is `unknown`");
             Status::Unknown
         })
+    }
+}
+
+/// What a start-up check counts for: to have been up once is enough, and necessary for one that is not critical, too.
+fn started(slot: &Slot) -> Part {
+    if slot.has_been_up() {
+        Part::new(Status::Up, slot.settings.critical)
+    } else {
+        Part::new(Status::Unknown, true)
     }
 }
 

@@ -1,6 +1,7 @@
 //! One run of one check: in a task of its own, watched by a second one.
 
 use super::hub::Hub;
+use crate::caught::discard;
 use crate::check::{Alive, CheckContext, Verdict};
 use crate::report::Reason;
 use crate::slot::{Next, Situation, Slot, next};
@@ -9,7 +10,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 /// Makes sure that a question gets a result: gives what to wait for, or nothing when there is nothing to wait for.
 pub(crate) fn ensure(
@@ -106,7 +107,9 @@ impl Drop for Abort {
 fn broken(error: JoinError) -> Verdict {
     match error.try_into_panic() {
         Ok(panic) => {
-            Verdict::down(format!("panicked: {}", message(&*panic))).reason(Reason::Panicked)
+            let verdict = Verdict::down(format!("panicked: {}", message(&*panic)));
+            discard(panic);
+            verdict.reason(Reason::Panicked)
         }
         Err(_) => Verdict::unknown("the runtime stopped before the check had ended"),
     }
@@ -134,12 +137,12 @@ pub(crate) fn keep_ticking(hub: &Arc<Hub>, slot: &Arc<Slot>) {
     }
 }
 
-async fn tick(hub: Weak<Hub>, slot: Weak<Slot>, interval: Duration) {
-    let Some(delay) = slot.upgrade().map(|slot| slot.settings.initial_delay) else {
+async fn tick(hub_of: Weak<Hub>, slot_of: Weak<Slot>, interval: Duration) {
+    let Some(delay) = slot_of.upgrade().map(|slot| slot.settings.initial_delay) else {
         return;
     };
     sleep(delay).await;
-    while let (Some(hub), Some(slot)) = (hub.upgrade(), slot.upgrade()) {
+    while let (Some(hub), Some(slot)) = (hub_of.upgrade(), slot_of.upgrade()) {
         step(
             &hub,
             &slot,
@@ -151,7 +154,25 @@ async fn tick(hub: Weak<Hub>, slot: Weak<Slot>, interval: Duration) {
             Instant::now(),
         );
         drop((hub, slot));
-        sleep(jittered(interval, fastrand::f64())).await;
+        let next = Instant::now() + jittered(interval, fastrand::f64());
+        until(next, &hub_of, &slot_of).await;
+    }
+}
+
+/// Waits until `next`, and notices when the last result becomes too old meanwhile.
+async fn until(next: Instant, hub: &Weak<Hub>, slot: &Weak<Slot>) {
+    loop {
+        let stale = slot.upgrade().and_then(|slot| slot.goes_stale());
+        let wake = stale.map_or(next, |at| at.min(next));
+        sleep_until(wake).await;
+        if let (Some(hub), Some(slot)) = (hub.upgrade(), slot.upgrade())
+            && slot.expire(Instant::now())
+        {
+            hub.publish(&slot);
+        }
+        if wake == next {
+            return;
+        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 mod next;
 mod outbox;
+mod record;
 
 pub(crate) use next::{Next, Situation, next};
 pub(crate) use outbox::Note;
 
-use crate::change::Change;
 use crate::check::{DynCheck, Verdict};
 use crate::group::Group;
 use crate::history::{History, Thresholds};
@@ -121,72 +121,6 @@ impl Slot {
         }
     }
 
-    /// Stores the result of the run under way.
-    pub(crate) fn record(&self, mut verdict: Verdict, duration: Duration) {
-        if let Some(limit) = self.settings.degraded_above
-            && verdict.status == Status::Up
-            && duration > limit
-        {
-            let details = std::mem::take(&mut verdict.details);
-            verdict = Verdict {
-                details,
-                ..Verdict::degraded(format!("took {duration:?}, more than {limit:?}"))
-            };
-        }
-        let mut state = self.state();
-        // Together with the result: nobody may join a run whose result is already older than the question.
-        state.run = None;
-        self.count(&mut state, &verdict, Some(duration));
-        state.keep(verdict, duration);
-    }
-
-    /// Takes `verdict` as the answer to a question for which no run could be started, under the lock under which that was found.
-    ///
-    /// However many questions come, it counts as a failure only as often as runs would that time out one after the other.
-    pub(crate) fn record_overdue(&self, state: &mut State, verdict: Verdict) {
-        let now = Instant::now();
-        let is_due = state.history.failures() == 0
-            || state
-                .counted
-                .is_none_or(|at| now.duration_since(at) >= self.settings.timeout);
-        if is_due {
-            self.count(state, &verdict, None);
-        } else if self.settings.background.is_some() {
-            // No question waits for it, and the last result must not look younger than it is.
-            return;
-        }
-        state.keep(verdict, Duration::ZERO);
-    }
-
-    fn count(&self, state: &mut State, verdict: &Verdict, duration: Option<Duration>) {
-        let from = state.history.reported();
-        let to = state
-            .history
-            .record(verdict.status, self.settings.thresholds);
-        let healthy = verdict.status.is_healthy();
-        if healthy {
-            state.last_success = Some(SystemTime::now());
-        }
-        state.counted = Some(Instant::now());
-        let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
-        state.outbox.push(Note {
-            healthy,
-            duration,
-            change,
-        });
-    }
-
-    fn change(&self, state: &State, from: Status, to: Status, error: Option<Arc<str>>) -> Change {
-        Change {
-            check: Arc::clone(&self.name),
-            from,
-            to,
-            at: SystemTime::now(),
-            error,
-            changes: state.history.changes(),
-        }
-    }
-
     /// How the check stands at `now`, and until when that may be repeated.
     ///
     /// With `asked`, a result has to have counted at that moment or come later; without, the stored one is taken as it is.
@@ -212,8 +146,7 @@ impl Slot {
         report.error.clone_from(&last.verdict.error);
         if age > max_age {
             report.reason = Some(Reason::Stale);
-            report.error =
-                Some(format!("the last result is {age:?} old, more than {max_age:?}").into());
+            report.error = Some(record::too_old(age, max_age));
             report.status = report.status.max(Status::Unknown);
             report.healthy = false;
             return (report, now);
@@ -224,6 +157,11 @@ impl Slot {
             max_age
         };
         (report, last.finished + lifetime)
+    }
+
+    /// Whether it has ever been reported as up or degraded.
+    pub(crate) fn has_been_up(&self) -> bool {
+        self.state().history.has_been_up()
     }
 
     fn max_age(&self) -> Duration {
@@ -275,17 +213,6 @@ impl Slot {
     }
 }
 
-impl State {
-    fn keep(&mut self, verdict: Verdict, duration: Duration) {
-        self.last = Some(Stored {
-            verdict,
-            duration,
-            finished: Instant::now(),
-            checked_at: SystemTime::now(),
-        });
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         let ticker = self
@@ -304,57 +231,5 @@ impl std::fmt::Debug for Slot {
             .field("name", &self.name)
             .field("state", &*self.state())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Settings, Slot};
-    use crate::check::{Verdict, check};
-    use crate::history::Thresholds;
-    use std::time::Duration;
-    use tokio::sync::watch;
-    use tokio::time::Instant;
-
-    fn slot(background: Option<Duration>) -> Slot {
-        let settings = Settings {
-            timeout: Duration::from_millis(500),
-            cache: Duration::ZERO,
-            critical: true,
-            readiness: false,
-            startup: false,
-            liveness: false,
-            tags: [].into(),
-            background,
-            max_staleness: None,
-            initial_delay: Duration::ZERO,
-            degraded_above: None,
-            thresholds: Thresholds {
-                failure: 3,
-                success: 1,
-            },
-        };
-        Slot::new("a", check("a", || async {}).check, settings)
-    }
-
-    #[test]
-    fn an_overdue_answer_leaves_the_run_alone() {
-        let slot = slot(None);
-        let mut state = slot.state();
-        let (_done, run) = watch::channel(());
-        state.run = Some(run);
-        slot.record_overdue(&mut state, Verdict::down("late"));
-        assert!(state.run.is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_overdue_run_does_not_refresh_a_background_result() {
-        let slot = slot(Some(Duration::from_millis(10)));
-        slot.record(Verdict::up(), Duration::ZERO);
-        slot.record_overdue(&mut slot.state(), Verdict::down("late"));
-        tokio::time::advance(Duration::from_millis(31)).await;
-        slot.record_overdue(&mut slot.state(), Verdict::down("later"));
-        let (report, _) = slot.report(Instant::now(), None);
-        assert!(!report.healthy, "{report:?}");
     }
 }

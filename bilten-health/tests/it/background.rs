@@ -1,7 +1,7 @@
 //! Checks that run by themselves.
 
 use crate::doubles::{Count, Switch, health, ms, of};
-use bilten_health::{Group, Reason, Status, check};
+use bilten_health::{Group, Health, Reason, Status, change::Change, check};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -150,4 +150,51 @@ async fn a_new_background_result_shows_at_once() {
     switch.set(false);
     sleep(ms(120)).await;
     assert!(!health.check().await.healthy);
+}
+
+// The order: the first run is up, the second hangs, the result becomes too old, the second ends.
+#[tokio::test(start_paused = true)]
+async fn going_stale_is_a_change_and_coming_back_another() {
+    use Status::{Unknown, Up};
+    let runs = Count::default();
+    let counter = runs.clone();
+    let hangs_once = check("a", move || {
+        let second = counter.add() == 2;
+        async move {
+            if second {
+                sleep(TEN * 4).await;
+            }
+        }
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let health = Health::builder()
+        .check(
+            hangs_once
+                .background(TEN)
+                .timeout(TEN * 360)
+                .max_staleness(TEN * 3),
+        )
+        .on_change(move |change: &Change| listener.lock().unwrap().push((change.from, change.to)))
+        .build()
+        .unwrap();
+    sleep(TEN * 3 - ms(10)).await;
+    assert_eq!(health.last(Group::All).checks[0].changes, 1);
+    sleep(ms(20)).await;
+    let stale = health.last(Group::All);
+    assert_eq!(stale.checks[0].changes, 2, "without any question");
+    assert_eq!(stale.checks[0].reason, Some(Reason::Stale));
+    sleep(TEN * 3).await;
+    assert!(health.last(Group::All).healthy);
+    tokio::time::resume();
+    let told = async {
+        while seen.lock().unwrap().len() < 3 {
+            sleep(ms(1)).await;
+        }
+    };
+    tokio::time::timeout(TEN * 2, told).await.unwrap();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [(Unknown, Up), (Up, Unknown), (Unknown, Up)]
+    );
 }

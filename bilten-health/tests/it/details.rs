@@ -88,3 +88,19 @@ async fn an_authoriser_that_takes_time_sees_the_request() {
     assert_ne!(seen.remove("content-length"), all.remove("content-length"));
     assert_eq!(seen, all);
 }
+
+#[tokio::test]
+async fn an_authoriser_whose_panic_panics_when_dropped_has_not_said_yes() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("and once more");
+        }
+    }
+    let app = app(&health([passing("db")]), async |_| -> bool {
+        std::panic::panic_any(Bomb)
+    });
+    let answer = get(&app, "/healthz").await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.body.contains("db"));
+}

@@ -135,3 +135,25 @@ async fn no_answer_after_begin_shutdown_is_ready() {
         assert!(!health.check_group(Group::Readiness).await.healthy);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_startup_check_has_to_succeed_once_even_if_it_is_not_critical() {
+    let switch = Switch::new(false);
+    let health = health([switch.check("warm").in_startup().non_critical()]);
+    assert!(!health.check_group(Group::Startup).await.healthy);
+    switch.set(true);
+    advance(ms(1001)).await;
+    assert!(health.check_group(Group::Startup).await.healthy);
+}
+
+// The order: it succeeds for another question, then it fails, and only then somebody asks whether it has started.
+#[tokio::test(start_paused = true)]
+async fn a_success_nobody_asked_startup_about_counts() {
+    let switch = Switch::new(true);
+    let health = health([switch.check("migrations").in_startup()]);
+    assert!(health.check().await.healthy);
+    switch.set(false);
+    advance(ms(1001)).await;
+    assert!(!health.check().await.healthy);
+    assert!(health.check_group(Group::Startup).await.healthy);
+}

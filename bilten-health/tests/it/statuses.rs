@@ -1,7 +1,7 @@
 //! From checks to one status and one report.
 
 use crate::doubles::{Switch, failing, health, ms, of, passing, slow};
-use bilten_health::{Group, Health, Status, Verdict, aggregate::Part, check};
+use bilten_health::{Group, Health, Reason, Status, Verdict, aggregate::Part, check};
 use std::time::SystemTime;
 
 #[tokio::test(start_paused = true)]
@@ -167,4 +167,26 @@ async fn an_aggregator_that_panics_is_not_up() {
         .build()
         .unwrap();
     assert_eq!(health.check().await.status, Status::Unknown);
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("and once more");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_that_panics_when_it_is_dropped_does_no_more_than_another() {
+    let health = Health::builder()
+        .check(check("a", || -> std::future::Ready<()> {
+            std::panic::panic_any(Bomb)
+        }))
+        .aggregator(|_: &[Part]| -> Status { std::panic::panic_any(Bomb) })
+        .build()
+        .unwrap();
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Unknown);
+    assert_eq!(of(&report, "a").reason, Some(Reason::Panicked));
 }
