@@ -3,14 +3,16 @@
 use crate::slot::Note;
 
 const UP: &str = "health_check_up";
+const DEGRADED: &str = "health_check_degraded";
 const DURATION: &str = "health_check_duration_seconds";
 const CHANGES: &str = "health_status_changes_total";
 
-/// `health_check_up`, `health_check_duration_seconds` and `health_status_changes_total`, each with the label `check`.
+/// `health_check_up`, `health_check_degraded`, `health_check_duration_seconds` and `health_status_changes_total`, each with the label `check`.
 pub(super) fn measure(check: &str, note: &Note) {
     // Once per run and not per question, so looking the handles up again costs nothing that matters.
     describe();
     metrics::gauge!(UP, "check" => check.to_owned()).set(f64::from(u8::from(note.healthy)));
+    metrics::gauge!(DEGRADED, "check" => check.to_owned()).set(f64::from(u8::from(note.degraded)));
     if let Some(duration) = note.duration {
         metrics::histogram!(DURATION, "check" => check.to_owned()).record(duration.as_secs_f64());
     }
@@ -24,6 +26,10 @@ fn describe() {
     metrics::describe_gauge!(
         UP,
         "1 when the last run of the check was up or degraded, 0 when it was not or is too long ago."
+    );
+    metrics::describe_gauge!(
+        DEGRADED,
+        "1 when the last run of the check was degraded, 0 when it was up or down."
     );
     metrics::describe_histogram!(
         DURATION,

@@ -13,6 +13,7 @@ const WAITING: usize = 1024;
 #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
 pub(crate) struct Note {
     pub(crate) healthy: bool,
+    pub(crate) degraded: bool,
     /// How long the run took; none when it was no run.
     pub(crate) duration: Option<Duration>,
     pub(crate) change: Option<Change>,

@@ -59,6 +59,7 @@ impl Slot {
         let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
         state.outbox.push(Note {
             healthy,
+            degraded: verdict.status == Status::Degraded,
             duration,
             change,
         });
@@ -95,6 +96,7 @@ impl Slot {
         let change = self.change(&state, from, to, Some(error));
         state.outbox.push(Note {
             healthy: false,
+            degraded: false,
             duration: None,
             change: Some(change),
         });

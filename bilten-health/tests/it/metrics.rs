@@ -44,6 +44,8 @@ fn each_run_is_measured_and_each_question_is_not() {
         .collect();
     seen.sort();
     let expected = [
+        "health_check_degraded db 0",
+        "health_check_degraded mail 0",
         "health_check_duration_seconds db 1 values",
         "health_check_duration_seconds mail 1 values",
         "health_check_up db 0",
@@ -84,7 +86,7 @@ fn every_metric_says_what_it_means_to_a_recorder_that_came_late() {
             .find_map(|line| line.strip_prefix(&format!("# HELP {name} ")));
         assert!(help.is_some_and(|help| help.len() > 20), "{name}: {help:?}");
     }
-    assert_eq!(seen, 3, "{text}");
+    assert_eq!(seen, 4, "{text}");
 }
 
 // The probes go through the same layer as the requests of users.
