@@ -31,9 +31,49 @@ pub(crate) struct Hub {
     /// What nobody else holds.
     pub(crate) kept: Mutex<Vec<Arc<dyn Watched>>>,
     pub(crate) budget: Option<Budget>,
+    /// Held while gauges are set: an older number never comes after a newer one.
+    pub(crate) showing: Mutex<()>,
+}
+
+/// Every monitor of the process, for exporters: they write numbers in flight as they are at that moment.
+static PROCESS: Mutex<Vec<Weak<Hub>>> = Mutex::new(Vec::new());
+
+/// Brings the gauges of every monitor up to date.
+#[cfg_attr(
+    not(feature = "prometheus"),
+    expect(dead_code, reason = "another exporter asks nobody before it writes")
+)]
+pub(crate) fn show_all() {
+    let hubs: Vec<_> = {
+        let all = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
+    };
+    hubs.iter().for_each(|hub| hub.show(hub.time.now()));
 }
 
 impl Hub {
+    /// Has exporters look at this one as well.
+    pub(crate) fn announce(self: &Arc<Self>) {
+        let mut all = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|hub| hub.strong_count() > 0);
+        all.push(Arc::downgrade(self));
+    }
+
+    /// Brings the gauges of numbers in flight up to date.
+    pub(crate) fn show(&self, now: u64) {
+        let watched = self.watched();
+        let _turn = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().for_each(|watched| watched.show(now));
+        self.show_shared(now);
+    }
+
+    fn show_shared(&self, now: u64) {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared
+            .values()
+            .for_each(|in_flight| in_flight.show(&self.registry, now));
+    }
+
     /// Sends a value to the metric sinks. Neither waits nor allocates.
     pub(crate) fn sample(&self, id: &Arc<SeriesId>, value: f64) {
         for sink in &self.samples {
@@ -107,12 +147,21 @@ impl Hub {
     pub(crate) fn publish(&self, now: u64) {
         self.tallies.publish(now);
         self.desk.publish(now);
+        self.show(now);
     }
 
     /// Waits until the sinks have handled what was queued so far, at most `limit`.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
+        self.show(self.time.now());
         let started = std::time::Instant::now();
         let left = || limit.saturating_sub(started.elapsed());
         self.desk.flush(left()) && self.samples.iter().all(|sink| sink.flush(left()))
+    }
+}
+
+impl Drop for Hub {
+    /// The last request may outlive its monitor, and nobody would look any more.
+    fn drop(&mut self) {
+        self.show_shared(self.time.now());
     }
 }

@@ -65,7 +65,7 @@ impl Monitor {
 
     /// How many queries are under way at this moment.
     #[must_use]
-    pub fn queries_in_flight(&self) -> i64 {
+    pub fn queries_in_flight(&self) -> u64 {
         self.0.queries.in_flight()
     }
 
@@ -117,6 +117,9 @@ impl Monitor {
     }
 
     /// Waits until the sinks have handled what was queued, at most `limit`; `false` when they have not.
+    ///
+    /// It also brings the gauges of numbers in flight up to date, which else happens once a second and whenever
+    /// [`Exporter`](crate::prometheus) writes its metrics.
     ///
     /// For the end of a program. It blocks the thread, so call it after the runtime's work is done.
     #[must_use]

@@ -34,3 +34,45 @@ impl Recorded {
         }
     }
 }
+
+/// Histograms with the same labels that are recorded together, so that their handles are looked at once.
+#[derive(Debug)]
+pub(crate) struct Together {
+    cached: Cached<Histogram>,
+    /// Which of the values each series takes.
+    takes: Box<[usize]>,
+}
+
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "a query records one value when it ends")
+)]
+impl Together {
+    pub(crate) fn new(registry: &Registry, specs: &[&Spec], labels: &[LabelPair]) -> Self {
+        let (mut ids, mut takes) = (Vec::new(), Vec::new());
+        for (at, spec) in specs.iter().enumerate() {
+            ids.extend(registry.ids(spec, labels));
+            takes.resize(ids.len(), at);
+        }
+        Self {
+            cached: Cached::new(ids.into()),
+            takes: takes.into(),
+        }
+    }
+
+    /// Records one value for each metric; values beyond the metrics are left out.
+    pub(crate) fn record(&self, hub: &Hub, now: u64, values: &[f64]) {
+        self.cached.with(&hub.registry, now, |handles| {
+            for (histogram, at) in handles.iter().zip(&self.takes) {
+                if let Some(value) = values.get(*at) {
+                    histogram.record(*value);
+                }
+            }
+        });
+        for (id, at) in self.cached.ids.iter().zip(&self.takes) {
+            if let Some(value) = values.get(*at) {
+                hub.sample(id, *value);
+            }
+        }
+    }
+}

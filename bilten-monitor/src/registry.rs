@@ -90,7 +90,8 @@ impl Registry {
         }
     }
 
-    fn is_live(&self) -> bool {
+    /// Whether there is a recorder that keeps anything.
+    pub(crate) fn is_live(&self) -> bool {
         self.recorder.is_some() || metrics::with_recorder(|recorder| !is_noop(recorder))
     }
 
@@ -196,16 +197,24 @@ impl<H: Handle> Cached<H> {
 
     /// Calls `f` for the handle of each family. `now` is a reading of the monitor's clock.
     pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) {
+        self.with(registry, now, |handles| handles.iter().for_each(f));
+    }
+
+    /// Calls `f` with the handles, in the order of `ids`. `now` is a reading of the monitor's clock.
+    pub(crate) fn with(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
         let current = self.resolved.load();
-        if let Some(resolved) = current
-            .as_deref()
-            .filter(|resolved| is_fresh(resolved, registry, now))
-        {
-            resolved.handles.iter().for_each(f);
-            return;
+        let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
+        if let Some(resolved) = current.as_deref().filter(fresh) {
+            f(&resolved.handles);
+        } else {
+            self.ask_again(registry, now, f);
         }
+    }
+
+    #[cold]
+    fn ask_again(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
         let resolved = Arc::new(self.resolve(registry, now));
-        resolved.handles.iter().for_each(f);
+        f(&resolved.handles);
         self.resolved.store(Some(resolved));
     }
 

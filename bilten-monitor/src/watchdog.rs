@@ -1,13 +1,13 @@
 //! Looks after operations that are still running, alerts that are over, and the error budget.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::hub::Hub;
 
 const THREAD: &str = "bilten-watchdog";
-/// How often it looks when operations that are still running are none of its business.
+/// How often it brings the numbers up to date; operations that are still running may be its business less often.
 const USUAL: Duration = Duration::from_secs(1);
 
 /// Starts the thread that looks every `period`; it ends after the monitor is gone.
@@ -24,13 +24,16 @@ pub(crate) fn start(hub: &Arc<Hub>, period: Option<Duration>) -> Result<(), Erro
 }
 
 fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
+    let pause = period.map_or(USUAL, |period| period.min(USUAL));
+    let mut looked = Instant::now();
     loop {
-        std::thread::sleep(period.unwrap_or(USUAL));
+        std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
         let now = hub.time.now();
         hub.publish(now);
         let watched = hub.watched();
-        if period.is_some() {
+        if period.is_some_and(|period| looked.elapsed() >= period) {
+            looked = Instant::now();
             watched.iter().for_each(|watched| watched.look(now));
         }
         watched.iter().for_each(|watched| watched.settle(now));

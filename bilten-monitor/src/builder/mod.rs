@@ -281,7 +281,9 @@ impl MonitorBuilder {
             watched: Mutex::default(),
             kept: Mutex::default(),
             budget: self.objective.map(Budget::new),
+            showing: Mutex::default(),
         });
+        hub.announce();
         hub.publish(hub.time.now());
         watchdog::start(&hub, self.watchdog)?;
         Ok(Monitor::new(hub))

@@ -10,7 +10,7 @@ use super::parts::{Cache, Check, Node};
 use super::ring::Ring;
 use crate::alert::Alert;
 use crate::outcome::Outcome;
-use crate::stats::Stats;
+use crate::stats::{Busy, Stats};
 use crate::tally::Losses;
 
 /// Everything, for a page that has nothing yet.
@@ -45,6 +45,8 @@ pub(super) struct Now {
     pub(super) caches: Vec<Cache>,
     pub(super) nodes: Vec<Node>,
     pub(super) checks: Vec<Check>,
+    /// The runtime that was last given to be watched.
+    pub(super) runtime: Option<Busy>,
     pub(super) losses: Vec<(&'static str, u64)>,
 }
 

@@ -1,7 +1,7 @@
 //! Looks at the monitor once a second and keeps the history.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::board::Board;
 use super::frame::{self, AlertFrame, Full, Now, Row, Table, Tick};
@@ -11,7 +11,7 @@ use super::parts::{Readings, caches, checks, nodes};
 use super::ring::Ring;
 use crate::alert::Alert;
 use crate::hub::Hub;
-use crate::stats::{Recent, Seen, Side, Stats};
+use crate::stats::{Busy, Recent, Seen, Side, Stats};
 
 /// Rows of each table; the busiest ones are shown.
 const ROWS: usize = 100;
@@ -88,6 +88,7 @@ impl Sampler {
             caches,
             nodes: nodes(&readings),
             checks: checks(&readings, at),
+            runtime: self.runtime(),
             losses: frame::losses(&self.hub.tallies.losses(), self.board.left_out()),
         };
         before?;
@@ -98,6 +99,11 @@ impl Sampler {
             now: &self.now,
         };
         serde_json::to_vec(&tick).ok()
+    }
+
+    fn runtime(&self) -> Option<Busy> {
+        let kept = self.hub.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().rev().find_map(|kept| kept.busy())
     }
 
     /// Everything there is to show, as JSON. Alerts have their facts only when `details` are allowed.

@@ -4,11 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
-use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Exchange, Unwinding, declared_length};
+use super::exchange::{Exchange, Unwinding};
 use crate::outcome::Outcome;
 
 pin_project! {
@@ -24,18 +23,15 @@ pin_project! {
     }
 }
 
-impl<B: Body> TimedBody<B> {
-    pub(super) fn new(body: B, headers: &HeaderMap, exchange: Option<Exchange>) -> Self {
-        let remaining = declared_length(headers).or_else(|| body.size_hint().exact());
+impl<B> TimedBody<B> {
+    pub(super) const fn new(body: B, remaining: Option<u64>, exchange: Exchange) -> Self {
         Self {
             body,
-            exchange,
+            exchange: Some(exchange),
             remaining,
         }
     }
-}
 
-impl<B> TimedBody<B> {
     pub(super) const fn unmeasured(body: B) -> Self {
         Self {
             body,
@@ -60,8 +56,12 @@ impl<B: Body> Body for TimedBody<B> {
         drop(entered);
         mem::forget(unwinding);
         let frame = ready!(polled);
-        if let Some(exchange) = this.exchange.take() {
-            *this.exchange = after(exchange, &frame, this.remaining, this.body.is_end_stream());
+        if let Some(open) = this.exchange.as_mut() {
+            let at_end = || this.body.is_end_stream();
+            let ended = after(open, frame.as_ref(), this.remaining, at_end);
+            if let Some(ended) = ended {
+                end(this.exchange, ended);
+            }
         }
         Poll::Ready(frame)
     }
@@ -75,33 +75,41 @@ impl<B: Body> Body for TimedBody<B> {
     }
 }
 
-/// Counts a frame, and ends the exchange when it was the last.
+/// Counts a frame, and says how the exchange ended if it did; `at_end` when the body says that there is no more.
 ///
 /// A server stops polling once the declared length is written, so the end of the stream is seldom seen.
 fn after<D: Buf, E>(
-    mut exchange: Exchange,
-    frame: &Option<Result<Frame<D>, E>>,
+    exchange: &mut Exchange,
+    frame: Option<&Result<Frame<D>, E>>,
     remaining: &mut Option<u64>,
-    at_end: bool,
-) -> Option<Exchange> {
-    let whole = match frame {
-        None => true,
-        Some(Err(_)) => {
-            exchange.end(Outcome::Error("body"));
-            return None;
-        }
-        Some(Ok(frame)) => {
-            let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-            exchange.sent(length);
-            *remaining = remaining.map(|left| left.saturating_sub(length));
-            at_end || *remaining == Some(0) || frame.is_trailers()
-        }
+    at_end: impl FnOnce() -> bool,
+) -> Option<Ended> {
+    let Some(frame) = frame else {
+        return Some(Ended::Whole);
     };
-    if whole {
-        exchange.complete();
-        return None;
+    let Ok(frame) = frame else {
+        return Some(Ended::Failed);
+    };
+    let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+    exchange.sent(length);
+    *remaining = remaining.map(|left| left.saturating_sub(length));
+    let whole = *remaining == Some(0) || frame.is_trailers() || at_end();
+    whole.then_some(Ended::Whole)
+}
+
+fn end(exchange: &mut Option<Exchange>, ended: Ended) {
+    match (exchange.take(), ended) {
+        (Some(exchange), Ended::Whole) => exchange.complete(),
+        (Some(exchange), Ended::Failed) => exchange.end(Outcome::Error("body")),
+        (None, _) => {}
     }
-    Some(exchange)
+}
+
+/// How a response's body ended by itself.
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Whole,
+    Failed,
 }
 
 impl<B> fmt::Debug for TimedBody<B> {

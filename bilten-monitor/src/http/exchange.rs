@@ -18,24 +18,23 @@ use crate::slots::Place;
 /// A request under way. Dropping it counts the request as cancelled.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    shared: Arc<Shared>,
     route: Arc<Route>,
-    method: u8,
     started: u64,
-    status: u16,
     sent: u64,
-    open: bool,
-    frame: Frame,
     request_size: Option<u64>,
+    frame: Frame,
+    status: u16,
+    method: u8,
     place: Place,
+    open: bool,
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(shared: &Arc<Shared>, request: &Request<B>) -> Self {
-        let started = shared.hub.time.now();
-        let method = method::index(request.method());
-        shared.active(method).enter(&shared.hub.registry, started);
+    pub(super) fn begin<B>(shared: &Shared, request: &Request<B>) -> Self {
         let route = Arc::clone(shared.route(request.uri(), request.extensions()));
+        let method = method::index(request.method());
+        let started = route.endpoint.hub.time.now();
+        route.endpoint.active(method).enter();
         route.recent.begin();
         let is_watched = route.threshold_nanos < u64::MAX;
         Self {
@@ -45,7 +44,6 @@ impl Exchange {
                 None
             },
             route,
-            shared: Arc::clone(shared),
             method,
             started,
             status: 0,
@@ -61,17 +59,18 @@ impl Exchange {
         self.frame.enter()
     }
 
-    /// The head of the response is there.
-    pub(super) fn head(&mut self, status: StatusCode) {
-        let hub = &*self.shared.hub;
+    /// The head of the response is there, at the time that is returned.
+    pub(super) fn head(&mut self, status: StatusCode) -> u64 {
+        let hub = &*self.route.endpoint.hub;
         let now = hub.time.now();
         self.status = status.as_u16();
-        let head = self.route.head(hub, self.method, self.status);
+        let head = self.route.head(self.method, self.status);
         head.first_byte
             .record(hub, now, seconds(now.saturating_sub(self.started)));
         if let Some(size) = self.request_size {
             head.request_size.record(hub, now, bytes(size));
         }
+        now
     }
 
     pub(super) const fn sent(&mut self, bytes: u64) {
@@ -89,53 +88,55 @@ impl Exchange {
 
     /// The response is whole.
     pub(super) fn complete(self) {
+        let now = self.route.endpoint.hub.time.now();
+        self.complete_at(now);
+    }
+
+    /// The response has been whole since this reading of the clock.
+    pub(super) fn complete_at(mut self, now: u64) {
         let outcome = if self.status >= 500 {
             Outcome::Error(SERVER_ERROR)
         } else {
             Outcome::Success
         };
-        self.end(outcome);
+        self.close(now, outcome);
     }
 
     /// The response wants no trace: nothing is recorded, and the numbers in flight go back.
     pub(super) fn forget(mut self) {
         self.open = false;
-        let hub = &*self.shared.hub;
         self.route.slots.release(self.place);
         self.route.recent.forget();
-        self.shared
-            .active(self.method)
-            .leave(&hub.registry, hub.time.now());
+        self.route.endpoint.active(self.method).leave();
     }
 
     pub(super) fn end(mut self, outcome: Outcome) {
-        self.close(outcome);
+        self.close_now(outcome);
     }
 
-    fn close(&mut self, outcome: Outcome) {
+    fn close_now(&mut self, outcome: Outcome) {
+        let now = self.route.endpoint.hub.time.now();
+        self.close(now, outcome);
+    }
+
+    fn close(&mut self, now: u64, outcome: Outcome) {
         self.open = false;
-        let hub = &*self.shared.hub;
-        let now = hub.time.now();
+        let hub = &*self.route.endpoint.hub;
         let took = now.saturating_sub(self.started);
         self.route.slots.release(self.place);
         self.route.recent.end(now, took, outcome);
-        self.shared.active(self.method).leave(&hub.registry, now);
+        self.route.endpoint.active(self.method).leave();
         report(hub, &self.frame, &self.route.name);
-        let end = self.route.end(
-            hub,
-            Ended {
-                method: self.method,
-                status: self.status,
-                outcome,
-            },
-        );
         if let Some(budget) = &hub.budget {
             budget.ended(outcome);
         }
-        end.duration.record(hub, now, seconds(took));
-        if self.status > 0 {
-            end.response_size.record(hub, now, bytes(self.sent));
-        }
+        let ended = Ended {
+            method: self.method,
+            status: self.status,
+            outcome,
+        };
+        let values = [seconds(took), bytes(self.sent)];
+        self.route.end(ended).record(hub, now, &values);
         if took > self.route.threshold_nanos {
             self.alert(now, took, outcome);
         }
@@ -159,17 +160,15 @@ impl Exchange {
             facts.extend(self.frame.facts());
             facts
         };
-        self.shared
-            .hub
-            .desk
-            .raise(&self.route.slow, now, &incident, facts);
+        let desk = &self.route.endpoint.hub.desk;
+        desk.raise(&self.route.slow, now, &incident, facts);
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.open {
-            self.close(Outcome::Cancelled);
+            self.close_now(Outcome::Cancelled);
         }
     }
 }

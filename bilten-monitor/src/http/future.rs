@@ -8,7 +8,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 use super::body::TimedBody;
-use super::exchange::{Exchange, Unwinding};
+use super::exchange::{Exchange, Unwinding, declared_length};
 use super::unmeasured::Unmeasured;
 use crate::outcome::{Outcome, short_type_name};
 
@@ -62,22 +62,25 @@ fn answered<B: http_body::Body>(
     response: Response<B>,
     exchange: Option<Exchange>,
 ) -> Response<TimedBody<B>> {
-    let (head, body) = response.into_parts();
-    let mut open = None;
-    if let Some(mut exchange) = exchange {
-        if head.extensions.get::<Unmeasured>().is_some() {
-            exchange.forget();
-            return Response::from_parts(head, TimedBody::unmeasured(body));
-        }
-        exchange.head(head.status);
-        if exchange.is_bodiless() || body.is_end_stream() {
-            exchange.complete();
-        } else {
-            open = Some(exchange);
-        }
+    let Some(mut exchange) = exchange else {
+        return response.map(TimedBody::unmeasured);
+    };
+    if response.extensions().get::<Unmeasured>().is_some() {
+        exchange.forget();
+        return response.map(TimedBody::unmeasured);
     }
-    let body = TimedBody::new(body, &head.headers, open);
-    Response::from_parts(head, body)
+    let now = exchange.head(response.status());
+    if exchange.is_bodiless() || response.body().is_end_stream() {
+        exchange.complete_at(now);
+        return response.map(TimedBody::unmeasured);
+    }
+    let remaining = length(&response);
+    response.map(|body| TimedBody::new(body, remaining, exchange))
+}
+
+/// The bytes after which a server asks for no more.
+fn length<B: http_body::Body>(response: &Response<B>) -> Option<u64> {
+    declared_length(response.headers()).or_else(|| response.body().size_hint().exact())
 }
 
 impl<F> fmt::Debug for TimedResponse<F> {

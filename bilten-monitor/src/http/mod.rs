@@ -1,6 +1,7 @@
 //! The tower layer that times requests.
 
 mod body;
+mod endpoint;
 mod exchange;
 mod future;
 mod layer;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use metrics::SharedString;
 
+use super::endpoint::Endpoint;
 use super::method;
 use crate::alert::{AlertKind, Gate, Incident};
 use crate::hub::Hub;
 use crate::names::{self, OTHER, label};
 use crate::outcome::Outcome;
-use crate::recorded::Recorded;
+use crate::recorded::{Recorded, Together};
 use crate::registry::LabelPair;
 use crate::slots::{Slots, Watched};
 use crate::stats::{Recent, Side};
@@ -23,8 +24,7 @@ const SERIES_PER_ROUTE: usize = 64;
 /// Every route of a layer, up to the configured number.
 #[derive(Debug)]
 pub(super) struct Routes {
-    hub: Arc<Hub>,
-    scheme: &'static str,
+    endpoint: Arc<Endpoint>,
     table: Table<Route>,
     unmatched: Arc<Route>,
     other: Arc<Route>,
@@ -32,14 +32,13 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn new(hub: &Arc<Hub>, scheme: &'static str) -> Self {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
         Self {
-            table: Table::new(hub.max_labels),
-            unmatched: Arc::new(Route::new(hub, scheme, UNMATCHED.into())),
-            other: Arc::new(Route::new(hub, scheme, OTHER.into())),
+            table: Table::new(endpoint.hub.max_labels),
+            unmatched: Arc::new(Route::new(&endpoint, UNMATCHED.into())),
+            other: Arc::new(Route::new(&endpoint, OTHER.into())),
             overflow: Gate::default(),
-            scheme,
-            hub: Arc::clone(hub),
+            endpoint,
         }
     }
 
@@ -53,11 +52,11 @@ impl Routes {
 
     /// The route of this pattern, or `other` when there are too many.
     pub(super) fn named(&self, pattern: &str) -> &Arc<Route> {
-        let make = || Route::new(&self.hub, self.scheme, pattern.to_owned().into());
+        let make = || Route::new(&self.endpoint, pattern.to_owned().into());
         self.table
             .find_or_insert(hash_text(pattern), |route| &*route.name == pattern, make)
             .unwrap_or_else(|| {
-                self.hub.overflowed("route", &self.overflow);
+                self.endpoint.hub.overflowed("route", &self.overflow);
                 &self.other
             })
     }
@@ -75,9 +74,8 @@ impl Watched for Routes {
                     outcome: Outcome::Success,
                     trace: None,
                 };
-                self.hub
-                    .desk
-                    .raise(&route.running, now, &incident, Vec::new);
+                let desk = &self.endpoint.hub.desk;
+                desk.raise(&route.running, now, &incident, Vec::new);
             }
         }
     }
@@ -85,9 +83,8 @@ impl Watched for Routes {
     fn settle(&self, now: u64) {
         for route in self.all() {
             let (slow, name) = (&route.slow, &route.name);
-            self.hub
-                .desk
-                .settle(slow, now, AlertKind::SlowRequest, name);
+            let desk = &self.endpoint.hub.desk;
+            desk.settle(slow, now, AlertKind::SlowRequest, name);
         }
     }
 
@@ -106,11 +103,11 @@ pub(super) struct Route {
     pub(super) slots: Slots,
     pub(super) recent: Recent,
     running: Gate,
-    scheme: &'static str,
+    pub(super) endpoint: Arc<Endpoint>,
     heads: Table<(u64, Head)>,
-    ends: Table<(Ended, End)>,
+    ends: Table<(Ended, Together)>,
     other_head: Head,
-    other_end: End,
+    other_end: Together,
 }
 
 /// What is recorded when the head of the response is there.
@@ -118,13 +115,6 @@ pub(super) struct Route {
 pub(super) struct Head {
     pub(super) first_byte: Recorded,
     pub(super) request_size: Recorded,
-}
-
-/// What is recorded when the response has ended.
-#[derive(Debug)]
-pub(super) struct End {
-    pub(super) duration: Recorded,
-    pub(super) response_size: Recorded,
 }
 
 /// What tells the ends of one route apart.
@@ -137,11 +127,12 @@ pub(super) struct Ended {
 }
 
 impl Route {
-    fn new(hub: &Hub, scheme: &'static str, name: SharedString) -> Self {
+    fn new(endpoint: &Arc<Endpoint>, name: SharedString) -> Self {
+        let hub = &endpoint.hub;
         let other = [
             (label::ROUTE, name.clone()),
             (label::METHOD, OTHER.into()),
-            (label::SCHEME, scheme.into()),
+            (label::SCHEME, endpoint.scheme.into()),
         ];
         Self {
             threshold_nanos: hub.limits.request_nanos(&name),
@@ -152,13 +143,14 @@ impl Route {
             heads: Table::new(SERIES_PER_ROUTE),
             ends: Table::new(SERIES_PER_ROUTE),
             other_head: Head::new(hub, &other),
-            other_end: End::new(hub, &other),
-            scheme,
+            other_end: ends(hub, &other, true),
+            endpoint: Arc::clone(endpoint),
             name,
         }
     }
 
-    pub(super) fn head(&self, hub: &Hub, method: u8, status: u16) -> &Head {
+    pub(super) fn head(&self, method: u8, status: u16) -> &Head {
+        let hub = &self.endpoint.hub;
         let key = u64::from(method) << 16 | u64::from(status);
         let make = || (key, Head::new(hub, &self.labels(method, status)));
         self.heads
@@ -166,12 +158,14 @@ impl Route {
             .map_or(&self.other_head, |entry| &entry.1)
     }
 
-    pub(super) fn end(&self, hub: &Hub, ended: Ended) -> &End {
+    /// The time, and the size if there was a response: what is recorded when it has ended.
+    pub(super) fn end(&self, ended: Ended) -> &Together {
+        let hub = &self.endpoint.hub;
         let make = || {
             let mut labels = self.labels(ended.method, ended.status);
             labels.push((label::HTTP_OUTCOME, ended.outcome.label().into()));
             labels.extend(error_label(ended).map(|kind| (label::ERROR, kind)));
-            (ended, End::new(hub, &labels))
+            (ended, ends(hub, &labels, ended.status > 0))
         };
         self.ends
             .find_or_insert(hash_ended(ended), |entry| entry.0 == ended, make)
@@ -182,7 +176,7 @@ impl Route {
         let mut labels = vec![
             (label::ROUTE, self.name.clone()),
             (label::METHOD, method::label(method).into()),
-            (label::SCHEME, self.scheme.into()),
+            (label::SCHEME, self.endpoint.scheme.into()),
         ];
         if status > 0 {
             labels.push((label::STATUS, status.to_string().into()));
@@ -221,11 +215,8 @@ impl Head {
     }
 }
 
-impl End {
-    fn new(hub: &Hub, labels: &[LabelPair]) -> Self {
-        Self {
-            duration: Recorded::new(&hub.registry, &names::REQUEST_DURATION, labels),
-            response_size: Recorded::new(&hub.registry, &names::RESPONSE_SIZE, labels),
-        }
-    }
+fn ends(hub: &Hub, labels: &[LabelPair], with_size: bool) -> Together {
+    let both = [&names::REQUEST_DURATION, &names::RESPONSE_SIZE];
+    let specs = if with_size { &both[..] } else { &both[..1] };
+    Together::new(&hub.registry, specs, labels)
 }

@@ -5,20 +5,17 @@ use std::sync::{Arc, Weak};
 
 use http::{Extensions, Uri};
 
+use super::endpoint::Endpoint;
+use super::pattern;
 use super::route::{Route, Routes};
-use super::{method, pattern};
 use crate::hub::Hub;
-use crate::in_flight::InFlight;
-use crate::names::{REQUESTS_ACTIVE, label};
 use crate::slots::Watched;
 
 pub(super) type RouteOf = dyn Fn(&Uri) -> Option<&'static str> + Send + Sync;
 
 /// What all requests of a service share.
 pub(super) struct Shared {
-    pub(super) hub: Arc<Hub>,
     routes: Arc<Routes>,
-    active: Vec<Arc<InFlight>>,
     excluded: Vec<&'static str>,
     route_of: Option<Arc<RouteOf>>,
 }
@@ -30,22 +27,12 @@ impl Shared {
         excluded: Vec<&'static str>,
         route_of: Option<Arc<RouteOf>>,
     ) -> Self {
-        let active = method::LABELS.iter().map(|method| {
-            let labels = [
-                (label::METHOD, (*method).into()),
-                (label::SCHEME, scheme.into()),
-            ];
-            let make = || InFlight::new(&hub.registry, &REQUESTS_ACTIVE, &labels);
-            hub.shared_in_flight(&format!("{} {method}", scheme), make)
-        });
-        let routes = Arc::new(Routes::new(hub, scheme));
+        let routes = Arc::new(Routes::new(Arc::new(Endpoint::new(hub, scheme))));
         hub.watch(Arc::downgrade(&routes) as Weak<dyn Watched>);
         Self {
             routes,
-            active: active.collect(),
             excluded,
             route_of,
-            hub: Arc::clone(hub),
         }
     }
 
@@ -54,11 +41,6 @@ impl Shared {
             let below = uri.path().strip_prefix(excluded);
             below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
         })
-    }
-
-    pub(super) fn active(&self, method: u8) -> &InFlight {
-        let last = self.active.len() - 1;
-        &self.active[usize::from(method).min(last)]
     }
 
     pub(super) fn route(&self, uri: &Uri, extensions: &Extensions) -> &Arc<Route> {

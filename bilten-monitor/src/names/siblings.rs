@@ -214,7 +214,12 @@ pub(crate) const HEALTH: &[Spec] = &[
     gauge(
         same("health_check_up"),
         OF_CHECK,
-        "1 when the check's last run passed, 0 when not.",
+        "1 when the check's last run was up or degraded, 0 when not.",
+    ),
+    gauge(
+        same("health_check_degraded"),
+        OF_CHECK,
+        "1 when the check's last run was degraded, 0 when it was up or down.",
     ),
     histogram(
         same("health_check_duration_seconds"),

@@ -135,6 +135,13 @@ pub(super) const KNOWN: &[Known] = &[
         "Open the health page with details; the check's error says what it could not reach.",
     ),
     known(
+        "HealthCheckDegraded",
+        "ticket",
+        ("15m", "[[health_check_degraded]] == 1"),
+        "the health check {{ $labels.check }} is degraded",
+        "It works and is slow or near a limit: the health page says which; mend it before it fails.",
+    ),
+    known(
         "HealthCheckFlaps",
         "ticket",
         ("", "increase([[health_status_changes_total]][10m]) > 6"),

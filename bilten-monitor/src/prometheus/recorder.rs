@@ -11,6 +11,7 @@ use metrics_util::registry::Registry;
 use super::storage::{Kept, Shelf};
 use super::text::{Family, Value, written};
 use crate::clock::nanos;
+use crate::hub;
 use crate::names::{EXPORT_REJECTED, Kind, all, exported};
 
 type Description = (SharedString, Option<Unit>);
@@ -54,6 +55,7 @@ impl TextRecorder {
 
     /// Everything in the text format, in the order of names.
     pub(super) fn render(&self) -> String {
+        hub::show_all();
         let mut families = self.families();
         families.sort_by_key(|family| family.born);
         let mut taken = HashSet::new();

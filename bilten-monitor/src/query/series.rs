@@ -9,7 +9,7 @@ use crate::alert::{AlertKind, Gate, Incident};
 use crate::clock::seconds;
 use crate::context;
 use crate::hub::Hub;
-use crate::in_flight::InFlight;
+use crate::in_flight::Mirror;
 use crate::names::{self, label};
 use crate::outcome::Outcome;
 use crate::recorded::Recorded;
@@ -30,7 +30,7 @@ pub(crate) struct QuerySeries {
     /// One of so many is measured, and stands for all of them.
     one_in: u32,
     turn: AtomicU32,
-    in_flight: InFlight,
+    in_flight: Mirror,
     success: Recorded,
     cancelled: Recorded,
     panicked: Recorded,
@@ -52,7 +52,7 @@ impl QuerySeries {
             threshold_nanos: hub.limits.query_nanos(&name),
             one_in: hub.limits.one_in(&name),
             turn: AtomicU32::new(0),
-            in_flight: InFlight::new(registry, &names::QUERY_ACTIVE, &named),
+            in_flight: Mirror::new(registry, &names::QUERY_ACTIVE, &named),
             success: durations(hub, &name, Outcome::Success),
             cancelled: durations(hub, &name, Outcome::Cancelled),
             panicked: durations(hub, &name, Outcome::Panicked),
@@ -81,7 +81,6 @@ impl QuerySeries {
             }
         }
         let now = self.hub.time.now();
-        self.in_flight.enter(&self.hub.registry, now);
         self.recent.begin_many(self.one_in);
         let is_watched = self.threshold_nanos < u64::MAX;
         let place = if is_watched {
@@ -98,7 +97,6 @@ impl QuerySeries {
         let took = now.saturating_sub(started);
         self.slots.release(place);
         self.recent.end_many(now, took, outcome, self.one_in);
-        self.in_flight.leave(&self.hub.registry, now);
         let recorded = self.recorded(outcome);
         recorded.record_many(&self.hub, now, seconds(took), self.one_in);
         if let Some(rows) = rows {
@@ -117,8 +115,15 @@ impl QuerySeries {
         }
     }
 
-    pub(crate) fn in_flight(&self) -> i64 {
-        self.in_flight.count()
+    /// How many are measured and have not ended; `None` when none ever began.
+    fn in_flight(&self) -> Option<u64> {
+        Some(self.recent.in_flight()? / u64::from(self.one_in))
+    }
+
+    fn show(&self, now: u64) {
+        if let Some(count) = self.in_flight() {
+            self.in_flight.show(&self.hub.registry, now, count);
+        }
     }
 
     fn recorded(&self, outcome: Outcome) -> &Recorded {
@@ -177,6 +182,13 @@ impl QuerySeries {
     }
 }
 
+impl Drop for QuerySeries {
+    /// The last operation may outlive its monitor, and nobody would look any more.
+    fn drop(&mut self) {
+        self.show(self.hub.time.now());
+    }
+}
+
 fn durations(hub: &Hub, name: &SharedString, outcome: Outcome) -> Recorded {
     let mut labels = vec![
         (label::QUERY, name.clone()),
@@ -222,8 +234,8 @@ impl Queries {
             })
     }
 
-    pub(crate) fn in_flight(&self) -> i64 {
-        self.all().map(|series| series.in_flight()).sum()
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.all().filter_map(|series| series.in_flight()).sum()
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<QuerySeries>> {
@@ -232,6 +244,10 @@ impl Queries {
 }
 
 impl Watched for Queries {
+    fn show(&self, now: u64) {
+        self.all().for_each(|series| series.show(now));
+    }
+
     fn look(&self, now: u64) {
         self.all().for_each(|series| series.look(now));
     }

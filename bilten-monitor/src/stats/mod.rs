@@ -1,5 +1,7 @@
 //! Percentiles kept in the process, for a service's own pages.
 
+#[cfg(any(feature = "dashboard", feature = "runtime"))]
+mod busy;
 mod histogram;
 mod recent;
 #[cfg(feature = "dashboard")]
@@ -7,6 +9,8 @@ mod seen;
 
 use std::time::Duration;
 
+#[cfg(any(feature = "dashboard", feature = "runtime"))]
+pub(crate) use busy::Busy;
 pub(crate) use recent::Recent;
 #[cfg(feature = "dashboard")]
 pub(crate) use {

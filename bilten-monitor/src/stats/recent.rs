@@ -71,6 +71,14 @@ impl Recent {
         self.histogram(turn).record_many(took, weight);
     }
 
+    /// How many began and have not ended; `None` when none ever began.
+    pub(crate) fn in_flight(&self) -> Option<u64> {
+        // Read before `started`: an operation that ends in between is then never a negative number in flight.
+        let ended = self.ended.load(Ordering::SeqCst);
+        let started = self.started.load(Ordering::SeqCst);
+        (started > 0).then(|| started.saturating_sub(ended))
+    }
+
     pub(crate) fn stats(&self, name: &str, now: u64) -> Stats {
         self.at(now);
         let mut counts = Counts::new();

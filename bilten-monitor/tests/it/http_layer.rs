@@ -1,4 +1,4 @@
-//! The tower layer on services of its own: routes, methods, outcomes, facts.
+//! The tower layer on services of its own: outcomes, facts, thresholds, sizes.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, pending, ready};
@@ -19,11 +19,11 @@ pub(crate) const COUNT: &str = "http_server_request_duration_seconds_count";
 pub(crate) const SUM: &str = "http_server_request_duration_seconds_sum";
 pub(crate) const ACTIVE: &str = "http_server_active_requests";
 
-fn route(uri: &http::Uri) -> Option<&'static str> {
+pub(crate) fn route(uri: &http::Uri) -> Option<&'static str> {
     uri.path().starts_with("/users/").then_some("/users/{id}")
 }
 
-fn request(method: &str, path: &str) -> Request<()> {
+pub(crate) fn request(method: &str, path: &str) -> Request<()> {
     Request::builder()
         .method(method)
         .uri(path)
@@ -31,16 +31,16 @@ fn request(method: &str, path: &str) -> Request<()> {
         .expect("a request")
 }
 
-type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
+pub(crate) type Answer = Ready<Result<Response<Full<Bytes>>, Infallible>>;
 
-fn answer(status: u16) -> Answer {
+pub(crate) fn answer(status: u16) -> Answer {
     let mut response = Response::new(Full::from("hello"));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     ready(Ok(response))
 }
 
 /// Sends one request through the layer and reads the whole answer.
-async fn ask(scene: &Scene, method: &str, path: &str, status: u16) {
+pub(crate) async fn ask(scene: &Scene, method: &str, path: &str, status: u16) {
     let service = scene
         .monitor
         .http()
@@ -59,97 +59,6 @@ async fn ask(scene: &Scene, method: &str, path: &str, status: u16) {
             .expect("a body")
             .to_bytes(),
         "hello"
-    );
-}
-
-#[tokio::test]
-async fn a_request_is_told_by_its_route_and_never_by_its_path() {
-    let scene = Scene::new();
-    ask(&scene, "GET", "/users/42?token=secret", 200).await;
-    let scrape = scene.scrape();
-    let labels = [
-        ("http_route", "/users/{id}"),
-        ("http_request_method", "GET"),
-        ("http_response_status_code", "200"),
-        ("url_scheme", "http"),
-        ("outcome", "success"),
-    ];
-    assert_eq!(scrape.sum(COUNT, &labels), 1.0);
-    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
-    assert_eq!(
-        scrape.sum("http_server_time_to_first_byte_seconds_count", &[]),
-        1.0
-    );
-    assert_eq!(
-        scrape.sum("http_server_response_body_size_bytes_sum", &[]),
-        5.0
-    );
-    assert!(
-        !scrape.text.contains("42") && !scrape.text.contains("secret"),
-        "{}",
-        scrape.text
-    );
-}
-
-#[tokio::test]
-async fn five_hundred_unknown_paths_are_one_series() {
-    let scene = Scene::new();
-    for n in 0..500 {
-        ask(&scene, "GET", &format!("/wp-admin/{n}.php"), 404).await;
-    }
-    let scrape = scene.scrape();
-    assert_eq!(
-        scrape.sum(
-            COUNT,
-            &[
-                ("http_route", "unmatched"),
-                ("http_response_status_code", "404")
-            ]
-        ),
-        500.0
-    );
-    assert_eq!(scrape.values_of("http_route").len(), 1);
-}
-
-#[tokio::test]
-async fn unknown_methods_are_one_series() {
-    let scene = Scene::new();
-    ask(&scene, "BREW", "/users/1", 200).await;
-    for n in 0..100 {
-        ask(&scene, &format!("X{n}"), "/users/1", 200).await;
-    }
-    let scrape = scene.scrape();
-    assert_eq!(scrape.values_of("http_request_method"), ["_OTHER"].into());
-    assert_eq!(scrape.sum(COUNT, &[]), 101.0);
-}
-
-#[tokio::test]
-async fn routes_too_many_are_counted_under_other() {
-    let scene = Scene::with(|builder| builder.max_label_values(10));
-    let named = |uri: &http::Uri| Some(&*Box::leak(uri.path().to_owned().into_boxed_str()));
-    let mut service = scene
-        .monitor
-        .http()
-        .route(named)
-        .layer(service_fn(|_: Request<()>| answer(200)));
-    for n in 0..1_000 {
-        let response = service
-            .call(request("GET", &format!("/r{n}")))
-            .await
-            .expect("infallible");
-        drop(response.into_body().collect().await);
-    }
-    let scrape = scene.scrape();
-    assert_eq!(scrape.sum(COUNT, &[]), 1_000.0);
-    assert_eq!(scrape.sum(COUNT, &[("http_route", "other")]), 990.0);
-    assert_eq!(scene.monitor.losses().overflowed, 990);
-    assert_eq!(
-        scene
-            .alerts()
-            .iter()
-            .filter(|alert| alert.kind == AlertKind::TooManyLabels)
-            .count(),
-        1
     );
 }
 
@@ -268,36 +177,6 @@ async fn a_panic_in_the_handler_is_recorded_once_and_goes_on() {
     assert_eq!(scrape.sum(COUNT, &[("outcome", "panicked")]), 1.0);
     assert_eq!(scrape.sum(COUNT, &[]), 1.0);
     assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
-}
-
-#[tokio::test]
-async fn probes_are_left_out_unless_they_are_asked_for() {
-    let scene = Scene::new();
-    for path in [
-        "/metrics",
-        "/livez",
-        "/readyz",
-        "/startupz",
-        "/healthz",
-        "/healthz?verbose",
-        "/healthz/edge",
-    ] {
-        ask(&scene, "GET", path, 200).await;
-    }
-    assert_eq!(scene.scrape().sum(COUNT, &[]), 0.0);
-    ask(&scene, "GET", "/healthzone", 200).await;
-    assert_eq!(scene.scrape().sum(COUNT, &[]), 1.0);
-    let service = scene
-        .monitor
-        .http()
-        .exclude([])
-        .layer(service_fn(|_: Request<()>| answer(200)));
-    let response = service
-        .oneshot(request("GET", "/healthz"))
-        .await
-        .expect("infallible");
-    drop(response.into_body().collect().await);
-    assert_eq!(scene.scrape().sum(COUNT, &[]), 2.0);
 }
 
 #[tokio::test]

@@ -27,8 +27,21 @@ async fn serve(router: Router) -> SocketAddr {
     address
 }
 
-/// One request over a connection of its own; the whole answer.
+/// One request without a body over a connection of its own; the whole answer.
 pub(crate) async fn fetch(address: SocketAddr, method: &str, path: &str) -> http::Response<Bytes> {
+    send(address, method, path, Empty::new()).await
+}
+
+/// One request over a connection of its own; the whole answer.
+pub(crate) async fn send<B>(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: B,
+) -> http::Response<Bytes>
+where
+    B: http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
     let stream = TcpStream::connect(address).await.expect("connected");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -38,7 +51,7 @@ pub(crate) async fn fetch(address: SocketAddr, method: &str, path: &str) -> http
         .method(method)
         .uri(path)
         .header("host", "test")
-        .body(Empty::<Bytes>::new());
+        .body(body);
     let response = sender
         .send_request(request.expect("a request"))
         .await
@@ -333,4 +346,46 @@ async fn the_routes_of_one_router_share_the_limit_on_names() {
         .map(|stats| stats.name)
         .collect();
     assert_eq!(names, ["other", "/a", "/b"]);
+}
+
+/// A socket lasts as long as somebody is there: that is no latency, and nothing is in flight.
+#[tokio::test]
+async fn an_upgraded_connection_is_over_with_its_head_and_still_works() {
+    let scene = Scene::new();
+    let echo = get(|request: http::Request<Body>| async move {
+        tokio::spawn(async move {
+            let socket = hyper::upgrade::on(request).await.expect("upgraded");
+            let (mut read, mut write) = tokio::io::split(TokioIo::new(socket));
+            tokio::io::copy(&mut read, &mut write)
+                .await
+                .expect("echoed");
+        });
+        let head = http::Response::builder().status(101);
+        let head = head
+            .header("connection", "upgrade")
+            .header("upgrade", "echo");
+        head.body(Body::empty()).expect("a response")
+    });
+    let router = Router::new().route("/socket", echo);
+    let address = serve(router.layer(scene.monitor.http())).await;
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    let ask = b"GET /socket HTTP/1.1\r\nhost: t\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(ask).await.expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("the head"));
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101"), "{head:?}");
+    let scrape = scene.scrape();
+    let upgraded = [("http_response_status_code", "101"), ("outcome", "success")];
+    assert_eq!(scrape.sum(COUNT, &upgraded), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+    scene.clock.advance(Duration::from_secs(3600));
+    stream.write_all(b"still here").await.expect("sent");
+    let mut echoed = [0; 10];
+    stream.read_exact(&mut echoed).await.expect("echoed");
+    assert_eq!(&echoed, b"still here");
+    drop(stream);
+    assert_eq!(scene.scrape().sum(COUNT, &[]), 1.0);
+    assert!(scene.alerts().is_empty());
 }

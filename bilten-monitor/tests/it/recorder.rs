@@ -1,11 +1,14 @@
 //! No recorder, a late one, one that forgets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_monitor::prometheus::{Exporter, Options};
 use bilten_monitor::{Monitor, prometheus};
+use metrics_util::CompositeKey;
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
-use crate::scene::Scene;
+use crate::scene::{SOON, Scene, eventually};
 use crate::scrape::Scrape;
 
 const COUNT: &str = "db_client_operation_duration_seconds_count";
@@ -66,7 +69,7 @@ async fn a_series_that_the_exporter_forgot_comes_back_with_the_next_observation(
         held
     });
     run(&monitor);
-    crate::scene::eventually("the exporter leaves the idle series out", || {
+    eventually("the exporter leaves the idle series out", || {
         let text = exporter.render();
         !["db_query_summary", "held", "forgotten"]
             .iter()
@@ -97,4 +100,34 @@ fn a_shared_recorder_keeps_what_two_exporters_would_split() {
     run(&scene.monitor);
     run(&second);
     assert_eq!(scene.scrape().sum(COUNT, &[]), 2.0);
+}
+
+/// The number in flight as another recorder than ours has it.
+fn told(snapshotter: &Snapshotter) -> Option<f64> {
+    let series = snapshotter.snapshot().into_vec().into_iter();
+    let named = |(key, _, _, value): (CompositeKey, _, _, DebugValue)| match value {
+        DebugValue::Gauge(value) if key.key().name() == "db.client.active_operations" => {
+            Some(value.into_inner())
+        }
+        _ => None,
+    };
+    series.filter_map(named).next_back()
+}
+
+#[tokio::test]
+async fn another_recorder_is_told_the_number_in_flight_within_a_look_at_once_by_flush_and_at_the_end()
+ {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let builder = Monitor::builder().recorder(Arc::new(recorder));
+    let monitor = builder.build().expect("a monitor");
+    let first = monitor.query("q").start();
+    eventually("the watchdog tells", || told(&snapshotter) == Some(1.0)).await;
+    let second = monitor.query("q").start();
+    assert!(monitor.flush(SOON));
+    assert_eq!(told(&snapshotter), Some(2.0));
+    // Nobody looks any more, and these two are still under way.
+    drop((monitor, first));
+    drop(second);
+    assert_eq!(told(&snapshotter), Some(0.0));
 }

@@ -13,6 +13,7 @@ use bilten_monitor::Monitor;
 use bilten_monitor::dashboard::Dashboard;
 use bilten_monitor::prometheus::Exporter;
 use sea_orm::ConnectionTrait;
+use tokio::runtime::Handle;
 use tower::ServiceBuilder;
 
 use crate::body;
@@ -50,6 +51,7 @@ impl App {
             .slow_query(Duration::from_millis(100))
             .slow_request(Duration::from_secs(1))
             .build()?;
+        monitor.watch_runtime(&Handle::current());
 
         let mut cache = Cache::builder("events").memory_bytes(64 << 20);
         if let Some(url) = &config.redis {

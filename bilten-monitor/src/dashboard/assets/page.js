@@ -61,6 +61,7 @@ const panels = {
   cache: card(columns[0], 'cache', 'Cache'),
   database: card(columns[1], 'database', 'Database'),
   health: card(columns[0], 'health', 'Health'),
+  runtime: card(columns[0], 'runtime', 'Runtime'),
   alerts: card(columns[1], 'alerts', 'Alerts'),
 };
 // It scrolls by itself, so the keyboard must get to it.
@@ -124,9 +125,10 @@ function render() {
   showCaches(panels.cache, page.now.caches);
   showNodes(panels.database, page.now.nodes);
   showChecks(panels.health, page.now.checks);
+  showRuntime(panels.runtime, page.now.runtime);
   showAlerts(panels.alerts, page.alerts);
   // One column is enough for what is there.
-  columns[0].hidden = page.now.caches.length + page.now.checks.length === 0;
+  columns[0].hidden = page.now.caches.length + page.now.checks.length === 0 && page.now.runtime === null;
   showVerdicts(byId('verdicts'), page.now, page.alerts);
   [page.now.requests, page.now.queries].forEach((table, side) =>
     tables[side].show(keyed(table.rows), table.more, page.trends[side]));

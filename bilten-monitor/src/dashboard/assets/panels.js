@@ -198,15 +198,47 @@ function showCaches(panel, caches) {
   });
 }
 
+/** From which share of its time on a runtime has little left, and from which wait its tasks feel it. */
+const BUSY = 0.9;
+const WAIT = 50;
+const isBusy = (runtime) => runtime !== null && (runtime.busiest > BUSY || runtime.wait > WAIT);
+
+/** The runtime that runs the service. */
+function showRuntime(panel, runtime) {
+  panel.element.hidden = runtime === null;
+  if (runtime === null) return;
+  const waits = runtime.wait > WAIT ? 'tasks wait for their turn' : 'room for more';
+  write(panel.note, runtime.busiest > BUSY ? 'something keeps a worker busy' : waits);
+  if (!panel.list) panel.body.append((panel.list = make('dl', 'facts')));
+  const share = (value) => percent(value, 1);
+  facts(panel.list, [
+    ['workers', count(runtime.workers)],
+    ['tasks', count(runtime.tasks)],
+    ['in the queue', count(runtime.queue)],
+    ['busy', share(runtime.busy), runtime.busy > BUSY ? 'warn' : ''],
+    ['busiest worker', share(runtime.busiest), runtime.busiest > BUSY ? 'warn' : ''],
+    ['a task waits', time(runtime.wait), runtime.wait > WAIT ? 'warn' : ''],
+  ]);
+}
+
+/** Degraded is up: it works, and somebody should look. */
+const conditionOf = (check) => (!check.up ? ['down', 'bad'] : check.degraded ? ['degraded', 'warn'] : ['up', 'good']);
+
+/** How many are down and how many are degraded, in words; nothing when all is well. */
+function conditions(checks) {
+  const of = (word) => checks.filter((check) => conditionOf(check)[0] === word).length;
+  return ['down', 'degraded'].map((word) => [word, of(word)]).filter(([, number]) => number > 0);
+}
+
 /** What each health check last said. */
 function showChecks(panel, checks) {
   panel.element.hidden = checks.length === 0;
-  const down = checks.filter((check) => !check.up).length;
-  write(panel.note, down > 0 ? `${down} of ${checks.length} down` : 'all up');
+  const words = conditions(checks).map(([word, number]) => `${number} ${word}`);
+  write(panel.note, words.length > 0 ? `of ${checks.length}: ${words.join(', ')}` : 'all up');
   keep(panel.body, checks, (check) => check.name, (check) => make('section', 'check', [
     make('span', 'chip'), make('h3', '', check.name), make('p', 'note'),
   ]), (element, check) => {
-    setChip(element.children[0], chip(check.up, 'up', 'down'));
+    setChip(element.children[0], conditionOf(check));
     const age = check.age === null ? '' : check.age < 2 ? 'asked now' : `asked ${span(check.age)} ago`;
     const changed = check.changes > 0 ? `changed ${count(check.changes)} ×` : '';
     write(element.children[2], [time(check.took), age, changed].filter(Boolean).join(' · '));
@@ -243,16 +275,19 @@ function alertElement(alert) {
 /** What is well and what is not, in the heading; each leads to its card. */
 function showVerdicts(parent, now, alerts) {
   const latest = alerts.filter((alert) => now.at - alert.at < 300000).length;
-  const down = now.checks.filter((check) => !check.up).length;
+  const unwell = conditions(now.checks);
+  const down = unwell.some(([word]) => word === 'down');
+  const health = unwell.map(([word, number]) => `${number} ${word}`).join(', ') || 'healthy';
   const out = now.nodes.filter((node) => !node.up).length;
   const verdicts = [
-    now.checks.length > 0 && ['health', down === 0, down === 0 ? 'healthy' : `${down} down`],
-    now.nodes.length > 0 && ['database', out === 0, out === 0 ? `${now.nodes.length} nodes` : `${out} out of rotation`],
-    ['alerts', latest === 0, latest === 0 ? 'no alerts' : `${latest} new alerts`],
+    now.checks.length > 0 && ['health', unwell.length === 0 ? 'good' : down ? 'bad' : 'warn', health],
+    now.nodes.length > 0 && ['database', out === 0 ? 'good' : 'bad', out === 0 ? `${now.nodes.length} nodes` : `${out} out of rotation`],
+    isBusy(now.runtime) && ['runtime', 'warn', 'runtime busy'],
+    ['alerts', latest === 0 ? 'good' : 'warn', latest === 0 ? 'no alerts' : `${latest} new alerts`],
   ];
   keep(parent, verdicts.filter(Boolean), ([id]) => id, ([id]) => {
     const link = make('a', 'chip');
     link.href = `#${id}`;
     return link;
-  }, (link, [id, good, text]) => setChip(link, [text, good ? 'good' : id === 'alerts' ? 'warn' : 'bad']));
+  }, (link, [, mood, text]) => setChip(link, [text, mood]));
 }

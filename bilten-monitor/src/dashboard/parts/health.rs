@@ -10,6 +10,7 @@ use crate::dashboard::number::millis;
 pub(in crate::dashboard) struct Check {
     name: String,
     up: bool,
+    degraded: bool,
     /// Milliseconds, the median of the last minutes.
     took: f32,
     changes: f64,
@@ -38,6 +39,7 @@ pub(in crate::dashboard) fn checks(readings: &[Reading], now: u64) -> Vec<Check>
         let check = &mut checks[at];
         match reading.series.key.name() {
             "health_check_up" => check.up = reading.total > 0.0,
+            "health_check_degraded" => check.degraded = reading.total > 0.0,
             "health_status_changes_total" => check.changes = reading.total,
             "health_check_duration_seconds" => {
                 check.took = millis(reading.took[0]);
@@ -73,6 +75,9 @@ mod tests {
         board.cell(&key("health_check_up", "database"), || {
             Cell::Gauge(Arc::new(1f64.to_bits().into()))
         });
+        board.cell(&key("health_check_degraded", "database"), || {
+            Cell::Gauge(Arc::new(1f64.to_bits().into()))
+        });
         board.cell(&key("health_check_duration_seconds", "database"), || {
             let times = Histogram::default();
             times.record(3_000_000);
@@ -84,9 +89,9 @@ mod tests {
             panic!("two checks: {checks:?}")
         };
         assert_eq!(
-            (database.up, database.took, database.age),
-            (true, 3.0, Some(7))
+            (database.up, database.degraded, database.took, database.age),
+            (true, true, 3.0, Some(7))
         );
-        assert_eq!((redis.up, redis.age), (false, None));
+        assert_eq!((redis.up, redis.degraded, redis.age), (false, false, None));
     }
 }

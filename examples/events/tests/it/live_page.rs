@@ -2,14 +2,18 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use bilten_events::app::App;
 use bilten_events::config::Config;
+use bilten_health::{Health, Verdict, check};
 use bilten_monitor::prometheus::{self, Options};
 use bilten_monitor::{Monitor, RequestContext};
 use bilten_testbed::Browser;
+use tokio::runtime::Handle;
 
 /// Serves until the test ends; the address.
 async fn serve(router: Router) -> String {
@@ -44,6 +48,36 @@ async fn the_live_page_moves_and_keeps_nobody_out() {
     browse("live.mjs", vec![base]).await;
     app.begin_shutdown();
     app.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_degraded_check_and_a_busy_runtime_are_told_in_words_and_signs() {
+    let metrics = prometheus::install(Options::default()).unwrap();
+    let health = Health::builder()
+        .check(check("database", async || Verdict::up()))
+        .check(check("disk", async || {
+            Verdict::degraded("5 % of it is left")
+        }))
+        .check(check("mail", async || Verdict::down("no answer")))
+        .build()
+        .unwrap();
+    let monitor = Monitor::builder().build().unwrap();
+    monitor.watch_runtime(&Handle::current());
+    health.check().await;
+    let page = monitor.dashboard();
+    let base = serve(Router::new().route_service("/live", page)).await;
+    // One of its workers does something else for seconds at a time, as long as the browser looks.
+    let looked = Arc::new(AtomicBool::new(false));
+    let until = Arc::clone(&looked);
+    let blocked = tokio::spawn(async move {
+        while !until.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+    });
+    browse("verdicts.mjs", vec![format!("{base}/live")]).await;
+    looked.store(true, Ordering::SeqCst);
+    blocked.await.unwrap();
+    drop(metrics);
 }
 
 #[tokio::test(flavor = "multi_thread")]

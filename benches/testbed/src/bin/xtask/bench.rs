@@ -32,8 +32,12 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
             // It takes no arguments and needs no servers.
             let usual = "5 min to build, then 30 s";
             command.args(["run", "--profile", "bench", "-p", HTTP_PEERS]);
+            let mut counting = workspace.cargo();
+            counting.args(["run", "--profile", "bench", "-p", HTTP_PEERS]);
+            counting.args(["--bin", "http-peers-allocations"]);
             return step("the comparison in release", usual, || {
-                run_program(&mut command)
+                run_program(&mut command)?;
+                run_program(&mut counting)
             });
         }
         [name] if name == "outage" => {
