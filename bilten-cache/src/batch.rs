@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::job::{OnWait, Outcome};
 use crate::loader::Loaded;
+use crate::remote::Demand;
 
 /// What a flight hears about its key.
 pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
@@ -15,6 +16,7 @@ pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
 pub(crate) struct Wanted<O, V> {
     pub(crate) name: O,
     pub(crate) key: Arc<str>,
+    pub(crate) at_least: Option<Demand>,
     pub(crate) answer: oneshot::Sender<Answer<V>>,
 }
 
@@ -88,9 +90,14 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
     }
 
     /// Asks for a load of the key.
-    pub(crate) async fn load(self, name: O, key: Arc<str>) -> Answer<V> {
+    pub(crate) async fn load(self, name: O, key: Arc<str>, at_least: Option<Demand>) -> Answer<V> {
         let (answer, hears) = oneshot::channel();
-        let wanted = Wanted { name, key, answer };
+        let wanted = Wanted {
+            name,
+            key,
+            at_least,
+            answer,
+        };
         let first = !self.decided.swap(true, Ordering::AcqRel);
         self.batch.change(|pending| {
             pending.undecided -= usize::from(first);
@@ -136,7 +143,7 @@ mod tests {
     async fn the_loader_is_called_once_when_every_key_has_decided() {
         let (batch, calls) = batch(3);
         let [one, two, three] = [batch.place(), batch.place(), batch.place()];
-        let load = |place: Place<u8, u8>, name| tokio::spawn(place.load(name, "".into()));
+        let load = |place: Place<u8, u8>, name| tokio::spawn(place.load(name, "".into(), None));
         let (one, three) = (load(one, 1), load(three, 3));
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
@@ -156,8 +163,8 @@ mod tests {
         let (one, two) = (batch.place(), batch.place());
         two.on_wait()();
         two.on_wait()();
-        assert_eq!(*one.load(1, "".into()).await.unwrap().value, 1);
-        assert_eq!(*two.load(2, "".into()).await.unwrap().value, 2);
+        assert_eq!(*one.load(1, "".into(), None).await.unwrap().value, 1);
+        assert_eq!(*two.load(2, "".into(), None).await.unwrap().value, 2);
         assert_eq!(*calls.lock().unwrap(), [[1], [2]]);
     }
 }

@@ -23,7 +23,7 @@ impl Clock {
         }
     }
 
-    #[cfg(feature = "test-util")]
+    #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn moved_by(moved: Arc<AtomicU64>) -> Self {
         Self {
             origin: Instant::now(),

@@ -1,15 +1,16 @@
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::{Clock, Nanos};
 use crate::coherence::{Coherence, Effect};
 use crate::entry::{Began, Entry};
 use crate::memory::Memory;
 use crate::recovery::Recovery;
-use crate::remote::{Gate, Position, Record, Scope};
+use crate::remote::{Demand, Gate, Position, Record, Scope};
 use crate::stats::CacheMeters;
 use crate::tasks::Tasks;
 use crate::ticket::{Ticket, Tickets};
+use crate::writes::Writes;
 
 /// The parts that all regions of a cache share.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Engine {
     pub(crate) coherence: Coherence,
     pub(crate) gate: Option<Gate>,
     pub(crate) recovery: Recovery,
+    /// Where there is no second level to keep them.
+    pub(crate) writes: Mutex<Writes>,
     pub(crate) tasks: Tasks,
     pub(crate) meters: Arc<CacheMeters>,
     /// The longest life that an entry was given here, in nanoseconds.
@@ -42,6 +45,17 @@ impl Engine {
             ticket: self.tickets.take(key),
             began: self.coherence.begin(),
         }
+    }
+
+    /// To be taken before a load begins, with what it must reflect: what this process knows of, and `told` by the second level.
+    pub(crate) fn start_load(&self, key: &str, told: Vec<Demand>) -> (Start, Option<Demand>) {
+        let ticket = self.tickets.take(key);
+        let (began, demand) = self.coherence.begin_load(key);
+        let demand = match (told.is_empty(), demand) {
+            (true, demand) => demand,
+            (false, demand) => self.coherence.join(told.into_iter().chain(demand)),
+        };
+        (Start { ticket, began }, demand)
     }
 
     /// Whether nothing has invalidated the key since; a caller that comes now may wait for that read.
@@ -86,6 +100,13 @@ impl Engine {
     /// Takes note of our own record. When the log turns out to be another one, L1 goes.
     pub(crate) fn acknowledge(&self, scope: &Scope, position: Position) {
         if !self.coherence.acknowledge(scope, position) {
+            self.clear_memory();
+        }
+    }
+
+    /// The same for a record that tells what loads must reflect.
+    pub(crate) fn acknowledge_demand(&self, position: Position) {
+        if !self.coherence.acknowledge_demand(position) {
             self.clear_memory();
         }
     }

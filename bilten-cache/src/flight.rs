@@ -21,7 +21,7 @@ type Shared<V> = Arc<RegionState<V>>;
 pub(crate) async fn fly<V, T, E, F, Fut>(
     state: Shared<V>,
     mut pilot: Pilot<Landed<V>, Start>,
-    job: Job,
+    mut job: Job,
     than: Option<u64>,
     load: F,
 ) where
@@ -31,7 +31,7 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
     T: Into<Loaded<V>>,
     E: Into<BoxError>,
 {
-    let key = &job.key;
+    let key = &Arc::clone(&job.key);
     // Another flight may have landed between the caller's look into L1 and this one's start.
     if let Some(value) = state.hit_newer(key, than) {
         return pilot.land(Ok((value, Level::Memory)));
@@ -52,23 +52,18 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
         stale = Some(entry);
         look = lookup::obtain(&state, key, want).await;
     }
-    let token = match look {
+    let (token, told) = match look {
         Look::Found(value) => return pilot.land(Ok((value, Level::Remote))),
-        Look::Missing(token) => token,
-        Look::Stale(..) => None,
+        Look::Missing(token) => (token, Vec::new()),
+        Look::MissingAfter(token, told) => (Some(token), told),
+        Look::Stale(..) => (None, Vec::new()),
     };
     // Taken anew: the load sees everything that happened while we looked.
-    let start = state.engine.start(key);
-    let began = Instant::now();
+    let (start, at_least) = state.engine.start_load(key, told);
+    job.at_least = at_least;
     let asked = state.engine.clock.now();
-    state.meters.loads.add(1);
-    let seen = stale.as_ref().and_then(Stale::of);
-    let result = holding(&state, key, token, job.run(seen, load)).await;
-    state
-        .meters
-        .load_seconds
-        .record(began.elapsed().as_secs_f64());
-    match result {
+    let loaded = run(&state, &job, token, stale.as_ref(), load).await;
+    match loaded {
         Ok(loaded) if loaded.cached => {
             let took = state.engine.clock.now().saturating_sub(asked);
             let took = Duration::from_nanos(took);
@@ -89,6 +84,30 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
             release(&state, key, token).await;
         }
     }
+}
+
+/// Calls the loader.
+async fn run<V, T, E, F, Fut>(
+    state: &RegionState<V>,
+    job: &Job,
+    token: Option<u64>,
+    stale: Option<&Arc<Entry>>,
+    load: F,
+) -> Result<Loaded<V>, Error>
+where
+    V: Send + Sync + 'static,
+    F: FnOnce(LoadContext<V>) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+    T: Into<Loaded<V>>,
+    E: Into<BoxError>,
+{
+    let began = Instant::now();
+    state.meters.loads.add(1);
+    let seen = stale.and_then(Stale::of);
+    let result = holding(state, &job.key, token, job.run(seen, load)).await;
+    let took = began.elapsed().as_secs_f64();
+    state.meters.load_seconds.record(took);
+    result
 }
 
 /// The stale value instead of the error, if the region allows it and nothing changed since it was found.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::envelope::placed_at;
-use crate::remote::{Position, Scope};
+use crate::remote::{Demand, Gate, Position, RemoteError, Scope};
 
 /// However long the budget is: loads wait for a claim whose writer has died.
 const LONGEST_CLAIM: Duration = Duration::from_secs(10);
@@ -42,8 +42,20 @@ pub enum Ack {
 
 /// Invalidates a scope.
 pub(crate) async fn invalidate(engine: &Arc<Engine>, scope: Scope) -> Ack {
+    invalidate_after(engine, scope, None).await
+}
+
+/// The same; loads that begin later must reflect `after`.
+pub(crate) async fn invalidate_after(
+    engine: &Arc<Engine>,
+    scope: Scope,
+    after: Option<Demand>,
+) -> Ack {
     engine.meters.invalidations.add(1);
     if engine.gate.is_none() {
+        if let Some(after) = &after {
+            engine.coherence.demand(&scope, after);
+        }
         engine.coherence.mark_here(&scope);
         drop_from_memory(engine, &scope);
         return Ack::Local;
@@ -52,32 +64,57 @@ pub(crate) async fn invalidate(engine: &Arc<Engine>, scope: Scope) -> Ack {
     // Only a panic or a runtime that shuts down end the task early; nothing is known then.
     let tasks = &engine.tasks;
     tasks
-        .spawn(async move { invalidate_both(&task, scope).await })
+        .spawn(async move { invalidate_both(&task, scope, after).await })
         .await
         .unwrap_or(Ack::Deferred)
 }
 
-async fn invalidate_both(engine: &Engine, scope: Scope) -> Ack {
+async fn invalidate_both(engine: &Engine, scope: Scope, after: Option<Demand>) -> Ack {
     let position = match &engine.gate {
-        Some(gate) => gate
-            .call(|remote| remote.invalidate(&scope, engine.coherence.author()))
-            .await
-            .ok(),
+        Some(gate) => change(engine, gate, &scope, after.as_ref()).await.ok(),
         None => None,
     };
-    let ack = note(engine, &scope, position);
+    let ack = note(engine, &scope, after, position);
     drop_from_memory(engine, &scope);
     ack
 }
 
+async fn change(
+    engine: &Engine,
+    gate: &Gate,
+    scope: &Scope,
+    after: Option<&Demand>,
+) -> Result<Position, RemoteError> {
+    demand(engine, gate, scope, after).await?;
+    gate.call(|remote| remote.invalidate(scope, engine.coherence.author()))
+        .await
+}
+
+/// Tells everybody what later loads must reflect, before the change itself: who sees the change must know.
+async fn demand(
+    engine: &Engine,
+    gate: &Gate,
+    scope: &Scope,
+    after: Option<&Demand>,
+) -> Result<(), RemoteError> {
+    let Some(after) = after else { return Ok(()) };
+    let wanted = engine.coherence.demand(scope, after);
+    let author = engine.coherence.author();
+    let told = gate.call(|remote| remote.demand(&wanted, author)).await?;
+    if let Some(position) = told {
+        engine.acknowledge_demand(position);
+    }
+    Ok(())
+}
+
 /// Takes note of what L2 said, or did not say, before L1 is touched.
-fn note(engine: &Engine, scope: &Scope, position: Option<Position>) -> Ack {
+fn note(engine: &Engine, scope: &Scope, after: Option<Demand>, position: Option<Position>) -> Ack {
     if let Some(position) = position {
         engine.acknowledge(scope, position);
         return Ack::Everywhere;
     }
     engine.meters.deferred.add(1);
-    engine.recovery.push(scope.clone());
+    engine.recovery.push(scope.clone(), after);
     if scope.key().is_none() {
         // Without a position in the log there is nothing to compare entries with.
         engine.flush();
@@ -109,11 +146,17 @@ pub(crate) struct Change {
     pub(crate) keep: Duration,
     pub(crate) entry: Entry,
     pub(crate) ticket: crate::ticket::Ticket,
+    /// What later loads must reflect.
+    pub(crate) after: Option<Demand>,
 }
 
 /// Puts a value into both levels.
 pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
     if engine.gate.is_none() {
+        if let Some(after) = &change.after {
+            let scope = Scope::Key(Arc::clone(&change.key));
+            engine.coherence.demand(&scope, after);
+        }
         put_in_memory(engine, change, None);
         return Ack::Local;
     }
@@ -133,21 +176,23 @@ async fn write_both(engine: &Engine, mut change: Change) -> Ack {
         .envelope
         .take()
         .filter(|_| engine.coherence.is_synced());
+    let after = change.after.take();
     let position = match (&engine.gate, &envelope) {
-        (Some(gate), Some(_)) => {
-            let hold = hold(gate.budget());
-            gate.call(|remote| remote.claim(&change.key, token, hold, author))
-                .await
-                .ok()
-        }
+        (Some(gate), Some(_)) => match demand(engine, gate, &scope, after.as_ref()).await {
+            Ok(()) => {
+                let hold = hold(gate.budget());
+                let claim = gate.call(|remote| remote.claim(&change.key, token, hold, author));
+                claim.await.ok()
+            }
+            Err(_) => None,
+        },
         // What is there must go.
-        (Some(gate), None) => gate
-            .call(|remote| remote.invalidate(&scope, author))
+        (Some(gate), None) => self::change(engine, gate, &scope, after.as_ref())
             .await
             .ok(),
         (None, _) => None,
     };
-    let ack = note(engine, &scope, position);
+    let ack = note(engine, &scope, after, position);
     let stands = match (position, envelope) {
         (Some(position), Some(envelope)) if position.incarnation == author.incarnation => {
             place(engine, &change, token, position, envelope).await

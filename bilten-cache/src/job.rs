@@ -10,10 +10,23 @@ use tokio::time::Instant;
 
 use crate::error::{BoxError, Error, panic_message};
 use crate::loader::{LoadContext, Loaded, Stale};
+use crate::remote::Demand;
 
 tokio::task_local! {
-    /// The keys that the loads around this one are loading, innermost first.
-    static LOADING: Option<Arc<Chain>>;
+    static LOADING: Loading;
+}
+
+/// The load that the current task runs.
+#[derive(Debug, Clone, Default)]
+struct Loading {
+    /// The keys that it and the loads around it are loading, innermost first.
+    keys: Option<Arc<Chain>>,
+    at_least: Option<Demand>,
+}
+
+/// What the load that the current task runs must reflect.
+pub(crate) fn at_least() -> Option<Demand> {
+    LOADING.try_with(|loading| loading.at_least.clone()).ok()?
 }
 
 #[derive(Debug)]
@@ -39,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) key: Arc<str>,
     pub(crate) timeout: Duration,
     pub(crate) asked: Option<Asked>,
+    /// What the loader's source must reflect.
+    pub(crate) at_least: Option<Demand>,
     keys: Option<Arc<Chain>>,
 }
 
@@ -64,7 +79,8 @@ impl Job {
         keys: &[Arc<str>],
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let around = LOADING.try_with(Clone::clone).unwrap_or_default();
+        let around = LOADING.try_with(|loading| loading.keys.clone());
+        let around = around.unwrap_or_default();
         let mut outer = around.as_ref();
         while let Some(chain) = outer {
             if chain.cache == cache && keys.contains(&chain.key) {
@@ -83,6 +99,7 @@ impl Job {
             key: keys.first().cloned().unwrap_or_else(|| "".into()),
             timeout,
             asked: None,
+            at_least: None,
             keys: keys.iter().fold(around, link),
         })
     }
@@ -100,7 +117,7 @@ impl Job {
         E: Into<BoxError>,
     {
         let deadline = Instant::now() + self.timeout.min(Duration::from_secs(1 << 30));
-        let context = LoadContext::new(deadline, stale);
+        let context = LoadContext::new(deadline, stale, self.at_least.clone());
         // The loader is called inside, so that a panic before its first await is caught as well, and so is that of a conversion.
         self.guard(async move { load(context).await.map(Into::into) })
             .await
@@ -111,7 +128,11 @@ impl Job {
         &self,
         load: impl Future<Output = Result<R, E>>,
     ) -> Result<R, Error> {
-        let load = LOADING.scope(self.keys.clone(), AssertUnwindSafe(load).catch_unwind());
+        let loading = Loading {
+            keys: self.keys.clone(),
+            at_least: self.at_least.clone(),
+        };
+        let load = LOADING.scope(loading, AssertUnwindSafe(load).catch_unwind());
         let region = || Arc::clone(&self.region);
         match tokio::time::timeout(self.timeout, load).await {
             Err(_) => Err(Error::LoadTimeout {

@@ -3,9 +3,12 @@
 
 mod cache;
 mod region;
+pub mod source;
+
+mod read_through;
+mod writing;
 
 mod invalidate;
-mod read_through;
 
 mod batch;
 mod explain;
@@ -33,6 +36,7 @@ mod recovery;
 mod single_flight;
 mod tasks;
 mod ticket;
+mod writes;
 
 mod codec;
 mod entry;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::entry::{Entry, Validators};
+use crate::remote::Demand;
 
 /// What a loader found: the value, and what it decided about it.
 ///
@@ -27,6 +28,7 @@ pub struct Loaded<V> {
     /// An old value that lives on.
     pub(crate) extended: bool,
     pub(crate) cached: bool,
+    pub(crate) after: Option<Demand>,
 }
 
 /// The longest tag, and the most tags on one entry; what goes beyond is cut off the entry's life, see
@@ -51,6 +53,7 @@ impl<V> Loaded<V> {
             validators: Validators::default(),
             extended: false,
             cached: true,
+            after: None,
         }
     }
 
@@ -89,6 +92,14 @@ impl<V> Loaded<V> {
     #[must_use]
     pub fn last_modified(mut self, last_modified: impl Into<Arc<str>>) -> Self {
         self.validators.last_modified = Some(last_modified.into());
+        self
+    }
+
+    /// For values that were just written: the source token of the write, which later loads must reflect. See
+    /// [`Region::after`](crate::Region::after). On a value that was loaded it means nothing.
+    #[must_use]
+    pub fn after(mut self, token: impl AsRef<[u8]>) -> Self {
+        self.after = Some(Demand::of(token));
         self
     }
 
@@ -132,17 +143,41 @@ impl<V> From<V> for Loaded<V> {
 pub struct LoadContext<V> {
     deadline: Instant,
     stale: Option<Stale<V>>,
+    at_least: Option<Demand>,
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(deadline: Instant, stale: Option<Stale<V>>) -> Self {
-        Self { deadline, stale }
+    pub(crate) fn new(
+        deadline: Instant,
+        stale: Option<Stale<V>>,
+        at_least: Option<Demand>,
+    ) -> Self {
+        Self {
+            deadline,
+            stale,
+            at_least,
+        }
+    }
+
+    /// The token of the state that the source must have reached for this load: what the furthest of the changes named with
+    /// [`Region::after`](crate::Region::after) that concern the key. A loader that reads a replica which has not come so far puts the old
+    /// value back.
+    ///
+    /// `None`: any state will do. Empty: only the newest one will, because several tokens do not compare or had to be forgotten; ask
+    /// the primary. A loader of many keys asks [`source::at_least`](crate::source::at_least).
+    #[must_use]
+    pub fn at_least(&self) -> Option<&[u8]> {
+        self.at_least.as_ref().map(Demand::as_bytes)
     }
 
     /// The time left before the load is given up, for the loader's own time limits.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    pub(crate) fn demand(self) -> Option<Demand> {
+        self.at_least
     }
 
     /// The value whose time is over, if this process or the second level still has it: see
@@ -155,7 +190,7 @@ impl<V> LoadContext<V> {
 
 impl<V> Clone for LoadContext<V> {
     fn clone(&self) -> Self {
-        Self::new(self.deadline, self.stale.clone())
+        Self::new(self.deadline, self.stale.clone(), self.at_least.clone())
     }
 }
 
@@ -164,6 +199,7 @@ impl<V> fmt::Debug for LoadContext<V> {
         f.debug_struct("LoadContext")
             .field("remaining", &self.remaining())
             .field("stale", &self.stale.is_some())
+            .field("at_least", &self.at_least)
             .finish()
     }
 }

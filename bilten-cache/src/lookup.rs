@@ -7,7 +7,7 @@ use crate::engine::Start;
 use crate::entry::Entry;
 use crate::job::Asked;
 use crate::region_state::RegionState;
-use crate::remote::{Gate, Lease};
+use crate::remote::{Demand, Gate, Lease};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -19,6 +19,8 @@ pub(crate) enum Look<V> {
     Stale(Arc<V>, Arc<Entry>),
     /// Nothing of use; with the token of our lease, if we got one.
     Missing(Option<u64>),
+    /// The same with our lease, and what the load must reflect.
+    MissingAfter(u64, Vec<Demand>),
 }
 
 /// Which values count.
@@ -189,6 +191,7 @@ async fn lease<V: Send + Sync + 'static>(
             .await
         {
             Ok(Lease::Owned) => return Look::Missing(Some(token)),
+            Ok(Lease::OwnedAfter(demands)) => return Look::MissingAfter(token, demands),
             Ok(Lease::Value(bytes)) => match accept(state, key, &bytes, start, want) {
                 Found::Fresh(value) => return Look::Found(value),
                 _ => over_value = true,

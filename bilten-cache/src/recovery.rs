@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::remote::Scope;
+use crate::remote::{Demand, Scope};
 
 /// Invalidations that wait for the second level; more than these collapse into one `clear`.
 const LIMIT: usize = 10_000;
@@ -20,8 +20,16 @@ pub(crate) struct Recovery {
 #[derive(Debug, Default)]
 struct Queue {
     next: u64,
-    order: BTreeMap<u64, Scope>,
+    order: BTreeMap<u64, Change>,
     keys: HashMap<Arc<str>, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Change {
+    scope: Scope,
+    /// What loads must reflect after it. Of several that meet here one is enough: when it is delivered it takes in all that this process
+    /// knows.
+    after: Option<Demand>,
 }
 
 /// One invalidation out of the queue; it stays in force until [`Recovery::done`].
@@ -29,13 +37,14 @@ struct Queue {
 pub(crate) struct Pending {
     number: u64,
     pub(crate) scope: Scope,
+    pub(crate) after: Option<Demand>,
 }
 
 impl Recovery {
-    /// Queues an invalidation.
-    pub(crate) fn push(&self, scope: Scope) {
+    /// Queues an invalidation, after which loads must reflect `after`.
+    pub(crate) fn push(&self, scope: Scope, after: Option<Demand>) {
         let mut queue = self.queue();
-        queue.push(scope);
+        queue.push(Change { scope, after });
         self.waiting.store(queue.order.len(), Ordering::Release);
     }
 
@@ -48,9 +57,10 @@ impl Recovery {
         self.queue()
             .order
             .first_key_value()
-            .map(|(number, scope)| Pending {
+            .map(|(number, change)| Pending {
                 number: *number,
-                scope: scope.clone(),
+                scope: change.scope.clone(),
+                after: change.after.clone(),
             })
     }
 
@@ -71,28 +81,36 @@ impl Recovery {
 }
 
 impl Queue {
-    fn push(&mut self, scope: Scope) {
+    fn push(&mut self, mut change: Change) {
         let number = self.next;
         self.next += 1;
-        if self.order.len() >= LIMIT || scope == Scope::All {
+        if self.order.len() >= LIMIT || change.scope == Scope::All {
+            let mut demands = self.order.values().filter_map(|older| older.after.clone());
+            let after = change.after.or_else(|| demands.next());
             self.order.clear();
             self.keys.clear();
-            self.order.insert(number, Scope::All);
+            let scope = Scope::All;
+            self.order.insert(number, Change { scope, after });
             return;
         }
-        let older = scope
+        let older = change
+            .scope
             .key()
             .and_then(|key| self.keys.insert(Arc::clone(key), number));
-        let older = older.and_then(|older| self.order.remove(&older));
-        // What was to be removed must not live on as a stale value.
-        let removed = older.filter(|older| matches!(older, Scope::Key(_)));
-        self.order.insert(number, removed.unwrap_or(scope));
+        if let Some(older) = older.and_then(|older| self.order.remove(&older)) {
+            change.after = change.after.or(older.after);
+            // What was to be removed must not live on as a stale value.
+            if matches!(older.scope, Scope::Key(_)) {
+                change.scope = older.scope;
+            }
+        }
+        self.order.insert(number, change);
     }
 
     fn covers(&self, key: &str) -> bool {
         self.keys.contains_key(key)
             || self.order.len() > self.keys.len()
-                && self.order.values().any(|scope| match scope {
+                && self.order.values().any(|change| match &change.scope {
                     Scope::Key(_) | Scope::Expired(_) => false,
                     Scope::Pattern(pattern) => pattern.matches(key),
                     // The tags of what the store holds are not known before it is read.
@@ -101,8 +119,8 @@ impl Queue {
     }
 
     fn remove(&mut self, number: u64) {
-        if let Some(scope) = self.order.remove(&number)
-            && let Some(key) = scope.key()
+        if let Some(change) = self.order.remove(&number)
+            && let Some(key) = change.scope.key()
             && self.keys.get(key) == Some(&number)
         {
             self.keys.remove(key);
@@ -123,7 +141,7 @@ mod tests {
     fn what_waits_is_in_force_until_it_is_done() {
         let recovery = Recovery::default();
         assert!(!recovery.covers("event:1"));
-        recovery.push(key("event:1"));
+        recovery.push(key("event:1"), None);
         assert!(recovery.covers("event:1") && !recovery.covers("event:2"));
         let first = recovery.first().unwrap();
         assert!(
@@ -138,9 +156,9 @@ mod tests {
     #[test]
     fn a_second_invalidation_meanwhile_is_not_lost() {
         let recovery = Recovery::default();
-        recovery.push(key("event:1"));
+        recovery.push(key("event:1"), None);
         let first = recovery.first().unwrap();
-        recovery.push(key("event:1"));
+        recovery.push(key("event:1"), None);
         recovery.done(&first);
         assert!(recovery.covers("event:1"));
         assert_eq!(recovery.len(), 1);
@@ -149,22 +167,35 @@ mod tests {
     #[test]
     fn an_expiry_after_a_removal_leaves_it_a_removal() {
         let recovery = Recovery::default();
-        recovery.push(key("event:1"));
-        recovery.push(Scope::Expired("event:1".into()));
+        recovery.push(key("event:1"), None);
+        recovery.push(Scope::Expired("event:1".into()), None);
         assert_eq!(recovery.first().unwrap().scope, key("event:1"));
         assert_eq!(recovery.len(), 1);
-        recovery.push(Scope::Expired("event:2".into()));
-        recovery.push(key("event:2"));
+        recovery.push(Scope::Expired("event:2".into()), None);
+        recovery.push(key("event:2"), None);
         recovery.done(&recovery.first().unwrap());
         assert_eq!(recovery.first().unwrap().scope, key("event:2"));
     }
 
     #[test]
+    fn demands_wait_with_their_changes_and_none_is_forgotten() {
+        let (recovery, one) = (Recovery::default(), Demand::of("1"));
+        recovery.push(key("event:1"), Some(one.clone()));
+        recovery.push(key("event:1"), None);
+        assert_eq!(recovery.first().unwrap().after, Some(one.clone()));
+        recovery.push(Scope::All, None);
+        assert_eq!(recovery.first().unwrap().after, Some(one));
+    }
+
+    #[test]
     fn wide_scopes_cover_what_they_take() {
         let recovery = Recovery::default();
-        recovery.push(Scope::Pattern(Pattern::glob("events:list:*").unwrap()));
+        recovery.push(
+            Scope::Pattern(Pattern::glob("events:list:*").unwrap()),
+            None,
+        );
         assert!(recovery.covers("events:list:1") && !recovery.covers("event:1"));
-        recovery.push(Scope::Tag("berlin".into()));
+        recovery.push(Scope::Tag("berlin".into()), None);
         assert!(recovery.covers("event:1"));
     }
 
@@ -172,7 +203,7 @@ mod tests {
     fn an_overflow_collapses_into_one_clear() {
         let recovery = Recovery::default();
         for n in 0..=LIMIT {
-            recovery.push(key(&n.to_string()));
+            recovery.push(key(&n.to_string()), None);
         }
         assert_eq!(recovery.len(), 1);
         assert_eq!(recovery.first().unwrap().scope, Scope::All);

@@ -217,7 +217,15 @@ pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
 /// Hands the invalidations that waited to L2, oldest first, until one fails.
 async fn deliver(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     while let Some(pending) = engine.recovery.first() {
-        let Pending { scope, .. } = &pending;
+        let Pending { scope, after, .. } = &pending;
+        if let Some(after) = after {
+            let wanted = engine.coherence.demand(scope, after);
+            let told = gate.remote().demand(&wanted, engine.coherence.author());
+            let told = within(PATIENCE, told).await;
+            if let Some(position) = told.map_err(Interruption::Undelivered)? {
+                engine.acknowledge_demand(position);
+            }
+        }
         let position = within(
             PATIENCE,
             gate.remote().invalidate(scope, engine.coherence.author()),

@@ -73,6 +73,24 @@ impl Cluster {
         Session::new(Arc::clone(&self.router), Some(token))
     }
 
+    /// A session that sees everything up to a token at hand as text, if there is one. With a text that is no token, also an empty one, the
+    /// primary answers. Made for the context of a load of bilten-cache: `db.session_at_least(cx.at_least())`.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = bilten_db::Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// let any = db.session_at_least(None);
+    /// let newest = db.session_at_least(Some(b""));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn session_at_least(&self, token: Option<&[u8]>) -> Session {
+        match token {
+            None => self.session(),
+            Some(text) => self.session_with(Token::read(text).unwrap_or_else(Token::nowhere)),
+        }
+    }
+
     /// Which reads may leave the primary right now.
     #[must_use]
     pub fn read_routing(&self) -> ReadRouting {

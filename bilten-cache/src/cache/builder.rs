@@ -1,13 +1,16 @@
-use std::sync::Arc;
+use std::cmp::Ordering;
+use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Cache;
 use crate::clock::{Clock, nanos};
-use crate::coherence::Coherence;
+use crate::coherence::{Coherence, Demands, Order};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::options::LONGEST;
 use crate::recovery::Recovery;
 use crate::registry::Registry;
 use crate::remote::{Gate, Limits, Remote};
@@ -36,6 +39,7 @@ pub struct CacheBuilder {
     remote: Second,
     limits: Limits,
     isolated_ttl: Duration,
+    source: Source,
     pub(crate) clock: Clock,
     pub(crate) tickets: Tickets,
 }
@@ -46,6 +50,20 @@ enum Second {
     #[cfg(any(feature = "fred", feature = "redis"))]
     Redis(crate::remote::redis::Redis),
     Own(Arc<dyn Remote>),
+}
+
+/// How the states of the source compare, and for how long a replica may lag.
+struct Source {
+    order: Order,
+    lag: Duration,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source")
+            .field("lag", &self.lag)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CacheBuilder {
@@ -59,6 +77,10 @@ impl CacheBuilder {
                 concurrent: 1024,
             },
             isolated_ttl: Duration::from_secs(5),
+            source: Source {
+                order: Arc::new(|_, _| None),
+                lag: Duration::from_secs(600),
+            },
             clock: Clock::system(),
             tickets: Tickets::new(),
         }
@@ -105,6 +127,25 @@ impl CacheBuilder {
         self
     }
 
+    /// How two source tokens compare, see [`source`](crate::source): which of the two states takes in the other. `None` when neither is known to,
+    /// for example because they belong to two histories of a database; then loads have to read the newest state. By itself only equal tokens
+    /// compare. All processes that share the cache must say the same.
+    pub fn source_order(
+        mut self,
+        order: impl Fn(&[u8], &[u8]) -> Option<Ordering> + Send + Sync + 'static,
+    ) -> Self {
+        self.source.order = Arc::new(order);
+        self
+    }
+
+    /// For how long a source token is remembered: longer than any replica lags. Defaults to ten minutes; ten years at most. In this process there is room
+    /// for the tokens of 16,384 keys and 256 patterns; the oldest above those are asked of every load, which costs a read of a
+    /// replica that has come far enough, never an old value.
+    pub fn source_lag(mut self, longest: Duration) -> Self {
+        self.source.lag = longest;
+        self
+    }
+
     /// Builds the cache. A second level that cannot be reached is not an error: the cache works from memory, says so in a
     /// warning and in [`Cache::status`], and connects when it can.
     ///
@@ -128,12 +169,14 @@ impl CacheBuilder {
         let isolated = remote.is_some().then(|| nanos(self.isolated_ttl));
         let node = fastrand::u64(1..);
         let clock = self.clock;
+        let Source { order, lag } = self.source;
+        let demands = Demands::new(order, lag.min(LONGEST), clock.clone());
         let engine = Arc::new(Engine {
             name: Arc::clone(&name),
             node,
             memory: Memory::new(self.memory_bytes, clock.clone()),
             tickets: self.tickets,
-            coherence: Coherence::new(node, isolated),
+            coherence: Coherence::new(node, isolated).minding(demands),
             gate: remote.map(|remote| {
                 Gate::new(
                     &name,
@@ -144,6 +187,7 @@ impl CacheBuilder {
                 )
             }),
             recovery: Recovery::default(),
+            writes: Mutex::default(),
             tasks: Tasks::default(),
             meters,
             longest_life: AtomicU64::new(0),
@@ -172,6 +216,7 @@ impl CacheBuilder {
         for (field, duration) in [
             ("remote_budget", self.limits.budget),
             ("isolated_ttl", self.isolated_ttl),
+            ("source_lag", self.source.lag),
         ] {
             if duration.is_zero() {
                 return Err(Error::config(

@@ -1,3 +1,4 @@
+mod after;
 mod builder;
 mod shutdown;
 
@@ -5,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::after::CacheAfter;
 pub use self::builder::CacheBuilder;
 use crate::codec::default_codec;
 use crate::invalidate::{self, Ack};
@@ -12,7 +14,7 @@ use crate::key::Key;
 use crate::loader::MAX_TAG_BYTES;
 use crate::pattern::Pattern;
 use crate::region::RegionBuilder;
-use crate::remote::Scope;
+use crate::remote::{Demand, Scope};
 use crate::shared::Shared;
 use crate::stats::Stats;
 use crate::status::{Shutdown, Status, Swept};
@@ -86,6 +88,10 @@ impl Cache {
     ///
     /// A tag longer than 256 bytes is on no entry, so there is nothing to do.
     pub async fn invalidate_tag(&self, tag: &str) -> Ack {
+        self.invalidate_tag_after(tag, None).await
+    }
+
+    async fn invalidate_tag_after(&self, tag: &str, after: Option<Demand>) -> Ack {
         if tag.len() > MAX_TAG_BYTES {
             return if self.shared.engine.gate.is_some() {
                 Ack::Everywhere
@@ -93,7 +99,15 @@ impl Cache {
                 Ack::Local
             };
         }
-        invalidate::invalidate(&self.shared.engine, Scope::Tag(tag.into())).await
+        let scope = Scope::Tag(tag.into());
+        invalidate::invalidate_after(&self.shared.engine, scope, after).await
+    }
+
+    /// Invalidations that tell later loads which state of the source they must reflect, as [`Region::after`](crate::Region::after) does. For a
+    /// tag that is every load, because the tags of a value are not known before it is loaded.
+    #[must_use = "this is only the token; the change follows"]
+    pub fn after(&self, token: impl AsRef<[u8]>) -> CacheAfter<'_> {
+        CacheAfter::new(self, Demand::of(token))
     }
 
     /// Invalidates everything, in all regions and processes.

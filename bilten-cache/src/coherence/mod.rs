@@ -1,10 +1,14 @@
 //! What this node knows of the log, and what that means for an entry.
 
+mod demands;
+mod load;
 mod markers;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub(crate) use self::demands::{Demands, Order};
 use self::markers::Markers;
 use crate::clock::{NEVER, Nanos};
 use crate::entry::{Began, Entry};
@@ -40,6 +44,10 @@ struct View {
     applied: u64,
     /// The stamp of the record that was applied last, if it is known.
     stamp: Option<u64>,
+    /// Records of our own beyond the one that was applied last.
+    ahead: BTreeSet<u64>,
+    /// What loads must reflect. Outlives the log: the source has no part in its end.
+    demands: Demands,
 }
 
 /// What a record asks for beyond a marker.
@@ -170,7 +178,7 @@ impl Coherence {
             return false;
         }
         self.mark(&mut view, scope, position.number);
-        self.seen.fetch_max(position.number, Ordering::AcqRel);
+        self.note_own(&mut view, position.number);
         true
     }
 
@@ -183,8 +191,13 @@ impl Coherence {
         if record.number != view.applied + 1 {
             return Effect::Gap;
         }
-        view.applied = record.number;
+        view.advance(record.number);
         view.stamp = Some(record.stamp);
+        if let (Some(scope), Some(demand)) = (&record.scope, &record.demand) {
+            view.demands.add(scope, demand);
+            self.seen.fetch_max(record.number, Ordering::AcqRel);
+            return Effect::Nothing;
+        }
         // A record nobody can read may have been about anything.
         self.mark(
             &mut view,
@@ -215,13 +228,17 @@ impl Coherence {
             number,
         } = snapshot.position;
         if incarnation != self.incarnation() {
-            *view = View::default();
+            view.markers = Markers::default();
+            view.ahead.clear();
             self.seen.store(number, Ordering::Release);
         }
         for (scope, position) in &snapshot.markers {
             view.markers.mark(scope, *position);
         }
-        view.applied = number;
+        for demand in &snapshot.demands {
+            view.demands.add(&Scope::All, demand);
+        }
+        view.advance(number);
         view.stamp = None;
         self.seen.fetch_max(number, Ordering::AcqRel);
         self.announce(number);

@@ -13,10 +13,11 @@ use crate::error::{BoxError, Error};
 use crate::invalidate::Ack;
 use crate::job::{Asked, Job, Outcome};
 use crate::key::{self, Key};
-use crate::loader::Loaded;
+use crate::loader::{LoadContext, Loaded};
 use crate::lookup;
 use crate::read_through::{self, Boarded};
 use crate::region_state::{Landed, Level};
+use crate::remote::Demand;
 use crate::single_flight::Passenger;
 
 /// Changes that are under way at once: enough to fill a round trip, too few to crowd others out.
@@ -149,7 +150,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 }
                 Looked::TooLong => {
                     self.count(None);
-                    let load = place.load(name, Arc::clone(key));
+                    let load = place.load(name, Arc::clone(key), None);
                     Some(Way::Alone(self.state.engine.tasks.spawn(load)))
                 }
                 Looked::Miss(key) => {
@@ -214,9 +215,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         &self,
         keys: impl IntoIterator<Item = O>,
     ) -> Result<Ack, Error> {
+        self.remove_all(keys, None).await
+    }
+
+    pub(super) async fn remove_all<O: Borrow<K>>(
+        &self,
+        keys: impl IntoIterator<Item = O>,
+        after: Option<&Demand>,
+    ) -> Result<Ack, Error> {
         let changes = keys.into_iter().map(|name| {
-            let key = self.checked(name.borrow());
-            async move { Ok(self.remove_encoded(key?).await) }
+            let (key, after) = (self.checked(name.borrow()), after.cloned());
+            async move { Ok(self.remove_encoded(key?, after).await) }
         });
         self.all(changes).await
     }
@@ -267,7 +276,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let load = Arc::new(load);
         let run = move |wanted: Vec<Wanted<O, V>>| {
             let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
-            let (job, load, name) = (job.clone(), Arc::clone(&load), Arc::clone(&state.name));
+            let demands = wanted.iter().filter_map(|wanted| wanted.at_least.clone());
+            let at_least = state.engine.coherence.join(demands);
+            let mut job = job.clone();
+            job.at_least = at_least;
+            let (load, name) = (Arc::clone(&load), Arc::clone(&state.name));
             state.engine.tasks.spawn(async move {
                 let keyed =
                     |(name_of, value): (O, T)| (key::encode(&name, name_of.borrow()), value.into());
@@ -288,7 +301,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         O: Send + 'static,
     {
         let own = Arc::clone(key);
-        let load = move |_| place.load(name, own);
+        let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
         read_through::refresh(&self.state, key, made, load);
     }
 
@@ -313,7 +326,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 on_wait: place.on_wait(),
             };
             let own = Arc::clone(&key);
-            let load = move |_| place.load(name, own);
+            let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
             let way = match read_through::board(&self.state, &key, load, Some(asked))? {
                 Boarded::Served(value) => {
                     self.state.meters.hits_memory.add(1);

@@ -1,4 +1,6 @@
+mod after;
 mod builder;
+mod changes;
 mod freshness;
 mod many;
 
@@ -7,19 +9,16 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
+pub use self::after::After;
 pub use self::builder::RegionBuilder;
 use crate::error::{BoxError, Error};
 use crate::explain::Explanation;
-use crate::invalidate::{self, Ack, Change};
 use crate::job::{Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
 use crate::loader::{LoadContext, Loaded};
-use crate::packing::Packed;
 use crate::read_through::{self, Boarded};
 use crate::region_state::{Level, RegionState};
-use crate::remote::Scope;
 use crate::stats::Stats;
 
 /// A typed view of a [`Cache`](crate::Cache): one kind of key, one kind of value, one set of defaults.
@@ -136,117 +135,6 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         result.map(|(value, _)| value)
     }
 
-    /// Puts a value into both levels, for a caller that has just made it the truth.
-    ///
-    /// A load that began before does not overwrite it, here or anywhere.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise, or would not come back as it is (NaN in
-    /// JSON): then nothing is stored and the key is removed, so that no older value stays behind.
-    ///
-    /// # Cancellation
-    ///
-    /// Once polled, the change is made even if the caller is dropped.
-    pub async fn set(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<Ack, Error> {
-        self.put(self.checked(key)?, value.into())
-            .await
-            .map(|(_, ack)| ack)
-    }
-
-    /// Writes to the source and then, with what the write returned, to both levels.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Write`] when the write fails. Nobody can tell then whether the source changed, so the key is
-    /// removed. [`Error::KeyTooLong`] before anything is written. A value that does not serialise is returned all the
-    /// same, after a warning, and is not cached.
-    ///
-    /// # Cancellation
-    ///
-    /// Dropped while the source is written, it removes the key, because the write may have happened.
-    pub async fn write_through<T, E, Fut>(&self, key: &K, write: Fut) -> Result<Arc<V>, Error>
-    where
-        Fut: Future<Output = Result<T, E>>,
-        T: Into<Loaded<V>>,
-        E: Into<BoxError>,
-    {
-        let key = self.checked(key)?;
-        let unsure = Unsure {
-            state: Arc::clone(&self.state),
-            key: Some(Arc::clone(&key)),
-        };
-        let written = write.await;
-        unsure.settled();
-        match written {
-            Ok(value) => {
-                let loaded = value.into();
-                let value = Arc::clone(&loaded.value);
-                if let Err(error) = self.put(key, loaded).await {
-                    tracing::warn!(%error, "value was written to its source but is not cached");
-                }
-                Ok(value)
-            }
-            Err(error) => {
-                let _ = invalidate::invalidate(&self.state.engine, Scope::Key(key)).await;
-                Err(Error::Write {
-                    region: Arc::clone(&self.state.name),
-                    source: Arc::from(error.into()),
-                })
-            }
-        }
-    }
-
-    /// Removes a key everywhere. When this returns, no read of this process returns a value whose load began
-    /// before the call.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
-    ///
-    /// # Cancellation
-    ///
-    /// Once polled, the change is made even if the caller is dropped.
-    pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
-        Ok(self.remove_encoded(self.checked(key)?).await)
-    }
-
-    async fn remove_encoded(&self, key: Arc<str>) -> Ack {
-        invalidate::invalidate(&self.state.engine, Scope::Key(key)).await
-    }
-
-    /// Ends the time to live of a key everywhere, but lets the value be served stale where the region allows it:
-    /// [`stale_while_revalidate`](RegionBuilder::stale_while_revalidate),
-    /// [`stale_if_error`](RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
-    ///
-    /// A load that began before does not make it fresh again.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
-    ///
-    /// # Cancellation
-    ///
-    /// Once polled, the change is made even if the caller is dropped.
-    pub async fn expire(&self, key: &K) -> Result<Ack, Error> {
-        let key = self.checked(key)?;
-        let scope = match self.state.options.windows.keep() {
-            true => Scope::Expired(key),
-            false => Scope::Key(key),
-        };
-        Ok(invalidate::invalidate(&self.state.engine, scope).await)
-    }
-
-    /// Invalidates every key of this region. Costs the same however many there are.
-    ///
-    /// # Cancellation
-    ///
-    /// Once polled, the change is made even if the caller is dropped.
-    pub async fn clear(&self) -> Ack {
-        let everything = crate::Pattern::prefix(&format!("{}:", self.state.name));
-        invalidate::invalidate(&self.state.engine, Scope::Pattern(everything)).await
-    }
-
     /// Says where the key is in both levels, how old, and what decides whether it is served. For people who look for the
     /// reason: it asks the second level each time and is counted nowhere but as a call to it.
     ///
@@ -295,36 +183,6 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 .await
                 .map(|loaded: Loaded<V>| loaded.value)
         })
-    }
-
-    async fn put(&self, key: Arc<str>, loaded: Loaded<V>) -> Result<(Arc<V>, Ack), Error> {
-        let engine = &self.state.engine;
-        let value = Arc::clone(&loaded.value);
-        if !loaded.cached {
-            return Ok((value, invalidate::invalidate(engine, Scope::Key(key)).await));
-        }
-        let start = engine.start(&key);
-        let Packed {
-            entry,
-            keep,
-            envelope,
-            ..
-        } = self.state.pack(&key, loaded, start.began, Duration::ZERO);
-        let envelope = match envelope.transpose() {
-            Ok(envelope) => envelope,
-            Err(source) => {
-                let _ = invalidate::invalidate(engine, Scope::Key(key)).await;
-                return Err(self.state.encode_error(source));
-            }
-        };
-        let change = Change {
-            key,
-            envelope,
-            keep,
-            entry,
-            ticket: start.ticket,
-        };
-        Ok((value, invalidate::write(engine, change).await))
     }
 
     fn look(&self, key: &K) -> Looked<V> {
@@ -379,31 +237,6 @@ enum Looked<V> {
     Due(Arc<V>, Arc<str>, u64),
     Miss(Arc<str>),
     TooLong,
-}
-
-/// Removes a key when it is dropped before anybody knows whether the source was written.
-struct Unsure<V: Send + Sync + 'static> {
-    state: Arc<RegionState<V>>,
-    key: Option<Arc<str>>,
-}
-
-impl<V: Send + Sync + 'static> Unsure<V> {
-    fn settled(mut self) {
-        self.key = None;
-    }
-}
-
-impl<V: Send + Sync + 'static> Drop for Unsure<V> {
-    fn drop(&mut self) {
-        let Some(key) = self.key.take() else { return };
-        self.state.engine.tickets.bump(&key, None);
-        self.state.engine.memory.remove(&key);
-        if tokio::runtime::Handle::try_current().is_ok() {
-            let engine = Arc::clone(&self.state.engine);
-            let removal = async move { invalidate::invalidate(&engine, Scope::Key(key)).await };
-            self.state.engine.tasks.spawn(removal);
-        }
-    }
 }
 
 impl<K: ?Sized, V> Clone for Region<K, V> {

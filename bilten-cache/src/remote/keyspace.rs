@@ -17,6 +17,7 @@ pub struct Keyspace {
     name: String,
     log: String,
     meta: String,
+    demands: String,
 }
 
 impl Keyspace {
@@ -27,6 +28,7 @@ impl Keyspace {
             name: name.to_owned(),
             log: format!("{{{name}}}:log"),
             meta: format!("{{{name}}}:meta"),
+            demands: format!("{{{name}}}:src"),
         }
     }
 
@@ -47,6 +49,24 @@ impl Keyspace {
     #[must_use]
     pub fn lease(&self, key: &str) -> String {
         [&self.name, ":l:{", key, "}"].concat()
+    }
+
+    /// The writes of an encoded key's source that are under way.
+    #[must_use]
+    pub fn writes(&self, key: &str) -> String {
+        [&self.name, ":w:{", key, "}"].concat()
+    }
+
+    /// Where it stands what loads of an encoded key must reflect.
+    #[must_use]
+    pub fn demand(&self, key: &str) -> String {
+        [&self.name, ":s:{", key, "}"].concat()
+    }
+
+    /// Where it stands what loads of any key must reflect.
+    #[must_use]
+    pub fn demands(&self) -> &str {
+        &self.demands
     }
 
     /// The stream of invalidations.

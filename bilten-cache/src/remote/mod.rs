@@ -18,6 +18,7 @@ mod scripted;
 mod tls;
 
 mod breaker;
+mod demand;
 mod error;
 mod gate;
 mod keyspace;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub(crate) use self::breaker::BreakerState;
+pub use self::demand::{Demand, Wanted};
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;
 pub(crate) use self::gate::{Gate, Limits};
@@ -53,6 +55,8 @@ pub enum Lease {
     Value(Bytes),
     /// The lease is ours until it runs out or somebody changes the key.
     Owned,
+    /// The same, and a load of this key must reflect all of this: what [`Remote::demand`] was told about it.
+    OwnedAfter(Vec<Demand>),
     /// Another load holds it.
     Busy,
 }
@@ -115,9 +119,33 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         author: Author,
     ) -> Reply<'a, Position>;
 
+    /// A write of the key's source begins. It and all others that are under way overlap from now on; `true` when there are none. Forgotten after
+    /// `hold`. By itself it knows nothing of others.
+    fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        let _ = (key, token, hold);
+        Box::pin(async { Ok(false) })
+    }
+
+    /// A write of the key's source has ended, and its value has been stored. `true` when it is known that no other was under way at any time
+    /// since it began; else nobody knows whose value is the newest. By itself it knows nothing of others.
+    fn end_write<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, bool> {
+        let _ = (key, token);
+        Box::pin(async { Ok(false) })
+    }
+
     /// Appends a record. For [`Scope::Key`], value and lease are removed first; for [`Scope::Expired`], the lease is
     /// removed and the fifth byte of the value, if there is one, becomes `0x80`.
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
+
+    /// Remembers what loads of a scope must reflect, and appends a record that tells of it. Comes before the change itself: whoever takes the
+    /// lease of a key after that change, on any node, is told with [`Lease::OwnedAfter`], for as long as `wanted.keep`; and who asks for a
+    /// [`snapshot`](Self::snapshot) is told of all of them.
+    ///
+    /// Keeps none by itself, which `None` says: then only this process knows.
+    fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {
+        let _ = (wanted, author);
+        Box::pin(async { Ok(None) })
+    }
 
     /// Everything a node must know before it trusts any value. Creates an empty log if there is none. Where the numbers of a
     /// new log begin is up to the store: above those of the old one is best, since a node that waits for the next record of

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use super::Demand;
 use crate::Pattern;
 
 /// What an invalidation is about.
@@ -116,6 +117,8 @@ pub struct Record {
     pub scope: Option<Scope>,
     /// A random number by which the record is known again; 0 if it has none.
     pub stamp: u64,
+    /// If it is there, the record invalidates nothing: it tells what loads of its scope must reflect from now on.
+    pub demand: Option<Demand>,
 }
 
 impl Record {
@@ -127,6 +130,16 @@ impl Record {
             node,
             scope,
             stamp: 0,
+            demand: None,
+        }
+    }
+
+    /// The same record, which demands something instead of invalidating.
+    #[must_use]
+    pub fn demanding(self, demand: Demand) -> Self {
+        Self {
+            demand: Some(demand),
+            ..self
         }
     }
 
@@ -177,6 +190,8 @@ pub struct Snapshot {
     pub server_millis: u64,
     /// Scopes wider than a key, with the position of their last invalidation.
     pub markers: Vec<(Scope, u64)>,
+    /// What loads of any key must reflect, because the caller may have missed what was said about single ones.
+    pub demands: Vec<Demand>,
 }
 
 impl Snapshot {
@@ -187,6 +202,7 @@ impl Snapshot {
             position,
             server_millis,
             markers,
+            demands: Vec::new(),
         }
     }
 }
@@ -213,6 +229,12 @@ mod tests {
             panic!("a pattern")
         };
         assert!(read.matches("tenant%2A:1") && !read.matches("tenantX"));
+    }
+
+    #[test]
+    fn a_demand_in_the_log_is_no_scope_to_those_who_know_only_scopes() {
+        let wanted = super::super::Wanted::new(Scope::All, Demand::Newest, Demand::Newest);
+        assert_eq!(Scope::decode(&wanted.encode()), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::store::Store;
 use super::trap::{Call, Moment, Trap, Traps};
 use crate::remote::{
     Author, Lease, Page, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
+    Wanted,
 };
 
 /// A second level in memory, with faults. Clones share everything, so one store serves any number of caches.
@@ -279,6 +280,18 @@ impl Remote for FaultyRemote {
         self.then_append(seize, scope, author)
     }
 
+    fn begin_write<'a>(&'a self, key: &'a str, token: u64, _: Duration) -> Reply<'a, bool> {
+        let key = Arc::from(key);
+        self.answer(Call::BeginWrite, move |store| {
+            store.writes.begin(&key, token)
+        })
+    }
+
+    fn end_write<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, bool> {
+        let key = Arc::from(key);
+        self.answer(Call::EndWrite, move |store| store.writes.end(&key, token))
+    }
+
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
         let scope = scope.clone();
         if !self.slots || scope.key().is_none() {
@@ -289,6 +302,17 @@ impl Remote for FaultyRemote {
         let about = scope.clone();
         let change = self.answer(Call::Invalidate, move |store| store.change(&about));
         self.then_append(change, scope, author)
+    }
+
+    fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {
+        let wanted = wanted.clone();
+        self.answer(Call::Demand, move |store| {
+            let position = store.demand(&wanted, author);
+            if let Some(key) = wanted.scope.key() {
+                store.keep_demand(key, position.number, wanted.known, &wanted.here);
+            }
+            Some(position)
+        })
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

@@ -5,7 +5,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
-use crate::remote::{Author, Lease, Page, Position, Pulse, Record, Scope, Snapshot};
+use crate::remote::{
+    Author, Demand, Lease, Page, Position, Pulse, Record, Scope, Snapshot, Wanted,
+};
+use crate::writes::Writes;
 
 /// What a server would hold. Values do not run out here: their freshness is the cache's business.
 #[derive(Debug)]
@@ -14,6 +17,9 @@ pub(super) struct Store {
     leases: HashMap<String, (u64, Instant)>,
     log: BTreeMap<u64, Record>,
     markers: HashMap<String, u64>,
+    /// By encoded key, and under the empty one for all keys; each with the number of its record.
+    demands: HashMap<String, Vec<(u64, Demand)>>,
+    pub(super) writes: Writes,
     pub(super) position: Option<Position>,
 }
 
@@ -24,6 +30,8 @@ impl Store {
             leases: HashMap::new(),
             log: BTreeMap::new(),
             markers: HashMap::new(),
+            demands: HashMap::new(),
+            writes: Writes::default(),
             position: None,
         }
     }
@@ -43,7 +51,25 @@ impl Store {
         }
         self.leases
             .insert(key.to_owned(), (token, Instant::now() + hold));
-        Lease::Owned
+        match self.demands.get(key) {
+            Some(demands) => Lease::OwnedAfter(demands.iter().map(|(_, d)| d.clone()).collect()),
+            None => Lease::Owned,
+        }
+    }
+
+    /// Appends the record of a demand and keeps it for all keys.
+    pub(super) fn demand(&mut self, wanted: &Wanted, author: Author) -> Position {
+        let record = Record::new(0, author.node, Some(wanted.scope.clone()));
+        let position = self.append_record(record.demanding(wanted.here.clone()), author);
+        self.keep_demand("", position.number, wanted.known, &wanted.everywhere);
+        position
+    }
+
+    /// Keeps a demand under a name; the author's own takes in what it knows. Demands do not run out here.
+    pub(super) fn keep_demand(&mut self, name: &str, number: u64, known: u64, demand: &Demand) {
+        let kept = self.demands.entry(name.to_owned()).or_default();
+        kept.retain(|(at, _)| *at > known && *at != number);
+        kept.push((number, demand.clone()));
     }
 
     pub(super) fn store(&mut self, key: &str, token: u64, envelope: Bytes) -> bool {
@@ -116,11 +142,10 @@ impl Store {
             .markers
             .iter()
             .map(|(scope, at)| (Scope::decode(scope).unwrap_or(Scope::All), *at));
-        Snapshot {
-            position,
-            server_millis: millis(),
-            markers: markers.collect(),
-        }
+        let mut snapshot = Snapshot::new(position, millis(), markers.collect());
+        let demands = self.demands.get("").into_iter().flatten();
+        snapshot.demands = demands.map(|(_, demand)| demand.clone()).collect();
+        snapshot
     }
 
     pub(super) fn pulse(&self, number: u64) -> Pulse {
@@ -174,18 +199,20 @@ impl Store {
     pub(super) fn append_unreadable(&mut self) {
         let position = self.position.get_or_insert_with(fresh);
         position.number += 1;
-        self.log.insert(
-            position.number,
-            Record {
-                number: position.number,
-                node: 0,
-                scope: None,
-                stamp: fastrand::u64(1..),
-            },
-        );
+        let record = Record::new(position.number, 0, None).stamped(fastrand::u64(1..));
+        self.log.insert(position.number, record);
     }
 
     pub(super) fn append(&mut self, scope: &Scope, author: Author) -> Position {
+        let record = Record::new(0, author.node, Some(scope.clone()));
+        let position = self.append_record(record, author);
+        if scope.key().is_none() {
+            self.markers.insert(scope.encode(), position.number);
+        }
+        position
+    }
+
+    fn append_record(&mut self, record: Record, author: Author) -> Position {
         let known = self
             .position
             .filter(|p| p.incarnation != author.incarnation || p.number >= author.seen);
@@ -202,14 +229,9 @@ impl Store {
             ..position
         };
         self.position = Some(position);
-        if scope.key().is_none() {
-            self.markers.insert(scope.encode(), position.number);
-        }
         let record = Record {
             number: position.number,
-            node: author.node,
-            scope: Some(scope.clone()),
-            stamp: fastrand::u64(1..),
+            ..record.stamped(fastrand::u64(1..))
         };
         self.log.insert(position.number, record);
         position

@@ -23,6 +23,12 @@ pub enum Call {
     Append,
     /// `invalidate`
     Invalidate,
+    /// `demand`
+    Demand,
+    /// `begin_write`
+    BeginWrite,
+    /// `end_write`
+    EndWrite,
     /// `snapshot`
     Snapshot,
     /// `pulse`

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_cache::remote::{
-    Author, Lease, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, conformance,
+    Author, Lease, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, Wanted, conformance,
 };
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Redis, RedisClient};
@@ -78,6 +78,18 @@ async fn each_planted_flaw_breaks_its_rule() {
             Flaw::SkipsRecords,
             "the log tells who changed what, in order",
         ),
+        (
+            Flaw::ForgetsDemands,
+            "a lease tells what a load must reflect",
+        ),
+        (
+            Flaw::ComparesDemands,
+            "a lease tells what a load must reflect",
+        ),
+        (
+            Flaw::ForgetsWrites,
+            "writes that overlap know of each other",
+        ),
         (Flaw::NeverWaits, "a dropped tail disturbs nobody"),
         (
             Flaw::ForgetsMarkers,
@@ -110,6 +122,9 @@ enum Flaw {
     ClaimsWithoutRecord,
     ClaimsOnlyWhatIsFree,
     SkipsRecords,
+    ForgetsDemands,
+    ComparesDemands,
+    ForgetsWrites,
     NeverWaits,
     ForgetsMarkers,
     ForgetsStamps,
@@ -144,7 +159,35 @@ impl Remote for Flawed {
         hold: Duration,
         over_value: bool,
     ) -> Reply<'a, Lease> {
-        self.store.lease(key, token, hold, over_value)
+        Box::pin(async move {
+            let lease = self.store.lease(key, token, hold, over_value).await?;
+            match lease {
+                Lease::OwnedAfter(_) if self.flaw == Flaw::ForgetsDemands => Ok(Lease::Owned),
+                lease => Ok(lease),
+            }
+        })
+    }
+
+    fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {
+        Box::pin(async move {
+            let mut wanted = wanted.clone();
+            if self.flaw == Flaw::ComparesDemands {
+                // As if the author knew everything that others had demanded.
+                wanted.known = u64::MAX;
+            }
+            self.store.demand(&wanted, author).await
+        })
+    }
+
+    fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        self.store.begin_write(key, token, hold)
+    }
+
+    fn end_write<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let alone = self.store.end_write(key, token).await?;
+            Ok(alone || self.flaw == Flaw::ForgetsWrites)
+        })
     }
 
     fn store<'a>(

@@ -12,6 +12,7 @@
 //! ```
 
 mod log;
+mod sources;
 mod values;
 
 use std::fmt;
@@ -48,6 +49,7 @@ pub struct Violation {
 pub async fn check(one: &dyn Remote, two: &dyn Remote) -> Result<(), Violation> {
     let nodes = Nodes { one, two };
     values::check(nodes).await?;
+    sources::check(nodes).await?;
     log::check(nodes).await
 }
 

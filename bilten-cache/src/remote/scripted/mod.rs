@@ -18,11 +18,14 @@ use self::scripts::Scripts;
 use self::walk::Place;
 use super::{
     Author, Keyspace, Lease, Page, Position, Pruned, Pulse, Record, Remote, RemoteError, Reply,
-    Scope, Snapshot,
+    Scope, Snapshot, Wanted,
 };
 
 /// Records fetched at once.
 pub(super) const PAGE: u64 = 1_000;
+
+/// The longest time that a server keeps anything: what runs out beyond its calendar is refused.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Keys that one step of a walk looks for, about.
 const STEP: i64 = 200;
@@ -174,10 +177,9 @@ impl<L: Link> Remote for Scripted<L> {
     ) -> Reply<'a, Lease> {
         Box::pin(async move {
             let args = vec![hex(token), millis(hold), Arg::Int(i64::from(over_value))];
-            let answer = self
-                .link
-                .eval(&self.scripts.lease, self.pair(key), args)
-                .await?;
+            let mut names = self.pair(key);
+            names.push(self.names.demand(key));
+            let answer = self.link.eval(&self.scripts.lease, names, args).await?;
             reply::lease(&answer)
         })
     }
@@ -243,6 +245,25 @@ impl<L: Link> Remote for Scripted<L> {
         })
     }
 
+    fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let (names, args) = (vec![self.names.writes(key)], vec![hex(token), millis(hold)]);
+            let answer = self
+                .link
+                .eval(&self.scripts.begin_write, names, args)
+                .await?;
+            Ok(reply::yes(&answer))
+        })
+    }
+
+    fn end_write<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, bool> {
+        Box::pin(async move {
+            let (names, args) = (vec![self.names.writes(key)], vec![hex(token)]);
+            let answer = self.link.eval(&self.scripts.end_write, names, args).await?;
+            Ok(reply::yes(&answer))
+        })
+    }
+
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
         Box::pin(async move {
             let text = scope.encode();
@@ -263,13 +284,40 @@ impl<L: Link> Remote for Scripted<L> {
         })
     }
 
+    fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {
+        Box::pin(async move {
+            let mut names = self.log_names();
+            names.push(self.names.demands().to_owned());
+            let mut args = record(&wanted.encode(), author);
+            args.extend([
+                Arg::Text(wanted.known.to_string()),
+                Arg::Text(wanted.everywhere.encode()),
+                millis(wanted.keep.min(LONGEST)),
+            ]);
+            let answer = self.link.eval(&self.scripts.demand, names, args).await?;
+            let position = reply::position(&answer)?;
+            if let Some(key) = wanted.scope.key() {
+                let args = vec![
+                    Arg::Text(position.number.to_string()),
+                    Arg::Text(wanted.known.to_string()),
+                    Arg::Text(wanted.here.encode()),
+                    millis(wanted.keep.min(LONGEST)),
+                ];
+                let name = vec![self.names.demand(key)];
+                self.link
+                    .eval(&self.scripts.keep_demand, name, args)
+                    .await?;
+            }
+            Ok(Some(position))
+        })
+    }
+
     fn snapshot(&self) -> Reply<'_, Snapshot> {
         Box::pin(async move {
             let args = vec![hex(fastrand::u64(1..))];
-            let answer = self
-                .link
-                .eval(&self.scripts.snapshot, self.log_names(), args)
-                .await?;
+            let mut names = self.log_names();
+            names.push(self.names.demands().to_owned());
+            let answer = self.link.eval(&self.scripts.snapshot, names, args).await?;
             reply::snapshot(&answer)
         })
     }

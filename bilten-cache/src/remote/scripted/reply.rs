@@ -2,7 +2,9 @@
 //! nothing here is taken for granted.
 
 use super::Arg;
-use crate::remote::{Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot};
+use crate::remote::{
+    Demand, Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot, Wanted,
+};
 use bytes::Bytes;
 
 /// What a server said, in no client's types. A map is an array of names and values in turn, as RESP2 has it.
@@ -25,8 +27,29 @@ pub(super) fn lease(value: &Answer) -> Result<Lease, RemoteError> {
     match value {
         Answer::Int(1) => Ok(Lease::Owned),
         Answer::Int(_) => Ok(Lease::Busy),
+        Answer::Array(parts) => match parts.as_slice() {
+            // Only the time that the store kept it counts, and that is over when it is gone.
+            [Answer::Int(1), kept] => Ok(Lease::OwnedAfter(demands(kept, 0))),
+            _ => Err(unexpected()),
+        },
         other => bytes(other).map(Lease::Value).ok_or_else(unexpected),
     }
+}
+
+/// What the script that keeps demands wrote, unless its time is over.
+fn demands(value: &Answer, now_millis: u64) -> Vec<Demand> {
+    let Some(text) = text(value) else {
+        // Nothing is nothing, and what is no text may have been anything.
+        let unreadable = !matches!(value, Answer::Nothing);
+        return unreadable.then_some(Demand::Newest).into_iter().collect();
+    };
+    let mut words = text.split(' ');
+    let deadline = words.next().and_then(|word| word.parse().ok());
+    if deadline.is_some_and(|deadline: u64| deadline <= now_millis) {
+        return Vec::new();
+    }
+    let demand = |word: &str| Demand::decode(word.split_once(':').map_or("", |(_, demand)| demand));
+    words.map(demand).collect()
 }
 
 pub(super) fn yes(value: &Answer) -> bool {
@@ -93,13 +116,17 @@ pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
             .unwrap_or(Scope::All);
         (scope, number(value).unwrap_or(last))
     });
+    let now = millis(parts)?;
     Ok(Snapshot {
         position: Position {
             incarnation,
             number: last,
         },
-        server_millis: millis(parts)?,
+        server_millis: now,
         markers: markers.collect(),
+        demands: parts
+            .get(3)
+            .map_or_else(Vec::new, |kept| demands(kept, now)),
     })
 }
 
@@ -175,11 +202,14 @@ fn record(entry: &Answer) -> Option<Record> {
     let node = field("w")
         .and_then(|node| u64::from_str_radix(node, 16).ok())
         .unwrap_or(0);
-    Some(Record {
-        number,
-        node,
-        scope: field("s").and_then(Scope::decode),
-        stamp,
+    let text = field("s").unwrap_or_default();
+    let record = Record::new(number, node, Scope::decode(text)).stamped(stamp);
+    Some(match Wanted::decode(text) {
+        Some((scope, demand)) => Record {
+            scope: Some(scope),
+            ..record.demanding(demand)
+        },
+        None => record,
     })
 }
 

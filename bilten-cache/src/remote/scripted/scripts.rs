@@ -17,12 +17,16 @@ pub(super) struct Scripts<S> {
     pub(super) claim: S,
     /// Value, lease and log in one step: not on a cluster.
     pub(super) remove: S,
+    pub(super) begin_write: S,
+    pub(super) end_write: S,
     pub(super) seize: S,
     /// Value, lease and log in one step: not on a cluster.
     pub(super) expire: S,
     pub(super) unlink: S,
     pub(super) mark_expired: S,
     pub(super) append: S,
+    pub(super) demand: S,
+    pub(super) keep_demand: S,
     pub(super) snapshot: S,
     pub(super) pulse: S,
     pub(super) prune: S,
@@ -52,6 +56,17 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         let append = format!(
             "{log} return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
+        let demand = format!(
+            "{log} {KEEP}
+local at = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+keep(KEYS[3], string.format('%.0f', at[2]), ARGV[6], ARGV[7], ARGV[8])
+return at"
+        );
+        let keep_demand = format!(
+            "{KEEP}
+keep(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+return redis.call('PEXPIRE', KEYS[1], ARGV[4])"
+        );
         Self {
             lease: script(LEASE.to_owned()),
             store: script(STORE.to_owned()),
@@ -59,11 +74,15 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
             release: script(RELEASE.to_owned()),
             claim: script(claim),
             remove: script(remove),
+            begin_write: script(BEGIN_WRITE.to_owned()),
+            end_write: script(END_WRITE.to_owned()),
             seize: script(format!("{SEIZE} return 1")),
             expire: script(expire),
             unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
             mark_expired: script([EXPIRE, " return 1"].concat()),
             append: script(append),
+            demand: script(demand),
+            keep_demand: script(keep_demand),
             snapshot: script([BEGIN, SNAPSHOT].concat()),
             pulse: script(PULSE.to_owned()),
             prune: script(PRUNE.to_owned()),
@@ -77,14 +96,16 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
     }
 }
 
-/// KEYS value, lease. ARGV token, hold in ms, over an existing value.
+/// KEYS value, lease, demand. ARGV token, hold in ms, over an existing value.
 const LEASE: &str = "
 if ARGV[3] == '0' then
   local value = redis.call('GET', KEYS[1])
   if value then return value end
 end
-if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
-return 0";
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
+local demand = redis.call('GET', KEYS[3])
+if demand then return {1, demand} end
+return 1";
 
 /// KEYS value, lease. ARGV token, envelope, keep in ms.
 const STORE: &str = "
@@ -97,6 +118,32 @@ return 1";
 const SEIZE: &str = "
 redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
+
+/// KEYS writes: token, and `1` while no other write was seen, with its deadline. ARGV token, hold in ms.
+const BEGIN_WRITE: &str = "
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local alone = 1
+local there = redis.call('HGETALL', KEYS[1])
+for i = 1, #there, 2 do
+  local token, deadline = there[i], string.sub(there[i + 1], 3)
+  if tonumber(deadline) > now then
+    alone = 0
+    redis.call('HSET', KEYS[1], token, '0 ' .. deadline)
+  else
+    redis.call('HDEL', KEYS[1], token)
+  end
+end
+redis.call('HSET', KEYS[1], ARGV[1], alone .. ' ' .. string.format('%.0f', now + tonumber(ARGV[2])))
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return alone";
+
+/// KEYS writes. ARGV token. Who is not there any more may have missed others.
+const END_WRITE: &str = "
+local own = redis.call('HGET', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[1], ARGV[1])
+if own and string.sub(own, 1, 1) == '1' then return 1 end
+return 0";
 
 /// KEYS value, lease. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. A full
 /// server takes scripts whose first write needs no memory.
@@ -125,14 +172,30 @@ local function begin(seen)
   return string.format('%.0f', now)
 end";
 
-/// KEYS meta, log. ARGV a new incarnation.
+/// Keeps a demand under a name: `deadline number:demand number:demand`, each with the number of its record. What the author knows is
+/// taken in by its own demand. What there is no room for asks for the newest state.
+const KEEP: &str = "
+local function keep(name, number, known, demand, millis)
+  local time = redis.call('TIME')
+  local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  local deadline = string.format('%.0f', now + tonumber(millis))
+  local kept = {}
+  for at, other in string.gmatch(redis.call('GET', name) or '', '(%d+):(%S+)') do
+    if tonumber(at) > tonumber(known) and at ~= number then kept[#kept + 1] = at .. ':' .. other end
+  end
+  if #kept >= 32 then kept, demand = {}, '*' end
+  kept[#kept + 1] = number .. ':' .. demand
+  redis.call('SET', name, deadline .. ' ' .. table.concat(kept, ' '))
+end";
+
+/// KEYS meta, log, demands. ARGV a new incarnation.
 const SNAPSHOT: &str = "
 if not redis.call('HGET', KEYS[1], 'inc') then
   redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
 end
 local time = redis.call('TIME')
-return {time[1], time[2], redis.call('HGETALL', KEYS[1])}";
+return {time[1], time[2], redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[3])}";
 
 /// KEYS meta, log. ARGV the id of a record.
 const PULSE: &str = "
@@ -196,7 +259,7 @@ local function append(meta, log, node, known, seen, fresh, scope)
   n = redis.call('HINCRBY', meta, 'n', 1)
   local number = string.format('%.0f', n)
   local kind = string.sub(scope, 1, 2)
-  if kind ~= 'k:' and kind ~= 'x:' then
+  if kind ~= 'k:' and kind ~= 'x:' and kind ~= 's:' then
     if redis.call('HLEN', meta) > {MARKERS} then
       redis.call('DEL', meta)
       redis.call('HSET', meta, 'inc', inc, 'n', number, 'a:', number)

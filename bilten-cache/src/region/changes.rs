@@ -1,0 +1,193 @@
+//! Changes of single keys and of a whole region.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{After, Region};
+use crate::Pattern;
+use crate::error::{BoxError, Error};
+use crate::invalidate::{self, Ack, Change};
+use crate::key::Key;
+use crate::loader::Loaded;
+use crate::packing::Packed;
+use crate::remote::{Demand, Scope};
+use crate::writing::Writing;
+
+/// # Changes
+impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
+    /// Puts a value into both levels, for a caller that has just made it the truth.
+    ///
+    /// A load that began before does not overwrite it, here or anywhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise, or would not come back as it is (NaN in
+    /// JSON): then nothing is stored and the key is removed, so that no older value stays behind.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn set(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<Ack, Error> {
+        self.put(self.checked(key)?, value.into())
+            .await
+            .map(|(_, ack)| ack)
+    }
+
+    /// Writes to the source and then, with what the write returned, to both levels.
+    ///
+    /// When two writes of a key overlap, in this process or in two, nobody outside of the source knows which of them it took last:
+    /// then neither value is kept, and the next read loads. So is a write that takes longer than a minute, and one during which the second level was
+    /// away. The second level is asked before and after it. A program that writes without `write_through`, and removes the key afterwards, is
+    /// seen as far as its removal comes later than the value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Write`] when the write fails. Nobody can tell then whether the source changed, so the key is
+    /// removed. [`Error::KeyTooLong`] before anything is written. A value that does not serialise is returned all the
+    /// same, after a warning, and is not cached.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped while the source is written, it removes the key, because the write may have happened.
+    pub async fn write_through<T, E, Fut>(&self, key: &K, write: Fut) -> Result<Arc<V>, Error>
+    where
+        Fut: Future<Output = Result<T, E>>,
+        T: Into<Loaded<V>>,
+        E: Into<BoxError>,
+    {
+        let key = self.checked(key)?;
+        let writing = Writing::begin(&self.state.engine, &key).await;
+        match write.await {
+            Ok(written) => Ok(self.written(writing, key, written.into()).await),
+            Err(error) => {
+                self.remove_encoded(key, None).await;
+                writing.end().await;
+                Err(Error::Write {
+                    region: Arc::clone(&self.state.name),
+                    source: Arc::from(error.into()),
+                })
+            }
+        }
+    }
+
+    /// Keeps what was written, unless another write of the key was under way: then nobody knows which of the two values is the newest.
+    async fn written(&self, writing: Writing, key: Arc<str>, loaded: Loaded<V>) -> Arc<V> {
+        let (value, after) = (Arc::clone(&loaded.value), loaded.after.clone());
+        if !writing.seems_alone() {
+            self.remove_encoded(key, after).await;
+            writing.end().await;
+            return value;
+        }
+        if let Err(error) = self.put(Arc::clone(&key), loaded).await {
+            tracing::warn!(%error, "value was written to its source but is not cached");
+        }
+        if !writing.end().await {
+            self.remove_encoded(key, after).await;
+        }
+        value
+    }
+
+    /// Removes a key everywhere. When this returns, no read of this process returns a value whose load began
+    /// before the call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
+        Ok(self.remove_encoded(self.checked(key)?, None).await)
+    }
+
+    pub(super) async fn remove_encoded(&self, key: Arc<str>, after: Option<Demand>) -> Ack {
+        invalidate::invalidate_after(&self.state.engine, Scope::Key(key), after).await
+    }
+
+    /// Ends the time to live of a key everywhere, but lets the value be served stale where the region allows it:
+    /// [`stale_while_revalidate`](RegionBuilder::stale_while_revalidate),
+    /// [`stale_if_error`](RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
+    ///
+    /// A load that began before does not make it fresh again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyTooLong`]. Trouble with the second level is [`Ack::Deferred`].
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn expire(&self, key: &K) -> Result<Ack, Error> {
+        let scope = self.expiry(key)?;
+        Ok(invalidate::invalidate(&self.state.engine, scope).await)
+    }
+
+    pub(super) fn expiry(&self, key: &K) -> Result<Scope, Error> {
+        let key = self.checked(key)?;
+        Ok(match self.state.options.windows.keep() {
+            true => Scope::Expired(key),
+            false => Scope::Key(key),
+        })
+    }
+
+    /// Invalidates every key of this region. Costs the same however many there are.
+    ///
+    /// # Cancellation
+    ///
+    /// Once polled, the change is made even if the caller is dropped.
+    pub async fn clear(&self) -> Ack {
+        invalidate::invalidate(&self.state.engine, self.everything()).await
+    }
+
+    pub(super) fn everything(&self) -> Scope {
+        Scope::Pattern(Pattern::prefix(&format!("{}:", self.state.name)))
+    }
+
+    /// Changes that tell later loads, on every node, which state of the source they must reflect, so that none of them puts an old value
+    /// back from a replica that lags. `token` names the state that has the change; see [`source`](crate::source).
+    ///
+    /// A token has 1 to 256 bytes; any other makes loads read the newest state. With a second level such a change takes one round trip more, on a
+    /// cluster two.
+    #[must_use = "this is only the token; the change follows"]
+    pub fn after(&self, token: impl AsRef<[u8]>) -> After<'_, K, V> {
+        After::new(self, Demand::of(token))
+    }
+
+    pub(super) async fn put(
+        &self,
+        key: Arc<str>,
+        loaded: Loaded<V>,
+    ) -> Result<(Arc<V>, Ack), Error> {
+        let engine = &self.state.engine;
+        let value = Arc::clone(&loaded.value);
+        let after = loaded.after.clone();
+        if !loaded.cached {
+            return Ok((value, self.remove_encoded(key, after).await));
+        }
+        let start = engine.start(&key);
+        let Packed {
+            entry,
+            keep,
+            envelope,
+            ..
+        } = self.state.pack(&key, loaded, start.began, Duration::ZERO);
+        let envelope = match envelope.transpose() {
+            Ok(envelope) => envelope,
+            Err(source) => {
+                self.remove_encoded(key, after).await;
+                return Err(self.state.encode_error(source));
+            }
+        };
+        let change = Change {
+            key,
+            envelope,
+            keep,
+            entry,
+            ticket: start.ticket,
+            after,
+        };
+        Ok((value, invalidate::write(engine, change).await))
+    }
+}

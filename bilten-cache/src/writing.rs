@@ -1,0 +1,90 @@
+//! One write of the source, from before it begins until its value is in its place.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::invalidate;
+use crate::remote::Scope;
+use crate::writes::Writes;
+
+/// A write that takes longer counts as one that overlapped with another.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// One write of the source. Dropped before anybody knows whether the source was written, it removes the key.
+pub(crate) struct Writing {
+    engine: Arc<Engine>,
+    key: Arc<str>,
+    token: u64,
+    /// What is known so far.
+    alone: bool,
+    done: bool,
+}
+
+impl Writing {
+    /// To be done before the source is touched, so that no write that overlaps is missed.
+    pub(crate) async fn begin(engine: &Arc<Engine>, key: &Arc<str>) -> Self {
+        let token = fastrand::u64(1..);
+        let alone = match &engine.gate {
+            None => lock(&engine.writes).begin(key, token),
+            Some(gate) => {
+                let begun = gate.call(|remote| remote.begin_write(key, token, LONGEST));
+                // Without the second level nobody knows what other processes write.
+                begun.await.unwrap_or(false)
+            }
+        };
+        Self {
+            engine: Arc::clone(engine),
+            key: Arc::clone(key),
+            token,
+            alone,
+            done: false,
+        }
+    }
+
+    /// Whether no other write is known so far.
+    pub(crate) fn seems_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// To be done when everything is in its place. `true`: it was the only write all the time, so what it stored is the newest.
+    pub(crate) async fn end(mut self) -> bool {
+        let alone = end(&self.engine, &self.key, self.token).await;
+        self.done = true;
+        alone && self.alone
+    }
+}
+
+async fn end(engine: &Engine, key: &Arc<str>, token: u64) -> bool {
+    match &engine.gate {
+        None => lock(&engine.writes).end(key, token),
+        Some(gate) => {
+            let ended = gate.call(|remote| remote.end_write(key, token));
+            ended.await.unwrap_or(false)
+        }
+    }
+}
+
+fn lock(writes: &Mutex<Writes>) -> MutexGuard<'_, Writes> {
+    writes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        self.engine.tickets.bump(&self.key, None);
+        self.engine.memory.remove(&self.key);
+        if tokio::runtime::Handle::try_current().is_ok() {
+            let (engine, key, token) =
+                (Arc::clone(&self.engine), Arc::clone(&self.key), self.token);
+            self.engine.tasks.spawn(async move {
+                let _ = invalidate::invalidate(&engine, Scope::Key(Arc::clone(&key))).await;
+                end(&engine, &key, token).await;
+            });
+        } else if self.engine.gate.is_none() {
+            lock(&self.engine.writes).end(&self.key, self.token);
+        }
+    }
+}

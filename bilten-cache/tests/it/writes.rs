@@ -1,0 +1,198 @@
+//! Writes that overlap: the later commit is kept, or neither.
+
+use std::io;
+use std::sync::Arc;
+
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::{Cache, Redis, RedisClient};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::hooked::Hooked;
+
+/// A write whose test says when it commits, and when its caller hears of that.
+struct Write {
+    begun: Option<oneshot::Receiver<()>>,
+    commit: Option<oneshot::Sender<u32>>,
+    task: JoinHandle<u32>,
+}
+
+impl Write {
+    /// Begins it: when this returns the source is being written.
+    async fn begin(node: &Node) -> Self {
+        let (begins, begun) = oneshot::channel();
+        let (commit, committed) = oneshot::channel();
+        let stock = node.stock.clone();
+        let write = async move {
+            let _ = begins.send(());
+            committed
+                .await
+                .map_err(|_| io::Error::other("the test let go"))
+        };
+        let task = async move { *stock.write_through("tea", write).await.unwrap() };
+        let mut write = Self {
+            begun: Some(begun),
+            commit: Some(commit),
+            task: tokio::spawn(task),
+        };
+        write.begun.take().unwrap().await.unwrap();
+        write
+    }
+
+    /// Lets the source answer with this value.
+    fn commit(&mut self, value: u32) {
+        self.commit.take().unwrap().send(value).unwrap();
+    }
+
+    async fn end(self) {
+        self.task.await.unwrap();
+    }
+}
+
+/// What reads of all nodes find, where nothing may be older than `newest`.
+async fn never_older(nodes: &[&Node], newest: u32, order: &str) {
+    for node in nodes {
+        let found = node.stock.get("tea").await;
+        assert!(
+            found.is_none() || found.as_deref() == Some(&newest),
+            "{order}: {found:?}"
+        );
+    }
+}
+
+/// The two commit in turn, the first one last hears of it: its value must not stay.
+async fn the_first_commit_is_stored_last(one: &Node, two: &Node) {
+    let mut first = Write::begin(one).await;
+    let mut second = Write::begin(two).await;
+    second.commit(2);
+    second.end().await;
+    first.commit(1);
+    first.end().await;
+    never_older(&[one, two], 2, "the first commit, stored last").await;
+}
+
+async fn the_second_begins_and_ends_within_the_first(one: &Node, two: &Node) {
+    let mut first = Write::begin(one).await;
+    let mut second = Write::begin(two).await;
+    second.commit(1);
+    second.end().await;
+    let mut third = Write::begin(two).await;
+    third.commit(2);
+    // The first commits last, and is stored before the third.
+    first.commit(3);
+    first.end().await;
+    third.end().await;
+    never_older(&[one, two], 3, "a third within the first").await;
+}
+
+async fn writes_in_turn_are_kept(one: &Node, two: &Node) {
+    for (node, value) in [(one, 7), (two, 8), (one, 9)] {
+        let mut write = Write::begin(node).await;
+        write.commit(value);
+        write.end().await;
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&value));
+    }
+    assert_eq!(one.stock.get("tea").await.as_deref(), Some(&9));
+}
+
+async fn all(one: &Node, two: &Node) {
+    writes_in_turn_are_kept(one, two).await;
+    the_first_commit_is_stored_last(one, two).await;
+    the_second_begins_and_ends_within_the_first(one, two).await;
+    writes_in_turn_are_kept(one, two).await;
+}
+
+#[tokio::test]
+async fn of_overlapping_writes_in_memory_only_no_older_one_stays() {
+    let node = Node::alone().await;
+    all(&node, &node.clone()).await;
+}
+
+#[tokio::test]
+async fn of_overlapping_writes_of_one_process_no_older_one_stays() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    all(&node, &node.clone()).await;
+}
+
+#[tokio::test]
+async fn of_overlapping_writes_of_two_processes_no_older_one_stays() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    all(&one, &two).await;
+    let memory = |node: &Node| node.cache.memory_region("own").build().unwrap();
+    let [one, two] = [&one, &two].map(|node| Node {
+        stock: memory(node),
+        ..node.clone()
+    });
+    the_first_commit_is_stored_last(&one, &two).await;
+}
+
+/// The store of the first write is held until the second has begun, committed and stored.
+#[tokio::test]
+async fn a_write_that_begins_before_the_other_is_stored_overlaps() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    for step in [Call::Claim, Call::Store, Call::EndWrite] {
+        let mut first = Write::begin(&one).await;
+        let trap = store.trap(step, Moment::Before);
+        first.commit(1);
+        trap.caught().await;
+        let mut second = Write::begin(&two).await;
+        second.commit(2);
+        second.end().await;
+        trap.release();
+        first.end().await;
+        never_older(&[&one, &two], 2, &format!("held at {step:?}")).await;
+    }
+}
+
+#[tokio::test]
+async fn without_word_from_the_second_level_a_write_counts_as_overlapped() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    for (call, value) in [(Call::BeginWrite, 1), (Call::EndWrite, 2)] {
+        let lost = store.hold_back(call);
+        let write = async move { Ok::<_, io::Error>(value) };
+        one.stock.write_through("tea", write).await.unwrap();
+        drop(lost);
+        assert_eq!(one.stock.peek("tea"), None, "{call:?}");
+        assert_eq!(two.stock.get("tea").await, None, "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_knows_of_no_writes_keeps_none() {
+    let store = FaultyRemote::new();
+    let remote = Hooked::new(Arc::new(store.another_node()));
+    let node = Node::of(Cache::builder("shop").remote(remote).build().await.unwrap());
+    let write = async { Ok::<_, io::Error>(1) };
+    node.stock.write_through("tea", write).await.unwrap();
+    assert_eq!(
+        (node.stock.peek("tea"), store.bytes("stock:tea")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn a_write_that_is_dropped_stands_in_nobodys_way() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let dropped = Write::begin(&one).await;
+    dropped.task.abort();
+    let before = store.calls(Call::EndWrite);
+    eventually("it has ended", || store.calls(Call::EndWrite) > before).await;
+    eventually("nothing is under way", || one.cache.status().waiting == 0).await;
+    writes_in_turn_are_kept(&two, &one).await;
+}
+
+async fn a_real_server_knows_of_writes_that_overlap(client: RedisClient) {
+    let name = unique();
+    let node = async || {
+        let redis = Redis::url(bilten_testbed::shared::redis().unwrap()).client(client);
+        Node::of(Cache::builder(&name).redis(redis).build().await.unwrap())
+    };
+    all(&node().await, &node().await).await;
+}
+
+with_each_client!(a_real_server_knows_of_writes_that_overlap);
