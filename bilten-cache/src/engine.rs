@@ -1,6 +1,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
+use crate::admission::Admission;
 use crate::clock::{Clock, Nanos};
 use crate::coherence::{Coherence, Effect};
 use crate::entry::{Began, Entry};
@@ -23,6 +24,9 @@ pub(crate) struct Engine {
     pub(crate) coherence: Coherence,
     pub(crate) gate: Option<Gate>,
     pub(crate) recovery: Recovery,
+    pub(crate) admission: Admission,
+    /// Whether this process changes nothing in the second level.
+    pub(crate) read_only: bool,
     /// Where there is no second level to keep them.
     pub(crate) writes: Mutex<Writes>,
     pub(crate) tasks: Tasks,

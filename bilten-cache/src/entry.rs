@@ -79,6 +79,22 @@ impl Entry {
         self.fresh_until.load(Ordering::Relaxed).saturating_sub(now)
     }
 
+    /// A read keeps it for another while, within its time to live.
+    pub(crate) fn touch(&self, now: Nanos, idle: Nanos) {
+        let until = now
+            .saturating_add(idle)
+            .min(u64::try_from(self.ends).unwrap_or(0));
+        let known = self.fresh_until.load(Ordering::Relaxed);
+        // Not at each read, so that readers do not fight for it.
+        if known > 0 && until > known.saturating_add(idle >> 4) {
+            // An `expire` in between wins.
+            let relaxed = Ordering::Relaxed;
+            let _ = self
+                .fresh_until
+                .compare_exchange(known, until, relaxed, relaxed);
+        }
+    }
+
     /// Ends its freshness now; as a stale value it lives on.
     pub(crate) fn expire(&self) {
         self.fresh_until.store(0, Ordering::Relaxed);

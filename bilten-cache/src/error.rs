@@ -119,6 +119,30 @@ pub enum Error {
         /// The region.
         region: Arc<str>,
     },
+    /// Too many loads were running, for as long as a load of the region may take: `max_concurrent_loads` of the region or of the cache.
+    #[error(
+        "region `{region}`: {limit} loads were running for {after:?}, and no more may at once; \
+         raise `max_concurrent_loads` or make the loader faster"
+    )]
+    #[non_exhaustive]
+    Overloaded {
+        /// The region.
+        region: Arc<str>,
+        /// How many may run at once.
+        limit: usize,
+        /// How long this one waited.
+        after: Duration,
+    },
+    /// A change of a cache or region that is read-only. Nothing was changed.
+    #[error(
+        "region `{region}`: it is read-only here, so nothing was changed; \
+         make the change where the cache is built without `read_only`"
+    )]
+    #[non_exhaustive]
+    ReadOnly {
+        /// The region.
+        region: Arc<str>,
+    },
     /// The write behind `write_through` failed. The key was removed from the cache.
     #[error("region `{region}`: the write to the source failed")]
     #[non_exhaustive]

@@ -10,6 +10,7 @@ use crate::error::{BoxError, Error};
 use crate::job::{Job, Outcome};
 use crate::loader::{LoadContext, Loaded, Stale};
 use crate::lookup::{self, Look, Want};
+use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
 use crate::single_flight::{Pilot, Seat};
@@ -32,17 +33,24 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
     E: Into<BoxError>,
 {
     let key = &Arc::clone(&job.key);
+    let how = job.how.clone();
+    let from_memory = how.manner.uses(Use::MemoryRead);
     // Another flight may have landed between the caller's look into L1 and this one's start.
-    if let Some(value) = state.hit_newer(key, than) {
+    if let Some(value) = state.hit_newer(key, than).filter(|_| from_memory) {
         return pilot.land(Ok((value, Level::Memory)));
     }
     // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
     let before = state.engine.start(key);
-    let mut stale = state.retained(key);
-    let want = Want::newer(than, job.asked.as_ref());
+    let mut stale = state.retained(key).filter(|_| from_memory);
+    let than = match how.manner.uses(Use::RemoteRead) {
+        true => than,
+        // While another process loads, only what it has loaded since will do.
+        false => Some(state.now_millis()),
+    };
+    let want = Want::newer(than, &how);
     let mut look = lookup::look(&state, key, want).await;
     if let Look::Stale(value, entry) = look {
-        if state.course_of(&entry) == Course::ServeAndRefresh {
+        if state.course_of(&entry) == Course::ServeAndRefresh && !how.manner.is_private() {
             pilot.land(Ok((value, Level::Stale)));
             match state.board_anew(key) {
                 Seat::Pilot(next) => pilot = next,
@@ -63,11 +71,13 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
     job.at_least = at_least;
     let asked = state.engine.clock.now();
     let loaded = run(&state, &job, token, stale.as_ref(), load).await;
-    match loaded {
+    match loaded.map(|loaded| how.manner.applied_to(loaded)) {
         Ok(loaded) if loaded.cached => {
             let took = state.engine.clock.now().saturating_sub(asked);
             let took = Duration::from_nanos(took);
             let packed = state.pack(key, loaded, start.began, took);
+            let fills = how.manner.uses(Use::MemoryWrite);
+            let start = fills.then_some(start);
             keep(&state, key, start, packed, token, pilot).await;
         }
         Ok(loaded) => {
@@ -101,13 +111,18 @@ where
     T: Into<Loaded<V>>,
     E: Into<BoxError>,
 {
-    let began = Instant::now();
-    state.meters.loads.add(1);
     let seen = stale.and_then(Stale::of);
-    let result = holding(state, &job.key, token, job.run(seen, load)).await;
-    let took = began.elapsed().as_secs_f64();
-    state.meters.load_seconds.record(took);
-    result
+    let load = async {
+        let deadline = job.deadline();
+        let _places = state.admit(job, deadline).await?;
+        let began = Instant::now();
+        state.meters.loads.add(1);
+        let result = job.until(deadline).run(seen, load).await;
+        let took = began.elapsed().as_secs_f64();
+        state.meters.load_seconds.record(took);
+        result
+    };
+    holding(state, &job.key, token, load).await
 }
 
 /// The stale value instead of the error, if the region allows it and nothing changed since it was found.
@@ -135,11 +150,11 @@ fn fall_back<V: Send + Sync + 'static>(
     }
 }
 
-/// L1, then those who wait, then L2: nobody waits for L2's write.
+/// L1 if `start` allows it, then those who wait, then L2: nobody waits for L2's write.
 async fn keep<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    start: Start,
+    start: Option<Start>,
     packed: Packed<V>,
     token: Option<u64>,
     pilot: Pilot<Landed<V>, Start>,
@@ -150,7 +165,9 @@ async fn keep<V: Send + Sync + 'static>(
         keep,
         envelope,
     } = packed;
-    if !state.engine.fill(key, entry, start.ticket) {
+    if let Some(start) = start
+        && !state.engine.fill(key, entry, start.ticket)
+    {
         state.meters.fills_refused.add(1);
     }
     pilot.land(Ok((value, Level::Loader)));

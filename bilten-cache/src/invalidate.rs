@@ -34,6 +34,8 @@ pub enum Ack {
     Everywhere,
     /// There is no second level.
     Local,
+    /// Nothing was changed: the cache or the region is read-only.
+    ReadOnly,
     /// The second level could not be reached. The change waits in a bounded queue; until it is delivered this process
     /// does not read what it concerns from the second level. Other processes may serve the old value until then, at most for
     /// their `isolated_ttl` if they are cut off too, and otherwise for its time to live.
@@ -51,6 +53,9 @@ pub(crate) async fn invalidate_after(
     scope: Scope,
     after: Option<Demand>,
 ) -> Ack {
+    if engine.read_only {
+        return Ack::ReadOnly;
+    }
     engine.meters.invalidations.add(1);
     if engine.gate.is_none() {
         if let Some(after) = &after {
@@ -144,7 +149,8 @@ pub(crate) struct Change {
     /// For L2; `None` when there is no L2 or nothing can be put there.
     pub(crate) envelope: Option<Bytes>,
     pub(crate) keep: Duration,
-    pub(crate) entry: Entry,
+    /// For L1; `None` when it is not to be kept there.
+    pub(crate) entry: Option<Entry>,
     pub(crate) ticket: crate::ticket::Ticket,
     /// What later loads must reflect.
     pub(crate) after: Option<Demand>,
@@ -231,11 +237,12 @@ async fn place(
 }
 
 fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
-    if let Some(position) = position {
-        change.entry.began.position = change.entry.began.position.max(position.number);
+    if let (Some(position), Some(entry)) = (position, &mut change.entry) {
+        entry.began.position = entry.began.position.max(position.number);
     }
-    match engine.tickets.bump(&change.key, Some(change.ticket)) {
-        Some(ticket) if engine.fill(&change.key, change.entry, ticket) => {}
+    let ticket = engine.tickets.bump(&change.key, Some(change.ticket));
+    match ticket.zip(change.entry) {
+        Some((ticket, entry)) if engine.fill(&change.key, entry, ticket) => {}
         // Another change overlapped with this one, and L2 alone knows which came last.
         _ => engine.memory.remove(&change.key),
     }

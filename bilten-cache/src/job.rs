@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::error::{BoxError, Error, panic_message};
 use crate::loader::{LoadContext, Loaded, Stale};
+use crate::manner::Manner;
 use crate::remote::Demand;
 
 tokio::task_local! {
@@ -45,16 +46,24 @@ pub(crate) struct Asked {
     pub(crate) on_wait: OnWait,
 }
 
+/// How a caller asks for a load.
+#[derive(Clone, Default)]
+pub(crate) struct How {
+    pub(crate) asked: Option<Asked>,
+    pub(crate) manner: Manner,
+}
+
 /// One load: whose it is and how long it may take.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) region: Arc<str>,
     pub(crate) key: Arc<str>,
     pub(crate) timeout: Duration,
-    pub(crate) asked: Option<Asked>,
+    pub(crate) how: How,
     /// What the loader's source must reflect.
     pub(crate) at_least: Option<Demand>,
     keys: Option<Arc<Chain>>,
+    nested: bool,
 }
 
 impl Job {
@@ -98,10 +107,30 @@ impl Job {
             region: Arc::clone(region),
             key: keys.first().cloned().unwrap_or_else(|| "".into()),
             timeout,
-            asked: None,
+            nested: around.is_some(),
+            how: How::default(),
             at_least: None,
             keys: keys.iter().fold(around, link),
         })
+    }
+
+    /// Whether the loader was called by another one.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.nested
+    }
+
+    /// The same load with less time, because some was spent on waiting.
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        Self {
+            timeout: timeout.max(Duration::from_millis(1)),
+            ..self.clone()
+        }
+    }
+
+    /// When its time is over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout.min(Duration::from_secs(1 << 30))
     }
 
     /// Runs the loader to its end, its panic or its time limit.
@@ -116,8 +145,7 @@ impl Job {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        let deadline = Instant::now() + self.timeout.min(Duration::from_secs(1 << 30));
-        let context = LoadContext::new(deadline, stale, self.at_least.clone());
+        let context = LoadContext::new(self.deadline(), stale, self.at_least.clone());
         // The loader is called inside, so that a panic before its first await is caught as well, and so is that of a conversion.
         self.guard(async move { load(context).await.map(Into::into) })
             .await

@@ -2,6 +2,7 @@
 #![doc = include_str!("../README.md")]
 
 mod cache;
+pub mod call;
 mod region;
 pub mod source;
 
@@ -27,10 +28,12 @@ mod tail;
 mod gauges;
 pub mod status;
 
+mod admission;
 mod coherence;
 mod engine;
 mod job;
 mod loader;
+mod manner;
 mod memory;
 mod recovery;
 mod single_flight;

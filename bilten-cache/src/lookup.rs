@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::engine::Start;
 use crate::entry::Entry;
-use crate::job::Asked;
+use crate::job::How;
+use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
 use crate::remote::{Demand, Gate, Lease};
 
@@ -27,13 +28,26 @@ pub(crate) enum Look<V> {
 #[derive(Clone, Copy)]
 pub(crate) struct Want<'a> {
     than: Option<u64>,
-    asked: Option<&'a Asked>,
+    how: &'a How,
 }
 
 impl<'a> Want<'a> {
     /// Fresh ones, made later than `than` by the store's clock.
-    pub(crate) fn newer(than: Option<u64>, asked: Option<&'a Asked>) -> Self {
-        Self { than, asked }
+    pub(crate) fn newer(than: Option<u64>, how: &'a How) -> Self {
+        Self { than, how }
+    }
+
+    fn reads(self) -> bool {
+        self.how.manner.uses(Use::RemoteRead)
+    }
+
+    fn fills(self) -> bool {
+        self.how.manner.uses(Use::MemoryWrite)
+    }
+
+    /// Whether the value is to be stored, for which there must be a lease.
+    fn stores<V: Send + Sync + 'static>(self, state: &RegionState<V>) -> bool {
+        self.how.manner.uses(Use::RemoteWrite) && !state.is_read_only()
     }
 
     fn takes(self, entry: &Entry) -> bool {
@@ -54,8 +68,13 @@ pub(crate) async fn fresh<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
     key: &Arc<str>,
+    manner: Manner,
 ) -> Option<Arc<V>> {
-    match read(state, gate, key, Want::newer(None, None)).await.ok()? {
+    let how = How {
+        manner,
+        ..How::default()
+    };
+    match read(state, gate, key, Want::newer(None, &how)).await.ok()? {
         Found::Fresh(value) => Some(value),
         _ => None,
     }
@@ -70,12 +89,20 @@ pub(crate) async fn look<V: Send + Sync + 'static>(
     let Some(gate) = state.readable(key) else {
         return Look::Missing(None);
     };
-    if want.asked.is_some() {
+    let stores = want.stores(state);
+    if !want.reads() {
+        return match stores {
+            true => lease(state, gate, key, want, true).await,
+            false => Look::Missing(None),
+        };
+    }
+    if want.how.asked.is_some() && stores {
         return lease(state, gate, key, want, false).await;
     }
     match read(state, gate, key, want).await {
         Ok(Found::Fresh(value)) => Look::Found(value),
         Ok(Found::Stale(value, entry)) => Look::Stale(value, entry),
+        Ok(_) if !stores => Look::Missing(None),
         Ok(Found::Useless) => lease(state, gate, key, want, true).await,
         Ok(Found::Nothing) => lease(state, gate, key, want, false).await,
         Err(()) => Look::Missing(None),
@@ -88,7 +115,7 @@ pub(crate) async fn obtain<V: Send + Sync + 'static>(
     key: &Arc<str>,
     want: Want<'_>,
 ) -> Look<V> {
-    match state.readable(key) {
+    match state.readable(key).filter(|_| want.stores(state)) {
         Some(gate) => lease(state, gate, key, want, true).await,
         None => Look::Missing(None),
     }
@@ -111,11 +138,12 @@ pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
     if asked.is_empty() {
         return vec![None; keys.len()];
     }
+    let plain = How::default();
     let found = gate.call(|remote| remote.read_many(&asked)).await;
     let mut found = found.unwrap_or_default().into_iter();
     let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
         let bytes = readable.then(|| found.next().flatten())??;
-        match accept(state, key, &bytes, start, Want::newer(None, None)) {
+        match accept(state, key, &bytes, start, Want::newer(None, &plain)) {
             Found::Fresh(value) => Some(value),
             _ => None,
         }
@@ -151,7 +179,7 @@ fn accept<V: Send + Sync + 'static>(
         if !want.takes(&entry) {
             return Found::Useless;
         }
-        if !state.engine.fill(key, entry, start.ticket) {
+        if want.fills() && !state.engine.fill(key, entry, start.ticket) {
             state.meters.fills_refused.add(1);
         }
         return Found::Fresh(value);
@@ -162,6 +190,7 @@ fn accept<V: Send + Sync + 'static>(
         .retained(key)
         .is_none_or(|there| there.created_millis < entry.created_millis);
     if newest
+        && want.fills()
         && !state
             .engine
             .fill_shared(key, Arc::clone(&entry), start.ticket)
@@ -197,7 +226,7 @@ async fn lease<V: Send + Sync + 'static>(
                 _ => over_value = true,
             },
             Ok(Lease::Busy) if tokio::time::Instant::now() < deadline => {
-                if let Some(asked) = want.asked {
+                if let Some(asked) = &want.how.asked {
                     (asked.on_wait)();
                 }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

@@ -25,6 +25,10 @@ pub(crate) struct Options {
     pub(crate) late_results: Duration,
     pub(crate) lease: Duration,
     pub(crate) schema_version: u32,
+    pub(crate) read_only: bool,
+    pub(crate) max_concurrent_loads: Option<usize>,
+    /// How long an entry stays in memory that nobody reads.
+    pub(crate) time_to_idle: Option<Duration>,
 }
 
 impl Default for Options {
@@ -42,6 +46,9 @@ impl Default for Options {
             late_results: Duration::ZERO,
             lease: Duration::from_secs(2),
             schema_version: 0,
+            read_only: false,
+            max_concurrent_loads: None,
+            time_to_idle: None,
         }
     }
 }
@@ -54,6 +61,8 @@ impl Options {
         self.check_zero()?;
         self.check_ahead()?;
         self.check_soft_timeout()?;
+        check_loads(self.max_concurrent_loads)?;
+        self.check_idle()?;
         for duration in [
             &mut self.time_to_live,
             &mut self.jitter,
@@ -88,6 +97,7 @@ impl Options {
                 self.negative_time_to_live,
                 UNCACHED,
             ),
+            ("time_to_idle", self.time_to_idle, POSITIVE),
             ("load_timeout", Some(self.load_timeout), POSITIVE),
             ("lease", Some(self.lease), POSITIVE),
         ] {
@@ -96,6 +106,17 @@ impl Options {
             }
         }
         Ok(())
+    }
+
+    fn check_idle(&self) -> Result<(), Error> {
+        if self.time_to_idle.is_none() || self.memory_time_to_live.is_none() {
+            return Ok(());
+        }
+        Err(Error::config(
+            "time_to_idle",
+            "it and `memory_time_to_live` both say how long an entry stays in memory",
+            "leave one of them out",
+        ))
     }
 
     fn check_ahead(&self) -> Result<(), Error> {
@@ -146,6 +167,20 @@ impl Options {
     }
 }
 
+/// # Errors
+///
+/// [`Error::Config`] when no load could ever run.
+pub(crate) fn check_loads(limit: Option<usize>) -> Result<(), Error> {
+    if limit != Some(0) {
+        return Ok(());
+    }
+    Err(Error::config(
+        "max_concurrent_loads",
+        "it is zero, so no load could ever run",
+        "use a positive number, or leave it out for no limit",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +207,15 @@ mod tests {
             with(|o| o.negative_time_to_live = Some(Duration::ZERO)).as_deref(),
             Some("negative_time_to_live")
         );
+        assert_eq!(
+            with(|o| o.max_concurrent_loads = Some(0)).as_deref(),
+            Some("max_concurrent_loads")
+        );
+        let both = |o: &mut Options| {
+            o.time_to_idle = Some(Duration::from_secs(1));
+            o.memory_time_to_live = Some(Duration::from_secs(1));
+        };
+        assert_eq!(with(both).as_deref(), Some("time_to_idle"));
         assert_eq!(with(|o| o.lease = Duration::ZERO).as_deref(), Some("lease"));
         for fraction in [0.0, 1.0, -0.5, f64::NAN, f64::INFINITY] {
             let ahead = RefreshAhead::Fraction(fraction);

@@ -77,7 +77,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             fresh_until: if fresh { fresh_until } else { 0 },
             due_from: self.options.ahead.due_from(ends, time_to_live, load_time),
             ends,
-            kept_until: kept_until.max(fresh_until),
+            kept_until: kept_until.max(self.whole_life(fresh_until, ends)),
             load_time: nanos(load_time),
             created_millis: envelope.created_millis,
             weight,
@@ -145,7 +145,9 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             fresh_until,
             due_from: self.options.ahead.due_from(ends, fresh, load_time),
             ends,
-            kept_until: self.kept_until(ends).max(fresh_until),
+            kept_until: self
+                .kept_until(ends)
+                .max(self.whole_life(fresh_until, ends)),
             load_time: nanos(load_time),
             created_millis,
             weight,
@@ -180,9 +182,16 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 
     fn in_memory(&self, left: Duration) -> Duration {
-        self.options
-            .memory_time_to_live
-            .map_or(left, |limit| left.min(limit))
+        let limits = [self.options.memory_time_to_live, self.options.time_to_idle];
+        limits.into_iter().flatten().fold(left, Duration::min)
+    }
+
+    /// Until when reads can keep an entry alive.
+    fn whole_life(&self, fresh_until: Nanos, ends: i64) -> Nanos {
+        match self.options.time_to_idle {
+            Some(_) => u64::try_from(ends).unwrap_or(0),
+            None => fresh_until,
+        }
     }
 
     fn weight(&self, key: &str, value: &V, payload_bytes: Option<usize>) -> u32 {

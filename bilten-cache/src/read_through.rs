@@ -8,9 +8,10 @@ use std::time::Duration;
 use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::flight;
-use crate::job::{Asked, Job};
+use crate::job::{How, Job};
 use crate::loader::{LoadContext, Loaded};
 use crate::lookup;
+use crate::manner::{Manner, Use};
 use crate::region_state::{Landed, Level, RegionState};
 use crate::single_flight::{Passenger, Seat};
 use crate::staleness::Course;
@@ -33,9 +34,12 @@ pub(crate) enum Boarded<V, F> {
 pub(crate) async fn get<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
+    manner: Manner,
 ) -> Option<Arc<V>> {
-    let gate = state.readable(key)?;
-    lookup::fresh(state, gate, key).await
+    let gate = state
+        .readable(key)
+        .filter(|_| manner.uses(Use::RemoteRead))?;
+    lookup::fresh(state, gate, key, manner).await
 }
 
 /// The way of a read whose key is not fresh in L1. Not `async`, so that no caller's future has to hold a loader.
@@ -43,7 +47,7 @@ pub(crate) fn board<V, T, E, F, Fut>(
     state: &Shared<V>,
     key: &Arc<str>,
     load: F,
-    asked: Option<Asked>,
+    how: How,
 ) -> Result<Boarded<V, F>, Error>
 where
     V: Send + Sync + 'static,
@@ -52,7 +56,11 @@ where
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    match state.course(key) {
+    let course = match how.manner.uses(Use::MemoryRead) {
+        true => state.course(key),
+        false => None,
+    };
+    match course {
         Some((value, Course::Serve)) => {
             state.meters.stale.add(1);
             Ok(Boarded::Served(value))
@@ -60,11 +68,11 @@ where
         Some((value, Course::ServeAndRefresh)) => {
             state.meters.stale.add(1);
             // Whatever comes of it, the caller has its value.
-            let _ = take_off(state, key, None, load, asked);
+            let _ = take_off(state, key, None, load, how);
             Ok(Boarded::Served(value))
         }
         Some((_, Course::Load)) | None => {
-            let (passenger, load) = take_off(state, key, None, load, asked)?;
+            let (passenger, load) = take_off(state, key, None, load, how)?;
             Ok(Boarded::Waits(passenger, load))
         }
     }
@@ -79,7 +87,7 @@ where
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let _ = take_off(state, key, Some(than), load, None);
+    let _ = take_off(state, key, Some(than), load, How::default());
 }
 
 /// Boards the flight of the key, or starts one.
@@ -88,7 +96,7 @@ fn take_off<V, T, E, F, Fut>(
     key: &Arc<str>,
     than: Option<u64>,
     load: F,
-    asked: Option<Asked>,
+    how: How,
 ) -> Result<Place<V, F>, Error>
 where
     V: Send + Sync + 'static,
@@ -100,13 +108,15 @@ where
     let engine = &state.engine;
     let limit = state.options.load_timeout + state.options.late_results;
     let mut job = Job::new(engine.node, &state.name, key, limit)?;
-    job.asked = asked;
-    let may_join = |start: &Start| engine.is_current(key, start);
-    let lost = state.lost();
-    match state
-        .flights
-        .board(key, may_join, || engine.start(key), lost)
-    {
+    let manner = how.manner;
+    job.how = how;
+    let may_join = |start: &Start| manner.may_join() && engine.is_current(key, start);
+    // What is kept in fewer places is of use to nobody else.
+    let flights = match manner.is_private() {
+        true => Arc::default(),
+        false => Arc::clone(&state.flights),
+    };
+    match flights.board(key, may_join, || engine.start(key), state.lost()) {
         Seat::Passenger(passenger) => {
             state.meters.coalesced.add(1);
             Ok((passenger, Some(Box::new(load))))

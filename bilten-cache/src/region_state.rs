@@ -1,12 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::admission::{Admission, Full, Place};
 use crate::clock::{Nanos, nanos};
 use crate::codec::Codec;
 use crate::engine::{Engine, Start};
 use crate::entry::Entry;
 use crate::error::{Error, SharedError};
+use crate::job::Job;
 use crate::options::Options;
 use crate::remote::Gate;
 use crate::single_flight::{Flights, Seat};
@@ -39,6 +44,7 @@ pub(crate) struct RegionState<V> {
     pub(crate) is_negative: Option<fn(&V) -> bool>,
     pub(crate) flights: Arc<Flights<Landed<V>, Start>>,
     pub(crate) meters: Arc<RegionMeters>,
+    pub(crate) admission: Admission,
     pub(crate) key_type: &'static str,
     /// Whether it was told that values do not serialise.
     pub(crate) told_unencodable: AtomicBool,
@@ -54,6 +60,9 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     pub(crate) fn hit_or_due(&self, key: &str) -> Option<(Arc<V>, Option<u64>)> {
         let now = self.engine.clock.now();
         let entry = self.engine.hit(key, now)?;
+        if let Some(idle) = self.options.time_to_idle {
+            entry.touch(now, nanos(idle));
+        }
         let due =
             (now >= entry.due_from && self.is_due(&entry, now)).then_some(entry.created_millis);
         Some((entry.value()?, due))
@@ -111,6 +120,44 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     pub(crate) fn retry_at(&self) -> Nanos {
         let now = self.engine.clock.now();
         now.saturating_add(nanos(self.options.retry_after))
+    }
+
+    /// Whether nothing may be changed from here.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.options.read_only || self.engine.read_only
+    }
+
+    /// Now, by the store's clock.
+    pub(crate) fn now_millis(&self) -> u64 {
+        self.engine.coherence.server_millis(self.engine.clock.now())
+    }
+
+    /// Waits until a load may run: of this region first, then of all.
+    pub(crate) async fn admit(&self, job: &Job, until: Instant) -> Result<[Place<'_>; 2], Error> {
+        // One that was called by another load would wait for it, and one of many keys waits for its batch, which has a place.
+        if job.is_nested() || job.how.asked.is_some() {
+            return Ok([None, None]);
+        }
+        self.enter(job.timeout, until).await
+    }
+
+    /// The same for a call that loads many keys.
+    pub(crate) async fn enter(
+        &self,
+        patience: Duration,
+        until: Instant,
+    ) -> Result<[Place<'_>; 2], Error> {
+        let full = |full: Full| {
+            self.meters.loads_refused.add(1);
+            Error::Overloaded {
+                region: Arc::clone(&self.name),
+                limit: full.limit,
+                after: patience,
+            }
+        };
+        let region = self.admission.enter(until).await.map_err(full)?;
+        let all = self.engine.admission.enter(until).await.map_err(full)?;
+        Ok([region, all])
     }
 
     /// What those get whose flight is lost.

@@ -32,6 +32,12 @@ struct Flight<T, B> {
     result: watch::Receiver<Option<T>>,
 }
 
+impl<T: Clone, B> Default for Flights<T, B> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// What a caller got.
 #[derive(Debug)]
 pub(crate) enum Seat<T: Clone, B> {

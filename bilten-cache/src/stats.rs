@@ -55,6 +55,7 @@ pub(crate) struct RegionMeters {
     pub(crate) fills_refused: Meter,
     pub(crate) stores_refused: Meter,
     pub(crate) keys_refused: Meter,
+    pub(crate) loads_refused: Meter,
     pub(crate) load_seconds: Histogram,
 }
 
@@ -88,6 +89,7 @@ impl RegionMeters {
             fills_refused: refused("ticket"),
             stores_refused: refused("lease"),
             keys_refused: refused("key_too_long"),
+            loads_refused: refused("overloaded"),
             load_seconds: histogram!("bilten_cache_load_seconds", &labels),
         }
     }
@@ -106,6 +108,7 @@ impl RegionMeters {
             fills_refused: self.fills_refused.value(),
             stores_refused: self.stores_refused.value(),
             keys_refused: self.keys_refused.value(),
+            loads_refused: self.loads_refused.value(),
             ..Stats::default()
         }
     }
@@ -152,7 +155,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ),
     (
         "bilten_cache_refused_total",
-        "Values not kept, by reason: their key changed meanwhile, they do not serialise, their key is too long.",
+        "Values not kept, by reason: their key changed meanwhile, they do not serialise, their key is too long; and loads that did not run, because too many others did.",
     ),
     (
         "bilten_cache_remote_failures_total",
@@ -295,6 +298,8 @@ pub struct Stats {
     pub stores_refused: u64,
     /// Calls with a key that is too long.
     pub keys_refused: u64,
+    /// Loads that did not run, because too many others did.
+    pub loads_refused: u64,
     /// Calls to the second level that failed or took too long.
     pub remote_failures: u64,
     /// How often the circuit breaker opened.
@@ -338,5 +343,6 @@ impl Stats {
         self.fills_refused += other.fills_refused;
         self.stores_refused += other.stores_refused;
         self.keys_refused += other.keys_refused;
+        self.loads_refused += other.loads_refused;
     }
 }

@@ -15,7 +15,7 @@ const LOOK: usize = 1_024;
 const TOGETHER: usize = 16;
 
 pub(crate) async fn run(engine: &Engine) -> Swept {
-    let Some(gate) = &engine.gate else {
+    let Some(gate) = engine.gate.as_ref().filter(|_| !engine.read_only) else {
         return Swept::finished();
     };
     let (seen, removed) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -35,6 +35,8 @@ enum Interruption {
     Gap,
     #[error("the log was lost or replaced")]
     Lost,
+    #[error("no process that writes has begun a log yet")]
+    Unwritten,
 }
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
@@ -82,6 +84,8 @@ fn report(gate: &Gate, why: Option<&Interruption>) {
             gate.outage().failed(Noticed::Following, error);
         }
         Some(lost @ (Interruption::Gap | Interruption::Lost)) => gate.outage().lost(lost),
+        // Told by the status; there is nothing wrong with the store.
+        Some(Interruption::Unwritten) => {}
     }
 }
 
@@ -105,7 +109,8 @@ impl Tail<'_> {
             self.pulse().await?;
             self.gate.answered();
             self.next_pulse = asked.saturating_add(PULSE);
-            if self.ageing.sample(asked, engine.coherence.applied()) {
+            let sampled = self.ageing.sample(asked, engine.coherence.applied());
+            if sampled && !engine.read_only {
                 self.prune(asked).await;
             }
             self.gauges.show(&Status::of(engine));
@@ -146,7 +151,9 @@ impl Tail<'_> {
             // An older copy took over under the same incarnation, and may have gone on since. What it
             // forgot nobody knows, so nothing of this incarnation counts any more.
             let author = engine.coherence.renewer();
-            within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
+            if !engine.read_only {
+                within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
+            }
             return self.lost(Interruption::Lost);
         }
         if position.number > before {
@@ -196,6 +203,15 @@ impl Tail<'_> {
 async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     let doubts = engine.coherence.doubts();
     let asked = engine.clock.now();
+    if engine.read_only
+        && within(PATIENCE, gate.remote().pulse(0))
+            .await?
+            .position
+            .is_none()
+    {
+        // A snapshot would begin a log.
+        return Err(Interruption::Unwritten);
+    }
     let snapshot = within(PATIENCE, gate.remote().snapshot()).await?;
     engine
         .coherence

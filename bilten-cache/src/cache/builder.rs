@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::Cache;
+use crate::admission::Admission;
 use crate::clock::{Clock, nanos};
 use crate::coherence::{Coherence, Demands, Order};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::memory::Memory;
-use crate::options::LONGEST;
+use crate::options::{LONGEST, check_loads};
 use crate::recovery::Recovery;
 use crate::registry::Registry;
 use crate::remote::{Gate, Limits, Remote};
@@ -39,6 +40,8 @@ pub struct CacheBuilder {
     remote: Second,
     limits: Limits,
     isolated_ttl: Duration,
+    read_only: bool,
+    max_concurrent_loads: Option<usize>,
     source: Source,
     pub(crate) clock: Clock,
     pub(crate) tickets: Tickets,
@@ -77,6 +80,8 @@ impl CacheBuilder {
                 concurrent: 1024,
             },
             isolated_ttl: Duration::from_secs(5),
+            read_only: false,
+            max_concurrent_loads: None,
             source: Source {
                 order: Arc::new(|_, _| None),
                 lag: Duration::from_secs(600),
@@ -124,6 +129,21 @@ impl CacheBuilder {
     /// a process can be that is cut off.
     pub fn isolated_ttl(mut self, limit: Duration) -> Self {
         self.isolated_ttl = limit;
+        self
+    }
+
+    /// Changes nothing in the second level, in any region: no value, no lease, no record of the log. It still reads and listens. Invalidations
+    /// answer [`Ack::ReadOnly`](crate::Ack::ReadOnly). A user of Redis that may only read is enough then: `+@read +@connection +@scripting` and
+    /// `+info`. Without a process that writes there is no log, and nothing is read from the second level.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// How many loads run at once in this process, of all regions. No limit by default. The same happens at the limit as with
+    /// [`RegionBuilder::max_concurrent_loads`](crate::RegionBuilder::max_concurrent_loads).
+    pub fn max_concurrent_loads(mut self, loads: usize) -> Self {
+        self.max_concurrent_loads = Some(loads);
         self
     }
 
@@ -187,6 +207,8 @@ impl CacheBuilder {
                 )
             }),
             recovery: Recovery::default(),
+            admission: Admission::new(self.max_concurrent_loads),
+            read_only: self.read_only,
             writes: Mutex::default(),
             tasks: Tasks::default(),
             meters,
@@ -213,6 +235,7 @@ impl CacheBuilder {
                 "use 1 to 64 letters, digits and `_ - .`",
             ));
         }
+        check_loads(self.max_concurrent_loads)?;
         for (field, duration) in [
             ("remote_budget", self.limits.budget),
             ("isolated_ttl", self.isolated_ttl),

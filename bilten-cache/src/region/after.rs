@@ -51,7 +51,7 @@ impl<'r, K: Key + ?Sized, V: Send + Sync + 'static> After<'r, K, V> {
     ///
     /// [`Error::KeyTooLong`].
     pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
-        let key = self.region.checked(key)?;
+        let key = self.region.changeable(key)?;
         Ok(self
             .region
             .remove_encoded(key, Some(self.demand.clone()))
@@ -83,6 +83,9 @@ impl<'r, K: Key + ?Sized, V: Send + Sync + 'static> After<'r, K, V> {
 
     /// [`Region::clear`].
     pub async fn clear(&self) -> Ack {
+        if self.region.state.is_read_only() {
+            return Ack::ReadOnly;
+        }
         let scope = self.region.everything();
         let (engine, after) = (&self.region.state.engine, self.demand.clone());
         invalidate::invalidate_after(engine, scope, Some(after)).await

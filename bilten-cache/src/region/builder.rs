@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::Region;
+use crate::admission::Admission;
 use crate::codec::Codec;
 use crate::error::Error;
 use crate::key::Key;
@@ -94,6 +95,32 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
         self
     }
 
+    /// How many loads of this region run at once in this process. No limit by default. Who finds no place waits for one, at most for
+    /// [`load_timeout`](Self::load_timeout), which counts from when it begins to wait; then it gets
+    /// [`Error::Overloaded`], or the stale value that the region allows after an error. A call that loads many keys takes one place; a
+    /// load that was called by another loader takes none, because that one would wait for it. Hits and stale values need no place.
+    /// [`CacheBuilder::max_concurrent_loads`](crate::CacheBuilder::max_concurrent_loads) bounds all regions together.
+    pub fn max_concurrent_loads(mut self, loads: usize) -> Self {
+        self.options.max_concurrent_loads = Some(loads);
+        self
+    }
+
+    /// Changes nothing in the second level from here, and takes no leases: what this process loads it keeps in its memory only. It still
+    /// reads and listens, so it serves what others store and drops what they invalidate. `set`, `remove` and the like are
+    /// [`Error::ReadOnly`]. For a service that only shows, a canary, a tool. See [`CacheBuilder::read_only`](crate::CacheBuilder::read_only).
+    pub fn read_only(mut self) -> Self {
+        self.options.read_only = true;
+        self
+    }
+
+    /// How long an entry stays in this process's memory that nobody reads there, within its time to live. Reads are `get` and
+    /// `get_or_load`; `peek` is none. The second level does not count reads: what is found there comes back. No limit by default;
+    /// goes with one time to live only, so not with [`memory_time_to_live`](Self::memory_time_to_live).
+    pub fn time_to_idle(mut self, time_to_idle: impl Into<Option<Duration>>) -> Self {
+        self.options.time_to_idle = time_to_idle.into();
+        self
+    }
+
     /// Raise it when `V` changes so that old entries must not be read. Defaults to 0. Entries of another version are
     /// misses.
     pub fn schema_version(mut self, version: u32) -> Self {
@@ -136,6 +163,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 is_negative,
                 flights: Arc::new(Flights::new()),
                 meters,
+                admission: Admission::new(options.max_concurrent_loads),
                 key_type: std::any::type_name::<K>(),
                 told_unencodable: AtomicBool::new(false),
             })?;

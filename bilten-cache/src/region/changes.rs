@@ -10,6 +10,7 @@ use crate::error::{BoxError, Error};
 use crate::invalidate::{self, Ack, Change};
 use crate::key::Key;
 use crate::loader::Loaded;
+use crate::manner::{Manner, Use};
 use crate::packing::Packed;
 use crate::remote::{Demand, Scope};
 use crate::writing::Writing;
@@ -29,9 +30,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// Once polled, the change is made even if the caller is dropped.
     pub async fn set(&self, key: &K, value: impl Into<Loaded<V>>) -> Result<Ack, Error> {
-        self.put(self.checked(key)?, value.into())
-            .await
-            .map(|(_, ack)| ack)
+        let put = self.put(self.changeable(key)?, value.into(), Manner::default());
+        put.await.map(|(_, ack)| ack)
     }
 
     /// Writes to the source and then, with what the write returned, to both levels.
@@ -56,7 +56,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         T: Into<Loaded<V>>,
         E: Into<BoxError>,
     {
-        let key = self.checked(key)?;
+        let key = self.changeable(key)?;
         let writing = Writing::begin(&self.state.engine, &key).await;
         match write.await {
             Ok(written) => Ok(self.written(writing, key, written.into()).await),
@@ -79,7 +79,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             writing.end().await;
             return value;
         }
-        if let Err(error) = self.put(Arc::clone(&key), loaded).await {
+        if let Err(error) = self.put(Arc::clone(&key), loaded, Manner::default()).await {
             tracing::warn!(%error, "value was written to its source but is not cached");
         }
         if !writing.end().await {
@@ -99,7 +99,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// Once polled, the change is made even if the caller is dropped.
     pub async fn remove(&self, key: &K) -> Result<Ack, Error> {
-        Ok(self.remove_encoded(self.checked(key)?, None).await)
+        Ok(self.remove_encoded(self.changeable(key)?, None).await)
     }
 
     pub(super) async fn remove_encoded(&self, key: Arc<str>, after: Option<Demand>) -> Ack {
@@ -125,7 +125,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     pub(super) fn expiry(&self, key: &K) -> Result<Scope, Error> {
-        let key = self.checked(key)?;
+        let key = self.changeable(key)?;
         Ok(match self.state.options.windows.keep() {
             true => Scope::Expired(key),
             false => Scope::Key(key),
@@ -138,6 +138,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// Once polled, the change is made even if the caller is dropped.
     pub async fn clear(&self) -> Ack {
+        if self.state.is_read_only() {
+            return Ack::ReadOnly;
+        }
         invalidate::invalidate(&self.state.engine, self.everything()).await
     }
 
@@ -159,7 +162,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         &self,
         key: Arc<str>,
         loaded: Loaded<V>,
+        manner: Manner,
     ) -> Result<(Arc<V>, Ack), Error> {
+        let loaded = manner.applied_to(loaded);
         let engine = &self.state.engine;
         let value = Arc::clone(&loaded.value);
         let after = loaded.after.clone();
@@ -182,9 +187,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         };
         let change = Change {
             key,
-            envelope,
+            envelope: envelope.filter(|_| manner.uses(Use::RemoteWrite)),
             keep,
-            entry,
+            entry: manner.uses(Use::MemoryWrite).then_some(entry),
             ticket: start.ticket,
             after,
         };

@@ -6,17 +6,20 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use super::{Looked, Region};
+use crate::admission;
 use crate::batch::{Batch, Place, Wanted};
 use crate::error::{BoxError, Error};
 use crate::invalidate::Ack;
-use crate::job::{Asked, Job, Outcome};
+use crate::job::{Asked, How, Job, Outcome};
 use crate::key::{self, Key};
 use crate::loader::{LoadContext, Loaded};
 use crate::lookup;
+use crate::manner::Manner;
 use crate::read_through::{self, Boarded};
-use crate::region_state::{Landed, Level};
+use crate::region_state::{Landed, Level, RegionState};
 use crate::remote::Demand;
 use crate::single_flight::Passenger;
 
@@ -194,9 +197,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         T: Into<Loaded<V>>,
     {
         let changes = values.into_iter().map(|(name, value)| {
-            let key = self.checked(name.borrow());
+            let key = self.changeable(name.borrow());
             let value = value.into();
-            async move { self.put(key?, value).await.map(|(_, ack)| ack) }
+            async move {
+                self.put(key?, value, Manner::default())
+                    .await
+                    .map(|(_, ack)| ack)
+            }
         });
         self.all(changes).await
     }
@@ -224,7 +231,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         after: Option<&Demand>,
     ) -> Result<Ack, Error> {
         let changes = keys.into_iter().map(|name| {
-            let (key, after) = (self.checked(name.borrow()), after.cloned());
+            let (key, after) = (self.changeable(name.borrow()), after.cloned());
             async move { Ok(self.remove_encoded(key?, after).await) }
         });
         self.all(changes).await
@@ -280,8 +287,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let at_least = state.engine.coherence.join(demands);
             let mut job = job.clone();
             job.at_least = at_least;
-            let (load, name) = (Arc::clone(&load), Arc::clone(&state.name));
-            state.engine.tasks.spawn(async move {
+            let (load, state) = (Arc::clone(&load), Arc::clone(&state));
+            let (tasks, name) = (state.engine.tasks.clone(), Arc::clone(&state.name));
+            tasks.spawn(async move {
                 let keyed =
                     |(name_of, value): (O, T)| (key::encode(&name, name_of.borrow()), value.into());
                 // Inside the guard: it calls what the user wrote to walk, encode and convert the answers.
@@ -289,7 +297,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     let answers = load(names).await?;
                     Ok::<_, E>(answers.into_iter().map(keyed).collect())
                 };
-                let answers = job.guard(answers).await;
+                let deadline = job.deadline();
+                let answers = match places(&state, &job, deadline).await {
+                    Ok(_places) => job.until(deadline).guard(answers).await,
+                    Err(full) => Err(full),
+                };
                 answer(wanted, answers);
             });
         };
@@ -322,12 +334,15 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 ways.push((at, Way::Here(value)));
                 continue;
             }
-            let asked = Asked {
-                on_wait: place.on_wait(),
+            let how = How {
+                asked: Some(Asked {
+                    on_wait: place.on_wait(),
+                }),
+                ..How::default()
             };
             let own = Arc::clone(&key);
             let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
-            let way = match read_through::board(&self.state, &key, load, Some(asked))? {
+            let way = match read_through::board(&self.state, &key, load, how)? {
                 Boarded::Served(value) => {
                     self.state.meters.hits_memory.add(1);
                     Way::Here(value)
@@ -366,6 +381,18 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// A place for the one call that loads many keys.
+async fn places<'s, V: Send + Sync + 'static>(
+    state: &'s RegionState<V>,
+    job: &Job,
+    until: Instant,
+) -> Result<[admission::Place<'s>; 2], Error> {
+    if job.is_nested() {
+        return Ok([None, None]);
+    }
+    state.enter(job.timeout, until).await
 }
 
 /// Gives everybody who waits what the loader said about its key.

@@ -1,5 +1,6 @@
 mod after;
 mod builder;
+mod call;
 mod changes;
 mod freshness;
 mod many;
@@ -12,11 +13,13 @@ use std::sync::Arc;
 
 pub use self::after::After;
 pub use self::builder::RegionBuilder;
+pub use self::call::Call;
 use crate::error::{BoxError, Error};
 use crate::explain::Explanation;
-use crate::job::{Job, Outcome};
+use crate::job::{How, Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
 use crate::loader::{LoadContext, Loaded};
+use crate::manner::{Manner, Use};
 use crate::read_through::{self, Boarded};
 use crate::region_state::{Level, RegionState};
 use crate::stats::Stats;
@@ -70,13 +73,23 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// Safe: nothing is changed.
     pub async fn get(&self, key: &K) -> Option<Arc<V>> {
-        let found = match self.look(key) {
+        self.get_in(key, Manner::default()).await
+    }
+
+    async fn get_in(&self, key: &K, manner: Manner) -> Option<Arc<V>> {
+        let found = match self.look_in(key, manner) {
             Looked::Hit(value) | Looked::Due(value, ..) => return Some(value),
-            Looked::Miss(key) => read_through::get(&self.state, &key).await,
+            Looked::Miss(key) => read_through::get(&self.state, &key, manner).await,
             Looked::TooLong => None,
         };
         self.count(found.as_ref().map(|_| Level::Remote));
         found
+    }
+
+    /// A call that does something in another way than the region: takes no value from a level, keeps none there, or for another time. A plain
+    /// call does not pay for it.
+    pub fn call(&self) -> Call<'_, K, V> {
+        Call::new(self)
     }
 
     /// The value, from wherever it is quickest: this process, a load that is under way, the second level, `load`.
@@ -111,9 +124,52 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Looked::Miss(key) => key,
             Looked::TooLong => return self.load_alone(load).await,
         };
-        let mut load = load;
+        self.arrive(key, Manner::default(), load).await
+    }
+
+    /// The same in another manner. Boxed, because it is rare and a caller's future would have to make room.
+    fn load_in<'a, T, E, F, Fut>(
+        &'a self,
+        key: &K,
+        manner: Manner,
+        load: F,
+    ) -> Pin<Box<dyn Future<Output = Result<Arc<V>, Error>> + Send + 'a>>
+    where
+        F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+    {
+        match self.look_in(key, manner) {
+            Looked::Hit(value) => Box::pin(std::future::ready(Ok(value))),
+            Looked::Due(value, key, made) => {
+                read_through::refresh(&self.state, &key, made, load);
+                Box::pin(std::future::ready(Ok(value)))
+            }
+            Looked::Miss(key) => Box::pin(self.arrive(key, manner, load)),
+            Looked::TooLong => self.load_alone(load),
+        }
+    }
+
+    /// What the flight of a key brings that is not in this process's memory.
+    async fn arrive<T, E, F, Fut>(
+        &self,
+        key: Arc<str>,
+        manner: Manner,
+        mut load: F,
+    ) -> Result<Arc<V>, Error>
+    where
+        F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Into<Loaded<V>> + Send + 'static,
+        E: Into<BoxError> + Send + 'static,
+    {
         let result = loop {
-            let (passenger, own) = match read_through::board(&self.state, &key, load, None)? {
+            let how = How {
+                manner,
+                ..How::default()
+            };
+            let (passenger, own) = match read_through::board(&self.state, &key, load, how)? {
                 Boarded::Served(value) => {
                     self.state.meters.hits_memory.add(1);
                     return Ok(value);
@@ -202,6 +258,29 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 None => Looked::Miss(key.into()),
             }
         })
+    }
+
+    fn look_in(&self, key: &K, manner: Manner) -> Looked<V> {
+        if manner.uses(Use::MemoryRead) {
+            return self.look(key);
+        }
+        key::with_encoded(&self.state.name, key, |key| {
+            if key.len() <= MAX_KEY_BYTES {
+                return Looked::Miss(key.into());
+            }
+            self.state.meters.keys_refused.add(1);
+            Looked::TooLong
+        })
+    }
+
+    /// The key of a change.
+    fn changeable(&self, key: &K) -> Result<Arc<str>, Error> {
+        if self.state.is_read_only() {
+            return Err(Error::ReadOnly {
+                region: Arc::clone(&self.state.name),
+            });
+        }
+        self.checked(key)
     }
 
     fn checked(&self, key: &K) -> Result<Arc<str>, Error> {

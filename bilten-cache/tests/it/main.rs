@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod builds;
+mod calls;
 mod cancellation;
 mod clusters;
 mod codecs;
@@ -15,6 +16,7 @@ mod harness;
 mod hooked;
 mod late;
 mod levels;
+mod limits;
 mod logged;
 mod lost_log;
 mod many;

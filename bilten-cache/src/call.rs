@@ -1,0 +1,3 @@
+//! Single calls that do something in another way than their region.
+
+pub use crate::region::Call;

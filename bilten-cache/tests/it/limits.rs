@@ -1,0 +1,248 @@
+//! Bounds: on loads at a time, on the time that an entry nobody reads stays, on the life of an entry in each level.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bilten_cache::test_util::{FaultyRemote, ManualClock};
+use bilten_cache::{Cache, Error, Region};
+use tokio::sync::Semaphore;
+
+use crate::harness::eventually;
+
+/// Loads that last until they are let go, and how many of them there were at once.
+#[derive(Clone)]
+struct Loads {
+    now: Arc<AtomicUsize>,
+    most: Arc<AtomicUsize>,
+    free: Arc<Semaphore>,
+}
+
+impl Loads {
+    fn new() -> Self {
+        Self {
+            now: Arc::default(),
+            most: Arc::default(),
+            free: Arc::new(Semaphore::new(0)),
+        }
+    }
+
+    fn start(
+        &self,
+        region: &Region<i64, i64>,
+        key: i64,
+    ) -> tokio::task::JoinHandle<Result<Arc<i64>, Error>> {
+        let (loads, region) = (self.clone(), region.clone());
+        tokio::spawn(async move {
+            let load = async move |_| {
+                let now = loads.now.fetch_add(1, Ordering::SeqCst) + 1;
+                loads.most.fetch_max(now, Ordering::SeqCst);
+                loads.free.acquire().await.unwrap().forget();
+                loads.now.fetch_sub(1, Ordering::SeqCst);
+                Ok::<_, io::Error>(key)
+            };
+            region.get_or_load(&key, load).await
+        })
+    }
+}
+
+#[tokio::test]
+async fn no_more_loads_run_at_once_than_region_and_cache_allow() {
+    for (of_region, of_cache) in [(Some(2), None), (None, Some(2)), (Some(2), Some(5))] {
+        let mut builder = Cache::builder("shop").remote(FaultyRemote::new());
+        if let Some(loads) = of_cache {
+            builder = builder.max_concurrent_loads(loads);
+        }
+        let cache = builder.build().await.unwrap();
+        let mut region = cache.region::<i64, i64>("number");
+        if let Some(loads) = of_region {
+            region = region.max_concurrent_loads(loads);
+        }
+        let region = region.build().unwrap();
+        let loads = Loads::new();
+        let readers: Vec<_> = (0..20).map(|key| loads.start(&region, key)).collect();
+        eventually("two run", || loads.now.load(Ordering::SeqCst) == 2).await;
+        assert_eq!(region.stats().loads, 2);
+        loads.free.add_permits(20);
+        for (key, reader) in (0..).zip(readers) {
+            assert_eq!(*reader.await.unwrap().unwrap(), key);
+        }
+        assert_eq!(loads.most.load(Ordering::SeqCst), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_waits_for_a_load_timeout_and_is_told() {
+    let cache = Cache::builder("shop")
+        .max_concurrent_loads(1)
+        .build()
+        .await
+        .unwrap();
+    let limit = Duration::from_secs(3);
+    let slow = cache.region::<i64, i64>("slow").build().unwrap();
+    let region = cache
+        .region::<i64, i64>("number")
+        .load_timeout(limit)
+        .stale_if_error(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let loads = Loads::new();
+    let first = loads.start(&slow, 1);
+    eventually("it runs", || loads.now.load(Ordering::SeqCst) == 1).await;
+    let begun = tokio::time::Instant::now();
+    let _ = region.set(&2, 20).await.unwrap();
+    let _ = region.expire(&2).await.unwrap();
+    let (second, stale) = tokio::join!(loads.start(&region, 3), loads.start(&region, 2));
+    let error = second.unwrap().unwrap_err();
+    assert!(
+        matches!(error, Error::Overloaded { limit: 1, after, .. } if after == limit),
+        "{error}"
+    );
+    assert!(error.to_string().contains("region `number`"), "{error}");
+    assert_eq!(*stale.unwrap().unwrap(), 20, "as after any error");
+    assert!(begun.elapsed() >= limit && begun.elapsed() < limit * 2);
+    assert_eq!(region.stats().loads_refused, 2);
+    loads.free.add_permits(1);
+    assert_eq!(*first.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_loader_that_loads_needs_no_second_place() {
+    let cache = Cache::builder("shop")
+        .max_concurrent_loads(1)
+        .build()
+        .await
+        .unwrap();
+    let tree = cache
+        .region::<i64, i64>("tree")
+        .max_concurrent_loads(1)
+        .build()
+        .unwrap();
+    let inner = tree.clone();
+    let load = async move |_| {
+        let below = inner
+            .get_or_load(&1, async |_| Ok::<_, io::Error>(5))
+            .await?;
+        let many = |missing: Vec<i64>| async move {
+            Ok::<_, io::Error>(
+                missing
+                    .into_iter()
+                    .map(|key| (key, key))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        let more = inner.get_or_load_many([2, 3], many).await?;
+        Ok::<_, Error>(*below + more.into_iter().flatten().map(|one| *one).sum::<i64>())
+    };
+    assert_eq!(*tree.get_or_load(&0, load).await.unwrap(), 10);
+}
+
+#[tokio::test]
+async fn a_load_of_many_keys_takes_one_place() {
+    let cache = Cache::builder("shop")
+        .remote(FaultyRemote::new())
+        .build()
+        .await
+        .unwrap();
+    let region = cache
+        .region::<i64, i64>("number")
+        .max_concurrent_loads(1)
+        .build()
+        .unwrap();
+    let many = |missing: Vec<i64>| async move {
+        Ok::<_, io::Error>(
+            missing
+                .into_iter()
+                .map(|key| (key, key))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let found = region.get_or_load_many(0..50, many).await.unwrap();
+    assert_eq!(found.into_iter().flatten().count(), 50);
+    let loads = Loads::new();
+    let first = loads.start(&region, 100);
+    eventually("it runs", || loads.now.load(Ordering::SeqCst) == 1).await;
+    let (other, before) = (region.clone(), region.stats().coalesced);
+    let batch = tokio::spawn(async move { other.get_or_load_many(100..103, many).await });
+    eventually("it waits", || region.stats().coalesced > before).await;
+    assert!(!batch.is_finished());
+    loads.free.add_permits(1);
+    first.await.unwrap().unwrap();
+    assert_eq!(batch.await.unwrap().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_leaves_memory_after_its_idle_time_and_what_is_read_after_its_time_to_live()
+ {
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop").clock(&clock).build().await.unwrap();
+    let region = cache
+        .region::<i64, i64>("number")
+        .time_to_live(Duration::from_secs(100))
+        .time_to_idle(Duration::from_secs(10))
+        .build()
+        .unwrap();
+    let _ = region.set_many([(1, 1), (2, 2), (3, 3)]).await.unwrap();
+    for _ in 0..11 {
+        clock.advance(Duration::from_secs(9));
+        assert!(region.get(&1).await.is_some());
+        // A look is no use.
+        let _ = region.peek(&2);
+    }
+    assert_eq!((region.peek(&2), region.peek(&3)), (None, None));
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(region.get(&1).await, None, "a hundred seconds are over");
+}
+
+#[tokio::test]
+async fn an_entry_that_is_read_does_not_outlive_its_expiry() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop").clock(&clock).build().await.unwrap();
+    let region = cache
+        .region::<i64, i64>("number")
+        .time_to_idle(Duration::from_secs(10));
+    let region = region
+        .stale_if_error(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let _ = region.set(&1, 1).await.unwrap();
+    clock.advance(Duration::from_secs(9));
+    assert!(region.get(&1).await.is_some());
+    let _ = region.expire(&1).await.unwrap();
+    assert_eq!(region.get(&1).await, None);
+}
+
+#[tokio::test]
+async fn memory_never_keeps_an_entry_longer_than_the_second_level() {
+    let store = FaultyRemote::new();
+    for memory in [
+        None,
+        Some(Duration::from_secs(5)),
+        Some(Duration::from_secs(500)),
+    ] {
+        let (clock, later) = (ManualClock::new(), ManualClock::new());
+        let node = async |clock: &ManualClock| {
+            let cache = Cache::builder("shop")
+                .remote(store.another_node())
+                .clock(clock);
+            let cache = cache.build().await.unwrap();
+            let region = cache
+                .region::<i64, i64>("number")
+                .time_to_live(Duration::from_secs(60));
+            region
+                .memory_time_to_live(memory)
+                .jitter(Duration::from_secs(5))
+                .build()
+                .unwrap()
+        };
+        let (one, two) = (node(&clock).await, node(&later).await);
+        let _ = one.set(&1, 1).await.unwrap();
+        assert!(two.get(&1).await.is_some());
+        let most = memory.unwrap_or(Duration::MAX).min(Duration::from_secs(65));
+        for (region, clock) in [(&one, &clock), (&two, &later)] {
+            clock.advance(most);
+            assert_eq!(region.peek(&1), None, "{memory:?}");
+        }
+    }
+}
