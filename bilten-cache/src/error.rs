@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub enum Error {
     #[non_exhaustive]
     Config {
         /// The setting, for example `redis.url`.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What was wrong with it, without secrets.
         problem: String,
         /// What to write instead.
@@ -180,12 +181,12 @@ impl Error {
     }
 
     pub(crate) fn config(
-        field: &'static str,
+        field: impl Into<Cow<'static, str>>,
         problem: impl Into<String>,
         remedy: &'static str,
     ) -> Self {
         Self::Config {
-            field,
+            field: field.into(),
             problem: problem.into(),
             remedy,
         }

@@ -3,6 +3,8 @@
 
 mod cache;
 pub mod call;
+#[cfg(feature = "config")]
+pub mod config;
 mod region;
 pub mod source;
 

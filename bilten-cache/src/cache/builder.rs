@@ -70,6 +70,11 @@ impl fmt::Debug for Source {
 }
 
 impl CacheBuilder {
+    #[cfg(feature = "config")]
+    pub(crate) fn of(name: &str) -> Self {
+        Self::new(name.to_owned())
+    }
+
     pub(super) fn new(name: String) -> Self {
         Self {
             name,
@@ -226,7 +231,7 @@ impl CacheBuilder {
         })
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
         if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
             return Err(Error::config(

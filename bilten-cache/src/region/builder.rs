@@ -39,7 +39,7 @@ const MAX_NAME_BYTES: usize = 128;
 pub struct RegionBuilder<K: ?Sized, V> {
     cache: Arc<Shared>,
     name: String,
-    pub(super) options: Options,
+    pub(crate) options: Options,
     codec: Option<Codec<V>>,
     weigher: Option<Weigher<V>>,
     pub(super) is_negative: Option<fn(&V) -> bool>,
@@ -144,6 +144,16 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     pub fn build(self) -> Result<Region<K, V>, Error> {
         check_name(&self.name)?;
         let options = self.options.checked()?;
+        if options.negative_time_to_live.is_some() && self.is_negative.is_none() {
+            return Err(Error::config(
+                "negative_time_to_live",
+                format!(
+                    "values of region `{}` are never known to be absent",
+                    self.name
+                ),
+                "make it a region of `Option` with `negative_time_to_live` in the program, which the configuration may change",
+            ));
+        }
         let Self {
             cache,
             name,

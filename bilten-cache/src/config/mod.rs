@@ -1,0 +1,250 @@
+//! Settings from a configuration file or from the environment, through serde.
+//!
+//! Durations are written as people write them (`30s`, `5m`, `1h 30m`), sizes too (`64MiB`, `500 kB`). What is unknown, has no meaning or
+//! contradicts something else is an error that names the setting with its path.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use bilten_cache::Cache;
+//! use bilten_cache::config::Settings;
+//!
+//! let text = r#"{
+//!     "cache": { "memory": "64MiB", "remote_budget": "100ms" },
+//!     "regions": {
+//!         "event": { "time_to_live": "30m", "stale_if_error": "1h", "refresh_ahead": 0.8 },
+//!         "user": { "time_to_live": "5m", "max_concurrent_loads": 20 }
+//!     }
+//! }"#;
+//! let settings = Settings::read(&mut serde_json::Deserializer::from_str(text))?;
+//!
+//! let cache = Cache::builder("shop").settings(&settings.cache).build().await?;
+//! let events = cache.region::<i64, String>("event").settings(&settings.region("event")).build()?;
+//! # let _ = events;
+//!
+//! let text = r#"{ "regions": { "event": { "time_to_life": "30m" } } }"#;
+//! let error = Settings::read(&mut serde_json::Deserializer::from_str(text)).unwrap_err();
+//! assert!(error.to_string().starts_with("regions.event.time_to_life: "), "{error}");
+//! # Ok(()) }
+//! ```
+//!
+//! Addresses and secrets are not here: give those to [`CacheBuilder::redis`](crate::CacheBuilder::redis).
+
+mod cache;
+mod human;
+mod region;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+pub use self::cache::CacheSettings;
+pub use self::region::RegionSettings;
+use crate::error::Error;
+
+/// What a configuration says about one cache and its regions. What it does not say is as the builders have it.
+///
+/// There is an example at [the module](self).
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The cache.
+    pub cache: CacheSettings,
+    /// Its regions by name.
+    pub regions: BTreeMap<String, RegionSettings>,
+}
+
+impl Settings {
+    /// Reads settings in any format that serde knows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the path of the first setting that is wrong.
+    pub fn read<'de>(from: impl Deserializer<'de>) -> Result<Self, Error> {
+        serde_path_to_error::deserialize(from).map_err(|error| {
+            let path = error.path().to_string();
+            misread(&path, &error.into_inner().to_string())
+        })
+    }
+
+    /// What is said about a region; nothing, if it is not named.
+    #[must_use]
+    pub fn region(&self, name: &str) -> RegionSettings {
+        self.regions.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Checks that the configuration names no region but these, so that a misspelt name does not go unnoticed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with the path of the first other region.
+    pub fn expect_regions(&self, names: &[&str]) -> Result<(), Error> {
+        let other = self
+            .regions
+            .keys()
+            .find(|name| !names.contains(&name.as_str()));
+        let Some(other) = other else { return Ok(()) };
+        Err(Error::config(
+            format!("regions.{other}"),
+            format!("there is no such region; there are {}", names.join(", ")),
+            "correct the name, or leave it out",
+        ))
+    }
+}
+
+/// A contradiction knows its setting but not where that stands, and an unknown setting the other way round.
+fn misread(path: &str, problem: &str) -> Error {
+    const REMEDY: &str = "correct it, or leave it out for the default";
+    let within = |name: &str| match path {
+        "." | "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    };
+    // serde's own words for a name that no field has.
+    if let Some(rest) = problem.strip_prefix("unknown field `")
+        && let Some((name, expected)) = rest.split_once('`')
+    {
+        // Some formats tell the path with the unknown name, others without.
+        let path = if path.split('.').next_back() == Some(name) {
+            path.to_owned()
+        } else {
+            within(name)
+        };
+        let expected = expected.trim_start_matches(", ");
+        return Error::config(
+            path,
+            format!("there is no such setting; {expected}"),
+            REMEDY,
+        );
+    }
+    match problem.split_once(": ") {
+        Some((name, problem)) if is_name(name) => Error::config(within(name), problem, REMEDY),
+        _ => Error::config(path.to_owned(), problem, REMEDY),
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let mut from = serde_json::Deserializer::from_str(text);
+        Settings::read(&mut from).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn whatever_is_wrong_is_named_with_its_path() {
+        for (text, path, part) in [
+            (r#"{"cach": {}}"#, "cach", "no such setting"),
+            (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
+            (
+                r#"{"cache": {"memory": "64 apples"}}"#,
+                "cache.memory",
+                "such as `64MiB`",
+            ),
+            (
+                r#"{"cache": {"memory": -1}}"#,
+                "cache.memory",
+                "such as `64MiB`",
+            ),
+            (
+                r#"{"cache": {"isolated_ttl": "0s"}}"#,
+                "cache.isolated_ttl",
+                "it is zero",
+            ),
+            (
+                r#"{"cache": {"isolated_ttl": 5}}"#,
+                "cache.isolated_ttl",
+                "such as `30s`",
+            ),
+            (
+                r#"{"cache": {"remote_concurrency": 0}}"#,
+                "cache.remote_concurrency",
+                "it is 0",
+            ),
+            (
+                r#"{"cache": {"max_concurrent_loads": 0}}"#,
+                "cache.max_concurrent_loads",
+                "zero",
+            ),
+            (
+                r#"{"regions": {"a": {"ttl": "1s"}}}"#,
+                "regions.a.ttl",
+                "`time_to_live`",
+            ),
+            (
+                r#"{"regions": {"a": {"time_to_live": "soon"}}}"#,
+                "regions.a.time_to_live",
+                "`soon`",
+            ),
+            (
+                r#"{"regions": {"a": {"time_to_live": "0s"}}}"#,
+                "regions.a.time_to_live",
+                "it is zero",
+            ),
+            (
+                r#"{"regions": {"a": {"refresh_ahead": 1.5}}}"#,
+                "regions.a.refresh_ahead",
+                "1.5",
+            ),
+            (
+                r#"{"regions": {"a": {"soft_timeout": "1s"}}}"#,
+                "regions.a.soft_timeout",
+                "`stale_if_error`",
+            ),
+            (
+                r#"{"regions": {"a": {"refresh_ahead": 0.5, "refresh_early": 1.0}}}"#,
+                "regions.a.refresh_early",
+                "`refresh_ahead`",
+            ),
+            (
+                r#"{"regions": {"a": {"time_to_idle": "1s", "memory_time_to_live": "1s"}}}"#,
+                "regions.a.time_to_idle",
+                "`memory_time_to_live`",
+            ),
+            (
+                r#"{"regions": {"a": {"schema_version": -1}}}"#,
+                "regions.a.schema_version",
+                "-1",
+            ),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.starts_with(&format!("{path}: ")), "{error}");
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(read("{").is_err());
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_builders_have_it() {
+        let settings = read(r#"{"regions": {"event": {}}}"#).unwrap();
+        assert_eq!(settings.region("event"), RegionSettings::default());
+        assert_eq!(settings.region("other"), RegionSettings::default());
+        assert!(settings.expect_regions(&["event", "other"]).is_ok());
+        let error = settings.expect_regions(&["evnt"]).unwrap_err().to_string();
+        assert!(
+            error.starts_with("regions.event: there is no such region; there are evnt"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn settings_may_stand_in_a_configuration_of_the_programs_own() {
+        #[derive(Debug, Deserialize)]
+        struct Own {
+            cache: CacheSettings,
+        }
+        let text = r#"{"cache": {"memory": "1 MiB"}}"#;
+        assert!(
+            serde_json::from_str::<Own>(text)
+                .is_ok_and(|own| own.cache != CacheSettings::default())
+        );
+        let text = r#"{"cache": {"remote_budget": "0s"}}"#;
+        let error = serde_json::from_str::<Own>(text).unwrap_err().to_string();
+        assert!(error.contains("remote_budget: it is zero"), "{error}");
+    }
+}
