@@ -5,6 +5,7 @@ use crate::admission::Admission;
 use crate::clock::{Clock, Nanos};
 use crate::coherence::{Coherence, Effect};
 use crate::entry::{Began, Entry};
+use crate::events::{Event, Teller};
 use crate::memory::Memory;
 use crate::recovery::Recovery;
 use crate::remote::{Demand, Gate, Position, Record, Scope};
@@ -31,6 +32,7 @@ pub(crate) struct Engine {
     pub(crate) writes: Mutex<Writes>,
     pub(crate) tasks: Tasks,
     pub(crate) meters: Arc<CacheMeters>,
+    pub(crate) teller: Arc<Teller>,
     /// The longest life that an entry was given here, in nanoseconds.
     pub(crate) longest_life: AtomicU64,
 }
@@ -130,6 +132,12 @@ impl Engine {
             Effect::Gap => return false,
         }
         self.meters.log_records.add(1);
+        if record.node != self.node && record.demand.is_none() {
+            self.teller.tell(|| Event::Invalidated {
+                scope: record.scope.clone().unwrap_or(Scope::All),
+                here: false,
+            });
+        }
         true
     }
 
@@ -141,6 +149,7 @@ impl Engine {
 
     pub(crate) fn clear_memory(&self) {
         self.meters.flushes.add(1);
+        self.teller.tell(|| Event::Flushed);
         self.memory.clear();
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Start;
 use crate::entry::Entry;
 use crate::error::{BoxError, Error};
+use crate::events::{Event, Refusal};
 use crate::job::{Job, Outcome};
 use crate::loader::{LoadContext, Loaded, Stale};
 use crate::lookup::{self, Look, Want};
@@ -90,6 +91,10 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
         }
         Err(error) => {
             state.meters.load_errors.add(1);
+            state.tell(|| Event::LoadFailed {
+                key: Arc::clone(key),
+                error: error.to_string().into(),
+            });
             pilot.land(fall_back(&state, key, stale, before, error));
             release(&state, key, token).await;
         }
@@ -118,8 +123,14 @@ where
         let began = Instant::now();
         state.meters.loads.add(1);
         let result = job.until(deadline).run(seen, load).await;
-        let took = began.elapsed().as_secs_f64();
-        state.meters.load_seconds.record(took);
+        let took = began.elapsed();
+        state.meters.load_seconds.record(took.as_secs_f64());
+        if result.is_ok() {
+            state.tell(|| Event::Loaded {
+                key: Arc::clone(&job.key),
+                took,
+            });
+        }
         result
     };
     holding(state, &job.key, token, load).await
@@ -168,19 +179,18 @@ async fn keep<V: Send + Sync + 'static>(
     if let Some(start) = start
         && !state.engine.fill(key, entry, start.ticket)
     {
-        state.meters.fills_refused.add(1);
+        state.refused(key, Refusal::Changed);
     }
     pilot.land(Ok((value, Level::Loader)));
     match (envelope, token, &state.engine.gate) {
         (Some(Ok(envelope)), Some(token), Some(gate)) => {
             let stored = gate.store(key, token, envelope, keep).await;
-            state
-                .meters
-                .stores_refused
-                .add(u64::from(stored.is_ok_and(|stored| !stored)));
+            if stored.is_ok_and(|stored| !stored) {
+                state.refused(key, Refusal::LeaseLost);
+            }
         }
         (Some(Err(source)), ..) => {
-            state.kept_in_memory_only(source);
+            state.kept_in_memory_only(key, source);
             release(state, key, token).await;
         }
         // Without a lease nobody knows whether the value is still the newest: L2 does not get it.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::envelope::placed_at;
+use crate::events::Event;
 use crate::remote::{Demand, Gate, Position, RemoteError, Scope};
 
 /// However long the budget is: loads wait for a claim whose writer has died.
@@ -57,6 +58,7 @@ pub(crate) async fn invalidate_after(
         return Ack::ReadOnly;
     }
     engine.meters.invalidations.add(1);
+    tell(engine, || scope.clone());
     if engine.gate.is_none() {
         if let Some(after) = &after {
             engine.coherence.demand(&scope, after);
@@ -156,8 +158,17 @@ pub(crate) struct Change {
     pub(crate) after: Option<Demand>,
 }
 
+fn tell(engine: &Engine, scope: impl FnOnce() -> Scope) {
+    let event = || Event::Invalidated {
+        scope: scope(),
+        here: true,
+    };
+    engine.teller.tell(event);
+}
+
 /// Puts a value into both levels.
 pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
+    tell(engine, || Scope::Key(Arc::clone(&change.key)));
     if engine.gate.is_none() {
         if let Some(after) = &change.after {
             let scope = Scope::Key(Arc::clone(&change.key));

@@ -46,6 +46,7 @@ mod writes;
 mod codec;
 mod entry;
 mod envelope;
+pub mod events;
 pub mod key;
 mod options;
 mod pattern;

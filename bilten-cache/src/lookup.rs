@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Start;
 use crate::entry::Entry;
+use crate::events::Refusal;
 use crate::job::How;
 use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
@@ -180,7 +181,7 @@ fn accept<V: Send + Sync + 'static>(
             return Found::Useless;
         }
         if want.fills() && !state.engine.fill(key, entry, start.ticket) {
-            state.meters.fills_refused.add(1);
+            state.refused(key, Refusal::Changed);
         }
         return Found::Fresh(value);
     }
@@ -195,7 +196,7 @@ fn accept<V: Send + Sync + 'static>(
             .engine
             .fill_shared(key, Arc::clone(&entry), start.ticket)
     {
-        state.meters.fills_refused.add(1);
+        state.refused(key, Refusal::Changed);
     }
     Found::Stale(value, entry)
 }

@@ -12,6 +12,7 @@ use crate::engine::Start;
 use crate::entry::{Began, Entry, Life, spread, weigh};
 use crate::envelope::Envelope;
 use crate::error::SharedError;
+use crate::events::Refusal;
 use crate::loader::Loaded;
 use crate::options::LONGEST;
 use crate::region_state::RegionState;
@@ -32,7 +33,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     pub(crate) fn open(&self, key: &str, bytes: &Bytes, start: &Start) -> Option<(Arc<V>, Entry)> {
         let codec = self.codec.as_ref()?;
         let Some(envelope) = Envelope::decode(bytes, &self.name, key) else {
-            self.meters.undecodable.add(1);
+            self.refused(key, Refusal::Undecodable);
             return None;
         };
         let now = self.engine.clock.now();
@@ -61,7 +62,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let decoded = (envelope.schema == self.options.schema_version)
             .then(|| codec.decode(&envelope.payload));
         let Some(Ok(value)) = decoded else {
-            self.meters.undecodable.add(1);
+            self.refused(key, Refusal::Undecodable);
             return None;
         };
         let value = Arc::new(value);

@@ -5,6 +5,8 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+
 use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::flight;
@@ -61,12 +63,8 @@ where
         false => None,
     };
     match course {
-        Some((value, Course::Serve)) => {
-            state.meters.stale.add(1);
-            Ok(Boarded::Served(value))
-        }
+        Some((value, Course::Serve)) => Ok(Boarded::Served(value)),
         Some((value, Course::ServeAndRefresh)) => {
-            state.meters.stale.add(1);
             // Whatever comes of it, the caller has its value.
             let _ = take_off(state, key, None, load, how);
             Ok(Boarded::Served(value))
@@ -125,7 +123,9 @@ where
             let passenger = pilot.passenger(state.lost());
             // A task of its own: whoever is dropped, the load goes on for those who wait.
             let flight = flight::fly(Arc::clone(state), pilot, job, than, load);
-            engine.tasks.spawn(flight);
+            // What the loader does belongs to whoever asked for it.
+            let span = tracing::info_span!("load", cache = %engine.name, region = %state.name);
+            engine.tasks.spawn(flight.instrument(span));
             Ok((passenger, None))
         }
     }

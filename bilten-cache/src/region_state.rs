@@ -11,6 +11,7 @@ use crate::codec::Codec;
 use crate::engine::{Engine, Start};
 use crate::entry::Entry;
 use crate::error::{Error, SharedError};
+use crate::events::{self, Event, Refusal};
 use crate::job::Job;
 use crate::options::Options;
 use crate::remote::Gate;
@@ -122,6 +123,53 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         now.saturating_add(nanos(self.options.retry_after))
     }
 
+    /// Counts a read, once, by where its answer came from.
+    pub(crate) fn answered(&self, key: &str, from: Option<Level>) {
+        match from {
+            Some(Level::Memory) => self.hit_memory(key),
+            Some(Level::Stale) => {
+                self.meters.hits_memory.add(1);
+                self.meters.stale.add(1);
+                self.tell(|| hit(key, events::Level::Memory, true));
+            }
+            Some(Level::Remote) => {
+                self.meters.hits_remote.add(1);
+                self.tell(|| hit(key, events::Level::Remote, false));
+            }
+            Some(Level::Loader) | None => {
+                self.meters.misses.add(1);
+                self.tell(|| Event::Miss { key: key.into() });
+            }
+        }
+    }
+
+    /// The usual one of them.
+    #[inline]
+    pub(crate) fn hit_memory(&self, key: &str) {
+        self.meters.hits_memory.add(1);
+        self.tell(|| hit(key, events::Level::Memory, false));
+    }
+
+    /// Counts a value that was not kept.
+    pub(crate) fn refused(&self, key: &str, why: Refusal) {
+        let meter = match why {
+            Refusal::Changed => &self.meters.fills_refused,
+            Refusal::LeaseLost => &self.meters.stores_refused,
+            Refusal::Unencodable => &self.meters.unencodable,
+            Refusal::Undecodable => &self.meters.undecodable,
+        };
+        meter.add(1);
+        self.tell(|| Event::Refused {
+            key: key.into(),
+            why,
+        });
+    }
+
+    #[inline]
+    pub(crate) fn tell(&self, event: impl FnOnce() -> Event) {
+        self.engine.teller.tell(event);
+    }
+
     /// Whether nothing may be changed from here.
     pub(crate) fn is_read_only(&self) -> bool {
         self.options.read_only || self.engine.read_only
@@ -178,8 +226,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         self.codec.as_ref().and_then(|_| self.engine.readable(key))
     }
 
-    pub(crate) fn encode_error(&self, source: SharedError) -> Error {
-        self.meters.unencodable.add(1);
+    pub(crate) fn encode_error(&self, key: &str, source: SharedError) -> Error {
+        self.refused(key, Refusal::Unencodable);
         Error::Encode {
             region: Arc::clone(&self.name),
             key: self.key_type,
@@ -189,12 +237,20 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 
     /// Counts a loaded value that does not serialise and tells the first of them: the next ones are of the same type.
-    pub(crate) fn kept_in_memory_only(&self, source: SharedError) {
-        let error = self.encode_error(source);
+    pub(crate) fn kept_in_memory_only(&self, key: &str, source: SharedError) {
+        let error = self.encode_error(key, source);
         if !self.told_unencodable.swap(true, Ordering::Relaxed) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             tracing::warn!(%error, cause, "a value is kept in memory only; further ones of this region are counted");
         }
+    }
+}
+
+fn hit(key: &str, level: events::Level, stale: bool) -> Event {
+    Event::Hit {
+        key: key.into(),
+        level,
+        stale,
     }
 }
 

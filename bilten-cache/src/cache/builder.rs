@@ -10,6 +10,7 @@ use crate::clock::{Clock, nanos};
 use crate::coherence::{Coherence, Demands, Order};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::events::Teller;
 use crate::memory::Memory;
 use crate::options::{LONGEST, check_loads};
 use crate::recovery::Recovery;
@@ -191,6 +192,7 @@ impl CacheBuilder {
         };
         let name: Arc<str> = self.name.into();
         let meters = CacheMeters::new(&name);
+        let teller = Arc::new(Teller::new());
         let isolated = remote.is_some().then(|| nanos(self.isolated_ttl));
         let node = fastrand::u64(1..);
         let clock = self.clock;
@@ -209,6 +211,7 @@ impl CacheBuilder {
                     self.limits,
                     clock.clone(),
                     Arc::clone(&meters),
+                    Arc::clone(&teller),
                 )
             }),
             recovery: Recovery::default(),
@@ -217,6 +220,7 @@ impl CacheBuilder {
             writes: Mutex::default(),
             tasks: Tasks::default(),
             meters,
+            teller,
             longest_life: AtomicU64::new(0),
             clock,
         });

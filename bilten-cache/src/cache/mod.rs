@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use self::after::CacheAfter;
 pub use self::builder::CacheBuilder;
 use crate::codec::default_codec;
+use crate::events::Events;
 use crate::invalidate::{self, Ack};
 use crate::key::Key;
 use crate::loader::MAX_TAG_BYTES;
@@ -158,6 +159,13 @@ impl Cache {
         let mut stats = self.shared.regions.stats();
         self.shared.engine.meters.add_to(&mut stats);
         stats
+    }
+
+    /// What happens from now on, one event after the other: hits, misses, loads, what was not kept and why, invalidations, evictions, the breaker.
+    /// Costs next to nothing while nobody listens; a listener that is slow loses events and is told how many.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        self.shared.engine.teller.listen()
     }
 
     /// How the cache is doing now.

@@ -181,8 +181,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let envelope = match envelope.transpose() {
             Ok(envelope) => envelope,
             Err(source) => {
+                let error = self.state.encode_error(&key, source);
                 self.remove_encoded(key, after).await;
-                return Err(self.state.encode_error(source));
+                return Err(error);
             }
         };
         let change = Change {

@@ -70,7 +70,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     None
                 }
                 Looked::TooLong => {
-                    self.count(None);
+                    self.state.answered(super::TOO_LONG, None);
                     None
                 }
             });
@@ -78,8 +78,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         for chunk in missing.chunks(READ_AT_ONCE) {
             let asked: Vec<Arc<str>> = chunk.iter().map(|(_, key)| Arc::clone(key)).collect();
             let values = lookup::fresh_many(&self.state, &asked).await;
-            for ((at, _), value) in chunk.iter().zip(values) {
-                self.count(value.as_ref().map(|_| Level::Remote));
+            for ((at, key), value) in chunk.iter().zip(values) {
+                let from = value.as_ref().map(|_| Level::Remote);
+                self.state.answered(key, from);
                 found[*at] = value;
             }
         }
@@ -152,7 +153,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Some(Way::Here(value))
                 }
                 Looked::TooLong => {
-                    self.count(None);
+                    self.state.answered(super::TOO_LONG, None);
                     let load = place.load(name, Arc::clone(key), None);
                     Some(Way::Alone(self.state.engine.tasks.spawn(load)))
                 }
@@ -330,7 +331,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let mut ways = Vec::with_capacity(keys.len());
         for ((at, key, name, place), value) in missing.into_iter().zip(values) {
             if let Some(value) = value {
-                self.count(Some(Level::Remote));
+                self.state.answered(&key, Some(Level::Remote));
                 ways.push((at, Way::Here(value)));
                 continue;
             }
@@ -344,7 +345,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
             let way = match read_through::board(&self.state, &key, load, how)? {
                 Boarded::Served(value) => {
-                    self.state.meters.hits_memory.add(1);
+                    self.state.answered(&key, Some(Level::Stale));
                     Way::Here(value)
                 }
                 Boarded::Waits(passenger, _) => Way::Comes(passenger, key),
@@ -355,7 +356,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     async fn arrived(&self, way: Way<V>) -> Result<Option<Arc<V>>, Error> {
-        let landed = match way {
+        let (landed, key) = match way {
             Way::Here(value) => return Ok(Some(value)),
             Way::Alone(load) => {
                 let lost = Outcome::Failed(Error::LoadAbandoned {
@@ -367,14 +368,16 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Err(Outcome::Failed(error)) => Err(error),
                 };
             }
-            Way::Comes(passenger, _) if self.state.options.has_patient_callers() => {
-                passenger.arrive().await
+            Way::Comes(passenger, key) if self.state.options.has_patient_callers() => {
+                (passenger.arrive().await, key)
             }
             Way::Comes(passenger, key) => {
-                read_through::arrive_in_time(&self.state, &key, passenger).await
+                let arrival = read_through::arrive_in_time(&self.state, &key, passenger);
+                (arrival.await, key)
             }
         };
-        self.count(landed.as_ref().ok().map(|(_, level)| *level));
+        let from = landed.as_ref().ok().map(|(_, level)| *level);
+        self.state.answered(&key, from);
         match landed {
             Ok((value, _)) => Ok(Some(value)),
             Err(error) if Outcome::is_absent(&error) => Ok(None),

@@ -77,12 +77,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     async fn get_in(&self, key: &K, manner: Manner) -> Option<Arc<V>> {
-        let found = match self.look_in(key, manner) {
+        let key = match self.look_in(key, manner) {
             Looked::Hit(value) | Looked::Due(value, ..) => return Some(value),
-            Looked::Miss(key) => read_through::get(&self.state, &key, manner).await,
-            Looked::TooLong => None,
+            Looked::Miss(key) => key,
+            Looked::TooLong => {
+                self.state.answered(TOO_LONG, None);
+                return None;
+            }
         };
-        self.count(found.as_ref().map(|_| Level::Remote));
+        let found = read_through::get(&self.state, &key, manner).await;
+        let from = found.as_ref().map(|_| Level::Remote);
+        self.state.answered(&key, from);
         found
     }
 
@@ -171,7 +176,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             let (passenger, own) = match read_through::board(&self.state, &key, load, how)? {
                 Boarded::Served(value) => {
-                    self.state.meters.hits_memory.add(1);
+                    self.state.answered(&key, Some(Level::Stale));
                     return Ok(value);
                 }
                 Boarded::Waits(passenger, own) => (passenger, own),
@@ -187,7 +192,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 _ => break result,
             }
         };
-        self.count(result.as_ref().ok().map(|(_, level)| *level));
+        let from = result.as_ref().ok().map(|(_, level)| *level);
+        self.state.answered(&key, from);
         result.map(|(value, _)| value)
     }
 
@@ -226,7 +232,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         E: Into<BoxError> + Send + 'static,
     {
         self.state.meters.loads.add(1);
-        self.count(None);
+        self.state.answered(TOO_LONG, None);
         let (engine, region) = (&self.state.engine, &self.state.name);
         let job = Job::new(
             engine.node,
@@ -245,7 +251,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         key::with_encoded(&self.state.name, key, |key| {
             match self.state.hit_or_due(key) {
                 Some((value, due)) => {
-                    self.state.meters.hits_memory.add(1);
+                    self.state.hit_memory(key);
                     match due {
                         None => Looked::Hit(value),
                         Some(made) => Looked::Due(value, key.into(), made),
@@ -296,19 +302,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             })
         })
     }
-
-    fn count(&self, from: Option<Level>) {
-        match from {
-            Some(Level::Memory) => self.state.meters.hits_memory.add(1),
-            Some(Level::Stale) => {
-                self.state.meters.stale.add(1);
-                self.state.meters.hits_memory.add(1);
-            }
-            Some(Level::Remote) => self.state.meters.hits_remote.add(1),
-            Some(Level::Loader) | None => self.state.meters.misses.add(1),
-        }
-    }
 }
+
+/// What events call a key that is too long to be one.
+const TOO_LONG: &str = "(a key that is too long)";
 
 enum Looked<V> {
     Hit(Arc<V>),

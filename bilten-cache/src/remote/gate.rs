@@ -8,6 +8,7 @@ use super::breaker::{Breaker, BreakerState};
 use super::outage::{Noticed, Outage};
 use super::{Remote, RemoteError, Reply};
 use crate::clock::Clock;
+use crate::events::{Event, Teller};
 use crate::stats::CacheMeters;
 
 /// What every call to the second level is held to.
@@ -27,6 +28,7 @@ pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
     clock: Clock,
     meters: Arc<CacheMeters>,
+    teller: Arc<Teller>,
     outage: Outage,
 }
 
@@ -37,6 +39,7 @@ impl Gate {
         limits: Limits,
         clock: Clock,
         meters: Arc<CacheMeters>,
+        teller: Arc<Teller>,
     ) -> Self {
         let address = remote.address().to_owned();
         Self {
@@ -47,6 +50,7 @@ impl Gate {
             outage: Outage::new(Arc::clone(cache), address, clock.clone()),
             clock,
             meters,
+            teller,
         }
     }
 
@@ -103,6 +107,7 @@ impl Gate {
         breaker.succeeded();
         drop(breaker);
         if before != BreakerState::Closed {
+            self.teller.tell(|| Event::Breaker { open: false });
             self.outage.works(Noticed::Calling);
         }
     }
@@ -127,6 +132,7 @@ impl Gate {
         let after = breaker.state();
         drop(breaker);
         if before != BreakerState::Closed && after == BreakerState::Closed {
+            self.teller.tell(|| Event::Breaker { open: false });
             self.outage.works(Noticed::Calling);
         }
         let Some(error) = error else { return };
@@ -135,6 +141,7 @@ impl Gate {
             self.outage.failed(Noticed::Refusal, error);
         } else if before == BreakerState::Closed && after == BreakerState::Open {
             self.meters.breaker_opened.add(1);
+            self.teller.tell(|| Event::Breaker { open: true });
             self.outage.failed(Noticed::Calling, error);
         }
     }

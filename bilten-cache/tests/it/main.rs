@@ -11,6 +11,7 @@ mod codecs;
 mod coherence;
 mod conformance;
 mod cut_off;
+mod events;
 mod explain;
 mod harness;
 mod hooked;

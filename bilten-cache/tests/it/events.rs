@@ -1,0 +1,239 @@
+//! What happens is told once, to whoever listens, and counted once.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bilten_cache::events::{Event, Events, Level, Refusal};
+use bilten_cache::remote::Scope;
+use bilten_cache::test_util::{FaultyRemote, ManualClock};
+use bilten_cache::{Cache, LoadContext, Loaded, Stats};
+
+use crate::harness::{DEADLINE, Node};
+
+fn key(name: &str) -> Arc<str> {
+    format!("stock:{name}").into()
+}
+
+fn hit(name: &str, level: Level, stale: bool) -> Event {
+    let key = key(name);
+    Event::Hit { key, level, stale }
+}
+
+fn miss(name: &str) -> Event {
+    Event::Miss { key: key(name) }
+}
+
+/// All events up to the first that is like this.
+async fn until(events: &mut Events, is_last: impl Fn(&Event) -> bool) -> Vec<Event> {
+    let mut all = Vec::new();
+    loop {
+        let next = tokio::time::timeout(DEADLINE, events.next()).await;
+        let event = next.expect("it happens").expect("the cache is there");
+        let last = is_last(&event);
+        all.push(event);
+        if last {
+            return all;
+        }
+    }
+}
+
+/// Without the times, which nobody can foresee.
+fn names(events: &[Event]) -> Vec<String> {
+    let name = |event: &Event| match event {
+        Event::Loaded { key, .. } => format!("loaded {key}"),
+        Event::LoadFailed { key, error } => format!("failed {key} {error}"),
+        Event::Invalidated { scope, here } => format!("{} {here}", scope.encode()),
+        other => format!("{other:?}"),
+    };
+    events.iter().map(name).collect()
+}
+
+async fn one(_: LoadContext<u32>) -> io::Result<u32> {
+    Ok(1)
+}
+
+async fn none(_: LoadContext<u32>) -> io::Result<u32> {
+    Err(io::Error::other("no rows"))
+}
+
+#[tokio::test]
+async fn each_read_is_one_event_and_one_count() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let writer = Node::on(&store).await;
+    let _ = writer.stock.set("far", 1).await.unwrap();
+    let cache = Cache::builder("shop")
+        .remote(store.another_node())
+        .clock(&clock)
+        .isolated_ttl(Duration::from_secs(10_000))
+        .build()
+        .await
+        .unwrap();
+    let stock = cache
+        .region::<str, u32>("stock")
+        .stale_if_error(Duration::from_secs(1_000))
+        .build()
+        .unwrap();
+    let mut events = cache.events();
+    assert_eq!(stock.get("tea").await, None);
+    stock.get_or_load("tea", one).await.unwrap();
+    stock.get_or_load("tea", one).await.unwrap();
+    stock.get("far").await.unwrap();
+    stock.get_or_load("far", one).await.unwrap();
+    assert_eq!(
+        stock
+            .get_many(&["tea", "none"])
+            .await
+            .iter()
+            .flatten()
+            .count(),
+        1
+    );
+    let many = |missing: Vec<&'static str>| async move {
+        Ok::<_, io::Error>(missing.into_iter().map(|key| (key, 1)).collect::<Vec<_>>())
+    };
+    stock.get_or_load_many(["tea", "milk"], many).await.unwrap();
+    clock.advance(Duration::from_secs(400));
+    assert_eq!(*stock.get_or_load("tea", none).await.unwrap(), 1);
+    assert_eq!(*stock.get_or_load("tea", none).await.unwrap(), 1);
+    stock.get_or_load("rice", none).await.unwrap_err();
+
+    let told = until(&mut events, |event| *event == miss("rice")).await;
+    let due = [
+        miss("tea"),
+        miss("tea"),
+        hit("tea", Level::Memory, false),
+        hit("far", Level::Remote, false),
+        hit("far", Level::Memory, false),
+        hit("tea", Level::Memory, false),
+        miss("none"),
+        hit("tea", Level::Memory, false),
+        miss("milk"),
+        hit("tea", Level::Memory, true),
+        hit("tea", Level::Memory, true),
+        miss("rice"),
+    ];
+    let reads = told
+        .iter()
+        .filter(|event| matches!(event, Event::Hit { .. } | Event::Miss { .. }));
+    assert_eq!(reads.cloned().collect::<Vec<_>>(), due);
+    let loads = told
+        .iter()
+        .filter(|event| matches!(event, Event::Loaded { .. } | Event::LoadFailed { .. }));
+    let loads: Vec<Event> = loads.cloned().collect();
+    assert_eq!(
+        names(&loads),
+        [
+            "loaded stock:tea",
+            "loaded stock:milk",
+            "failed stock:tea region `stock`: the loader failed",
+            "failed stock:rice region `stock`: the loader failed",
+        ]
+    );
+    assert_eq!(events.lost(), 0);
+    let Stats {
+        hits_memory,
+        hits_remote,
+        misses,
+        stale,
+        loads,
+        load_errors,
+        ..
+    } = stock.stats();
+    assert_eq!((hits_memory, hits_remote, misses, stale), (6, 1, 5, 2));
+    assert_eq!((loads, load_errors), (4, 2));
+}
+
+#[tokio::test]
+async fn invalidations_are_told_here_and_there() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (mut here, mut there) = (one.cache.events(), two.cache.events());
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let _ = one.stock.after("7").remove("tea").await.unwrap();
+    let _ = one.cache.invalidate_tag("drinks").await;
+    let _ = one.cache.clear().await;
+    let last = |event: &Event| {
+        matches!(
+            event,
+            Event::Invalidated {
+                scope: Scope::All,
+                ..
+            }
+        )
+    };
+    let due = ["k:stock:tea", "k:stock:tea", "t:drinks", "a:"];
+    let as_told = |here: bool| due.map(|scope| format!("{scope} {here}"));
+    assert_eq!(names(&until(&mut here, last).await), as_told(true));
+    assert_eq!(names(&until(&mut there, last).await), as_told(false));
+}
+
+#[tokio::test]
+async fn what_is_not_kept_is_told_with_its_reason() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let mut events = node.cache.events();
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    let _ = node.stock.remove("tea").await.unwrap();
+    held.finish(1);
+    reader.await.unwrap().unwrap();
+    let lost = Event::Refused {
+        key: key("tea"),
+        why: Refusal::LeaseLost,
+    };
+    let told = until(&mut events, |event| *event == lost).await;
+    let changed = Event::Refused {
+        key: key("tea"),
+        why: Refusal::Changed,
+    };
+    assert!(told.contains(&changed));
+
+    store.put_bytes("stock:milk", "of another program");
+    assert_eq!(node.stock.get("milk").await, None);
+    let unreadable = Event::Refused {
+        key: key("milk"),
+        why: Refusal::Undecodable,
+    };
+    assert!(
+        until(&mut events, |event| *event == miss("milk"))
+            .await
+            .contains(&unreadable)
+    );
+    let odd = node.cache.region::<str, f64>("odd").build().unwrap();
+    let _ = odd.set("nan", Loaded::new(f64::NAN)).await;
+    let told = until(&mut events, |event| {
+        matches!(event, Event::Invalidated { .. })
+    })
+    .await;
+    let why = Refusal::Unencodable;
+    assert!(
+        told.contains(&Event::Refused {
+            key: "odd:nan".into(),
+            why
+        }),
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_breaker_is_told_when_it_opens_and_closes() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let mut events = node.cache.events();
+    store.fail(true);
+    while node.cache.stats().breaker_opened == 0 {
+        let _ = node.stock.get("tea").await;
+    }
+    store.fail(false);
+    let told = until(&mut events, |event| {
+        *event == Event::Breaker { open: false }
+    })
+    .await;
+    assert!(told.contains(&Event::Breaker { open: true }));
+    store.trim_log();
+    store.append_unreadable();
+    store.trim_log();
+    store.append_unreadable();
+    until(&mut events, |event| *event == Event::Flushed).await;
+}
