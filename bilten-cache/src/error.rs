@@ -114,11 +114,16 @@ pub enum Error {
         region: Arc<str>,
     },
     /// A loader asked for the key that it is loading.
-    #[error("region `{region}`: a loader asked the cache for the key that it is loading itself")]
+    #[error(
+        "region `{region}`: a loader asked the cache for `{key}`, which it is loading itself; \
+         read that from the source"
+    )]
     #[non_exhaustive]
     Recursive {
         /// The region.
         region: Arc<str>,
+        /// The encoded key.
+        key: Arc<str>,
     },
     /// Too many loads were running, for as long as a load of the region may take: `max_concurrent_loads` of the region or of the cache.
     #[error(

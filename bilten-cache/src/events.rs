@@ -59,11 +59,6 @@ pub enum Event {
         /// Whether it was this process.
         here: bool,
     },
-    /// Memory had no room for an entry any more.
-    Evicted {
-        /// The key.
-        key: Arc<str>,
-    },
     /// All of this process's memory was given up, because records of the log are missing or could not be delivered.
     Flushed,
     /// The second level fails and is left alone for a while, or works again.

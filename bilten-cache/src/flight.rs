@@ -14,6 +14,7 @@ use crate::lookup::{self, Look, Want};
 use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
+use crate::remote::Demand;
 use crate::single_flight::{Pilot, Seat};
 use crate::staleness::Course;
 
@@ -22,7 +23,7 @@ type Shared<V> = Arc<RegionState<V>>;
 /// `than` is set when the caller has a value already, made then, and wants a newer one.
 pub(crate) async fn fly<V, T, E, F, Fut>(
     state: Shared<V>,
-    mut pilot: Pilot<Landed<V>, Start>,
+    pilot: Pilot<Landed<V>, Start>,
     mut job: Job,
     than: Option<u64>,
     load: F,
@@ -33,52 +34,28 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
     T: Into<Loaded<V>>,
     E: Into<BoxError>,
 {
-    let key = &Arc::clone(&job.key);
-    let how = job.how.clone();
-    let from_memory = how.manner.uses(Use::MemoryRead);
-    // Another flight may have landed between the caller's look into L1 and this one's start.
-    if let Some(value) = state.hit_newer(key, than).filter(|_| from_memory) {
-        return pilot.land(Ok((value, Level::Memory)));
-    }
-    // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
-    let before = state.engine.start(key);
-    let mut stale = state.retained(key).filter(|_| from_memory);
-    let than = match how.manner.uses(Use::RemoteRead) {
-        true => than,
-        // While another process loads, only what it has loaded since will do.
-        false => Some(state.now_millis()),
+    let Some(need) = search(&state, pilot, &job, than).await else {
+        return;
     };
-    let want = Want::newer(than, &how);
-    let mut look = lookup::look(&state, key, want).await;
-    if let Look::Stale(value, entry) = look {
-        if state.course_of(&entry) == Course::ServeAndRefresh && !how.manner.is_private() {
-            pilot.land(Ok((value, Level::Stale)));
-            match state.board_anew(key) {
-                Seat::Pilot(next) => pilot = next,
-                Seat::Passenger(_) => return,
-            }
-        }
-        stale = Some(entry);
-        look = lookup::obtain(&state, key, want).await;
-    }
-    let (token, told) = match look {
-        Look::Found(value) => return pilot.land(Ok((value, Level::Remote))),
-        Look::Missing(token) => (token, Vec::new()),
-        Look::MissingAfter(token, told) => (Some(token), told),
-        Look::Stale(..) => (None, Vec::new()),
-    };
+    let Need {
+        pilot,
+        token,
+        told,
+        stale,
+        before,
+    } = need;
     // Taken anew: the load sees everything that happened while we looked.
-    let (start, at_least) = state.engine.start_load(key, told);
+    let (start, at_least) = state.engine.start_load(&job.key, told);
     job.at_least = at_least;
     let asked = state.engine.clock.now();
     let loaded = run(&state, &job, token, stale.as_ref(), load).await;
-    match loaded.map(|loaded| how.manner.applied_to(loaded)) {
+    let (key, manner) = (&job.key, job.how.manner);
+    match loaded.map(|loaded| manner.applied_to(loaded)) {
         Ok(loaded) if loaded.cached => {
             let took = state.engine.clock.now().saturating_sub(asked);
             let took = Duration::from_nanos(took);
             let packed = state.pack(key, loaded, start.began, took);
-            let fills = how.manner.uses(Use::MemoryWrite);
-            let start = fills.then_some(start);
+            let start = manner.uses(Use::MemoryWrite).then_some(start);
             keep(&state, key, start, packed, token, pilot).await;
         }
         Ok(loaded) => {
@@ -95,10 +72,71 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
                 key: Arc::clone(key),
                 error: error.to_string().into(),
             });
-            pilot.land(fall_back(&state, key, stale, before, error));
+            let instead = fall_back(&state, key, stale, before, error);
+            pilot.land(instead);
             release(&state, key, token).await;
         }
     }
+}
+
+/// What a flight has when it needs a load.
+struct Need<V> {
+    pilot: Pilot<Landed<V>, Start>,
+    /// Of the lease, if there is one.
+    token: Option<u64>,
+    /// What the load must reflect, by the second level.
+    told: Vec<Demand>,
+    stale: Option<Arc<Entry>>,
+    /// When the stale value was found.
+    before: Start,
+}
+
+/// L1 and L2. `None`: the flight has landed.
+async fn search<V: Send + Sync + 'static>(
+    state: &Shared<V>,
+    mut pilot: Pilot<Landed<V>, Start>,
+    job: &Job,
+    than: Option<u64>,
+) -> Option<Need<V>> {
+    let (key, manner) = (&job.key, job.how.manner);
+    let from_memory = manner.uses(Use::MemoryRead);
+    // Another flight may have landed between the caller's look into L1 and this one's start.
+    if let Some(value) = state.hit_newer(key, than).filter(|_| from_memory) {
+        pilot.land(Ok((value, Level::Memory)));
+        return None;
+    }
+    // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
+    let before = state.engine.start(key);
+    let mut stale = state.retained(key).filter(|_| from_memory);
+    let want = Want::newer(than, &job.how);
+    let mut look = lookup::look(state, key, want).await;
+    if let Look::Stale(value, entry) = look {
+        if state.course_of(&entry) == Course::ServeAndRefresh && !manner.is_private() {
+            pilot.land(Ok((value, Level::Stale)));
+            match state.board_anew(key) {
+                Seat::Pilot(next) => pilot = next,
+                Seat::Passenger(_) => return None,
+            }
+        }
+        stale = Some(entry);
+        look = lookup::obtain(state, key, want).await;
+    }
+    let (token, told) = match look {
+        Look::Found(value) => {
+            pilot.land(Ok((value, Level::Remote)));
+            return None;
+        }
+        Look::Missing(token) => (token, Vec::new()),
+        Look::MissingAfter(token, told) => (Some(token), told),
+        Look::Stale(..) => (None, Vec::new()),
+    };
+    Some(Need {
+        pilot,
+        token,
+        told,
+        stale,
+        before,
+    })
 }
 
 /// Calls the loader.

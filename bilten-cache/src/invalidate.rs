@@ -252,9 +252,9 @@ fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>
         entry.began.position = entry.began.position.max(position.number);
     }
     let ticket = engine.tickets.bump(&change.key, Some(change.ticket));
-    match ticket.zip(change.entry) {
-        Some((ticket, entry)) if engine.fill(&change.key, entry, ticket) => {}
-        // Another change overlapped with this one, and L2 alone knows which came last.
-        _ => engine.memory.remove(&change.key),
+    let fill = ticket.zip(change.entry);
+    if !fill.is_some_and(|(ticket, entry)| engine.fill(&change.key, entry, ticket)) {
+        // Not wanted here, or another change overlapped with this one, and L2 alone knows which came last.
+        engine.memory.remove(&change.key);
     }
 }

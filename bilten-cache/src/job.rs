@@ -95,6 +95,7 @@ impl Job {
             if chain.cache == cache && keys.contains(&chain.key) {
                 return Err(Error::Recursive {
                     region: Arc::clone(region),
+                    key: Arc::clone(&chain.key),
                 });
             }
             outer = chain.around.as_ref();

@@ -226,6 +226,8 @@ async fn lease<V: Send + Sync + 'static>(
                 Found::Fresh(value) => return Look::Found(value),
                 _ => over_value = true,
             },
+            // What another load brings began before this call.
+            Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),
             Ok(Lease::Busy) if tokio::time::Instant::now() < deadline => {
                 if let Some(asked) = &want.how.asked {
                     (asked.on_wait)();

@@ -38,6 +38,11 @@ impl Manner {
         !self.uses(Use::MemoryWrite) || !self.uses(Use::RemoteWrite)
     }
 
+    /// Whether it loads whatever is there.
+    pub(crate) fn is_anew(self) -> bool {
+        !self.uses(Use::MemoryRead) && !self.uses(Use::RemoteRead)
+    }
+
     /// Whether a load that began before the call will do.
     pub(crate) fn may_join(self) -> bool {
         self.uses(Use::MemoryRead) && self.uses(Use::RemoteRead) && !self.is_private()

@@ -109,14 +109,21 @@ impl Options {
     }
 
     fn check_idle(&self) -> Result<(), Error> {
-        if self.time_to_idle.is_none() || self.memory_time_to_live.is_none() {
+        let problem = if self.memory_time_to_live.is_some() {
+            "it and `memory_time_to_live` both say how long an entry stays in memory"
+        } else if self.ahead != RefreshAhead::Off {
+            "what is loaded anew before its time is over, by `refresh_ahead` or `refresh_early`, is never idle"
+        } else {
             return Ok(());
+        };
+        match self.time_to_idle {
+            None => Ok(()),
+            Some(_) => Err(Error::config(
+                "time_to_idle",
+                problem,
+                "leave one of them out",
+            )),
         }
-        Err(Error::config(
-            "time_to_idle",
-            "it and `memory_time_to_live` both say how long an entry stays in memory",
-            "leave one of them out",
-        ))
     }
 
     fn check_ahead(&self) -> Result<(), Error> {

@@ -76,7 +76,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             // Without the log nobody knows what was invalidated since it was stored.
             known_at: 0,
             fresh_until: if fresh { fresh_until } else { 0 },
-            due_from: self.options.ahead.due_from(ends, time_to_live, load_time),
+            due_from: self.due_from(ends, time_to_live, load_time),
             ends,
             kept_until: kept_until.max(self.whole_life(fresh_until, ends)),
             load_time: nanos(load_time),
@@ -144,7 +144,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let life = Life {
             known_at: now.saturating_sub(nanos(load_time)),
             fresh_until,
-            due_from: self.options.ahead.due_from(ends, fresh, load_time),
+            due_from: self.due_from(ends, fresh, load_time),
             ends,
             kept_until: self
                 .kept_until(ends)
@@ -185,6 +185,14 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     fn in_memory(&self, left: Duration) -> Duration {
         let limits = [self.options.memory_time_to_live, self.options.time_to_idle];
         limits.into_iter().flatten().fold(left, Duration::min)
+    }
+
+    /// From when on reads have to ask what is due: where they keep an entry alive, always.
+    fn due_from(&self, ends: i64, time_to_live: Duration, load_time: Duration) -> Nanos {
+        match self.options.time_to_idle {
+            Some(_) => 0,
+            None => self.options.ahead.due_from(ends, time_to_live, load_time),
+        }
     }
 
     /// Until when reads can keep an entry alive.

@@ -108,6 +108,10 @@ where
     let mut job = Job::new(engine.node, &state.name, key, limit)?;
     let manner = how.manner;
     job.how = how;
+    if manner.is_anew() {
+        // What began before is not to replace it.
+        engine.tickets.bump(key, None);
+    }
     let may_join = |start: &Start| manner.may_join() && engine.is_current(key, start);
     // What is kept in fewer places is of use to nobody else.
     let flights = match manner.is_private() {

@@ -61,9 +61,6 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     pub(crate) fn hit_or_due(&self, key: &str) -> Option<(Arc<V>, Option<u64>)> {
         let now = self.engine.clock.now();
         let entry = self.engine.hit(key, now)?;
-        if let Some(idle) = self.options.time_to_idle {
-            entry.touch(now, nanos(idle));
-        }
         let due =
             (now >= entry.due_from && self.is_due(&entry, now)).then_some(entry.created_millis);
         Some((entry.value()?, due))
@@ -71,6 +68,10 @@ impl<V: Send + Sync + 'static> RegionState<V> {
 
     #[cold]
     fn is_due(&self, entry: &Entry, now: Nanos) -> bool {
+        if let Some(idle) = self.options.time_to_idle {
+            entry.touch(now, nanos(idle));
+            return false;
+        }
         let ahead = self.options.ahead;
         now >= entry.age().retry_at
             && ahead.is_due(now, entry.ends, entry.load_time, fastrand::f64())
@@ -173,11 +174,6 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     /// Whether nothing may be changed from here.
     pub(crate) fn is_read_only(&self) -> bool {
         self.options.read_only || self.engine.read_only
-    }
-
-    /// Now, by the store's clock.
-    pub(crate) fn now_millis(&self) -> u64 {
-        self.engine.coherence.server_millis(self.engine.clock.now())
     }
 
     /// Waits until a load may run: of this region first, then of all.

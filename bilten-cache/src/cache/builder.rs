@@ -10,12 +10,12 @@ use crate::clock::{Clock, nanos};
 use crate::coherence::{Coherence, Demands, Order};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::events::Teller;
+use crate::events::{Event, Teller};
 use crate::memory::Memory;
 use crate::options::{LONGEST, check_loads};
 use crate::recovery::Recovery;
 use crate::registry::Registry;
-use crate::remote::{Gate, Limits, Remote};
+use crate::remote::{Gate, Limits, OnBreaker, Remote};
 use crate::shared::Shared;
 use crate::stats::CacheMeters;
 use crate::tail;
@@ -139,7 +139,7 @@ impl CacheBuilder {
     }
 
     /// Changes nothing in the second level, in any region: no value, no lease, no record of the log. It still reads and listens. Invalidations
-    /// answer [`Ack::ReadOnly`](crate::Ack::ReadOnly). A user of Redis that may only read is enough then: `+@read +@connection +@scripting` and
+    /// answer [`Ack::ReadOnly`](crate::Ack::ReadOnly). A user of Redis that may only read is enough then: `+@read +@connection +@scripting +time` and
     /// `+info`. Without a process that writes there is no log, and nothing is read from the second level.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
@@ -211,7 +211,7 @@ impl CacheBuilder {
                     self.limits,
                     clock.clone(),
                     Arc::clone(&meters),
-                    Arc::clone(&teller),
+                    on_breaker(&teller),
                 )
             }),
             recovery: Recovery::default(),
@@ -268,4 +268,9 @@ impl CacheBuilder {
         }
         Ok(())
     }
+}
+
+fn on_breaker(teller: &Arc<Teller>) -> OnBreaker {
+    let teller = Arc::clone(teller);
+    OnBreaker::new(move |open| teller.tell(|| Event::Breaker { open }))
 }

@@ -20,7 +20,7 @@ pub struct CacheSettings {
     said: Said,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Said {
     memory: Option<Size>,

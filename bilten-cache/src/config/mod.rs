@@ -119,6 +119,7 @@ fn misread(path: &str, problem: &str) -> Error {
     }
     match problem.split_once(": ") {
         Some((name, problem)) if is_name(name) => Error::config(within(name), problem, REMEDY),
+        _ if matches!(path, "." | "") => Error::config("settings", problem, REMEDY),
         _ => Error::config(path.to_owned(), problem, REMEDY),
     }
 }
@@ -136,82 +137,85 @@ mod tests {
         Settings::read(&mut from).map_err(|error| error.to_string())
     }
 
+    /// A text, the path of what is wrong with it, and a part of what is said about that.
+    const WRONG: [(&str, &str, &str); 16] = [
+        (r#"{"cach": {}}"#, "cach", "no such setting"),
+        (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
+        (
+            r#"{"cache": {"memory": "64 apples"}}"#,
+            "cache.memory",
+            "such as `64MiB`",
+        ),
+        (
+            r#"{"cache": {"memory": -1}}"#,
+            "cache.memory",
+            "such as `64MiB`",
+        ),
+        (
+            r#"{"cache": {"isolated_ttl": "0s"}}"#,
+            "cache.isolated_ttl",
+            "it is zero",
+        ),
+        (
+            r#"{"cache": {"isolated_ttl": 5}}"#,
+            "cache.isolated_ttl",
+            "such as `30s`",
+        ),
+        (
+            r#"{"cache": {"remote_concurrency": 0}}"#,
+            "cache.remote_concurrency",
+            "it is 0",
+        ),
+        (
+            r#"{"cache": {"max_concurrent_loads": 0}}"#,
+            "cache.max_concurrent_loads",
+            "zero",
+        ),
+        (
+            r#"{"regions": {"a": {"ttl": "1s"}}}"#,
+            "regions.a.ttl",
+            "`time_to_live`",
+        ),
+        (
+            r#"{"regions": {"a": {"time_to_live": "soon"}}}"#,
+            "regions.a.time_to_live",
+            "`soon`",
+        ),
+        (
+            r#"{"regions": {"a": {"time_to_live": "0s"}}}"#,
+            "regions.a.time_to_live",
+            "it is zero",
+        ),
+        (
+            r#"{"regions": {"a": {"refresh_ahead": 1.5}}}"#,
+            "regions.a.refresh_ahead",
+            "1.5",
+        ),
+        (
+            r#"{"regions": {"a": {"soft_timeout": "1s"}}}"#,
+            "regions.a.soft_timeout",
+            "`stale_if_error`",
+        ),
+        (
+            r#"{"regions": {"a": {"refresh_ahead": 0.5, "refresh_early": 1.0}}}"#,
+            "regions.a.refresh_early",
+            "`refresh_ahead`",
+        ),
+        (
+            r#"{"regions": {"a": {"time_to_idle": "1s", "memory_time_to_live": "1s"}}}"#,
+            "regions.a.time_to_idle",
+            "`memory_time_to_live`",
+        ),
+        (
+            r#"{"regions": {"a": {"schema_version": -1}}}"#,
+            "regions.a.schema_version",
+            "-1",
+        ),
+    ];
+
     #[test]
     fn whatever_is_wrong_is_named_with_its_path() {
-        for (text, path, part) in [
-            (r#"{"cach": {}}"#, "cach", "no such setting"),
-            (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
-            (
-                r#"{"cache": {"memory": "64 apples"}}"#,
-                "cache.memory",
-                "such as `64MiB`",
-            ),
-            (
-                r#"{"cache": {"memory": -1}}"#,
-                "cache.memory",
-                "such as `64MiB`",
-            ),
-            (
-                r#"{"cache": {"isolated_ttl": "0s"}}"#,
-                "cache.isolated_ttl",
-                "it is zero",
-            ),
-            (
-                r#"{"cache": {"isolated_ttl": 5}}"#,
-                "cache.isolated_ttl",
-                "such as `30s`",
-            ),
-            (
-                r#"{"cache": {"remote_concurrency": 0}}"#,
-                "cache.remote_concurrency",
-                "it is 0",
-            ),
-            (
-                r#"{"cache": {"max_concurrent_loads": 0}}"#,
-                "cache.max_concurrent_loads",
-                "zero",
-            ),
-            (
-                r#"{"regions": {"a": {"ttl": "1s"}}}"#,
-                "regions.a.ttl",
-                "`time_to_live`",
-            ),
-            (
-                r#"{"regions": {"a": {"time_to_live": "soon"}}}"#,
-                "regions.a.time_to_live",
-                "`soon`",
-            ),
-            (
-                r#"{"regions": {"a": {"time_to_live": "0s"}}}"#,
-                "regions.a.time_to_live",
-                "it is zero",
-            ),
-            (
-                r#"{"regions": {"a": {"refresh_ahead": 1.5}}}"#,
-                "regions.a.refresh_ahead",
-                "1.5",
-            ),
-            (
-                r#"{"regions": {"a": {"soft_timeout": "1s"}}}"#,
-                "regions.a.soft_timeout",
-                "`stale_if_error`",
-            ),
-            (
-                r#"{"regions": {"a": {"refresh_ahead": 0.5, "refresh_early": 1.0}}}"#,
-                "regions.a.refresh_early",
-                "`refresh_ahead`",
-            ),
-            (
-                r#"{"regions": {"a": {"time_to_idle": "1s", "memory_time_to_live": "1s"}}}"#,
-                "regions.a.time_to_idle",
-                "`memory_time_to_live`",
-            ),
-            (
-                r#"{"regions": {"a": {"schema_version": -1}}}"#,
-                "regions.a.schema_version",
-                "-1",
-            ),
-        ] {
+        for (text, path, part) in WRONG {
             let error = read(text).unwrap_err();
             assert!(error.starts_with(&format!("{path}: ")), "{error}");
             assert!(error.contains(part), "{error}");

@@ -23,7 +23,7 @@ pub struct RegionSettings {
     said: Said,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Said {
     time_to_live: Option<Span>,

@@ -115,7 +115,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
 
     /// How long an entry stays in this process's memory that nobody reads there, within its time to live. Reads are `get` and
     /// `get_or_load`; `peek` is none. The second level does not count reads: what is found there comes back. No limit by default;
-    /// goes with one time to live only, so not with [`memory_time_to_live`](Self::memory_time_to_live).
+    /// does not go with [`memory_time_to_live`](Self::memory_time_to_live), nor with [`refresh_ahead`](Self::refresh_ahead) and
+    /// [`refresh_early`](Self::refresh_early).
     pub fn time_to_idle(mut self, time_to_idle: impl Into<Option<Duration>>) -> Self {
         self.options.time_to_idle = time_to_idle.into();
         self

@@ -69,7 +69,8 @@ impl<'r, K: Key + ?Sized, V: Send + Sync + 'static> Call<'r, K, V> {
         self.without(&[Use::RemoteWrite])
     }
 
-    /// Loads anew whatever is in the cache, and waits for no load that has begun before. The result is kept, unless the key changes meanwhile.
+    /// Loads anew whatever is in the cache, and waits for no load that has begun before. The result is kept, unless the key changes
+    /// meanwhile; while another load holds the lease of the key, it is kept in this process only.
     pub fn anew(self) -> Self {
         self.without(&[Use::MemoryRead, Use::RemoteRead])
     }

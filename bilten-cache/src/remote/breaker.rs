@@ -1,4 +1,5 @@
 use crate::clock::Nanos;
+use std::fmt;
 
 /// Failures in a row that open the breaker.
 const OPENS_AFTER: u32 = 5;
@@ -69,6 +70,25 @@ impl Breaker {
             (Some(_), None) => BreakerState::Open,
             (Some(_), Some(_)) => BreakerState::HalfOpen,
         }
+    }
+}
+
+/// Told whether the breaker is open now.
+pub(crate) struct OnBreaker(Box<dyn Fn(bool) + Send + Sync>);
+
+impl OnBreaker {
+    pub(crate) fn new(tell: impl Fn(bool) + Send + Sync + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    pub(crate) fn tell(&self, open: bool) {
+        (self.0)(open);
+    }
+}
+
+impl fmt::Debug for OnBreaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnBreaker")
     }
 }
 

@@ -4,11 +4,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
 use super::{Remote, RemoteError, Reply};
 use crate::clock::Clock;
-use crate::events::{Event, Teller};
 use crate::stats::CacheMeters;
 
 /// What every call to the second level is held to.
@@ -28,7 +27,7 @@ pub(crate) struct Gate {
     breaker: Mutex<Breaker>,
     clock: Clock,
     meters: Arc<CacheMeters>,
-    teller: Arc<Teller>,
+    on_breaker: OnBreaker,
     outage: Outage,
 }
 
@@ -39,7 +38,7 @@ impl Gate {
         limits: Limits,
         clock: Clock,
         meters: Arc<CacheMeters>,
-        teller: Arc<Teller>,
+        on_breaker: OnBreaker,
     ) -> Self {
         let address = remote.address().to_owned();
         Self {
@@ -50,7 +49,7 @@ impl Gate {
             outage: Outage::new(Arc::clone(cache), address, clock.clone()),
             clock,
             meters,
-            teller,
+            on_breaker,
         }
     }
 
@@ -107,7 +106,7 @@ impl Gate {
         breaker.succeeded();
         drop(breaker);
         if before != BreakerState::Closed {
-            self.teller.tell(|| Event::Breaker { open: false });
+            self.on_breaker.tell(false);
             self.outage.works(Noticed::Calling);
         }
     }
@@ -132,7 +131,7 @@ impl Gate {
         let after = breaker.state();
         drop(breaker);
         if before != BreakerState::Closed && after == BreakerState::Closed {
-            self.teller.tell(|| Event::Breaker { open: false });
+            self.on_breaker.tell(false);
             self.outage.works(Noticed::Calling);
         }
         let Some(error) = error else { return };
@@ -141,7 +140,7 @@ impl Gate {
             self.outage.failed(Noticed::Refusal, error);
         } else if before == BreakerState::Closed && after == BreakerState::Open {
             self.meters.breaker_opened.add(1);
-            self.teller.tell(|| Event::Breaker { open: true });
+            self.on_breaker.tell(true);
             self.outage.failed(Noticed::Calling, error);
         }
     }

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub(crate) use self::breaker::BreakerState;
+pub(crate) use self::breaker::{BreakerState, OnBreaker};
 pub use self::demand::{Demand, Wanted};
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;

@@ -113,6 +113,12 @@ impl FaultyRemote {
             .unwrap_or(0)
     }
 
+    /// The last record of the log; 0 before the first one.
+    #[must_use]
+    pub fn log_position(&self) -> u64 {
+        self.store().position.map_or(0, |position| position.number)
+    }
+
     /// The bytes under an encoded key (`region:key`).
     #[must_use]
     pub fn bytes(&self, key: &str) -> Option<Bytes> {

@@ -26,10 +26,12 @@ mod clock;
 mod faulty;
 mod flaw;
 mod late;
+mod nodes;
 mod store;
 mod trap;
 
 pub use self::clock::ManualClock;
 pub use self::faulty::FaultyRemote;
 pub use self::late::HeldBack;
+pub use self::nodes::Nodes;
 pub use self::trap::{Call, Moment, Trap};

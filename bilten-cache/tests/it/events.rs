@@ -1,13 +1,14 @@
 //! What happens is told once, to whoever listens, and counted once.
 
-use std::io;
-use std::sync::Arc;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bilten_cache::events::{Event, Events, Level, Refusal};
 use bilten_cache::remote::Scope;
 use bilten_cache::test_util::{FaultyRemote, ManualClock};
-use bilten_cache::{Cache, LoadContext, Loaded, Stats};
+use bilten_cache::{Cache, LoadContext, Loaded, Region};
+use tracing::Instrument;
 
 use crate::harness::{DEADLINE, Node};
 
@@ -57,38 +58,33 @@ async fn none(_: LoadContext<u32>) -> io::Result<u32> {
     Err(io::Error::other("no rows"))
 }
 
-#[tokio::test]
-async fn each_read_is_one_event_and_one_count() {
-    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
-    let writer = Node::on(&store).await;
+/// A region with a value in the second level, and stale values for a while.
+async fn stock_of(store: &FaultyRemote, clock: &ManualClock) -> (Cache, Region<str, u32>) {
+    let writer = Node::on(store).await;
     let _ = writer.stock.set("far", 1).await.unwrap();
     let cache = Cache::builder("shop")
         .remote(store.another_node())
-        .clock(&clock)
+        .clock(clock)
         .isolated_ttl(Duration::from_secs(10_000))
         .build()
         .await
         .unwrap();
     let stock = cache
-        .region::<str, u32>("stock")
-        .stale_if_error(Duration::from_secs(1_000))
-        .build()
-        .unwrap();
-    let mut events = cache.events();
+        .region("stock")
+        .stale_if_error(Duration::from_secs(1_000));
+    let stock = stock.build().unwrap();
+    (cache, stock)
+}
+
+/// Reads of every kind; the last one is a miss of `rice`.
+async fn reads(stock: &Region<str, u32>, clock: &ManualClock) {
     assert_eq!(stock.get("tea").await, None);
     stock.get_or_load("tea", one).await.unwrap();
     stock.get_or_load("tea", one).await.unwrap();
     stock.get("far").await.unwrap();
     stock.get_or_load("far", one).await.unwrap();
-    assert_eq!(
-        stock
-            .get_many(&["tea", "none"])
-            .await
-            .iter()
-            .flatten()
-            .count(),
-        1
-    );
+    let found = stock.get_many(&["tea", "none"]).await;
+    assert_eq!(found.iter().flatten().count(), 1);
     let many = |missing: Vec<&'static str>| async move {
         Ok::<_, io::Error>(missing.into_iter().map(|key| (key, 1)).collect::<Vec<_>>())
     };
@@ -97,7 +93,14 @@ async fn each_read_is_one_event_and_one_count() {
     assert_eq!(*stock.get_or_load("tea", none).await.unwrap(), 1);
     assert_eq!(*stock.get_or_load("tea", none).await.unwrap(), 1);
     stock.get_or_load("rice", none).await.unwrap_err();
+}
 
+#[tokio::test]
+async fn each_read_is_one_event_and_one_count() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let (cache, stock) = stock_of(&store, &clock).await;
+    let mut events = cache.events();
+    reads(&stock, &clock).await;
     let told = until(&mut events, |event| *event == miss("rice")).await;
     let due = [
         miss("tea"),
@@ -113,35 +116,28 @@ async fn each_read_is_one_event_and_one_count() {
         hit("tea", Level::Memory, true),
         miss("rice"),
     ];
-    let reads = told
-        .iter()
-        .filter(|event| matches!(event, Event::Hit { .. } | Event::Miss { .. }));
-    assert_eq!(reads.cloned().collect::<Vec<_>>(), due);
-    let loads = told
-        .iter()
-        .filter(|event| matches!(event, Event::Loaded { .. } | Event::LoadFailed { .. }));
-    let loads: Vec<Event> = loads.cloned().collect();
-    assert_eq!(
-        names(&loads),
-        [
-            "loaded stock:tea",
-            "loaded stock:milk",
-            "failed stock:tea region `stock`: the loader failed",
-            "failed stock:rice region `stock`: the loader failed",
-        ]
-    );
+    let answers = |event: &&Event| matches!(event, Event::Hit { .. } | Event::Miss { .. });
+    let answers: Vec<Event> = told.iter().filter(answers).cloned().collect();
+    assert_eq!(answers, due);
+    let loads = |event: &&Event| matches!(event, Event::Loaded { .. } | Event::LoadFailed { .. });
+    let loads: Vec<Event> = told.iter().filter(loads).cloned().collect();
+    let due = [
+        "loaded stock:tea",
+        "loaded stock:milk",
+        "failed stock:tea region `stock`: the loader failed",
+        "failed stock:rice region `stock`: the loader failed",
+    ];
+    assert_eq!(names(&loads), due);
     assert_eq!(events.lost(), 0);
-    let Stats {
-        hits_memory,
-        hits_remote,
-        misses,
-        stale,
-        loads,
-        load_errors,
-        ..
-    } = stock.stats();
-    assert_eq!((hits_memory, hits_remote, misses, stale), (6, 1, 5, 2));
-    assert_eq!((loads, load_errors), (4, 2));
+    let stats = stock.stats();
+    let read = (
+        stats.hits_memory,
+        stats.hits_remote,
+        stats.misses,
+        stats.stale,
+    );
+    assert_eq!(read, (6, 1, 5, 2));
+    assert_eq!((stats.loads, stats.load_errors), (4, 2));
 }
 
 #[tokio::test]
@@ -236,4 +232,44 @@ async fn the_breaker_is_told_when_it_opens_and_closes() {
     store.trim_log();
     store.append_unreadable();
     until(&mut events, |event| *event == Event::Flushed).await;
+}
+
+/// What a subscriber writes.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_loader_runs_in_a_span_below_that_of_its_caller() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .finish();
+    let _subscriber = tracing::subscriber::set_default(subscriber);
+    let node = Node::alone().await;
+    let load = async |_| {
+        tracing::info!("asks the source");
+        Ok::<_, io::Error>(1)
+    };
+    let read = node.stock.get_or_load("tea", load);
+    let request = tracing::info_span!("request", id = 7);
+    read.instrument(request).await.unwrap();
+    let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let spans = "request{id=7}:load{cache=shop region=stock}: ";
+    assert!(
+        said.contains(spans) && said.contains("asks the source"),
+        "{said}"
+    );
 }

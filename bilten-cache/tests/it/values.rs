@@ -277,7 +277,7 @@ async fn a_zero_duration_names_its_field() {
     ] {
         let error = built.unwrap_err();
         assert!(
-            matches!(error, Error::Config { field: named, .. } if named == field),
+            matches!(&error, Error::Config { field: named, .. } if named == field),
             "{error}"
         );
     }

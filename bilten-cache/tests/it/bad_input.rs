@@ -1,0 +1,165 @@
+//! What makes no sense: a clear error or a documented bound, never a panic, a hang or lost data.
+
+use std::io;
+use std::time::Duration;
+
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Cache, Error, Loaded};
+
+use crate::harness::{Node, eventually};
+
+#[tokio::test]
+async fn a_loader_that_asks_for_its_own_key_gets_an_error_that_names_it() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    let inner = node.stock.clone();
+    let load = async move |_| {
+        let own = inner
+            .get_or_load("tea", async |_| Ok::<_, io::Error>(1))
+            .await?;
+        Ok::<_, Error>(*own)
+    };
+    let error = node.stock.get_or_load("tea", load).await.unwrap_err();
+    let cause = error.source_as::<Error>().unwrap();
+    assert!(
+        matches!(cause, Error::Recursive { key, .. } if **key == *"stock:tea"),
+        "{cause}"
+    );
+    assert!(cause.to_string().contains("`stock:tea`"), "{cause}");
+    assert_eq!(
+        node.load("tea", 2).await,
+        2,
+        "and the next one is not in its way"
+    );
+}
+
+#[tokio::test]
+async fn two_types_of_value_under_one_key_are_an_error_here_and_a_miss_elsewhere() {
+    let store = FaultyRemote::new();
+    let (one, two) = (
+        Node::on(&store).await,
+        Cache::builder("shop").remote(store.another_node()),
+    );
+    let error = one
+        .cache
+        .region::<str, String>("stock")
+        .build()
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("region name: `stock` exists already with other types"),
+        "{error}"
+    );
+    let error = one.cache.region::<i64, u32>("stock").build().unwrap_err();
+    assert!(error.to_string().contains("other types"), "{error}");
+    let _ = one.stock.set("tea", 7).await.unwrap();
+    let two = two.build().await.unwrap();
+    let texts = two.region::<str, String>("stock").build().unwrap();
+    assert_eq!(texts.get("tea").await, None);
+    let load = async |_| Ok::<_, io::Error>("seven".to_owned());
+    assert_eq!(*texts.get_or_load("tea", load).await.unwrap(), "seven");
+    assert_eq!(texts.stats().undecodable, 2);
+}
+
+#[tokio::test]
+async fn a_weigher_that_says_nothing_or_too_much_cannot_break_the_budget() {
+    const BUDGET: u64 = 1 << 20;
+    let cache = Cache::builder("shop")
+        .memory_bytes(BUDGET)
+        .build()
+        .await
+        .unwrap();
+    let light = cache
+        .region::<u32, u32>("light")
+        .weigher(|_| 0)
+        .build()
+        .unwrap();
+    for key in 0..20_000 {
+        let _ = light.set(&key, key).await.unwrap();
+    }
+    eventually("it is within the budget", || {
+        cache.status().memory_bytes <= BUDGET
+    })
+    .await;
+    assert!(
+        cache.status().memory_entries < 10_000,
+        "an entry always weighs something"
+    );
+    let heavy = cache
+        .region::<u32, u32>("heavy")
+        .weigher(|_| usize::MAX)
+        .build()
+        .unwrap();
+    let value = heavy
+        .get_or_load(&1, async |_| Ok::<_, io::Error>(5))
+        .await
+        .unwrap();
+    assert_eq!(*value, 5, "its caller has it all the same");
+    eventually("it is within the budget", || {
+        cache.status().memory_bytes <= BUDGET
+    })
+    .await;
+    assert_eq!(heavy.peek(&1), None);
+}
+
+#[tokio::test]
+async fn a_value_with_ten_thousand_tags_is_handed_out_and_not_kept() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let tags = (0..10_000).map(|n| format!("tag {n}"));
+    let loaded = Loaded::new(1).tags(tags);
+    let load = async move |_| Ok::<_, io::Error>(loaded);
+    assert_eq!(*node.stock.get_or_load("tea", load).await.unwrap(), 1);
+    let _ = node
+        .stock
+        .set(
+            "milk",
+            Loaded::new(1).tags((0..10_000).map(|n| n.to_string())),
+        )
+        .await
+        .unwrap();
+    for key in ["tea", "milk"] {
+        assert_eq!(
+            (node.stock.peek(key), store.bytes(&format!("stock:{key}"))),
+            (None, None)
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_longest_times_there_are_overflow_nothing() {
+    let store = FaultyRemote::new();
+    let longest = Duration::MAX;
+    let cache = Cache::builder("shop")
+        .remote(store.another_node())
+        .remote_budget(longest)
+        .isolated_ttl(longest)
+        .source_lag(longest)
+        .build()
+        .await
+        .unwrap();
+    let region = cache
+        .region::<i64, u32>("number")
+        .time_to_live(longest)
+        .jitter(longest)
+        .stale_while_revalidate(longest)
+        .stale_if_error(longest)
+        .load_timeout(longest)
+        .late_results(longest)
+        .lease(longest)
+        .refresh_ahead(0.5)
+        .build()
+        .unwrap();
+    let _ = region.after("7").set(&1, 1).await.unwrap();
+    assert!(region.get(&1).await.is_some());
+    assert_eq!(
+        *region
+            .get_or_load(&2, async |_| Ok::<_, io::Error>(2))
+            .await
+            .unwrap(),
+        2
+    );
+    let call = region.call().time_to_live(longest);
+    let _ = call.set(&3, 3).await.unwrap();
+    assert!(region.get(&3).await.is_some());
+}
