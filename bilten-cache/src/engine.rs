@@ -6,7 +6,8 @@ use crate::clock::{Clock, Nanos};
 use crate::coherence::{Coherence, Effect};
 use crate::entry::{Began, Entry};
 use crate::events::{Event, Teller};
-use crate::memory::Memory;
+use crate::kept::Kept;
+use crate::memory::{Glance, Memory};
 use crate::recovery::Recovery;
 use crate::remote::{Demand, Gate, Position, Record, Scope};
 use crate::stats::CacheMeters;
@@ -69,29 +70,43 @@ impl Engine {
         self.tickets.is_current(start.ticket) && self.coherence.may_join(key, start.began)
     }
 
+    /// The value, if there is nothing to think about; the entry, if there is.
+    pub(crate) fn glance<V: Send + Sync + 'static>(&self, key: &str) -> Glance<Arc<V>> {
+        let latest = self.clock.latest();
+        self.memory.glance(key, |entry| {
+            let plain = entry.is_plain(latest) && self.coherence.trusts_at_sight(entry, latest);
+            plain.then(|| entry.value())?
+        })
+    }
+
+    /// Whether L1 may serve the entry.
+    pub(crate) fn serves(&self, key: &str, entry: &Entry, now: Nanos) -> bool {
+        entry.is_fresh(now) && self.coherence.trusts(key, entry, now)
+    }
+
     /// The entry, if L1 may serve it.
-    pub(crate) fn hit(&self, key: &str, now: Nanos) -> Option<Arc<Entry>> {
+    pub(crate) fn hit(&self, key: &str, now: Nanos) -> Option<Kept> {
         let entry = self.memory.get(key)?;
-        (entry.is_fresh(now) && self.coherence.trusts(key, &entry, now)).then_some(entry)
+        self.serves(key, &entry, now).then_some(entry)
     }
 
     /// The entry whatever its age, if nothing invalidated it.
-    pub(crate) fn retained(&self, key: &str, now: Nanos) -> Option<Arc<Entry>> {
+    pub(crate) fn retained(&self, key: &str, now: Nanos) -> Option<Kept> {
         let entry = self.memory.get(key)?;
         self.coherence.trusts(key, &entry, now).then_some(entry)
     }
 
     /// Fills L1, unless the key changed since `ticket` was taken.
-    pub(crate) fn fill(&self, key: &Arc<str>, entry: Entry, ticket: Ticket) -> bool {
-        self.fill_shared(key, Arc::new(entry), ticket)
+    pub(crate) fn fill(&self, key: &str, entry: Entry, ticket: Ticket) -> bool {
+        self.fill_shared(key, &Kept::new(key, entry), ticket)
     }
 
     /// The same with an entry that somebody else keeps as well.
-    pub(crate) fn fill_shared(&self, key: &Arc<str>, entry: Arc<Entry>, ticket: Ticket) -> bool {
+    pub(crate) fn fill_shared(&self, key: &str, entry: &Kept, ticket: Ticket) -> bool {
         self.coherence.is_valid(key, &entry.tags, entry.began)
             && self
                 .memory
-                .insert_if(key, entry, || self.tickets.is_current(ticket))
+                .insert_if(entry, || self.tickets.is_current(ticket))
     }
 
     /// The second level, if it may be read for this key: without the log nobody knows which of its entries still count.

@@ -75,6 +75,11 @@ impl Entry {
         now < self.fresh_until.load(Ordering::Relaxed)
     }
 
+    /// Whether at `now` it is fresh, and nobody has to ask whether to load anew.
+    pub(crate) fn is_plain(&self, now: Nanos) -> bool {
+        self.is_fresh(now) && now < self.due_from
+    }
+
     pub(crate) fn fresh_left(&self, now: Nanos) -> Nanos {
         self.fresh_until.load(Ordering::Relaxed).saturating_sub(now)
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Start;
-use crate::entry::Entry;
 use crate::error::{BoxError, Error};
 use crate::events::{Event, Refusal};
 use crate::job::{Job, Outcome};
+use crate::kept::Kept;
 use crate::loader::{LoadContext, Loaded, Stale};
 use crate::lookup::{self, Look, Want};
 use crate::manner::Use;
@@ -86,7 +86,7 @@ struct Need<V> {
     token: Option<u64>,
     /// What the load must reflect, by the second level.
     told: Vec<Demand>,
-    stale: Option<Arc<Entry>>,
+    stale: Option<Kept>,
     /// When the stale value was found.
     before: Start,
 }
@@ -144,7 +144,7 @@ async fn run<V, T, E, F, Fut>(
     state: &RegionState<V>,
     job: &Job,
     token: Option<u64>,
-    stale: Option<&Arc<Entry>>,
+    stale: Option<&Kept>,
     load: F,
 ) -> Result<Loaded<V>, Error>
 where
@@ -178,7 +178,7 @@ where
 fn fall_back<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    in_hand: Option<Arc<Entry>>,
+    in_hand: Option<Kept>,
     before: Start,
     error: Error,
 ) -> Landed<V> {

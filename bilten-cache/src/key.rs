@@ -114,7 +114,23 @@ pub(crate) fn with_encoded<K: Key + ?Sized, R>(
     result
 }
 
+/// Which bytes stay as they are: at the top, and inside of a tuple. Every hit looks at every byte of its key.
+const PLAIN: [[bool; 256]; 2] = {
+    let mut plain = [[false; 256]; 2];
+    let mut byte = 0;
+    while byte < 256 {
+        plain[0][byte] = is_left_alone(byte as u8, false);
+        plain[1][byte] = is_left_alone(byte as u8, true);
+        byte += 1;
+    }
+    plain
+};
+
 fn is_plain(byte: u8, nested: bool) -> bool {
+    PLAIN[usize::from(nested)][usize::from(byte)]
+}
+
+const fn is_left_alone(byte: u8, nested: bool) -> bool {
     match byte {
         b'*' | b'?' | b'[' | b']' | b'\\' | b'{' | b'}' | b'^' | b'%' | 0x7f => false,
         b':' => !nested,

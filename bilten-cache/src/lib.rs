@@ -44,6 +44,8 @@ mod ticket;
 mod writes;
 
 mod codec;
+mod kept;
+
 mod entry;
 mod envelope;
 pub mod events;

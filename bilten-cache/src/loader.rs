@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::entry::{Entry, Validators};
+use crate::entry::Validators;
+use crate::kept::Kept;
 use crate::remote::Demand;
 
 /// What a loader found: the value, and what it decided about it.
@@ -207,14 +208,14 @@ impl<V> fmt::Debug for LoadContext<V> {
 /// A value that is kept beyond its time, as a loader sees it. There is an example at [`LoadContext`].
 pub struct Stale<V> {
     value: Arc<V>,
-    entry: Arc<Entry>,
+    entry: Kept,
 }
 
 impl<V: Send + Sync + 'static> Stale<V> {
-    pub(crate) fn of(entry: &Arc<Entry>) -> Option<Self> {
+    pub(crate) fn of(entry: &Kept) -> Option<Self> {
         Some(Self {
             value: entry.value()?,
-            entry: Arc::clone(entry),
+            entry: entry.clone(),
         })
     }
 }
@@ -260,7 +261,7 @@ impl<V> Clone for Stale<V> {
     fn clone(&self) -> Self {
         Self {
             value: Arc::clone(&self.value),
-            entry: Arc::clone(&self.entry),
+            entry: self.entry.clone(),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::engine::Start;
 use crate::entry::Entry;
 use crate::events::Refusal;
 use crate::job::How;
+use crate::kept::Kept;
 use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
 use crate::remote::{Demand, Gate, Lease};
@@ -18,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) enum Look<V> {
     Found(Arc<V>),
     /// Its time is over; the region has a use for it all the same. No lease was asked for.
-    Stale(Arc<V>, Arc<Entry>),
+    Stale(Arc<V>, Kept),
     /// Nothing of use; with the token of our lease, if we got one.
     Missing(Option<u64>),
     /// The same with our lease, and what the load must reflect.
@@ -59,7 +60,7 @@ impl<'a> Want<'a> {
 /// What one read found.
 enum Found<V> {
     Fresh(Arc<V>),
-    Stale(Arc<V>, Arc<Entry>),
+    Stale(Arc<V>, Kept),
     Useless,
     Nothing,
 }
@@ -185,17 +186,12 @@ fn accept<V: Send + Sync + 'static>(
         }
         return Found::Fresh(value);
     }
-    let entry = Arc::new(entry);
+    let entry = Kept::new(key, entry);
     // So that callers find it who cannot wait; never over a newer one.
     let newest = state
         .retained(key)
         .is_none_or(|there| there.created_millis < entry.created_millis);
-    if newest
-        && want.fills()
-        && !state
-            .engine
-            .fill_shared(key, Arc::clone(&entry), start.ticket)
-    {
+    if newest && want.fills() && !state.engine.fill_shared(key, &entry, start.ticket) {
         state.refused(key, Refusal::Changed);
     }
     Found::Stale(value, entry)

@@ -13,6 +13,8 @@ use crate::entry::Entry;
 use crate::error::{Error, SharedError};
 use crate::events::{self, Event, Refusal};
 use crate::job::Job;
+use crate::kept::Kept;
+use crate::memory::Glance;
 use crate::options::Options;
 use crate::remote::Gate;
 use crate::single_flight::{Flights, Seat};
@@ -54,13 +56,29 @@ pub(crate) struct RegionState<V> {
 impl<V: Send + Sync + 'static> RegionState<V> {
     /// The value, if L1 may serve it. Nothing here allocates, decodes or waits.
     pub(crate) fn hit(&self, key: &str) -> Option<Arc<V>> {
-        self.engine.hit(key, self.engine.clock.now())?.value()
+        match self.engine.glance(key) {
+            Glance::Hit(value) => Some(value),
+            Glance::Look(entry) => {
+                let now = self.engine.clock.now();
+                self.engine
+                    .serves(key, &entry, now)
+                    .then(|| entry.value())?
+            }
+            Glance::Nothing => None,
+        }
     }
 
     /// The same for `get_or_load`, with when the value was made if it is time to load anew.
     pub(crate) fn hit_or_due(&self, key: &str) -> Option<(Arc<V>, Option<u64>)> {
+        let entry = match self.engine.glance(key) {
+            Glance::Hit(value) => return Some((value, None)),
+            Glance::Look(entry) => entry,
+            Glance::Nothing => return None,
+        };
         let now = self.engine.clock.now();
-        let entry = self.engine.hit(key, now)?;
+        if !self.engine.serves(key, &entry, now) {
+            return None;
+        }
         let due =
             (now >= entry.due_from && self.is_due(&entry, now)).then_some(entry.created_millis);
         Some((entry.value()?, due))
@@ -85,7 +103,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 
     /// What L1 has of the key, fresh or stale, if this region has a use for stale values or refreshes ahead.
-    pub(crate) fn retained(&self, key: &str) -> Option<Arc<Entry>> {
+    pub(crate) fn retained(&self, key: &str) -> Option<Kept> {
         let keeps = self.options.windows.keep() || self.options.ahead != RefreshAhead::Off;
         keeps.then(|| self.engine.retained(key, self.engine.clock.now()))?
     }

@@ -45,6 +45,9 @@ fn begin(options: &Options) -> Result<(), Failure> {
         list();
         return Ok(());
     }
+    if let Some((peer, entries)) = &options.resident {
+        return resident(peer, *entries);
+    }
     let contenders = chosen_contenders(&options.only)?;
     let scenarios = chosen_scenarios(&options.scenarios)?;
     let mut plan = if options.quick {
@@ -59,6 +62,19 @@ fn begin(options: &Options) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(compare(options, &contenders, &scenarios, plan))
+}
+
+/// What the scenario `resident` lets a process of its own do.
+fn resident(peer: &str, entries: usize) -> Result<(), Failure> {
+    let peer = contenders::all()
+        .into_iter()
+        .find(|contender| contender.name == peer);
+    let peer = peer.ok_or("no such peer")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    println!("{}", runtime.block_on(peer.resident(entries))?);
+    Ok(())
 }
 
 async fn compare(

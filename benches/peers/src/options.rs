@@ -17,6 +17,9 @@ usage: bilten-peers [--quick] [--only PEER]... [--scenario NAME]... [--rounds N]
   --list             names of peers and scenarios
 ";
 
+/// Asked of a process of our own, with a peer and a number of entries; see the scenario of that name.
+pub(crate) const RESIDENT: &str = "--resident";
+
 /// What to run and where to write it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -28,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) rounds: Option<usize>,
     pub(crate) markdown: Option<PathBuf>,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) resident: Option<(String, usize)>,
 }
 
 impl Options {
@@ -50,6 +54,13 @@ impl Options {
                 "--scenario" => options.scenarios.push(value()?),
                 "--rounds" => options.rounds = Some(rounds(&value()?)?),
                 "--markdown" => options.markdown = Some(value()?.into()),
+                RESIDENT => {
+                    let (peer, entries) = (value()?, value()?);
+                    let entries = entries
+                        .parse()
+                        .map_err(|_| format!("{entries} is no number"))?;
+                    options.resident = Some((peer, entries));
+                }
                 "--json" => options.json = Some(value()?.into()),
                 other => return Err(format!("unknown option {other}; see --help")),
             }

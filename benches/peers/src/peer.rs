@@ -41,6 +41,8 @@ pub(crate) struct Setup {
     /// Whether this instance will be asked to invalidate by pattern. moka has to be told
     /// beforehand, and every read pays for it.
     pub(crate) patterns: bool,
+    /// Memory only: an instance without Redis, of a peer that has [`ALONE`](Peer::ALONE).
+    pub(crate) alone: bool,
 }
 
 /// One cache, used the way its documentation says.
@@ -51,6 +53,10 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     const LEVELS: Levels;
     /// Concurrent misses of one key can share a load.
     const COALESCES: bool;
+    /// It can do without Redis.
+    const ALONE: bool = matches!(Self::LEVELS, Levels::Memory);
+    /// Many keys can be read from Redis in one call.
+    const MANY: bool = false;
     /// Keys can be invalidated by pattern.
     const PATTERNS: bool;
 
@@ -68,6 +74,17 @@ pub(crate) trait Peer: Sized + Send + Sync + 'static {
     where
         L: FnOnce() -> F + Send + 'static,
         F: Future<Output = Item> + Send + 'static;
+
+    /// Reads keys that nobody loads, in one call; how many of them were found.
+    fn read_many(&self, keys: &[String]) -> impl Future<Output = Result<usize, Failure>> + Send {
+        let refusal = format!("{} cannot read {} keys at once", Self::NAME, keys.len());
+        async move { Err(refusal.into()) }
+    }
+
+    /// Entries in memory, after everything that was put off.
+    fn held(&self) -> u64 {
+        0
+    }
 
     /// Removes one key from every level.
     fn invalidate(&self, key: &str) -> impl Future<Output = Result<(), Failure>> + Send;

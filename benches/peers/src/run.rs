@@ -50,7 +50,7 @@ pub(crate) async fn run(
             state,
         });
     }
-    for number in 0..plan.rounds {
+    for number in 0..scenario.rounds(&plan) {
         // Each round begins with another peer: nobody is always first after a pause.
         let first = number % entries.len().max(1);
         entries.rotate_left(first);

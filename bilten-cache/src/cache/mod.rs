@@ -174,6 +174,14 @@ impl Cache {
         Status::of(&self.shared.engine)
     }
 
+    /// How many entries only one of the two halves of this process's memory knows of: what reads look into, and what
+    /// decides which of them stay. While nothing is changed there are none.
+    #[cfg(feature = "test-util")]
+    #[must_use]
+    pub fn strays(&self) -> usize {
+        self.shared.engine.memory.strays()
+    }
+
     /// The cache's name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -104,6 +104,11 @@ impl Coherence {
         entry.was_checked_at(epoch) || self.check(key, entry, epoch)
     }
 
+    /// The same for what can be seen at once: that nothing was invalidated since the last look.
+    pub(crate) fn trusts_at_sight(&self, entry: &Entry, now: Nanos) -> bool {
+        !self.is_isolated(now) && entry.was_checked_at(self.epoch.load(Ordering::Acquire))
+    }
+
     #[cold]
     fn check(&self, key: &str, entry: &Entry, epoch: u64) -> bool {
         let valid = self.is_valid(key, &entry.tags, entry.began);

@@ -57,15 +57,8 @@ async fn a_hit_allocates_nothing() {
         );
     };
     hit(); // the thread's key buffer is made now
-    let counted = allocation_counter::measure(|| (0..10).for_each(|_| hit()));
-    assert_eq!(counted.count_total, 0);
-    // moka itself allocates now and then when it tidies up; not once per hit.
     let counted = allocation_counter::measure(|| (0..1_000).for_each(|_| hit()));
-    assert!(
-        counted.count_total < 300,
-        "{} allocations in 3,000 hits",
-        counted.count_total
-    );
+    assert_eq!(counted.count_total, 0, "in 3,000 hits");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ mod limits;
 mod logged;
 mod lost_log;
 mod many;
+mod memory;
 mod order;
 mod outages;
 mod races;

@@ -11,6 +11,7 @@ impl Peer for FredOnly {
     const ABOUT: &'static str = "raw fred: GET, on a miss load and SET; JSON; nothing in memory";
     const LEVELS: Levels = Levels::Redis;
     const COALESCES: bool = false;
+    const MANY: bool = true;
     const PATTERNS: bool = true;
     type Value = Item;
 
@@ -29,6 +30,11 @@ impl Peer for FredOnly {
         let item = load().await;
         self.0.set(key, &item).await?;
         Ok(item)
+    }
+
+    async fn read_many(&self, keys: &[String]) -> Result<usize, Failure> {
+        let found = self.0.get_many(keys).await?;
+        Ok(found.iter().flatten().count())
     }
 
     async fn invalidate(&self, key: &str) -> Result<(), Failure> {

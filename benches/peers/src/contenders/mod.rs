@@ -13,7 +13,7 @@ mod shelf;
 use futures_util::future::LocalBoxFuture;
 
 use crate::peer::{Failure, Levels, Peer};
-use crate::scenarios::{Round, Scenario, Stand};
+use crate::scenarios::{Round, Scenario, Stand, measure_resident};
 
 /// The baseline of everything that stays in this process.
 pub(crate) const MEMORY_BASELINE: &str = moka_sync::MokaSync::NAME;
@@ -35,6 +35,7 @@ pub(crate) fn all() -> Vec<Contender> {
 }
 
 type Prepare = fn(Scenario, Stand) -> LocalBoxFuture<'static, Result<Option<Round>, Failure>>;
+type Resident = fn(usize) -> LocalBoxFuture<'static, Result<u64, Failure>>;
 
 /// A peer whose type was forgotten; the work inside a round is still compiled for the type.
 pub(crate) struct Contender {
@@ -42,6 +43,7 @@ pub(crate) struct Contender {
     pub(crate) about: &'static str,
     pub(crate) levels: Levels,
     prepare: Prepare,
+    resident: Resident,
 }
 
 impl Contender {
@@ -51,7 +53,13 @@ impl Contender {
             about: P::ABOUT,
             levels: P::LEVELS,
             prepare: |scenario, stand| Box::pin(scenario.prepare::<P>(stand)),
+            resident: |entries| Box::pin(measure_resident::<P>(entries)),
         }
+    }
+
+    /// By how many bytes this process grows with so many entries; see the scenario `resident`.
+    pub(crate) async fn resident(&self, entries: usize) -> Result<u64, Failure> {
+        (self.resident)(entries).await
     }
 
     /// Readies the peer for `scenario`; `None` when it cannot take part.

@@ -36,6 +36,11 @@ impl Peer for MokaSync {
         Ok(item)
     }
 
+    fn held(&self) -> u64 {
+        self.0.run_pending_tasks();
+        self.0.entry_count()
+    }
+
     async fn invalidate(&self, key: &str) -> Result<(), Failure> {
         self.0.invalidate(key);
         Ok(())

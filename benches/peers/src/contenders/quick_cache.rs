@@ -31,6 +31,10 @@ impl Peer for QuickCache {
         Ok(self.0.get_or_insert_async(key, load).await?)
     }
 
+    fn held(&self) -> u64 {
+        self.0.len() as u64
+    }
+
     async fn invalidate(&self, key: &str) -> Result<(), Failure> {
         self.0.remove(key);
         Ok(())

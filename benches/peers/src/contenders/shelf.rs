@@ -23,6 +23,16 @@ impl Shelf {
             .transpose()?)
     }
 
+    /// `MGET`.
+    pub(super) async fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Item>>, Failure> {
+        let found: Vec<Option<bytes::Bytes>> = self.0.mget(keys.to_vec()).await?;
+        let decode = |json: Option<bytes::Bytes>| {
+            let json = json.map(|json| serde_json::from_slice(&json));
+            Ok(json.transpose()?)
+        };
+        found.into_iter().map(decode).collect()
+    }
+
     pub(super) async fn set(&self, key: &str, item: &Item) -> Result<(), Failure> {
         let json = bytes::Bytes::from(serde_json::to_vec(item)?);
         let expiry = Expiration::EX(i64::try_from(TIME_TO_LIVE.as_secs())?);

@@ -1,14 +1,18 @@
 //! The work that every peer is given, one file per scenario.
 
+mod hit_ratio;
 mod l1_hit;
 mod l2_hit;
 mod leader;
+mod many;
 mod miss;
 mod pattern;
 mod race;
+mod resident;
 mod stampede;
 
 pub(crate) use leader::PANIC;
+pub(crate) use resident::measure as measure_resident;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +50,8 @@ pub(crate) struct Plan {
     pub(crate) rounds: usize,
     pub(crate) l1_keys: usize,
     pub(crate) l1_reads: usize,
+    pub(crate) ratio_reads: usize,
+    pub(crate) resident_keys: usize,
     pub(crate) l2_reads: usize,
     pub(crate) misses: usize,
     pub(crate) race_keys: usize,
@@ -58,6 +64,8 @@ impl Plan {
             rounds: 7,
             l1_keys: 100_000,
             l1_reads: 1_000_000,
+            ratio_reads: 1_000_000,
+            resident_keys: 200_000,
             l2_reads: 4_000,
             misses: 2_000,
             race_keys: 200,
@@ -70,6 +78,8 @@ impl Plan {
             rounds: 3,
             l1_keys: 20_000,
             l1_reads: 100_000,
+            ratio_reads: 200_000,
+            resident_keys: 50_000,
             l2_reads: 1_000,
             misses: 500,
             race_keys: 200,
@@ -92,6 +102,7 @@ impl Stand {
             redis_url: self.redis_url.clone(),
             capacity,
             patterns: false,
+            alone: false,
         }
     }
 }
@@ -113,6 +124,10 @@ const fn timed(title: &'static str, decimals: usize) -> Column {
     }
 }
 
+const fn compared(title: &'static str, decimals: usize) -> Column {
+    timed(title, decimals)
+}
+
 const fn counted(title: &'static str, decimals: usize) -> Column {
     Column {
         title,
@@ -124,7 +139,10 @@ const fn counted(title: &'static str, decimals: usize) -> Column {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
     L1Hit,
+    HitRatio,
+    Resident,
     L2Hit,
+    Many,
     Miss,
     Stampede,
     LeaderCancelled,
@@ -134,9 +152,12 @@ pub(crate) enum Scenario {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::L1Hit,
+        Self::HitRatio,
+        Self::Resident,
         Self::L2Hit,
+        Self::Many,
         Self::Miss,
         Self::Stampede,
         Self::LeaderCancelled,
@@ -148,7 +169,10 @@ impl Scenario {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::L1Hit => "l1-hit",
+            Self::HitRatio => "hit-ratio",
+            Self::Resident => "resident",
             Self::L2Hit => "l2-hit",
+            Self::Many => "many",
             Self::Miss => "miss",
             Self::Stampede => "stampede",
             Self::LeaderCancelled => "leader-cancelled",
@@ -162,7 +186,10 @@ impl Scenario {
     pub(crate) fn about(self, plan: &Plan) -> String {
         match self {
             Self::L1Hit => l1_hit::about(plan),
+            Self::HitRatio => hit_ratio::about(plan),
+            Self::Resident => resident::about(plan),
             Self::L2Hit => l2_hit::about(plan),
+            Self::Many => many::about(plan),
             Self::Miss => miss::about(plan),
             Self::Stampede => stampede::ABOUT.to_owned(),
             Self::LeaderCancelled => leader::ABOUT_CANCELLED.to_owned(),
@@ -175,7 +202,10 @@ impl Scenario {
     pub(crate) fn columns(self) -> &'static [Column] {
         match self {
             Self::L1Hit => l1_hit::COLUMNS,
+            Self::HitRatio => hit_ratio::COLUMNS,
+            Self::Resident => resident::COLUMNS,
             Self::L2Hit => l2_hit::COLUMNS,
+            Self::Many => many::COLUMNS,
             Self::Miss => miss::COLUMNS,
             Self::Stampede => stampede::COLUMNS,
             Self::LeaderCancelled | Self::LoaderPanics => leader::COLUMNS,
@@ -186,7 +216,15 @@ impl Scenario {
 
     /// Whether ratios are to the Redis baseline; otherwise they are to the memory baseline.
     pub(crate) fn is_about_redis(self) -> bool {
-        matches!(self, Self::L2Hit | Self::Miss | Self::Pattern)
+        matches!(self, Self::L2Hit | Self::Many | Self::Miss | Self::Pattern)
+    }
+
+    /// Rounds of the plan: what is counted and not timed needs one.
+    pub(crate) fn rounds(self, plan: &Plan) -> usize {
+        match self {
+            Self::HitRatio => 1,
+            _ => plan.rounds,
+        }
     }
 
     /// Starts the peer and does what comes before the first round; `None` when the peer
@@ -194,7 +232,10 @@ impl Scenario {
     pub(crate) async fn prepare<P: Peer>(self, stand: Stand) -> Result<Option<Round>, Failure> {
         match self {
             Self::L1Hit => l1_hit::prepare::<P>(stand).await,
+            Self::HitRatio => hit_ratio::prepare::<P>(stand).await,
+            Self::Resident => resident::prepare::<P>(stand).await,
             Self::L2Hit => l2_hit::prepare::<P>(stand).await,
+            Self::Many => many::prepare::<P>(stand).await,
             Self::Miss => miss::prepare::<P>(stand).await,
             Self::Stampede => stampede::prepare::<P>(stand).await,
             Self::LeaderCancelled => leader::prepare::<P>(stand, leader::Fate::Cancelled).await,

@@ -1,0 +1,153 @@
+use std::hash::{BuildHasher, Hasher};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(not(test))]
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as Place;
+// Here a schedule is chosen at each lock: the tests go through many.
+#[cfg(test)]
+use shuttle::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::kept::Kept;
+
+/// Parts of the index with a lock each, a power of two. Growing stops one of them only.
+const SHARDS: usize = if cfg!(test) { 2 } else { 256 };
+
+/// Where the reads of L1 look: from a key to its entry, and nothing else.
+///
+/// What stays is the policy's decision. The locks are held for a look or a pointer, and no other lock is taken and nothing
+/// is dropped under them.
+pub(super) struct Index {
+    shards: Box<[Shard]>,
+    hasher: foldhash::fast::RandomState,
+    held: AtomicUsize,
+}
+
+/// A line of the processor's cache of its own, so that locks do not disturb each other.
+#[repr(align(64))]
+struct Shard(RwLock<HashTable<Kept>>);
+
+/// The hash of a key. Two keys may have the same one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Spot(pub(super) u64);
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self {
+            shards: (0..SHARDS)
+                .map(|_| Shard(RwLock::new(HashTable::new())))
+                .collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn spot(&self, key: &[u8]) -> Spot {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        Spot(hasher.finish())
+    }
+
+    /// Calls `read` with the key's entry, under the lock.
+    pub(super) fn read<R>(
+        &self,
+        spot: Spot,
+        key: &str,
+        read: impl FnOnce(&Kept) -> R,
+    ) -> Option<R> {
+        let shard = self.shard(spot).read();
+        let shard: RwLockReadGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
+        shard
+            .find(spot.0, |kept| kept.key() == key.as_bytes())
+            .map(read)
+    }
+
+    /// Puts an entry in, in the place of another of its key, if `allowed` says so while nobody else can.
+    pub(super) fn insert_if(
+        &self,
+        spot: Spot,
+        kept: &Kept,
+        allowed: impl FnOnce() -> bool,
+    ) -> bool {
+        let mut shard = self.write(spot);
+        if !allowed() {
+            return false;
+        }
+        let same_key = |there: &Kept| there.key() == kept.key();
+        let hash = |there: &Kept| self.spot(there.key()).0;
+        let replaced = match shard.entry(spot.0, same_key, hash) {
+            Place::Occupied(mut place) => Some(std::mem::replace(place.get_mut(), kept.clone())),
+            Place::Vacant(place) => {
+                place.insert(kept.clone());
+                self.held.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        };
+        drop(shard);
+        drop(replaced);
+        true
+    }
+
+    /// Takes out what is there of a key.
+    pub(super) fn remove(&self, spot: Spot, key: &[u8]) {
+        self.take(spot, |kept| kept.key() == key);
+    }
+
+    /// Takes out this entry and no newer one.
+    pub(super) fn remove_exactly(&self, spot: Spot, gone: &Kept) {
+        self.take(spot, |kept| kept.is_same(gone));
+    }
+
+    /// Whether this entry is there, and not another one.
+    pub(super) fn holds(&self, spot: Spot, kept: &Kept) -> bool {
+        let shard = self.shard(spot).read();
+        let shard: RwLockReadGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.find(spot.0, |there| there.is_same(kept)).is_some()
+    }
+
+    fn take(&self, spot: Spot, is_it: impl FnMut(&Kept) -> bool) {
+        let mut shard = self.write(spot);
+        let taken = shard.find_entry(spot.0, is_it).ok();
+        let taken = taken.map(|place| place.remove().0);
+        drop(shard);
+        if taken.is_some() {
+            self.held.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        for shard in &self.shards {
+            let shard = shard.0.write();
+            let mut shard: RwLockWriteGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
+            let emptied = std::mem::take(&mut *shard);
+            drop(shard);
+            self.held.fetch_sub(emptied.len(), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, spot: Spot) -> RwLockWriteGuard<'_, HashTable<Kept>> {
+        self.shard(spot)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// By bits that the table itself does not look at.
+    fn shard(&self, spot: Spot) -> &RwLock<HashTable<Kept>> {
+        let number = usize::try_from(spot.0 >> 40 & (SHARDS as u64 - 1)).unwrap_or(0);
+        &self.shards[number].0
+    }
+}
+
+impl std::fmt::Debug for Index {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Index")
+            .field("held", &self.held())
+            .finish_non_exhaustive()
+    }
+}

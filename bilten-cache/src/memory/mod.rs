@@ -1,0 +1,383 @@
+mod eras;
+mod index;
+mod policy;
+
+use std::sync::Arc;
+
+use self::eras::Eras;
+use self::index::{Index, Spot};
+use self::policy::{Change, Moka, Policy};
+use crate::clock::Clock;
+use crate::entry::Entry;
+use crate::kept::Kept;
+
+/// L1: the entries of all regions in one budget of bytes.
+///
+/// Reads look into the index. The policy, which is moka, owns the entries, evicts them, and hears of a part of the reads.
+/// Whether an entry may be served is decided by [`Entry`] and the log.
+///
+/// The two agree because every change of a key happens under the policy's lock for it, in the index first and then in
+/// the policy, and because the policy takes out of the index what it gives up.
+#[derive(Debug)]
+pub(crate) struct Memory<P = Moka> {
+    index: Arc<Index>,
+    policy: P,
+    eras: Eras,
+}
+
+/// What one look found.
+pub(crate) enum Glance<R> {
+    Hit(R),
+    /// An entry that needs a closer look.
+    Look(Kept),
+    Nothing,
+}
+
+impl Memory {
+    pub(crate) fn new(bytes: u64, clock: Clock) -> Self {
+        Self::with(|index| Moka::new(bytes, clock, index))
+    }
+}
+
+impl<P: Policy> Memory<P> {
+    fn with(policy: impl FnOnce(Arc<Index>) -> P) -> Self {
+        let index = Arc::new(Index::new());
+        Self {
+            policy: policy(Arc::clone(&index)),
+            index,
+            eras: Eras::default(),
+        }
+    }
+
+    /// Lets `take` have a look at the key's entry where it lies. It must neither wait nor come back here.
+    pub(crate) fn glance<R>(&self, key: &str, take: impl FnOnce(&Entry) -> Option<R>) -> Glance<R> {
+        let spot = self.index.spot(key.as_bytes());
+        let found = self.index.read(spot, key, |kept| {
+            let glance = match take(kept) {
+                Some(taken) => Glance::Hit(taken),
+                None => Glance::Look(kept.clone()),
+            };
+            (glance, self.eras.is_first_read(kept))
+        });
+        let (glance, told) = found.unwrap_or((Glance::Nothing, true));
+        if told {
+            self.policy.touch(spot);
+        }
+        glance
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<Kept> {
+        match self.glance(key, |_| None::<()>) {
+            Glance::Look(kept) => Some(kept),
+            Glance::Hit(()) | Glance::Nothing => None,
+        }
+    }
+
+    /// Puts an entry in if `allowed` still says so while nobody else touches its key.
+    pub(crate) fn insert_if(&self, kept: &Kept, allowed: impl FnOnce() -> bool) -> bool {
+        let spot = self.index.spot(kept.key());
+        let mut inserted = false;
+        if !self.policy.has_room_for(kept) {
+            self.policy.change(spot, |_| {
+                inserted = allowed();
+                match inserted {
+                    true => self.taken_out(spot, kept.key()),
+                    false => Change::Nothing,
+                }
+            });
+            return inserted;
+        }
+        self.eras.begins(kept);
+        self.policy.change(spot, |_| {
+            inserted = self.index.insert_if(spot, kept, allowed);
+            match inserted {
+                true => Change::Put(kept.clone()),
+                false => Change::Nothing,
+            }
+        });
+        if inserted {
+            self.eras.filled(self.index.held());
+            self.settle(spot, kept);
+        }
+        inserted
+    }
+
+    fn taken_out(&self, spot: Spot, key: &[u8]) -> Change {
+        self.index.remove(spot, key);
+        Change::Remove
+    }
+
+    /// A `clear` that came between the two may have left an entry behind that the index does not know.
+    fn settle(&self, spot: Spot, kept: &Kept) {
+        if self.index.holds(spot, kept) {
+            return;
+        }
+        self.policy.change(spot, |there| match there {
+            Some(stray) if !self.index.holds(spot, stray) => Change::Remove,
+            _ => Change::Nothing,
+        });
+    }
+
+    /// Removes a key under the same lock under which it is put in.
+    pub(crate) fn remove(&self, key: &str) {
+        let spot = self.index.spot(key.as_bytes());
+        self.policy
+            .change(spot, |_| self.taken_out(spot, key.as_bytes()));
+    }
+
+    /// Makes a key stale under the same lock, so that no fill slips in between.
+    pub(crate) fn expire(&self, key: &str) {
+        let spot = self.index.spot(key.as_bytes());
+        self.policy.change(spot, |_| {
+            self.index.read(spot, key, |kept| kept.expire());
+            Change::Nothing
+        });
+    }
+
+    /// Gives the memory back; that nothing is served any more is the log's business.
+    pub(crate) fn clear(&self) {
+        // In this order, for `settle`.
+        self.index.clear();
+        self.policy.clear();
+    }
+
+    pub(crate) fn entries(&self) -> u64 {
+        self.policy.entries()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.policy.bytes()
+    }
+
+    /// Entries that only one of the two knows of. While nobody changes anything there are none.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn strays(&self) -> usize {
+        let (mut both, mut strays) = (0, 0);
+        self.policy
+            .each(|spot, kept| match self.index.holds(spot, kept) {
+                true => both += 1,
+                false => strays += 1,
+            });
+        strays + self.index.held().abs_diff(both)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use shuttle::sync::Mutex;
+    use shuttle::thread;
+
+    use super::*;
+    use crate::clock::NEVER;
+    use crate::entry::{Began, Life};
+    use crate::ticket::Tickets;
+
+    fn kept(key: &str, weight: u32) -> Kept {
+        let life = Life {
+            known_at: 0,
+            fresh_until: NEVER,
+            due_from: NEVER,
+            ends: i64::MAX,
+            kept_until: NEVER,
+            load_time: 0,
+            created_millis: 0,
+            weight,
+        };
+        let began = Began {
+            position: 0,
+            generation: 0,
+            incarnation: 0,
+        };
+        let entry = Entry::new(Arc::new(1_u8), Box::default(), began, life);
+        Kept::new(key, entry)
+    }
+
+    /// One thread, on which the index's locks work as they do outside.
+    fn alone(test: fn()) {
+        shuttle::check_random(test, 1);
+    }
+
+    #[test]
+    fn a_gigabyte_of_inserts_stays_within_the_budget() {
+        alone(|| {
+            let memory = Memory::new(1 << 20, Clock::system());
+            for n in 0..16_384_u32 {
+                memory.insert_if(&kept(&n.to_string(), 65_536), || true);
+            }
+            assert!(memory.entries() <= 16);
+            assert!(memory.bytes() <= 1 << 20);
+            assert_eq!(memory.index.held() as u64, memory.entries());
+        });
+    }
+
+    #[test]
+    fn a_refused_insert_leaves_what_was_there() {
+        alone(|| {
+            let memory = Memory::new(1 << 20, Clock::system());
+            assert!(memory.insert_if(&kept("a", 1), || true));
+            assert!(!memory.insert_if(&kept("a", 2), || false));
+            assert_eq!(memory.get("a").unwrap().weight, 1);
+            memory.remove("a");
+            assert!(memory.get("a").is_none());
+        });
+    }
+
+    /// A policy that gives things up when it is told to, where moka does so whenever it likes.
+    #[derive(Debug)]
+    struct Whim {
+        index: Arc<Index>,
+        kept: Mutex<Kepts>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Kepts {
+        valid: HashMap<Spot, Kept>,
+        /// Cleared, and still to be taken out of the index.
+        void: Vec<(Spot, Kept)>,
+    }
+
+    impl Whim {
+        fn new(index: Arc<Index>) -> Self {
+            Self {
+                index,
+                kept: Mutex::default(),
+            }
+        }
+
+        fn evict(&self, spot: Spot) {
+            let mut kept = self.kept.lock().unwrap();
+            if let Some(gone) = kept.valid.remove(&spot) {
+                self.index.remove_exactly(spot, &gone);
+            }
+        }
+
+        fn sweep(&self) {
+            for (spot, gone) in self.kept.lock().unwrap().void.drain(..) {
+                self.index.remove_exactly(spot, &gone);
+            }
+        }
+    }
+
+    impl Policy for Whim {
+        fn change(&self, spot: Spot, change: impl FnOnce(Option<&Kept>) -> Change) {
+            let mut kept = self.kept.lock().unwrap();
+            let gone = match change(kept.valid.get(&spot)) {
+                Change::Nothing => None,
+                Change::Put(new) => kept.valid.insert(spot, new),
+                Change::Remove => kept.valid.remove(&spot),
+            };
+            if let Some(gone) = gone {
+                self.index.remove_exactly(spot, &gone);
+            }
+        }
+
+        fn has_room_for(&self, _: &Kept) -> bool {
+            true
+        }
+
+        fn touch(&self, _: Spot) {}
+
+        fn clear(&self) {
+            let mut kept = self.kept.lock().unwrap();
+            let void: Vec<_> = kept.valid.drain().collect();
+            kept.void.extend(void);
+        }
+
+        fn entries(&self) -> u64 {
+            self.kept.lock().unwrap().valid.len() as u64
+        }
+
+        fn bytes(&self) -> u64 {
+            0
+        }
+
+        fn each(&self, mut f: impl FnMut(Spot, &Kept)) {
+            for (spot, kept) in &self.kept.lock().unwrap().valid {
+                f(*spot, kept);
+            }
+        }
+    }
+
+    /// How often each race is run, each time in another order.
+    const ORDERS: usize = 3_000;
+
+    fn in_many_orders(test: fn()) {
+        shuttle::check_random(test, ORDERS);
+        shuttle::check_pct(test, ORDERS, 3);
+    }
+
+    fn spawn<R: Send + 'static>(
+        memory: &Arc<Memory<Whim>>,
+        work: impl FnOnce(&Memory<Whim>) -> R + Send + 'static,
+    ) -> thread::JoinHandle<R> {
+        let memory = Arc::clone(memory);
+        thread::spawn(move || work(&memory))
+    }
+
+    #[test]
+    fn in_no_order_of_fills_and_evictions_does_a_removed_value_come_back() {
+        in_many_orders(|| {
+            let memory = Arc::new(Memory::with(Whim::new));
+            let tickets = Arc::new(Tickets::new());
+            let fills = [1, 2].map(|weight| {
+                let tickets = Arc::clone(&tickets);
+                let ticket = tickets.take("a");
+                spawn(&memory, move |memory| {
+                    memory.insert_if(&kept("a", weight), || tickets.is_current(ticket));
+                })
+            });
+            let eviction = spawn(&memory, |memory| {
+                memory.policy.evict(memory.index.spot(b"a"));
+            });
+            tickets.bump("a", None);
+            memory.remove("a");
+            assert!(memory.get("a").is_none());
+            for other in fills.into_iter().chain([eviction]) {
+                other.join().unwrap();
+            }
+            assert!(memory.get("a").is_none());
+            assert_eq!((memory.strays(), memory.index.held()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn in_no_order_of_fills_evictions_and_a_clear_do_the_index_and_the_policy_part() {
+        in_many_orders(|| {
+            let memory = Arc::new(Memory::with(Whim::new));
+            memory.insert_if(&kept("a", 1), || true);
+            let others = [
+                spawn(&memory, |memory| {
+                    memory.insert_if(&kept("a", 2), || true);
+                }),
+                spawn(&memory, |memory| {
+                    memory.insert_if(&kept("a", 3), || true);
+                    memory.policy.evict(memory.index.spot(b"a"));
+                }),
+            ];
+            memory.clear();
+            for other in others {
+                other.join().unwrap();
+            }
+            memory.policy.sweep();
+            assert_eq!(memory.strays(), 0);
+            assert!(memory.index.held() <= 1);
+        });
+    }
+
+    #[test]
+    fn a_reader_sees_the_old_entry_or_the_new_one_while_it_is_replaced() {
+        in_many_orders(|| {
+            let memory = Arc::new(Memory::with(Whim::new));
+            memory.insert_if(&kept("a", 1), || true);
+            let reader = spawn(&memory, |memory| {
+                [(); 2].map(|()| memory.get("a").map(|kept| kept.weight))
+            });
+            memory.insert_if(&kept("a", 2), || true);
+            let seen = reader.join().unwrap();
+            let in_order = [[1, 1], [1, 2], [2, 2]].map(|seen| seen.map(Some));
+            assert!(in_order.contains(&seen), "{seen:?}");
+        });
+    }
+}

@@ -1,0 +1,208 @@
+//! L1 under pressure: what reads look into and what decides who stays never part, whatever happens at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bilten_cache::test_util::ManualClock;
+use bilten_cache::{Cache, Region};
+use proptest::prelude::*;
+
+use crate::harness::DEADLINE;
+
+/// What one entry of these tests weighs at most.
+const HEAVY: u64 = 2_048;
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+async fn region<V>(cache: &Cache) -> Region<u8, V>
+where
+    V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    let region = cache.region("thing").weigher(|_: &V| 1_500);
+    region.build().unwrap()
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Set(u8),
+    Load(u8),
+    Read(u8),
+    Remove(u8),
+    Expire(u8),
+    Clear,
+    Wait,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let key = 0..40_u8;
+    let step = prop_oneof![
+        6 => key.clone().prop_map(Step::Set),
+        6 => key.clone().prop_map(Step::Load),
+        6 => key.clone().prop_map(Step::Read),
+        3 => key.clone().prop_map(Step::Remove),
+        1 => key.prop_map(Step::Expire),
+        1 => Just(Step::Clear),
+        1 => Just(Step::Wait),
+    ];
+    prop::collection::vec(step, 1..120)
+}
+
+/// One caller: a read may find nothing, because memory is short, but never anything but the last value.
+async fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let clock = ManualClock::new();
+    // Room for about ten of the forty.
+    let cache = Cache::builder("small")
+        .memory_bytes(10 * HEAVY)
+        .clock(&clock);
+    let cache = cache.build().await.unwrap();
+    let things = region::<u64>(&cache).await;
+    let mut truth = HashMap::new();
+    for (number, step) in (1..).zip(steps) {
+        match step {
+            Step::Set(key) => {
+                let _ = things.set(&key, number).await.unwrap();
+                truth.insert(key, number);
+            }
+            Step::Load(key) => {
+                let load = async move |_| Ok::<_, io::Error>(number);
+                let got = *things.get_or_load(&key, load).await.unwrap();
+                let known = truth.insert(key, got);
+                prop_assert!(got == number || known == Some(got), "{got} of {known:?}");
+            }
+            Step::Read(key) => {
+                let got = things.peek(&key).map(|got| *got);
+                prop_assert!(got.is_none() || got == truth.get(&key).copied());
+            }
+            Step::Remove(key) => {
+                let _ = things.remove(&key).await.unwrap();
+                truth.remove(&key);
+            }
+            Step::Expire(key) => {
+                let _ = things.expire(&key).await.unwrap();
+                truth.remove(&key);
+            }
+            Step::Clear => {
+                let _ = cache.clear().await;
+                truth.clear();
+            }
+            Step::Wait => {
+                clock.advance(Duration::from_secs(3_600));
+                truth.clear();
+            }
+        }
+    }
+    prop_assert_eq!(cache.strays(), 0);
+    prop_assert!(cache.status().memory_bytes <= 10 * HEAVY);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_read_finds_the_last_value_or_nothing_whatever_came_before(steps in steps()) {
+        runtime().block_on(follow(steps))?;
+    }
+}
+
+/// Writers raise a number at the source and then remove its key; whoever reads after that must not see less.
+struct Source {
+    numbers: [AtomicU64; 40],
+    floors: [AtomicU64; 40],
+}
+
+async fn write(things: &Region<u8, u64>, source: &Source, key: u8) {
+    let place = usize::from(key);
+    let number = source.numbers[place].fetch_add(1, Ordering::SeqCst) + 1;
+    let _ = things.remove(&key).await.unwrap();
+    source.floors[place].fetch_max(number, Ordering::SeqCst);
+}
+
+async fn read(things: &Region<u8, u64>, source: &Arc<Source>, key: u8) {
+    let place = usize::from(key);
+    let floor = source.floors[place].load(Ordering::SeqCst);
+    let at_source = Arc::clone(source);
+    let load = async move |_| {
+        let number = at_source.numbers[place].load(Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        Ok::<_, io::Error>(number)
+    };
+    let got = *things.get_or_load(&key, load).await.unwrap();
+    assert!(got >= floor, "{got} after {floor}");
+}
+
+#[test]
+fn threads_that_read_and_change_a_memory_that_is_too_small_see_nothing_old() {
+    let cache = runtime().block_on(Cache::builder("small").memory_bytes(10 * HEAVY).build());
+    let cache = cache.unwrap();
+    let things = runtime().block_on(region::<u64>(&cache));
+    let source = Arc::new(Source {
+        numbers: [const { AtomicU64::new(0) }; 40],
+        floors: [const { AtomicU64::new(0) }; 40],
+    });
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let (cache, things, source) = (&cache, &things, &source);
+            scope.spawn(move || {
+                runtime().block_on(async move {
+                    let mut random = fastrand::Rng::with_seed(thread);
+                    for _ in 0..3_000 {
+                        let key = random.u8(0..40);
+                        match random.u8(0..100) {
+                            0 => drop(cache.clear().await),
+                            1..20 => write(things, source, key).await,
+                            _ => read(things, source, key).await,
+                        }
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!(cache.strays(), 0);
+    assert!(cache.status().memory_bytes <= 10 * HEAVY);
+    assert!(things.stats().hits_memory > 0, "memory was of use");
+}
+
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        ALIVE.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALIVE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn what_is_evicted_is_given_back() {
+    let cache = Cache::builder("small").memory_bytes(10 * HEAVY);
+    let cache = cache.build().await.unwrap();
+    let region = cache.region::<u32, Counted>("thing");
+    let things = region.weigher(|_| 1_500).build().unwrap();
+    let deadline = std::time::Instant::now() + DEADLINE;
+    for key in 0..10_000_u32 {
+        let _ = things.set(&key, Counted::new()).await.unwrap();
+    }
+    // What it gives up is dropped a little later, as more comes in.
+    let mut key = 10_000;
+    while ALIVE.load(Ordering::SeqCst) > 400 {
+        assert!(std::time::Instant::now() < deadline, "{ALIVE:?} are alive");
+        let _ = things.set(&key, Counted::new()).await.unwrap();
+        let _ = cache.status();
+        key += 1;
+    }
+    assert_eq!(cache.strays(), 0);
+}
