@@ -228,6 +228,8 @@ mod tests {
     #[derive(Debug)]
     struct Whim {
         index: Arc<Index>,
+        /// Held by whoever changes a spot. As in moka, neither an eviction nor a clear waits for it.
+        change: Mutex<()>,
         kept: Mutex<Kepts>,
     }
 
@@ -242,6 +244,7 @@ mod tests {
         fn new(index: Arc<Index>) -> Self {
             Self {
                 index,
+                change: Mutex::default(),
                 kept: Mutex::default(),
             }
         }
@@ -262,8 +265,11 @@ mod tests {
 
     impl Policy for Whim {
         fn change(&self, spot: Spot, change: impl FnOnce(Option<&Kept>) -> Change) {
+            let _alone = self.change.lock().unwrap();
+            let there = self.kept.lock().unwrap().valid.get(&spot).cloned();
+            let change = change(there.as_ref());
             let mut kept = self.kept.lock().unwrap();
-            let gone = match change(kept.valid.get(&spot)) {
+            let gone = match change {
                 Change::Nothing => None,
                 Change::Put(new) => kept.valid.insert(spot, new),
                 Change::Remove => kept.valid.remove(&spot),
