@@ -53,15 +53,16 @@ impl Recovery {
         self.waiting.load(Ordering::Acquire) > 0 && self.queue().covers(key)
     }
 
-    pub(crate) fn first(&self) -> Option<Pending> {
-        self.queue()
-            .order
-            .first_key_value()
-            .map(|(number, change)| Pending {
-                number: *number,
-                scope: change.scope.clone(),
-                after: change.after.clone(),
-            })
+    /// The first of them, at most so many.
+    pub(crate) fn oldest(&self, count: usize) -> Vec<Pending> {
+        let queue = self.queue();
+        let oldest = queue.order.iter().take(count);
+        let pending = oldest.map(|(number, change)| Pending {
+            number: *number,
+            scope: change.scope.clone(),
+            after: change.after.clone(),
+        });
+        pending.collect()
     }
 
     /// The second level has it. A newer invalidation of the same key stays.
@@ -133,6 +134,10 @@ mod tests {
     use super::*;
     use crate::Pattern;
 
+    fn front(recovery: &Recovery) -> Option<Pending> {
+        recovery.oldest(1).pop()
+    }
+
     fn key(name: &str) -> Scope {
         Scope::Key(name.into())
     }
@@ -143,21 +148,31 @@ mod tests {
         assert!(!recovery.covers("event:1"));
         recovery.push(key("event:1"), None);
         assert!(recovery.covers("event:1") && !recovery.covers("event:2"));
-        let first = recovery.first().unwrap();
+        let first = front(&recovery).unwrap();
         assert!(
             recovery.covers("event:1"),
             "still in force while it is under way"
         );
         recovery.done(&first);
         assert!(!recovery.covers("event:1"));
-        assert_eq!(recovery.first(), None);
+        assert_eq!(front(&recovery), None);
+    }
+
+    #[test]
+    fn the_oldest_come_first() {
+        let recovery = Recovery::default();
+        for name in ["event:1", "event:2", "event:3"] {
+            recovery.push(key(name), None);
+        }
+        let oldest = recovery.oldest(2).into_iter().map(|pending| pending.scope);
+        assert!(oldest.eq([key("event:1"), key("event:2")]));
     }
 
     #[test]
     fn a_second_invalidation_meanwhile_is_not_lost() {
         let recovery = Recovery::default();
         recovery.push(key("event:1"), None);
-        let first = recovery.first().unwrap();
+        let first = front(&recovery).unwrap();
         recovery.push(key("event:1"), None);
         recovery.done(&first);
         assert!(recovery.covers("event:1"));
@@ -169,12 +184,12 @@ mod tests {
         let recovery = Recovery::default();
         recovery.push(key("event:1"), None);
         recovery.push(Scope::Expired("event:1".into()), None);
-        assert_eq!(recovery.first().unwrap().scope, key("event:1"));
+        assert_eq!(front(&recovery).unwrap().scope, key("event:1"));
         assert_eq!(recovery.len(), 1);
         recovery.push(Scope::Expired("event:2".into()), None);
         recovery.push(key("event:2"), None);
-        recovery.done(&recovery.first().unwrap());
-        assert_eq!(recovery.first().unwrap().scope, key("event:2"));
+        recovery.done(&front(&recovery).unwrap());
+        assert_eq!(front(&recovery).unwrap().scope, key("event:2"));
     }
 
     #[test]
@@ -182,9 +197,9 @@ mod tests {
         let (recovery, one) = (Recovery::default(), Demand::of("1"));
         recovery.push(key("event:1"), Some(one.clone()));
         recovery.push(key("event:1"), None);
-        assert_eq!(recovery.first().unwrap().after, Some(one.clone()));
+        assert_eq!(front(&recovery).unwrap().after, Some(one.clone()));
         recovery.push(Scope::All, None);
-        assert_eq!(recovery.first().unwrap().after, Some(one));
+        assert_eq!(front(&recovery).unwrap().after, Some(one));
     }
 
     #[test]
@@ -206,7 +221,7 @@ mod tests {
             recovery.push(key(&n.to_string()), None);
         }
         assert_eq!(recovery.len(), 1);
-        assert_eq!(recovery.first().unwrap().scope, Scope::All);
+        assert_eq!(front(&recovery).unwrap().scope, Scope::All);
         assert!(recovery.covers("anything"));
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
@@ -15,12 +17,19 @@ use crate::recovery::Pending;
 use crate::remote::{Gate, Noticed, RemoteError, Scope};
 use crate::status::Status;
 
-/// How long one read of the log waits for news.
-const WAIT: Duration = Duration::from_millis(500);
+/// How long one read of the log waits for news, at most and at least.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// What a call that should answer at once may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the log's position, its incarnation and the store's clock are sampled.
 const PULSE: Nanos = 1_000_000_000;
+/// Invalidations that waited are handed over so many at once, and no longer than this before the log is read again: it must not be
+/// silence that makes a process distrust itself.
+const AT_ONCE: usize = 64;
+const DELIVERS: Duration = Duration::from_millis(200);
+/// Turns in a row without an answer until calls are turned away: one may be a connection that just broke.
+const AWAY_AFTER: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -54,16 +63,27 @@ async fn follow(engine: Arc<Engine>) {
         engine: &engine,
         gate,
         gauges: Gauges::new(&engine.name),
+        answered: false,
         next_pulse: 0,
         ageing: Ageing::default(),
+        wait: wait_within(engine.coherence.isolated_after()),
     };
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut unanswered) = (FIRST_PAUSE, 0_u32);
     loop {
         let turn = tail.turn().await;
         report(gate, turn.as_ref().err());
         if turn.is_ok() {
-            pause = FIRST_PAUSE;
+            (pause, unanswered) = (FIRST_PAUSE, 0);
             continue;
+        }
+        let asked_in_vain = matches!(&turn, Err(Interruption::Remote(_))) && !tail.answered;
+        unanswered = if asked_in_vain {
+            unanswered.saturating_add(1)
+        } else {
+            0
+        };
+        if unanswered >= AWAY_AFTER {
+            gate.probe().await;
         }
         // Whatever answers next may be another server, or an older copy of this one.
         tail.next_pulse = 0;
@@ -71,6 +91,13 @@ async fn follow(engine: Arc<Engine>) {
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// While nothing happens, what is known is as old as two reads when the second one ends. With the way to the server and a busy
+/// machine on top of it that must stay below what a process trusts itself for, or it would doubt itself between two reads again and
+/// again.
+fn wait_within(isolated_after: Nanos) -> Duration {
+    (Duration::from_nanos(isolated_after) / 4).clamp(SHORTEST_WAIT, LONGEST_WAIT)
 }
 
 fn report(gate: &Gate, why: Option<&Interruption>) {
@@ -93,20 +120,28 @@ struct Tail<'e> {
     engine: &'e Engine,
     gate: &'e Gate,
     gauges: Gauges,
+    /// Whether the store answered in this turn, on the way that calls take too.
+    answered: bool,
     next_pulse: Nanos,
     ageing: Ageing,
+    wait: Duration,
 }
 
 impl Tail<'_> {
     /// One round: what is new in the log, and now and then whether it is still the same log.
     async fn turn(&mut self) -> Result<(), Interruption> {
         let engine = self.engine;
+        self.answered = false;
         if !engine.coherence.is_synced() {
             sync(engine, self.gate).await?;
+            self.answered = true;
         }
         let asked = engine.clock.now();
         if asked >= self.next_pulse {
             self.pulse().await?;
+            // What was new then has been read, so this much is known also where reads that wait get no answer.
+            engine.coherence.contact(asked);
+            self.answered = true;
             self.gate.answered();
             self.next_pulse = asked.saturating_add(PULSE);
             let sampled = self.ageing.sample(asked, engine.coherence.applied());
@@ -115,9 +150,12 @@ impl Tail<'_> {
             }
             self.gauges.show(&Status::of(engine));
         }
-        self.read(WAIT).await?;
+        let more = engine.recovery.len() > 0;
+        let asked = engine.clock.now();
+        self.read(if more { Duration::ZERO } else { self.wait })
+            .await?;
         engine.coherence.contact(asked);
-        deliver(engine, self.gate).await?;
+        deliver(engine, self.gate, DELIVERS).await?;
         Ok(())
     }
 
@@ -225,33 +263,47 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
 
 /// Hands everything that waits to L2, however often that takes.
 pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
-    while deliver(engine, gate).await.is_err() {
+    while deliver(engine, gate, Duration::MAX).await.is_err() {
         tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
 
-/// Hands the invalidations that waited to L2, oldest first, until one fails.
-async fn deliver(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
-    while let Some(pending) = engine.recovery.first() {
-        let Pending { scope, after, .. } = &pending;
-        if let Some(after) = after {
-            let wanted = engine.coherence.demand(scope, after);
-            let told = gate.remote().demand(&wanted, engine.coherence.author());
-            let told = within(PATIENCE, told).await;
-            if let Some(position) = told.map_err(Interruption::Undelivered)? {
-                engine.acknowledge_demand(position);
-            }
+/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
+/// refused, then several at once: which of them comes first makes no difference.
+async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), Interruption> {
+    let begun = Instant::now();
+    let mut count = 1;
+    loop {
+        let batch = engine.recovery.oldest(count);
+        count = AT_ONCE;
+        if batch.is_empty() {
+            return Ok(());
         }
-        let position = within(
-            PATIENCE,
-            gate.remote().invalidate(scope, engine.coherence.author()),
-        )
-        .await
-        .map_err(Interruption::Undelivered)?;
-        engine.acknowledge(scope, position);
-        engine.recovery.done(&pending);
+        let calls = batch.iter().map(|pending| hand_over(engine, gate, pending));
+        let handed = join_all(calls).await.into_iter();
+        handed
+            .collect::<Result<(), _>>()
+            .map_err(Interruption::Undelivered)?;
         gate.outage().works(Noticed::Delivering);
+        if begun.elapsed() >= lasts {
+            return Ok(());
+        }
     }
+}
+
+async fn hand_over(engine: &Engine, gate: &Gate, pending: &Pending) -> Result<(), RemoteError> {
+    let Pending { scope, after, .. } = pending;
+    if let Some(after) = after {
+        let wanted = engine.coherence.demand(scope, after);
+        let told = gate.remote().demand(&wanted, engine.coherence.author());
+        if let Some(position) = within(PATIENCE, told).await? {
+            engine.acknowledge_demand(position);
+        }
+    }
+    let author = engine.coherence.author();
+    let position = within(PATIENCE, gate.remote().invalidate(scope, author)).await?;
+    engine.acknowledge(scope, position);
+    engine.recovery.done(pending);
     Ok(())
 }
 
@@ -262,4 +314,22 @@ async fn within<T>(
     tokio::time::timeout(limit, call)
         .await
         .unwrap_or(Err(RemoteError::Timeout))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_reads_in_a_row_take_half_of_what_a_process_trusts_itself_for() {
+        for millis in [40, 1_000, 2_000, 5_000, 3_600_000] {
+            let trusted = Duration::from_millis(millis);
+            assert!(
+                2 * wait_within(nanos(trusted)) <= trusted / 2,
+                "{trusted:?}"
+            );
+        }
+        assert_eq!(wait_within(0), SHORTEST_WAIT);
+        assert_eq!(wait_within(Nanos::MAX), LONGEST_WAIT);
+    }
 }

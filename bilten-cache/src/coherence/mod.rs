@@ -353,6 +353,11 @@ impl Coherence {
         (1..NEVER).contains(&last).then(|| now.saturating_sub(last))
     }
 
+    /// How long L1 is trusted without contact to the log.
+    pub(crate) fn isolated_after(&self) -> Nanos {
+        self.isolated_after
+    }
+
     pub(crate) fn is_isolated(&self, now: Nanos) -> bool {
         now.saturating_sub(self.last_contact.load(Ordering::Relaxed)) >= self.isolated_after
     }

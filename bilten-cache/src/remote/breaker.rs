@@ -17,6 +17,8 @@ pub(crate) struct Breaker {
     pause: Nanos,
     open_until: Option<Nanos>,
     probing_since: Option<Nanos>,
+    /// Somebody else asks the store again and again, and tells when it answers: no call needs to find out.
+    held: bool,
 }
 
 /// What the breaker is doing, for status and metrics.
@@ -33,6 +35,9 @@ impl Breaker {
         let Some(until) = self.open_until else {
             return true;
         };
+        if self.held {
+            return false;
+        }
         // A probe whose end nobody reported (its future was dropped) must not block for ever.
         let probing = self
             .probing_since
@@ -46,6 +51,12 @@ impl Breaker {
 
     pub(crate) fn succeeded(&mut self) {
         *self = Self::default();
+    }
+
+    /// Opens it until [`succeeded`](Self::succeeded), without probes.
+    pub(crate) fn hold(&mut self, now: Nanos) {
+        self.held = true;
+        self.open_until.get_or_insert(now);
     }
 
     pub(crate) fn failed(&mut self, now: Nanos) {
@@ -148,6 +159,19 @@ mod tests {
         let mut breaker = opened_at(0);
         breaker.failed(10);
         assert!(breaker.admits(FIRST_PAUSE));
+    }
+
+    #[test]
+    fn while_it_is_held_there_is_no_probe() {
+        let mut breaker = Breaker::default();
+        breaker.hold(0);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(!breaker.admits(LONGEST_PAUSE * 9));
+        // A call that was under way.
+        breaker.failed(10);
+        assert!(!breaker.admits(LONGEST_PAUSE * 9));
+        breaker.succeeded();
+        assert!(breaker.admits(LONGEST_PAUSE * 9));
     }
 
     #[test]

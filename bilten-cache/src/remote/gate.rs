@@ -111,6 +111,27 @@ impl Gate {
         }
     }
 
+    /// Finds out for all calls whether the store is there, by giving back a lease that nobody has. If not, they are turned away at
+    /// once until [`answered`](Self::answered): no caller has to wait to find out too.
+    pub(crate) async fn probe(&self) {
+        let asked = tokio::time::timeout(self.limits.budget, self.remote.release("", 0)).await;
+        match asked.unwrap_or(Err(RemoteError::Timeout)) {
+            Ok(()) | Err(RemoteError::Refused(_)) => self.answered(),
+            Err(error) => self.is_away(&error),
+        }
+    }
+
+    fn is_away(&self, error: &RemoteError) {
+        let mut breaker = self.breaker();
+        let before = breaker.state();
+        breaker.hold(self.clock.now());
+        // Still under the lock: that it works must not be told before this.
+        if before == BreakerState::Closed {
+            self.meters.breaker_opened.add(1);
+            self.outage.failed(Noticed::Calling, error);
+        }
+    }
+
     /// How long one call may take.
     pub(crate) fn budget(&self) -> Duration {
         self.limits.budget

@@ -15,6 +15,8 @@ mod address;
 #[cfg(any(feature = "fred", feature = "redis"))]
 mod scripted;
 #[cfg(any(feature = "fred", feature = "redis"))]
+mod silence;
+#[cfg(any(feature = "fred", feature = "redis"))]
 mod tls;
 
 mod breaker;

@@ -233,6 +233,12 @@ impl Driver {
         status.connection == Connection::Connected && status.waiting == 0
     }
 
+    /// Its status in full, for whoever has to find out why it is not quiet.
+    pub(crate) fn state(&self) -> String {
+        let (status, stats) = (self.cache.status(), self.cache.stats());
+        format!("node {} is {status:?} with {stats:?}", self.node)
+    }
+
     /// Reads every key again and again, the last time after `settled`.
     pub(crate) async fn read_until(&self, settled: u64) {
         loop {

@@ -25,7 +25,7 @@ pub(crate) fn harm_redis(
     while Instant::now() < until {
         std::thread::sleep(a_while(&mut rng) / 2);
         let lasts = a_while(&mut rng);
-        let fault = rng.u32(..12);
+        let fault = rng.u32(..13);
         let name = [
             "kill -9, restart empty",
             "SIGSTOP",
@@ -38,6 +38,7 @@ pub(crate) fn harm_redis(
             "markers deleted",
             "log deleted",
             "SCRIPT FLUSH",
+            "stranded",
             "delay",
         ][fault as usize];
         log.push(format!("{:?} {name} ({lasts:?})", begun.elapsed()));
@@ -61,6 +62,7 @@ pub(crate) fn harm_redis(
             8 => say(server, &["DEL", "{shop}:meta"]),
             9 => say(server, &["DEL", "{shop}:log"]),
             10 => say(server, &["SCRIPT", "FLUSH"]),
+            11 => proxy.strand_all(),
             _ => {
                 proxy.delay(lasts / 20);
                 std::thread::sleep(lasts);

@@ -8,10 +8,11 @@ mod driver;
 mod event;
 mod faults;
 mod flawed;
+mod healing;
 mod process;
 mod source;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once, OnceLock};
 use std::time::{Duration, Instant};
 
 use bilten_cache::test_util::FaultyRemote;
@@ -19,6 +20,8 @@ use bilten_cache::{Cache, CacheBuilder, RedisClient};
 use bilten_testbed::{FaultProxy, Redis};
 use fastrand::Rng;
 use tokio::sync::mpsc;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 use crate::checker::{History, Violation, violations};
 use crate::driver::{Driver, ISOLATED};
@@ -215,6 +218,7 @@ async fn run_on_redis(
         )
     };
     let (log, server, proxy) = tokio::task::spawn_blocking(harm).await.unwrap();
+    eprintln!("what was done until now, {:?}: {log:#?}", uptime());
     for driver in &drivers {
         driver.stop();
     }
@@ -254,7 +258,29 @@ fn on_redis(node: u32, client: &str, url: String) -> CacheBuilder {
     }
 }
 
+/// What the cache logs goes where the test's own words go, with the time since the process began.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        uptime();
+        let wanted = Targets::new().with_target("bilten_cache", LevelFilter::DEBUG);
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_timer(tracing_subscriber::fmt::time::uptime());
+        tracing_subscriber::registry()
+            .with(lines.with_filter(wanted))
+            .init();
+    });
+}
+
+fn uptime() -> Duration {
+    static BEGUN: OnceLock<Instant> = OnceLock::new();
+    BEGUN.get_or_init(Instant::now).elapsed()
+}
+
 async fn no_stale_reads(test: &str, client: &str) {
+    listen();
     if let Ok(settings) = std::env::var(CHILD) {
         return live(&settings).await;
     }

@@ -90,7 +90,8 @@ impl Process {
 
     /// Waits until it has stopped and nothing waits in it.
     pub(crate) async fn quiet(&mut self) {
-        tokio::time::timeout(DEADLINE, &mut self.quiet)
+        // Longer than the child's own, which says what it waits for.
+        tokio::time::timeout(DEADLINE + DEADLINE / 4, &mut self.quiet)
             .await
             .expect("a node becomes quiet")
             .expect("a node lives");
@@ -169,14 +170,17 @@ async fn write(mut lines: mpsc::UnboundedReceiver<String>) {
 
 /// Waits until a node has been connected, with nothing waiting, for longer than a call on its way can take.
 pub(crate) async fn become_quiet(driver: &Driver) {
-    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let begun = tokio::time::Instant::now();
     let mut seen = 0;
     while seen < 20 {
+        let passed = begun.elapsed();
         assert!(
-            tokio::time::Instant::now() < deadline,
-            "does not become quiet"
+            passed < DEADLINE,
+            "does not become quiet: after {passed:?} {}",
+            driver.state()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
         seen = if driver.is_quiet() { seen + 1 } else { 0 };
     }
+    eprintln!("quiet after {:?}: {}", begun.elapsed(), driver.state());
 }

@@ -1,11 +1,13 @@
 //! Nodes that do not hear the log, or that look at another one than they think.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Region};
 
 use crate::harness::{DEADLINE, Node, eventually, held};
+use crate::hooked::Hooked;
 
 /// A node with a clock and a way to the log of its own.
 async fn clocked(store: &FaultyRemote, clock: &ManualClock) -> (Node, FaultyRemote) {
@@ -252,4 +254,32 @@ async fn markers_deleted_by_hand_bring_nothing_back() {
     assert_eq!(one.stock.get("tea").await, None);
     assert_eq!(one.stock.set("tea", 2).await.unwrap(), Ack::Everywhere);
     assert_eq!(two.stock.get("tea").await.as_deref(), Some(&2));
+}
+
+#[tokio::test]
+async fn a_node_whose_reads_of_the_log_break_learns_by_asking_for_its_position() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let one = Node::on(&store).await;
+    let broken = Hooked::new(Arc::new(store.another_node())).impatient();
+    let two = Cache::builder("shop").remote(broken).clock(&clock);
+    let two = Node::of(two.build().await.unwrap());
+    for key in ["tea", "jam"] {
+        let _ = one.stock.set(key, 1).await.unwrap();
+    }
+    // A record that comes after the read of its value costs another read.
+    eventually("it knows of them", || two.cache.status().log_position == 2).await;
+    for key in ["tea", "jam"] {
+        assert_eq!(two.stock.get(key).await.as_deref(), Some(&1));
+    }
+    for _ in 0..4 {
+        clock.advance(Duration::from_secs(3));
+        eventually("it has asked again", || {
+            two.cache.status().log_age < Some(Duration::from_secs(1))
+        })
+        .await;
+    }
+    let _ = one.stock.remove("tea").await.unwrap();
+    eventually("it learnt of it", || two.stock.peek("tea").is_none()).await;
+    let kept = two.stock.peek("jam");
+    assert_eq!(kept.as_deref(), Some(&1), "the rest is trusted");
 }

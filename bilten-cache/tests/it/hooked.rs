@@ -14,6 +14,7 @@ pub(crate) struct Hooked {
     after_claim: Box<dyn Fn() + Send + Sync>,
     refused: Option<Arc<AtomicU32>>,
     reversed: bool,
+    impatient: bool,
 }
 
 impl Hooked {
@@ -23,6 +24,7 @@ impl Hooked {
             after_claim: Box::new(|| {}),
             refused: None,
             reversed: false,
+            impatient: false,
         }
     }
 
@@ -38,6 +40,14 @@ impl Hooked {
     pub(crate) fn refusing(self, count: &Arc<AtomicU32>) -> Self {
         Self {
             refused: Some(Arc::clone(count)),
+            ..self
+        }
+    }
+
+    /// Refuses to wait for news of the log, as a connection for that would which is broken.
+    pub(crate) fn impatient(self) -> Self {
+        Self {
+            impatient: true,
             ..self
         }
     }
@@ -121,6 +131,10 @@ impl Remote for Hooked {
     }
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        if self.impatient && !wait.is_zero() {
+            let broken = RemoteError::Unavailable("made to break".into());
+            return Box::pin(async { Err(broken) });
+        }
         Box::pin(async move {
             let mut records = self.inner.tail(position, wait).await?;
             if self.reversed {

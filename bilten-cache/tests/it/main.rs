@@ -15,6 +15,7 @@ mod cut_off;
 mod events;
 mod explain;
 mod harness;
+mod healing;
 mod hooked;
 mod late;
 mod levels;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
-use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Pattern};
 
 use crate::harness::{DEADLINE, Node, eventually};
@@ -180,4 +180,47 @@ async fn too_many_calls_at_once_are_misses() {
     assert_eq!(store.calls(Call::Read), 1);
     stall.release();
     first.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_slow_delivery_holds_up_no_other() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    store.fail(true);
+    for n in 0..10 {
+        let key = format!("key-{n}");
+        assert_eq!(node.stock.remove(&key).await.unwrap(), Ack::Deferred);
+    }
+    let first = store.trap(Call::Invalidate, Moment::Before);
+    store.fail(false);
+    first.caught().await;
+    let slow = store.trap(Call::Invalidate, Moment::Before);
+    first.release();
+    slow.caught().await;
+    eventually("only that one waits", || node.cache.status().waiting == 1).await;
+    slow.release();
+    eventually("all are delivered", || node.cache.status().waiting == 0).await;
+}
+
+#[tokio::test]
+async fn while_l2_is_known_to_be_away_no_change_waits_for_it() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let node = Node::of(cache.clock(&clock).build().await.unwrap());
+    store.fail(true);
+    eventually("the log's own task has found out", || {
+        node.cache.stats().breaker_opened == 1
+    })
+    .await;
+    let before = store.calls(Call::Invalidate);
+    for n in 0..20 {
+        // Longer than the breaker's longest pause: it would let one through.
+        clock.advance(Duration::from_secs(5));
+        let key = format!("key-{n}");
+        assert_eq!(node.stock.remove(&key).await.unwrap(), Ack::Deferred);
+    }
+    assert_eq!(store.calls(Call::Invalidate), before);
+    store.fail(false);
+    eventually("all are delivered", || node.cache.status().waiting == 0).await;
+    assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Everywhere);
 }

@@ -20,6 +20,7 @@ with_each_client! {
     a_read_only_replica_serves_reads_and_defers_changes,
     a_user_without_scripting_rights_gets_a_cache_in_memory,
     a_sentinel_fail_over_is_followed,
+    a_removal_that_a_fail_over_lost_comes_back_to_nobody,
     another_record_under_our_position_begins_a_new_incarnation,
 }
 
@@ -292,4 +293,42 @@ async fn another_record_under_our_position_begins_a_new_incarnation(client: Redi
     .await;
     connected(&node).await;
     assert_eq!(node.stock.get("tea").await, None);
+}
+
+async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClient) {
+    let group = bilten_testbed::RedisSentinel::start().unwrap();
+    let one = node(client, group.url()).await;
+    assert_eq!(one.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    let old = group.primary().unwrap();
+    old.wait_for_replicas().unwrap();
+    let incarnation = |server: &Server| server.cli(&["HGET", "{shop}:meta", "inc"]).unwrap();
+    let before = incarnation(old);
+    let others = group
+        .nodes()
+        .iter()
+        .filter(|node| node.port() != old.port());
+    let replicas: Vec<&Server> = others.collect();
+    for replica in &replicas {
+        replica.pause().unwrap();
+    }
+    // Or what is sent to them would wait in their sockets.
+    old.cli(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
+    // Only the primary knows, which does not live to tell.
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    old.kill().unwrap();
+    for replica in replicas {
+        replica.resume().unwrap();
+    }
+    let new = group.wait_for_new_primary(old).unwrap();
+    let in_redis = new.cli(&["EXISTS", "shop:v:{stock:tea}"]).unwrap();
+    assert_eq!(in_redis.trim(), "1", "the removal was lost");
+    eventually("who knew of it has begun a new log", || {
+        incarnation(new) != before
+    })
+    .await;
+    connected(&one).await;
+    let two = node(client, group.url()).await;
+    for node in [&one, &two] {
+        assert_eq!(node.stock.get("tea").await, None);
+    }
 }

@@ -1,12 +1,12 @@
 //! TLS, and users of the sentinels' own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
-use bilten_testbed::Redis as Server;
+use bilten_testbed::{Redis as Server, RedisCluster, RedisSentinel};
 
-use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
 use crate::logged;
 
 with_each_client! {
@@ -16,6 +16,8 @@ with_each_client! {
     a_port_without_tls_is_told_as_that,
     an_authority_that_is_no_certificate_is_an_error,
     sentinels_have_a_password_of_their_own,
+    a_cluster_with_tls_is_used_and_a_fail_over_followed,
+    sentinels_with_tls_are_asked_and_a_fail_over_followed,
 }
 
 fn authority(server: &Server) -> Vec<u8> {
@@ -114,7 +116,7 @@ async fn an_authority_that_is_no_certificate_is_an_error(client: RedisClient) {
 }
 
 async fn sentinels_have_a_password_of_their_own(client: RedisClient) {
-    let group = bilten_testbed::RedisSentinel::start().unwrap();
+    let group = RedisSentinel::start().unwrap();
     for sentinel in group.sentinels() {
         let set = ["ACL", "SETUSER", "default", "resetpass", ">s3nt#nel"];
         sentinel.cli(&set).unwrap();
@@ -128,5 +130,54 @@ async fn sentinels_have_a_password_of_their_own(client: RedisClient) {
     if let Ok(cache) = without {
         assert_eq!(cache.status().connection, Connection::Down);
         assert_eq!(logged::lines("WARN", &name).len(), 1);
+    }
+}
+
+async fn a_cluster_with_tls_is_used_and_a_fail_over_followed(client: RedisClient) {
+    let cluster = RedisCluster::start_with_tls().unwrap();
+    assert!(cluster.url().starts_with("rediss-cluster://"));
+    let redis = || {
+        let redis = Redis::url(cluster.url()).client(client);
+        redis.authority(authority(&cluster.nodes()[0]))
+    };
+    let name = unique();
+    let (one, two) = (node(&name, redis()).await, node(&name, redis()).await);
+    works(&one).await;
+    // Keys of all primaries.
+    for n in 0..30 {
+        let key = format!("key-{n}");
+        assert_eq!(one.stock.set(&key, n).await.unwrap(), Ack::Everywhere);
+        assert_eq!(two.stock.get(&key).await.as_deref(), Some(&n), "{key}");
+    }
+    cluster.fail_over(&format!("{{{name}}}:log")).unwrap();
+    goes_on(&one, &two).await;
+}
+
+async fn sentinels_with_tls_are_asked_and_a_fail_over_followed(client: RedisClient) {
+    let group = RedisSentinel::start_with_tls().unwrap();
+    assert!(group.url().starts_with("rediss-sentinel://"));
+    let redis = || {
+        let redis = Redis::url(group.url()).client(client);
+        redis.authority(authority(&group.nodes()[0]))
+    };
+    let name = unique();
+    let (one, two) = (node(&name, redis()).await, node(&name, redis()).await);
+    works(&one).await;
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
+    let old = group.primary().unwrap();
+    old.kill().unwrap();
+    group.wait_for_new_primary(old).unwrap();
+    goes_on(&one, &two).await;
+}
+
+async fn goes_on(one: &Node, two: &Node) {
+    let deadline = Instant::now() + DEADLINE;
+    while one.stock.set("tea", 2).await.unwrap() != Ack::Everywhere {
+        assert!(Instant::now() < deadline, "the new primary is not found");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    while two.stock.get("tea").await.as_deref() != Some(&2) {
+        assert!(Instant::now() < deadline, "the other node does not find it");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -46,6 +46,26 @@ pub(super) struct Faults {
     pub(super) cut_after: Option<(u64, u64)>,
     pub(super) half_closes: u64,
     pub(super) resets: u64,
+    pub(super) strands: u64,
+}
+
+impl Faults {
+    /// What had happened when a connection was accepted: what happens later concerns it.
+    pub(super) fn events(&self) -> Events {
+        Events {
+            half_closes: self.half_closes,
+            resets: self.resets,
+            strands: self.strands,
+        }
+    }
+}
+
+/// How many of each kind there had been.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Events {
+    half_closes: u64,
+    resets: u64,
+    strands: u64,
 }
 
 #[derive(Debug, Default)]
@@ -64,10 +84,9 @@ pub(super) async fn carry(
     mut client: TcpStream,
     target: SocketAddr,
     faults: watch::Receiver<Faults>,
+    before: Events,
     counts: &Counts,
 ) {
-    let resets = faults.borrow().resets;
-    let half_closes = faults.borrow().half_closes;
     let mut reset = faults.clone();
     let carried = async {
         let mut server = TcpStream::connect(target).await?;
@@ -78,17 +97,17 @@ pub(super) async fn carry(
             direction: Direction::Up,
             faults: faults.clone(),
             carried: &counts.up,
-            half_closes,
+            before,
         };
         let down = Pump {
             direction: Direction::Down,
             faults,
             carried: &counts.down,
-            half_closes,
+            before,
         };
         let ended = tokio::select! {
             ended = async { tokio::try_join!(up.run(client_read, server_write), down.run(server_read, client_write)) } => ended.map(drop),
-            _ = reset.wait_for(|now| now.resets != resets) => Err(io::ErrorKind::ConnectionReset.into()),
+            _ = reset.wait_for(|now| now.resets != before.resets) => Err(io::ErrorKind::ConnectionReset.into()),
         };
         if ended
             .as_ref()
@@ -113,7 +132,7 @@ struct Pump<'a> {
     direction: Direction,
     faults: watch::Receiver<Faults>,
     carried: &'a AtomicU64,
-    half_closes: u64,
+    before: Events,
 }
 
 impl Pump<'_> {
@@ -126,16 +145,16 @@ impl Pump<'_> {
         let mut changes = self.faults.clone();
         while open || !queue.is_empty() {
             let faults = self.faults.borrow_and_update().clone();
-            let through = !faults
-                .blackhole
-                .is_some_and(|fault| fault.covers(self.direction));
+            let lost = faults.blackhole;
+            let through = faults.strands == self.before.strands
+                && !lost.is_some_and(|fault| fault.covers(self.direction));
             let due = queue.front().map(|(due, _)| *due);
             let mut chunk = vec![0; CHUNK];
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() { return Ok(()); }
                     let now = changes.borrow().half_closes;
-                    if self.direction == Direction::Down && now != self.half_closes && !half_closed {
+                    if self.direction == Direction::Down && now != self.before.half_closes && !half_closed {
                         half_closed = true;
                         to.shutdown().await?;
                     }

@@ -39,7 +39,7 @@ const ORDER_LIMIT: Duration = Duration::from_secs(10);
 /// ```
 pub struct FaultProxy {
     port: Port,
-    faults: watch::Sender<Faults>,
+    faults: Arc<watch::Sender<Faults>>,
     counts: Arc<Counts>,
     orders: Option<mpsc::UnboundedSender<Order>>,
     thread: Option<JoinHandle<()>>,
@@ -74,7 +74,8 @@ impl FaultProxy {
             .enable_time()
             .build()
             .map_err(fail)?;
-        let (faults, watched) = watch::channel(Faults::default());
+        let faults = Arc::new(watch::channel(Faults::default()).0);
+        let watched = faults.clone();
         let (orders, received) = mpsc::unbounded_channel();
         let counts = Arc::new(Counts::default());
         let seen = counts.clone();
@@ -130,10 +131,15 @@ impl FaultProxy {
         self.faults.send_modify(|faults| faults.half_closes += 1);
     }
 
+    /// Connections of now carry nothing any more, for good, and nobody is told; new ones are carried. So it is when a firewall forgets
+    /// a connection, or when a machine is lost and another takes its address.
+    pub fn strand_all(&self) {
+        self.faults.send_modify(|faults| faults.strands += 1);
+    }
+
     /// Resets (RST) all connections of now; new ones are carried.
     pub fn reset_all(&self) {
-        self.faults.send_modify(|faults| faults.resets += 1);
-        self.order(Order::Drain);
+        self.order(Order::Reset);
     }
 
     /// New connections are refused; those of now stay.
@@ -148,7 +154,7 @@ impl FaultProxy {
             .send_modify(|faults| faults.cut_after = Some((bytes, call)));
     }
 
-    /// Ends all faults; connections that were reset, cut or half closed stay so.
+    /// Ends all faults; connections that were reset, cut, stranded or half closed stay so.
     ///
     /// # Panics
     /// When the port cannot be listened on again after [`Self::refuse`].
@@ -158,6 +164,7 @@ impl FaultProxy {
             *faults = Faults {
                 half_closes: faults.half_closes,
                 resets: faults.resets,
+                strands: faults.strands,
                 ..Faults::default()
             };
         });

@@ -14,8 +14,8 @@ pub(super) enum Order {
     Refuse(blocking::Sender<()>),
     /// Listen again on the same port.
     Listen(blocking::Sender<()>),
-    /// Wait until all connections of now have ended.
-    Drain(blocking::Sender<()>),
+    /// Reset all connections of now and wait until they have ended. Here, so that none is accepted in between.
+    Reset(blocking::Sender<()>),
 }
 
 /// Accepts until the orders end.
@@ -23,7 +23,7 @@ pub(super) async fn listen(
     listener: std::net::TcpListener,
     target: SocketAddr,
     mut orders: mpsc::UnboundedReceiver<Order>,
-    faults: watch::Receiver<Faults>,
+    faults: Arc<watch::Sender<Faults>>,
     counts: Arc<Counts>,
 ) {
     let Ok(address) = listener.local_addr() else {
@@ -49,15 +49,18 @@ pub(super) async fn listen(
                         let _ = done.send(());
                     }
                 }
-                Some(Order::Drain(done)) => {
+                Some(Order::Reset(done)) => {
+                    faults.send_modify(|faults| faults.resets += 1);
                     while connections.join_next().await.is_some() {}
                     let _ = done.send(());
                 }
             },
             Some(client) = accept(listener.as_ref()), if listener.is_some() => {
                 counts.accepted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let (faults, counts) = (faults.clone(), counts.clone());
-                connections.spawn(async move { carry(client, target, faults, &counts).await });
+                let (faults, counts) = (faults.subscribe(), counts.clone());
+                // Now, and not when its task runs: a fault in between must not miss it.
+                let before = faults.borrow().events();
+                connections.spawn(async move { carry(client, target, faults, before, &counts).await });
             }
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             // A failed accept (too many open files) must not end the proxy.

@@ -23,6 +23,8 @@ pub struct RedisBuilder {
     pub(super) user: Option<AclUser>,
     pub(super) unix_socket: bool,
     pub(super) tls: bool,
+    /// Made for another server, to be used here too.
+    pub(super) certificates: Option<TlsFiles>,
     arguments: Vec<(String, String)>,
     lines: Vec<String>,
     // For Cluster nodes and Sentinels: files in the data directory, and lines instead of a server's own.
@@ -80,6 +82,18 @@ impl RedisBuilder {
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
+    }
+
+    /// TLS with the certificates of a server that runs longer than this one. Servers that talk to each other need one authority.
+    pub(super) fn certificates(mut self, files: TlsFiles) -> Self {
+        self.certificates = Some(files);
+        self.tls()
+    }
+
+    /// The certificates of the server that has this directory.
+    pub(super) fn tls_files(&self, directory: &Path) -> TlsFiles {
+        let shared = self.certificates.clone();
+        shared.unwrap_or_else(|| TlsFiles::of(directory))
     }
 
     /// The most memory for data, in bytes; at the limit writes answer `OOM` unless a policy evicts.
@@ -147,6 +161,13 @@ impl RedisBuilder {
             ports.plain,
             quoted(&data.to_string_lossy())
         );
+        for (name, value) in ports
+            .tls
+            .iter()
+            .flat_map(|port| self.tls_files(directory).options(*port))
+        {
+            lines.push_str(&format!("{name} {}\n", quoted(&value)));
+        }
         if let Some(sentinel) = &self.sentinel {
             return lines + sentinel;
         }
@@ -163,13 +184,6 @@ impl RedisBuilder {
                 "unixsocket",
                 quoted(&directory.join("redis.sock").to_string_lossy()),
             );
-        }
-        for (name, value) in ports
-            .tls
-            .iter()
-            .flat_map(|port| TlsFiles::of(directory).options(*port))
-        {
-            line(name, quoted(&value));
         }
         if let Some(password) = &self.password {
             line("requirepass", quoted(password));

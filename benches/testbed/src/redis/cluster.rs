@@ -41,6 +41,19 @@ impl RedisCluster {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_node_timeout(timeout: Duration) -> Result<Self, Error> {
+        Self::start_nodes(timeout, false)
+    }
+
+    /// Starts it with TLS for clients and among its nodes, all with certificates of one authority: see
+    /// [`Redis::tls_files`] of any node.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_tls() -> Result<Self, Error> {
+        Self::start_nodes(Duration::from_secs(1), true)
+    }
+
+    fn start_nodes(timeout: Duration, tls: bool) -> Result<Self, Error> {
         let ports = (0..2 * PRIMARIES)
             .map(|_| Port::reserve())
             .collect::<Result<Vec<_>, _>>()?;
@@ -63,15 +76,18 @@ impl RedisCluster {
                 },
             })
             .collect();
-        let mut nodes = Vec::new();
+        let mut nodes: Vec<Redis> = Vec::new();
         for (i, port) in ports.into_iter().enumerate() {
-            let mut options = RedisBuilder::default()
+            let mut options = secured(tls, &nodes)
                 .argument("cluster-enabled", "yes")
                 .argument("cluster-config-file", "nodes.conf")
                 .argument("cluster-node-timeout", timeout.as_millis().to_string())
                 .with_file("nodes.conf", nodes_conf(&members, i));
             if explicit {
                 options = options.argument("cluster-port", members[i].bus.to_string());
+            }
+            if tls {
+                options = options.argument("tls-cluster", "yes");
             }
             nodes.push(Redis::on(options, port)?);
         }
@@ -84,7 +100,7 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// `redis-cluster://first?node=second...` with all nodes.
+    /// `redis-cluster://first?node=second...` with all nodes, `rediss-cluster` with TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let places: Vec<String> = self
@@ -92,8 +108,12 @@ impl RedisCluster {
             .iter()
             .map(|node| node.addr().to_string())
             .collect();
+        let scheme = match self.nodes[0].tls_files() {
+            Some(_) => "rediss-cluster",
+            None => "redis-cluster",
+        };
         format!(
-            "redis-cluster://{}?node={}",
+            "{scheme}://{}?node={}",
             places[0],
             places[1..].join("&node=")
         )
@@ -122,8 +142,7 @@ impl RedisCluster {
         let address = rows(&table)
             .find(|row| row.is_live_primary() && row.owns(slot))
             .and_then(|row| row.address);
-        let owner =
-            address.and_then(|address| self.nodes.iter().find(|node| node.addr() == address));
+        let owner = address.and_then(|address| self.nodes.iter().find(|node| node.is_at(address)));
         owner.ok_or_else(|| {
             Error::refused(
                 "CLUSTER NODES",
@@ -165,7 +184,7 @@ impl RedisCluster {
             .find(|row| !row.flags.contains("fail"))
             .and_then(|row| row.address);
         let replica =
-            address.and_then(|address| self.nodes.iter().find(|node| node.addr() == address));
+            address.and_then(|address| self.nodes.iter().find(|node| node.is_at(address)));
         let replica = replica.ok_or_else(|| {
             Error::refused("CLUSTER FAILOVER", format!("{} has no replica", old.addr()))
         })?;
@@ -190,6 +209,16 @@ impl RedisCluster {
             .find(answers)
             .ok_or_else(|| Error::refused("PING", "no node of the cluster answers"))
     }
+}
+
+/// With TLS, all of them use the certificates of the first, and for what they say to each other too.
+pub(super) fn secured(tls: bool, started: &[Redis]) -> RedisBuilder {
+    let options = match (tls, started.first().and_then(Redis::tls_files)) {
+        (false, _) => return RedisBuilder::default(),
+        (true, None) => RedisBuilder::default().tls(),
+        (true, Some(files)) => RedisBuilder::default().certificates(files),
+    };
+    options.argument("tls-replication", "yes")
 }
 
 fn whole(node: &Redis) -> Result<(), String> {

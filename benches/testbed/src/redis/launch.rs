@@ -39,7 +39,7 @@ fn local(options: &RedisBuilder, ports: Ports) -> Result<Server, Error> {
     let work = directory.path().join("data");
     fs::create_dir(&work).map_err(|e| Error::io(format!("make {}", work.display()), e))?;
     user.own(&work)?;
-    if options.tls {
+    if options.tls && options.certificates.is_none() {
         TlsFiles::of(directory.path()).make()?;
     }
     let file = directory.path().join("redis.conf");

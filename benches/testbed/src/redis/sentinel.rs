@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::builder::RedisBuilder;
+use super::cluster::secured;
 use super::server::Redis;
 use crate::Error;
 use crate::machine::port::Port;
@@ -42,11 +42,24 @@ impl RedisSentinel {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with_down_after(limit: Duration) -> Result<Self, Error> {
-        let primary = Redis::start()?;
+        Self::start_all(limit, false)
+    }
+
+    /// Starts all six with TLS for clients and among themselves, all with certificates of one authority: see
+    /// [`Redis::tls_files`] of any node.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with_tls() -> Result<Self, Error> {
+        Self::start_all(Duration::from_secs(1), true)
+    }
+
+    fn start_all(limit: Duration, tls: bool) -> Result<Self, Error> {
+        let primary = secured(tls, &[]).start()?;
         let follow = ("replicaof", format!("127.0.0.1 {}", primary.port()));
         let mut nodes = vec![primary];
         for _ in 0..REPLICAS {
-            nodes.push(RedisBuilder::default().line(follow.0, &follow.1).start()?);
+            nodes.push(secured(tls, &nodes).line(follow.0, &follow.1).start()?);
         }
         let ports = (0..SENTINELS)
             .map(|_| Port::reserve())
@@ -55,8 +68,11 @@ impl RedisSentinel {
         let addresses: Vec<SocketAddr> = nodes.iter().map(Redis::addr).collect();
         let mut sentinels = Vec::new();
         for (i, port) in ports.into_iter().enumerate() {
-            let options =
-                RedisBuilder::default().into_sentinel(config(i, &numbers, &addresses, limit));
+            let mut lines = config(i, &numbers, &addresses, limit);
+            if tls {
+                lines.push_str("tls-replication yes\n");
+            }
+            let options = secured(tls, &nodes).into_sentinel(lines);
             sentinels.push(Redis::on(options, port)?);
         }
         let sentinels = sentinels
@@ -74,7 +90,7 @@ impl RedisSentinel {
         SERVICE
     }
 
-    /// `redis-sentinel://first?node=second...&sentinelServiceName=main`.
+    /// `redis-sentinel://first?node=second...&sentinelServiceName=main`, `rediss-sentinel` with TLS.
     #[must_use]
     pub fn url(&self) -> String {
         let places: Vec<String> = self
@@ -82,8 +98,12 @@ impl RedisSentinel {
             .iter()
             .map(|node| node.addr().to_string())
             .collect();
+        let scheme = match self.nodes[0].tls_files() {
+            Some(_) => "rediss-sentinel",
+            None => "redis-sentinel",
+        };
         format!(
-            "redis-sentinel://{}?node={}&sentinelServiceName={SERVICE}",
+            "{scheme}://{}?node={}&sentinelServiceName={SERVICE}",
             places[0],
             places[1..].join("&node=")
         )

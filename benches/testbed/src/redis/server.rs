@@ -141,7 +141,7 @@ impl Redis {
     #[must_use]
     pub fn tls_files(&self) -> Option<TlsFiles> {
         let directory = self.directory().filter(|_| self.options.tls)?;
-        Some(TlsFiles::of(&directory))
+        Some(self.options.tls_files(&directory))
     }
 
     /// Runs a command as the user with all rights and answers as `redis-cli` prints: lists line by line, nil empty.
@@ -227,6 +227,11 @@ impl Redis {
         connected.is_ok_and(|mut connection| {
             !matches!(connection.text(&["PING"]), Err(Error::Io { .. }))
         })
+    }
+
+    /// Whether others know it by this address: with TLS it has two.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        [self.addr(), self.admin_addr()].contains(&address)
     }
 
     fn admin(&self) -> Result<Resp, Error> {

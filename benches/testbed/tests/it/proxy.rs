@@ -235,3 +235,21 @@ async fn a_paused_clock_does_not_touch_the_proxy() {
     assert_eq!(&answer, b"+PONG\r\n");
     assert!(start.elapsed() >= Duration::from_millis(100));
 }
+
+#[test]
+fn a_stranded_connection_stays_silent_and_new_ones_are_carried() {
+    let proxy = FaultProxy::to_blocking(echo()).unwrap();
+    let stranded = client(&proxy);
+    say(&stranded, b"1").unwrap();
+    proxy.strand_all();
+    (&stranded).write_all(b"2").unwrap();
+    assert!(!hears(&stranded));
+    let new = client(&proxy);
+    assert_eq!(say(&new, b"3").unwrap(), b"3");
+    proxy.heal();
+    assert!(!hears(&stranded), "for good");
+    assert_eq!(say(&new, b"4").unwrap(), b"4");
+    proxy.reset_all();
+    let end = (&stranded).read(&mut [0; 1]).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+}

@@ -2,59 +2,77 @@
 //!
 //! fred as it comes is not enough for a library: without a reconnect policy one disconnect makes every later
 //! command hang, commands have no time limit, its check for silent servers is starved by traffic, and an ASK redirect
-//! ends its router task. So every setting that bounds something is set, its task is watched, a PING of our own
-//! counts missed answers, and a client that stays silent is replaced by a new one.
+//! ends its router task. So every setting that bounds something is set, its task is watched, and what it reports
+//! about itself does not count: only an answer of the server does. A client that gives none for a while is told to connect
+//! anew, and a while later a second client is laid beside it, which takes its place once it is connected. The first one
+//! stays in use until then: a server that was only frozen goes on where it stopped.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
-use fred::prelude::{
-    Builder, ClientLike, Config, Error, ErrorKind, EventInterface, ReconnectPolicy,
-};
-use fred::types::ConnectHandle;
-use fred::types::config::{Options, ReconnectError, Server, UnresponsiveConfig};
-use tokio::sync::broadcast;
+use fred::prelude::{ClientLike, Config, Error, ErrorKind};
+use fred::types::config::Options;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::reason::translate;
+use super::reason::{is_answer, translate};
+use super::running::{Makes, Running};
 use crate::remote::RemoteError;
+use crate::remote::silence::Silence;
 
 /// How often the server is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Missed heartbeats until the connection is made anew, and until the client is.
-const MISSES_TO_RECONNECT: u32 = 2;
-const MISSES_TO_REPLACE: u32 = 6;
+/// How long it may give no answer until the client has to connect anew, and until another client is made.
+const RECONNECTS_AFTER: Duration = Duration::from_millis(1_500);
+const REPLACES_AFTER: Duration = Duration::from_secs(3);
+/// How long a client that was replaced is kept: what is under way on it may still end well.
+const LINGERS: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Purpose {
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
-    /// Whether commands block in the server, so that a heartbeat behind one proves nothing.
+    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
     pub(super) blocking: bool,
 }
 
 /// One supervised client.
 #[derive(Debug)]
 pub(super) struct Connection {
-    current: Arc<RwLock<Client>>,
-    cause: Arc<Cause>,
-    /// Blocking reads that were sent since the last answer, given up or not.
-    unanswered: Arc<AtomicU32>,
+    current: Arc<Current>,
     options: Options,
+    clustered: bool,
     supervisor: AbortHandle,
 }
 
-/// Why the last try to connect failed; `None` once one succeeded.
-#[derive(Debug, Default)]
-struct Cause(RwLock<Option<RemoteError>>);
+#[derive(Debug)]
+struct Current {
+    client: RwLock<Client>,
+    /// Why the last try to connect failed; `None` once one succeeded.
+    cause: RwLock<Option<RemoteError>>,
+    silence: Silence,
+}
 
-impl Cause {
-    fn set(&self, cause: Option<RemoteError>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = cause;
+impl Current {
+    fn client(&self) -> Client {
+        self.client
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn replace(&self, client: Client) {
+        *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
+        self.silence.heard();
+        self.note(None);
+    }
+
+    fn note(&self, cause: Option<RemoteError>) {
+        *self.cause.write().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 }
 
@@ -65,33 +83,28 @@ impl Connection {
     ///
     /// When the server is there and does not accept the credentials, or fred does not accept the settings.
     pub(super) async fn open(config: &Config, purpose: Purpose) -> Result<Self, RemoteError> {
-        let builder = builder(config, purpose);
-        let client = builder.build().map_err(|error| translate(&error))?;
-        let cause = Arc::new(Cause::default());
-        let mut signals = Signals::of(&client);
-        let handle = client.connect();
+        let makes = Makes::new(config, purpose);
+        let mut first = makes.patient().map_err(|error| translate(&error))?;
+        let mut cause = None;
         tokio::select! {
-            _ = client.wait_for_connect() => {}
-            error = signals.errors.recv() => match error {
-                Ok((error, _)) if *error.kind() == ErrorKind::Auth => {
-                    handle.abort();
-                    return Err(translate(&error));
-                }
-                Ok((error, _)) => cause.set(Some(translate(&error))),
+            _ = first.client.wait_for_connect() => {}
+            error = first.signals.errors.recv() => match error {
+                Ok((error, _)) if *error.kind() == ErrorKind::Auth => return Err(translate(&error)),
+                Ok((error, _)) => cause = Some(translate(&error)),
                 Err(_) => {}
             },
             () = tokio::time::sleep(purpose.connect_timeout) => {}
         }
-        let current = Arc::new(RwLock::new(client.clone()));
-        let unanswered = Arc::new(AtomicU32::new(0));
+        let current = Arc::new(Current {
+            client: RwLock::new(first.client.clone()),
+            cause: RwLock::new(cause),
+            silence: Silence::new(),
+        });
         let supervisor = Supervisor {
             current: Arc::clone(&current),
-            cause: Arc::clone(&cause),
-            unanswered: Arc::clone(&unanswered),
-            builder,
-            purpose,
+            makes,
+            blocking: purpose.blocking,
         };
-        let supervisor = tokio::spawn(supervisor.run(client, handle, signals)).abort_handle();
         let options = Options {
             timeout: Some(purpose.command_timeout),
             fail_fast: true,
@@ -99,47 +112,44 @@ impl Connection {
         };
         Ok(Self {
             current,
-            cause,
-            unanswered,
             options,
-            supervisor,
+            clustered: config.server.is_clustered(),
+            supervisor: tokio::spawn(supervisor.run(first)).abort_handle(),
         })
     }
 
     /// The client, with a time limit on each command that fred itself knows: a command given up before it was written is
     /// then not sent later.
     pub(super) fn client(&self) -> WithOptions<Client> {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .with_options(&self.options)
+        self.current.client().with_options(&self.options)
     }
 
-    /// Says goodbye to the server and ends the client. Without it fred keeps the socket and its task for ever.
+    /// Ends the client with its task and its sockets, and what was about to take its place.
     pub(super) async fn close(&self) {
         self.supervisor.abort();
-        let client = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let _ = tokio::time::timeout(HEARTBEAT, client.quit()).await;
+        // Until it has ended it may make another client.
+        while !self.supervisor.is_finished() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// A read that blocks in the server is sent: where a heartbeat proves nothing, its answer has to.
     pub(super) fn asked(&self) {
-        self.unanswered.fetch_add(1, Ordering::Relaxed);
+        self.current.silence.asked();
     }
 
-    /// It was answered, or there was no connection to send it on.
-    pub(super) fn heard(&self) {
-        self.unanswered.store(0, Ordering::Relaxed);
+    /// How it ended. What fred says by itself is no answer.
+    pub(super) fn ended(&self, error: Option<&Error>) {
+        if error.is_none_or(is_answer) {
+            self.current.silence.heard();
+        }
     }
 
     /// What an error of a command means. That there is no connection has a cause, which fred tells elsewhere.
     pub(super) fn explain(&self, error: &Error) -> RemoteError {
         let told = translate(error);
-        let cause = self.cause.0.read().unwrap_or_else(PoisonError::into_inner);
+        let cause = self.current.cause.read();
+        let cause = cause.unwrap_or_else(PoisonError::into_inner);
         match (&told, &*cause) {
             (RemoteError::Unavailable(_) | RemoteError::Timeout, Some(cause)) => cause.clone(),
             _ => told,
@@ -147,148 +157,112 @@ impl Connection {
     }
 
     pub(super) fn is_clustered(&self) -> bool {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_clustered()
+        self.clustered
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        // The client's task ends with the supervisor, which owns it.
         self.supervisor.abort();
-        let client = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        // Without `quit` fred keeps the socket and its task for ever.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { tokio::time::timeout(HEARTBEAT, client.quit()).await });
-        }
-    }
-}
-
-fn builder(config: &Config, purpose: Purpose) -> Builder {
-    let mut builder = Builder::from_config(config.clone());
-    let clustered = config.server.is_clustered();
-    builder.set_policy(ReconnectPolicy::new_exponential(0, 50, 1_000, 2));
-    builder.with_performance_config(|performance| {
-        performance.default_command_timeout = purpose.command_timeout;
-        performance.broadcast_channel_capacity = 1_024;
-    });
-    builder.with_connection_config(|connection| {
-        connection.connection_timeout = purpose.connect_timeout;
-        connection.internal_command_timeout = purpose.connect_timeout;
-        // Two is the least that follows a cluster's MOVED; one command must not run twice elsewhere.
-        connection.max_command_attempts = if clustered { 2 } else { 1 };
-        // Broken in fred 10.1: it never counts down again after its first refusal. The gate bounds instead.
-        connection.max_command_buffer_len = 0;
-        connection.reconnect_on_auth_error = true;
-        connection.reconnect_errors = vec![
-            ReconnectError::ReadOnly,
-            ReconnectError::Loading,
-            ReconnectError::ClusterDown,
-            ReconnectError::MasterDown,
-        ];
-        connection.unresponsive = UnresponsiveConfig {
-            max_timeout: Some(purpose.command_timeout * 4),
-            interval: purpose.command_timeout,
-        };
-    });
-    builder
-}
-
-/// What fred tells about a client's connection, from before it connects.
-struct Signals {
-    errors: broadcast::Receiver<(Error, Option<Server>)>,
-    connects: broadcast::Receiver<Server>,
-}
-
-impl Signals {
-    fn of(client: &Client) -> Self {
-        Self {
-            errors: client.error_rx(),
-            connects: client.reconnect_rx(),
-        }
     }
 }
 
 /// Keeps one client after another alive.
 struct Supervisor {
-    current: Arc<RwLock<Client>>,
-    cause: Arc<Cause>,
-    unanswered: Arc<AtomicU32>,
-    builder: Builder,
-    purpose: Purpose,
+    current: Arc<Current>,
+    makes: Makes,
+    blocking: bool,
 }
 
 impl Supervisor {
     /// Runs until it is aborted. Holds no lock while it waits.
-    async fn run(self, mut client: Client, mut handle: ConnectHandle, mut signals: Signals) {
+    async fn run(self, mut running: Running) {
         loop {
-            self.watch(&client, &mut handle, &mut signals).await;
-            handle.abort();
-            tracing::debug!("replacing a Redis client that stopped answering");
-            let Ok(new) = self.builder.build() else {
-                continue;
-            };
-            self.unanswered.store(0, Ordering::Relaxed);
-            signals = Signals::of(&new);
-            handle = new.connect();
-            client = new.clone();
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+            self.watch(&mut running).await;
+            tracing::debug!("making another Redis client beside one that gives no answers");
+            if let Some(new) = self.successor(&running).await {
+                self.current.replace(new.client.clone());
+                let old = std::mem::replace(&mut running, new);
+                tokio::time::sleep(LINGERS).await;
+                drop(old);
+            }
         }
     }
 
-    /// Returns when the client is beyond help.
-    async fn watch(&self, client: &Client, handle: &mut ConnectHandle, signals: &mut Signals) {
-        let mut misses = 0;
+    /// Returns when the client needs help from outside.
+    async fn watch(&self, running: &mut Running) {
+        let mut reconnected = false;
         let mut due = Instant::now() + HEARTBEAT;
-        loop {
+        while !running.has_ended() {
             tokio::select! {
-                // The router task only ends by mistake: nobody calls `quit` while this runs.
-                _ = &mut *handle => {
-                    return tokio::time::sleep(HEARTBEAT).await;
-                }
-                Ok((error, _)) = signals.errors.recv() => {
-                    self.cause.set(Some(translate(&error)));
-                    continue;
-                }
-                Ok(_) = signals.connects.recv() => {
-                    self.cause.set(None);
+                told = running.signals.next() => {
+                    self.current.note(told.map(|error| translate(&error)));
                     continue;
                 }
                 () = tokio::time::sleep_until(due) => due = Instant::now() + HEARTBEAT,
             }
-            if self.purpose.blocking {
-                // One may be waiting; when a second one is sent, the first was given up. fred's own check for silent
-                // servers begins anew with each of them, so it never fires.
-                if self.unanswered.load(Ordering::Relaxed) < 2 {
-                    misses = 0;
-                    continue;
-                }
-            } else if answers(client).await {
-                self.cause.set(None);
-                misses = 0;
-                continue;
+            if !self.blocking {
+                self.ask(&running.client).await;
             }
-            misses += 1;
-            if misses == MISSES_TO_RECONNECT {
-                let _ = tokio::time::timeout(HEARTBEAT, client.force_reconnection()).await;
-            } else if misses >= MISSES_TO_REPLACE {
+            let silent = self.current.silence.lasts();
+            if silent >= REPLACES_AFTER {
                 return;
+            }
+            if silent < RECONNECTS_AFTER {
+                reconnected = false;
+            } else if !reconnected {
+                reconnected = true;
+                running.reconnect(HEARTBEAT).await;
             }
         }
     }
-}
 
-async fn answers(client: &Client) -> bool {
-    let options = Options {
-        timeout: Some(HEARTBEAT),
-        ..Options::default()
-    };
-    let ping = client.with_options(&options);
-    let answer = tokio::time::timeout(2 * HEARTBEAT, ping.ping::<()>(None)).await;
-    matches!(answer, Ok(Ok(())))
+    /// Makes another client, however often that takes. `None`: the first one has come back by itself.
+    async fn successor(&self, running: &Running) -> Option<Running> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let new = self.makes.connected().await;
+            if self.is_back(running).await {
+                self.current.note(None);
+                return None;
+            }
+            match new {
+                Ok(new) => return Some(new),
+                Err(error) => self.current.note(Some(translate(&error))),
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn is_back(&self, running: &Running) -> bool {
+        if running.has_ended() {
+            return false;
+        }
+        if !self.blocking {
+            self.ask(&running.client).await;
+        }
+        self.current.silence.lasts().is_zero()
+    }
+
+    /// Asks whether the server is there. Any answer will do, also a refusal.
+    async fn ask(&self, client: &Client) {
+        self.current.silence.asked();
+        let options = Options {
+            timeout: Some(HEARTBEAT),
+            fail_fast: true,
+            ..Options::default()
+        };
+        let ping = client.with_options(&options);
+        let answer = tokio::time::timeout(2 * HEARTBEAT, ping.ping::<()>(None)).await;
+        let answered = match answer {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => is_answer(&error),
+            Err(_) => false,
+        };
+        if answered {
+            self.current.silence.heard();
+        }
+    }
 }

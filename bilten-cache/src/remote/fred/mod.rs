@@ -1,13 +1,12 @@
 mod connection;
 mod reason;
+mod running;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{
-    Config, ErrorKind, KeysInterface, LuaInterface, ServerConfig, StreamsInterface,
-};
+use fred::prelude::{Config, KeysInterface, LuaInterface, ServerConfig, StreamsInterface};
 use fred::types::config::Server;
 #[cfg(feature = "fred-tls")]
 use fred::types::config::TlsConnector;
@@ -148,18 +147,16 @@ impl Link for FredLink {
         block_millis: Option<u64>,
     ) -> Result<Answer, RemoteError> {
         let connection = if block_millis.is_some() {
-            self.log.asked();
             &self.log
         } else {
             &self.commands
         };
+        connection.asked();
         let value = connection
             .client()
             .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
             .await;
-        if !matches!(&value, Err(error) if *error.kind() == ErrorKind::Timeout) {
-            connection.heard();
-        }
+        connection.ended(value.as_ref().err());
         value
             .map(answer)
             .map_err(|error| connection.explain(&error))

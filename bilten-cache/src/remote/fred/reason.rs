@@ -17,24 +17,24 @@ pub(super) fn translate(error: &Error) -> RemoteError {
         ErrorKind::Cluster | ErrorKind::Sentinel => {
             RemoteError::Unavailable(error.kind().to_str().to_owned())
         }
-        _ if is_passing(details) => RemoteError::Unavailable(plain(details)),
+        _ if is_passing(details) || !is_answer(error) => RemoteError::Unavailable(plain(details)),
         // The server's own words; they name keys at most.
         _ => RemoteError::Refused(plain(details)),
     }
 }
 
-/// Whether the server says that it cannot do anything now, or fred that it has no connection now.
+/// Whether the server said it, and not fred about itself: what a server says begins with a code in capitals.
+pub(super) fn is_answer(error: &Error) -> bool {
+    let code = error.details().split(' ').next().unwrap_or_default();
+    code.len() > 1
+        && code
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+/// Whether the server says that it cannot do anything now.
 fn is_passing(details: &str) -> bool {
-    let codes = [
-        "LOADING",
-        "CLUSTERDOWN",
-        "MASTERDOWN",
-        "TRYAGAIN",
-        "Failed to route command",
-        // What waits for an answer when fred gives its connection up.
-        "channel closed",
-        "send failed because receiver is gone",
-    ];
+    let codes = ["LOADING", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"];
     codes.iter().any(|code| details.starts_with(code))
 }
 
@@ -94,13 +94,44 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_fred_gave_up_is_no_refusal() {
-        for details in ["channel closed", "send failed because receiver is gone"] {
+    fn what_fred_says_about_itself_is_no_answer_and_no_refusal() {
+        for details in [
+            "",
+            "channel closed",
+            "send failed because receiver is gone",
+            "Failed to route command.",
+            "Client is not initialized.",
+            "Too many failed write attempts.",
+        ] {
             let error = Error::new(ErrorKind::Unknown, details);
+            assert!(!is_answer(&error), "{details}");
             assert!(
                 matches!(translate(&error), RemoteError::Unavailable(_)),
                 "{details}"
             );
         }
+        for (kind, details) in [
+            (ErrorKind::Timeout, "Request timed out."),
+            (ErrorKind::Canceled, "Connection closed unexpectedly."),
+        ] {
+            assert!(!is_answer(&Error::new(kind, details)), "{details}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_says_is_an_answer_whatever_it_is() {
+        for (details, refused) in [
+            ("ERR unknown command 'XREAD'", true),
+            ("NOPERM User app has no permissions", true),
+            ("OOM command not allowed", true),
+            ("LOADING Redis is loading the dataset in memory", false),
+        ] {
+            let error = Error::new(ErrorKind::Unknown, details);
+            assert!(is_answer(&error), "{details}");
+            let told = translate(&error);
+            assert_eq!(matches!(told, RemoteError::Refused(_)), refused, "{told}");
+        }
+        let error = Error::new(ErrorKind::Auth, "NOAUTH Authentication required.");
+        assert!(is_answer(&error));
     }
 }

@@ -15,14 +15,17 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
 use super::failure;
-use super::reason::{is_authentication, translate};
+use super::reason::{is_answer, is_authentication, translate};
 use super::target::{Line, Target};
 use crate::remote::RemoteError;
+use crate::remote::silence::Silence;
 
 /// How often the server is asked whether it is there.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Missed heartbeats until a new line is laid.
-const MISSES: u32 = 2;
+/// How long it may give no answer until another line is laid.
+const REPLACES_AFTER: Duration = Duration::from_millis(1_500);
+/// What the first try gets above its time limit, so that the cause is known when it runs out of it.
+const GRACE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -31,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Purpose {
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
-    /// Whether commands block in the server, so that a heartbeat behind one proves nothing.
+    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
     pub(super) blocking: bool,
 }
 
@@ -39,16 +42,17 @@ pub(super) struct Purpose {
 pub(super) struct Connection {
     current: Arc<Current>,
     limit: Duration,
+    blocking: bool,
     clustered: bool,
     supervisor: AbortHandle,
 }
 
-#[derive(Default)]
 struct Current {
     line: RwLock<Option<Line>>,
     /// Why no line could be laid the last time.
     cause: RwLock<Option<RemoteError>>,
     broken: Notify,
+    silence: Silence,
 }
 
 impl fmt::Debug for Connection {
@@ -64,7 +68,12 @@ impl Connection {
     ///
     /// When the server is there and does not accept the credentials.
     pub(super) async fn open(target: Target, purpose: Purpose) -> Result<Self, RemoteError> {
-        let current = Arc::new(Current::default());
+        let current = Arc::new(Current {
+            line: RwLock::default(),
+            cause: RwLock::default(),
+            broken: Notify::new(),
+            silence: Silence::new(),
+        });
         let clustered = target.is_clustered();
         let (tell, first) = oneshot::channel();
         let supervisor = Supervisor {
@@ -77,10 +86,12 @@ impl Connection {
         let connection = Self {
             current,
             limit: purpose.command_timeout,
+            blocking: purpose.blocking,
             clustered,
             supervisor: tokio::spawn(supervisor.run()).abort_handle(),
         };
-        match tokio::time::timeout(purpose.connect_timeout, first).await {
+        let limit = purpose.connect_timeout.saturating_add(GRACE);
+        match tokio::time::timeout(limit, first).await {
             Ok(Ok(Err(error))) if is_authentication(&error) => Err(translate(&error)),
             _ => Ok(connection),
         }
@@ -107,8 +118,13 @@ impl Connection {
         let Some(mut line) = self.current.line() else {
             return failure(io::ErrorKind::NotConnected);
         };
+        if self.blocking {
+            // A caller that gives up before the time limit counts as one that got no answer.
+            self.current.silence.asked();
+        }
         let answer = tokio::time::timeout(self.limit, line.run(cmd)).await;
         let answer = answer.unwrap_or_else(|_| failure(io::ErrorKind::TimedOut));
+        self.current.ended(&answer);
         if let Err(error) = &answer
             && asks_for_another(error)
         {
@@ -154,6 +170,13 @@ impl Current {
             .unwrap_or_else(PoisonError::into_inner)
             .replace(line);
         drop(old);
+        self.silence.heard();
+    }
+
+    fn ended(&self, answer: &RedisResult<Value>) {
+        if answer.as_ref().err().is_none_or(is_answer) {
+            self.silence.heard();
+        }
     }
 }
 
@@ -217,34 +240,28 @@ impl Supervisor {
 
     /// Returns when the line needs to be replaced.
     async fn watch(&self) {
-        let mut misses = 0;
         // Refusals of a server that is there, a read-only one for example, must not become a storm of new lines.
         tokio::time::sleep(FIRST_PAUSE).await;
-        while misses < MISSES {
+        while self.current.silence.lasts() < REPLACES_AFTER {
             tokio::select! {
                 () = self.current.broken.notified() => return,
                 () = tokio::time::sleep(HEARTBEAT) => {}
             }
-            if self.purpose.blocking {
-                continue;
-            }
-            misses = if self.answers().await { 0 } else { misses + 1 };
+            self.answers().await;
         }
     }
 
-    /// Any answer will do, also a refusal.
+    /// Whether the line in use works.
     async fn answers(&self) -> bool {
         let Some(mut line) = self.current.line() else {
             return false;
         };
-        if self.purpose.blocking {
-            return false;
+        if !self.purpose.blocking {
+            self.current.silence.asked();
+            let answer = tokio::time::timeout(HEARTBEAT, line.run(&self.target.probe)).await;
+            self.current
+                .ended(&answer.unwrap_or_else(|_| failure(io::ErrorKind::TimedOut)));
         }
-        let answer = tokio::time::timeout(HEARTBEAT, line.run(&self.target.probe)).await;
-        match answer {
-            Ok(Err(error)) => !error.is_io_error() && !error.is_unrecoverable_error(),
-            Ok(Ok(_)) => true,
-            Err(_) => false,
-        }
+        self.current.silence.lasts().is_zero()
     }
 }

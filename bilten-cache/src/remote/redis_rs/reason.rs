@@ -59,6 +59,11 @@ fn words(error: &RedisError) -> String {
     plain(&words)
 }
 
+/// Whether the server said it, and not the library about itself.
+pub(super) fn is_answer(error: &RedisError) -> bool {
+    error.code().is_some()
+}
+
 pub(super) fn is_authentication(error: &RedisError) -> bool {
     let code = error.code();
     error.kind() == ErrorKind::AuthenticationFailed || matches!(code, Some("WRONGPASS" | "NOAUTH"))
