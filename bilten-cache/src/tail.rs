@@ -152,7 +152,8 @@ impl Tail<'_> {
         }
         let more = engine.recovery.len() > 0;
         let asked = engine.clock.now();
-        self.read(if more { Duration::ZERO } else { self.wait })
+        // Not without any wait: that takes the way of the calls, and would say nothing of the log's own.
+        self.read(if more { SHORTEST_WAIT } else { self.wait })
             .await?;
         engine.coherence.contact(asked);
         deliver(engine, self.gate, DELIVERS).await?;

@@ -87,6 +87,8 @@ impl Cache {
 
     /// Invalidates every entry that carries the tag, in all regions and processes. Costs as little as a pattern.
     ///
+    /// For what carries *all* of several tags give those entries a tag of their own, `berlin+jazz` for example, and invalidate that.
+    ///
     /// A tag longer than 256 bytes is on no entry, so there is nothing to do.
     pub async fn invalidate_tag(&self, tag: &str) -> Ack {
         self.invalidate_tag_after(tag, None).await

@@ -123,12 +123,16 @@ impl Gate {
 
     fn is_away(&self, error: &RemoteError) {
         let mut breaker = self.breaker();
-        let before = breaker.state();
+        let was_closed = breaker.state() == BreakerState::Closed;
         breaker.hold(self.clock.now());
-        // Still under the lock: that it works must not be told before this.
-        if before == BreakerState::Closed {
-            self.meters.breaker_opened.add(1);
+        if was_closed {
+            // Still under the lock: that it works must not be told before this.
             self.outage.failed(Noticed::Calling, error);
+        }
+        drop(breaker);
+        if was_closed {
+            self.meters.breaker_opened.add(1);
+            self.on_breaker.tell(true);
         }
     }
 

@@ -389,3 +389,35 @@ async fn one_set_causes_no_reads_until_somebody_asks() {
     }
     assert_eq!(store.calls(Call::Read), before + 50);
 }
+
+#[tokio::test]
+async fn a_tag_takes_any_entry_that_carries_it_and_a_tag_for_the_pair_those_with_both() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let entries: [(&str, &[&str]); 3] = [
+        ("a", &["berlin"]),
+        ("b", &["jazz"]),
+        ("c", &["berlin", "jazz", "berlin+jazz"]),
+    ];
+    for (key, tags) in entries {
+        let value = Loaded::new(1).tags(tags.iter().copied());
+        let _ = one.stock.set(key, value).await.unwrap();
+    }
+    for (tag, left) in [("berlin+jazz", vec!["a", "b"]), ("berlin", vec!["b"])] {
+        assert_eq!(one.cache.invalidate_tag(tag).await, Ack::Everywhere);
+        eventually("it came", || {
+            two.cache.status().log_position == one.cache.status().log_position
+                && one.cache.status().log_lag == 0
+        })
+        .await;
+        for node in [&one, &two] {
+            let mut found = Vec::new();
+            for (key, _) in entries {
+                if node.stock.get(key).await.is_some() {
+                    found.push(key);
+                }
+            }
+            assert_eq!(found, left, "after {tag}");
+        }
+    }
+}

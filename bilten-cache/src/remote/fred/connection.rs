@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::reason::{is_answer, translate};
-use super::running::{Makes, Running};
+use super::running::{Makes, Purpose, Running};
 use crate::remote::RemoteError;
 use crate::remote::silence::Silence;
 
@@ -30,15 +30,6 @@ const REPLACES_AFTER: Duration = Duration::from_secs(3);
 const LINGERS: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Purpose {
-    pub(super) connect_timeout: Duration,
-    pub(super) command_timeout: Duration,
-    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
-    pub(super) blocking: bool,
-}
 
 /// One supervised client.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use fred::types::config::TlsConnector;
 use fred::types::scripts::Script;
 use fred::types::{MultipleKeys, Value};
 
-use self::connection::{Connection, Purpose};
+use self::connection::Connection;
+use self::running::Purpose;
 use super::address::{Address, Servers};
 use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
 use super::{Remote, RemoteError};

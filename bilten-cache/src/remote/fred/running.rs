@@ -10,7 +10,14 @@ use fred::types::ConnectHandle;
 use fred::types::config::{ReconnectError, Server, UnresponsiveConfig};
 use tokio::sync::broadcast;
 
-use super::connection::Purpose;
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose {
+    pub(super) connect_timeout: Duration,
+    pub(super) command_timeout: Duration,
+    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
+    pub(super) blocking: bool,
+}
 
 /// One client. Its task, and with it every socket, ends when this is dropped: fred itself would keep both for ever.
 pub(super) struct Running {

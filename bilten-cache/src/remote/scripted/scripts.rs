@@ -170,6 +170,9 @@ local function begin(seen)
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   if seen >= now and seen < 4503599627370496 then now = seen + 1 end
   return string.format('%.0f', now)
+end
+local function sound(inc, n)
+  return inc and n and #inc <= 16 and #n <= 16 and string.match(inc, '^%x+$') and string.match(n, '^%d+$')
 end";
 
 /// Keeps a demand under a name: `deadline number:demand number:demand`, each with the number of its record. What the author knows is
@@ -190,7 +193,8 @@ end";
 
 /// KEYS meta, log, demands. ARGV a new incarnation.
 const SNAPSHOT: &str = "
-if not redis.call('HGET', KEYS[1], 'inc') then
+local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
+if not sound(at[1], at[2]) then
   redis.call('DEL', KEYS[1], KEYS[2])
   redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
 end
@@ -241,7 +245,7 @@ if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])";
 
 /// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It
-/// begins a new incarnation when the log is gone, or when its position has gone back under the incarnation that
+/// begins a new incarnation when the log is gone or nothing that we wrote, or when its position has gone back under the incarnation that
 /// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
 /// incarnation must count as a miss.
 fn append_function() -> String {
@@ -251,7 +255,7 @@ local function append(meta, log, node, known, seen, fresh, scope)
   redis.call('HDEL', meta, '-')
   local at = redis.call('HMGET', meta, 'inc', 'n')
   local inc, n = at[1], tonumber(at[2] or '0') or 0
-  if not inc or (inc == known and n < tonumber(seen)) then
+  if not sound(inc, at[2]) or (inc == known and n < tonumber(seen)) then
     inc = fresh
     redis.call('DEL', meta, log)
     redis.call('HSET', meta, 'inc', inc, 'n', begin(tonumber(seen)))
