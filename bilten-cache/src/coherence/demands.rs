@@ -112,9 +112,7 @@ impl Demands {
 
     /// What a load of this key must reflect.
     pub(crate) fn of(&self, key: &str) -> Option<Demand> {
-        if self.total.is_none() {
-            return None;
-        }
+        self.total.as_ref()?;
         let now = self.clock.now();
         let patterns = self
             .patterns
