@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
-use bilten_cache::{Ack, Cache, Error, Loaded, Pattern};
+use bilten_cache::{Ack, Cache, Error, Loaded, Pattern, Redis};
+use bilten_testbed::Redis as Server;
 
-use crate::harness::{Node, eventually, held};
+use crate::harness::{Node, eventually, held, unique};
 
 async fn load_in(call: &bilten_cache::call::Call<'_, str, u32>, value: u32) -> u32 {
     let load = async move |_| Ok::<_, io::Error>(value);
@@ -257,4 +258,63 @@ async fn a_region_may_be_read_only_by_itself() {
     ));
     assert_eq!(shown.clear().await, Ack::ReadOnly);
     assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+}
+
+#[tokio::test]
+async fn a_user_of_redis_who_may_only_read_is_enough_for_a_read_only_cache() {
+    let server = Server::start().unwrap();
+    let rights = [
+        "ACL",
+        "SETUSER",
+        "viewer",
+        "on",
+        ">secret",
+        "~*",
+        "+@read",
+        "+@connection",
+        "+@scripting",
+        "+time",
+        "+info",
+    ];
+    server.cli(&rights).unwrap();
+    let name = unique();
+    let writer = Cache::builder(&name)
+        .redis(Redis::url(server.url()))
+        .build()
+        .await
+        .unwrap();
+    let writer = Node::of(writer);
+    assert_eq!(writer.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    for client in [
+        bilten_cache::RedisClient::Fred,
+        bilten_cache::RedisClient::RedisRs,
+    ] {
+        let viewer = Redis::url(server.url())
+            .client(client)
+            .username("viewer")
+            .password("secret");
+        let reader = Cache::builder(&name)
+            .redis(viewer)
+            .read_only()
+            .build()
+            .await
+            .unwrap();
+        let reader = Node::of(reader);
+        assert_eq!(
+            reader.stock.get("tea").await.as_deref(),
+            Some(&1),
+            "{client:?}"
+        );
+        assert_eq!(reader.load("milk", 2).await, 2);
+        let _ = writer.stock.set("tea", 1).await.unwrap();
+        eventually("it hears of the change", || {
+            reader.stock.peek("tea").is_none()
+        })
+        .await;
+        assert_eq!(
+            reader.stock.get("tea").await.as_deref(),
+            Some(&1),
+            "{client:?}"
+        );
+    }
 }
