@@ -24,7 +24,7 @@ use crate::machine::user::ServerUser;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
-    /// Redis, PostgreSQL and Prometheus are there.
+    /// Redis, PostgreSQL, MariaDB and Prometheus are there.
     Nothing,
     /// [`run`] may do it: root on Debian or Ubuntu. These are the command lines.
     Run(Vec<String>),
@@ -112,6 +112,9 @@ fn missing() -> Vec<&'static str> {
     }
     if program::postgres_directory().is_none() {
         missing.push("postgresql");
+    }
+    if program::mariadb_server().is_none() || program::find("mariadb-install-db").is_none() {
+        missing.push("mariadb-server");
     }
     if program::find("prometheus").is_none() || program::find("promtool").is_none() {
         missing.push("prometheus");
@@ -215,11 +218,11 @@ impl System {
             }
             Packager::Dnf => Plan::Ask(format!(
                 "{sudo}dnf install -y {}",
-                renamed(missing, "redis", "postgresql-server")
+                renamed(missing, ["redis", "postgresql-server", "mariadb-server"])
             )),
             Packager::Brew => Plan::Ask(format!(
                 "brew install {}",
-                renamed(missing, "redis", "postgresql@17")
+                renamed(missing, ["redis", "postgresql@17", "mariadb"])
             )),
             Packager::Unknown => Plan::Ask(format!(
                 "install {} with your package manager so that they are on PATH, or set BILTEN_TEST_REDIS_URL and BILTEN_TEST_PG_URL",
@@ -229,12 +232,13 @@ impl System {
     }
 }
 
-fn renamed(missing: &[&str], redis: &str, postgres: &str) -> String {
+fn renamed(missing: &[&str], [redis, postgres, mariadb]: [&str; 3]) -> String {
     let names: Vec<&str> = missing
         .iter()
         .map(|name| match *name {
             "redis-server" => redis,
             "postgresql" => postgres,
+            "mariadb-server" => mariadb,
             other => other,
         })
         .collect();
@@ -293,6 +297,22 @@ mod tests {
             "brew install redis postgresql@17"
         );
         assert!(plan(Packager::Unknown, false).contains("BILTEN_TEST_REDIS_URL"));
+    }
+
+    #[test]
+    fn mariadb_is_named_as_each_packager_names_it() {
+        for (packager, name) in [
+            (Packager::Apt, " mariadb-server"),
+            (Packager::Dnf, " mariadb-server"),
+            (Packager::Brew, " mariadb"),
+        ] {
+            let system = System {
+                packager,
+                root: true,
+            };
+            let line = system.plan(&["mariadb-server"]).to_string();
+            assert!(line.ends_with(name), "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod proxy;
 #[cfg(feature = "proxy")]
 mod wait_async;
 
+mod mariadb;
 mod postgres;
 mod prometheus;
 mod redis;
@@ -27,6 +28,7 @@ mod wait;
 pub use browser::Browser;
 pub use environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE};
 pub use error::Error;
+pub use mariadb::{MariaDb, MariaDbBuilder, MariaDbNode};
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
 pub use prometheus::{Prometheus, promtool};
 #[cfg(feature = "proxy")]

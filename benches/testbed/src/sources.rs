@@ -32,6 +32,8 @@ pub enum Service {
     Redis,
     /// PostgreSQL.
     Postgres,
+    /// MariaDB; programs of this machine and nothing else.
+    MariaDb,
     /// Prometheus with its `promtool`; a program of this machine and nothing else.
     Prometheus,
 }
@@ -83,9 +85,13 @@ impl Source {
 /// Where each server would come from, one row each; starts and changes nothing.
 #[must_use]
 pub fn sources() -> Vec<Source> {
-    [Service::Redis, Service::Postgres, Service::Prometheus]
-        .map(source)
-        .into()
+    let all = [
+        Service::Redis,
+        Service::Postgres,
+        Service::MariaDb,
+        Service::Prometheus,
+    ];
+    all.map(source).into()
 }
 
 /// Where one server would come from.
@@ -123,13 +129,12 @@ fn find(service: Service) -> (Origin, String) {
 
 /// Where a server of a test's own comes from: never the environment, since it will be stopped and broken.
 pub(crate) fn private(service: Service) -> Origin {
-    // No test needs a Prometheus in a container: it has no faults to show.
-    let wish = variable(SOURCE).filter(|_| service != Service::Prometheus);
+    let wish = variable(SOURCE).filter(|_| service.has_image());
     decide(
         wish.as_deref(),
         || service.program().is_some(),
         || {
-            let can = cfg!(feature = "docker") && service != Service::Prometheus;
+            let can = cfg!(feature = "docker") && service.has_image();
             can && docker::engine::answers().is_ok()
         },
     )
@@ -176,8 +181,13 @@ impl Service {
         match self {
             Self::Redis => Some((REDIS_URL, 6379)),
             Self::Postgres => Some((PG_URL, 5432)),
-            Self::Prometheus => None,
+            Self::MariaDb | Self::Prometheus => None,
         }
+    }
+
+    /// Whether it may run in a container. No test needs the others there.
+    fn has_image(self) -> bool {
+        matches!(self, Self::Redis | Self::Postgres)
     }
 
     fn program(self) -> Option<std::path::PathBuf> {
@@ -185,6 +195,9 @@ impl Service {
             Self::Redis => program::redis_server(),
             Self::Postgres => {
                 program::postgres_directory().map(|directory| directory.join("postgres"))
+            }
+            Self::MariaDb => {
+                program::find("mariadb-install-db").and_then(|_| program::mariadb_server())
             }
             Self::Prometheus => program::find("promtool").and_then(|_| program::find("prometheus")),
         }
@@ -196,6 +209,7 @@ impl fmt::Display for Service {
         f.pad(match self {
             Self::Redis => "redis",
             Self::Postgres => "postgresql",
+            Self::MariaDb => "mariadb",
             Self::Prometheus => "prometheus",
         })
     }

@@ -16,6 +16,8 @@ if [ -d /proc/self ]; then
     for process in /proc/[0-9]*; do
       [ "$process/cwd" -ef "$work" ] && echo "${process#/proc/}"
     done
+    # Not the outcome for the last process: that would end the wait below at once.
+    :
   }
 else
   left() { ps -axo pid=,ppid=,stat= | awk -v s="$server" '($1 == s || $2 == s) && $3 !~ /^Z/ { print $1 }'; }

@@ -7,4 +7,5 @@ pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod server;
+pub(crate) mod template;
 pub(crate) mod user;

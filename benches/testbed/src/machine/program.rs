@@ -30,6 +30,11 @@ pub(crate) fn redis_server() -> Option<PathBuf> {
     ["redis-server", "valkey-server"].into_iter().find_map(find)
 }
 
+/// The server of MariaDB; MySQL's own has another way to make a data directory and to replicate.
+pub(crate) fn mariadb_server() -> Option<PathBuf> {
+    find("mariadbd")
+}
+
 /// The directory with `initdb` and `postgres` of one and the same version, the newest first.
 pub(crate) fn postgres_directory() -> Option<PathBuf> {
     let complete = |directory: &PathBuf| {

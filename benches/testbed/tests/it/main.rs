@@ -4,6 +4,7 @@
 #[cfg(feature = "docker")]
 mod docker;
 mod leftovers;
+mod mariadb;
 mod postgres;
 mod prometheus;
 #[cfg(feature = "proxy")]

@@ -1,13 +1,20 @@
-//! Starts Redis and PostgreSQL, says where they run, and ends in the way the first argument names.
+//! Starts Redis and PostgreSQL, or MariaDB, says where they run, and ends in the way the first argument names.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
 use std::io::{Read, Write};
 
-use bilten_testbed::{Postgres, Redis};
+use bilten_testbed::{MariaDb, Postgres, Redis};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let way = std::env::args().nth(1).unwrap_or_default();
+    if way == "mariadb" {
+        let maria = MariaDb::start()?;
+        let node = maria.primary();
+        node.pause()?;
+        println!("{} {}\nready", node.pid(), node.directory().display());
+        return until_killed();
+    }
     // Started by a thread that ends, as each test of a test binary is.
     let redis = std::thread::spawn(Redis::start)
         .join()
@@ -35,10 +42,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         "return" => Ok(()),
         "exit" => std::process::exit(3),
         "panic" => panic!("asked for"),
-        // Until it is killed.
-        _ => std::io::stdin()
-            .read_to_end(&mut Vec::new())
-            .map(drop)
-            .map_err(Into::into),
+        _ => until_killed(),
     }
+}
+
+fn until_killed() -> Result<(), Box<dyn Error>> {
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }

@@ -145,6 +145,7 @@ fn servers() -> Vec<Finding> {
     let name = |source: &Source| match source.service() {
         Service::Redis => "redis",
         Service::Postgres => "postgresql",
+        Service::MariaDb => "mariadb",
         _ => "prometheus",
     };
     let all = sources();
