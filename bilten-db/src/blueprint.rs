@@ -125,6 +125,7 @@ impl Opening<'_> {
         let suspicion = Arc::new(Notify::new());
         let open_url = |url: &str| {
             open(Target {
+                id: Arc::clone(&id),
                 field: self.field,
                 url,
                 pool: self.pool.clone(),

@@ -12,6 +12,7 @@ use crate::blueprint::Blueprint;
 use crate::budget::Budget;
 use crate::contact::meet;
 use crate::crew::Crew;
+use crate::discovery::Discovery;
 use crate::metrics::describe;
 use crate::node::Node;
 use crate::policy::{Hedge, Policy};
@@ -21,6 +22,7 @@ use crate::retry::{HedgeConfig, RetryConfig};
 use crate::roster::{Roster, Topology};
 use crate::router::Router;
 use crate::routing::Mode;
+use crate::scout::{Scout, scouting};
 use crate::tags::Tags;
 use crate::{Cluster, Error, Fallback, PoolConfig, ReadRouting};
 
@@ -56,6 +58,7 @@ pub struct ClusterBuilder {
     primary_may_be_away: bool,
     max_lag: Option<Duration>,
     independent: bool,
+    discovery: Option<Discovery>,
 }
 
 impl Cluster {
@@ -81,6 +84,15 @@ impl ClusterBuilder {
     /// Its sessions are read-only, so that a write which was taken for a read cannot happen there.
     pub fn replica(mut self, id: impl Into<String>, replica: impl Into<Replica>) -> Self {
         self.replicas.push((id.into(), replica.into()));
+        self
+    }
+
+    /// Replicas that come and go: asked for when the cluster is built, and again and again while it runs. None by default.
+    ///
+    /// See [`discovery`](crate::discovery) for what is asked, and what an answer changes. An answer that is not there in
+    /// time does not stop the start.
+    pub fn discovery(mut self, discovery: impl Into<Discovery>) -> Self {
+        self.discovery = Some(discovery.into());
         self
     }
 
@@ -186,7 +198,7 @@ impl ClusterBuilder {
     /// Longest time for a call, all its tries and waits together. Not limited by default beyond the limits of the pool;
     /// see also [`with_deadline`](crate::scope::with_deadline).
     ///
-    /// A call that takes longer fails with [`Error::Deadline`]; a write may or may not have happened. Of streams and
+    /// A call that takes longer fails with [`Error::Deadline`], which says whether a write may have happened. Of streams and
     /// transactions only the beginning is bounded.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = Some(limit.min(LONGEST));
@@ -211,7 +223,7 @@ impl ClusterBuilder {
     /// Takes a replica out of rotation while it is more than this behind. Not limited by default.
     ///
     /// Lag is measured once a second; not knowing it counts as too much. A replica comes back after three good
-    /// measurements in a row. Needs PostgreSQL.
+    /// measurements in a row. Needs PostgreSQL, or MySQL or MariaDB with GTIDs.
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = Some(limit);
         self
@@ -221,7 +233,7 @@ impl ClusterBuilder {
     /// its own.
     ///
     /// Without this, a replica that takes writes or belongs to another PostgreSQL cluster is ejected, and a promoted
-    /// standby becomes the primary.
+    /// standby becomes the primary. With MySQL and MariaDB `read_only` tells who takes writes.
     pub fn independent_replicas(mut self) -> Self {
         self.independent = true;
         self
@@ -279,7 +291,15 @@ impl ClusterBuilder {
         let router = Arc::new(Router::new(roster, policy));
         let watches = meet(&router, !self.primary_may_be_away).await?;
         let crew = Crew::new(&router, self.blueprint, watches);
-        Ok(Cluster::new(router, crew))
+        let cluster = Cluster::new(router, crew);
+        if let Some(discovery) = self.discovery {
+            let mut scout = Scout::new(discovery);
+            scout.look(&cluster).await;
+            let router = Arc::downgrade(cluster.shared_router());
+            let crew = Arc::downgrade(cluster.crew());
+            cluster.crew().watches.run(scouting(scout, router, crew));
+        }
+        Ok(cluster)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -287,6 +307,7 @@ impl ClusterBuilder {
         self.retry.check()?;
         self.tags.check()?;
         self.hedge.map_or(Ok(()), HedgeConfig::check)?;
+        self.discovery.as_ref().map_or(Ok(()), Discovery::check)?;
         if self.deadline.is_some_and(|limit| limit.is_zero()) {
             return Err(Error::invalid(
                 "deadline",

@@ -2,13 +2,13 @@
 
 use std::future::Future;
 
-use sea_orm::{
-    AccessMode, DatabaseTransaction, ExecResult, IsolationLevel, QueryResult, QueryStream,
-    Statement, TransactionOptions,
-};
+use sea_orm::{AccessMode, ExecResult, IsolationLevel, QueryResult, Statement, TransactionOptions};
 
+use crate::access::Access;
 use crate::driver::Backend;
 use crate::fault::Fault;
+use crate::rows::Rows;
+use crate::transaction::Tx;
 
 /// What decides where a call may run.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +17,17 @@ pub(crate) enum Wants<'a> {
     Statement(&'a str),
     /// A transaction runs on the primary unless it promises to read only.
     Transaction { read_only: bool },
+}
+
+impl Wants<'_> {
+    pub(crate) fn is_statement(self) -> bool {
+        matches!(self, Self::Statement(_))
+    }
+
+    /// Whether something may have changed by it: not by a transaction that only began.
+    pub(crate) fn may_change(self, access: Access) -> bool {
+        self.is_statement() && access == Access::Write
+    }
 }
 
 /// Something to run on one node, and perhaps on another one after that.
@@ -90,7 +101,7 @@ impl Call for QueryAll<'_> {
 }
 
 impl Call for OpenStream<'_> {
-    type Output = QueryStream;
+    type Output = Rows;
 
     fn wants(&self) -> Wants<'_> {
         Wants::Statement(&self.0.sql)
@@ -100,13 +111,13 @@ impl Call for OpenStream<'_> {
         false
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<QueryStream, Fault> {
+    async fn on(&self, backend: &dyn Backend) -> Result<Rows, Fault> {
         backend.stream(self.0).await
     }
 }
 
 impl Call for Begin {
-    type Output = DatabaseTransaction;
+    type Output = Tx;
 
     fn wants(&self) -> Wants<'_> {
         // A standby cannot give SERIALIZABLE, not even for reading.
@@ -119,7 +130,7 @@ impl Call for Begin {
         false
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<DatabaseTransaction, Fault> {
+    async fn on(&self, backend: &dyn Backend) -> Result<Tx, Fault> {
         backend.begin(self.0).await
     }
 }

@@ -53,6 +53,10 @@ impl Cluster {
         }
     }
 
+    pub(crate) fn of(router: Arc<Router>, crew: Arc<Crew>) -> Self {
+        Self { router, crew }
+    }
+
     pub(crate) fn router(&self) -> &Router {
         &self.router
     }
@@ -157,7 +161,7 @@ impl Cluster {
         snapshot(&self.router)
     }
 
-    pub(crate) fn crew(&self) -> &Crew {
+    pub(crate) fn crew(&self) -> &Arc<Crew> {
         &self.crew
     }
 

@@ -95,7 +95,7 @@ fn explain(kind: DbBackend, cause: &str) -> (&'static str, &'static str) {
             "see that the server is up, reachable and of the kind that the URL names, or raise connect_timeout"
         }
     };
-    let known: [(&str, &str, &str); 12] = [
+    let known: [(&str, &str, &str); 16] = [
         (
             "refused",
             "refused the connection",
@@ -111,6 +111,26 @@ fn explain(kind: DbBackend, cause: &str) -> (&'static str, &'static str) {
             "authentication",
             "refused the user or the password",
             "correct them, and percent-encode special characters",
+        ),
+        (
+            "Access denied",
+            "refused the user, the password or the database",
+            "correct them, percent-encode special characters, and grant the user its rights",
+        ),
+        (
+            "Unknown database",
+            "knows no such database",
+            "create it, or correct the name in the URL",
+        ),
+        (
+            "oo many c",
+            "has no connection left for another client",
+            "close some, allow more in the server (max_connections), or lower `max` of the pools that use it",
+        ),
+        (
+            "file is not a database",
+            "is no SQLite database",
+            "give the path of a database, or of a file that does not exist yet",
         ),
         (
             "does not exist",
@@ -185,6 +205,14 @@ mod tests {
             ("invalid peer certificate in TLS", "certificates"),
             ("unknown message type: 'J'", "mysql://"),
             ("unexpected response from SSLRequest: 0x4a", "mysql://"),
+            (
+                "Access denied for user 'app'@'h' (using password: YES)",
+                "percent-encode",
+            ),
+            ("Unknown database 'shop'", "create it"),
+            ("Too many connections", "max_connections"),
+            ("sorry, too many clients already", "max_connections"),
+            ("(code: 26) file is not a database", "path of a database"),
             ("something new", "source"),
         ];
         for (cause, remedy) in table {

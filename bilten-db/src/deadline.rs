@@ -31,9 +31,11 @@ pub(crate) async fn until<F: Future>(limit: Duration, future: F) -> F::Output {
     DEADLINE.scope(earliest, future).await
 }
 
-/// Ends `call` after `limit` or at the deadline of the task, whichever comes first.
+/// Ends `call` after `limit` or at the deadline of the task, whichever comes first; `write` tells whether something may
+/// have changed then.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
+    write: bool,
     call: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
     let task = DEADLINE.try_with(|deadline| *deadline).ok();
@@ -41,11 +43,15 @@ pub(crate) async fn within<T>(
         return call.await;
     };
     if left.is_zero() {
-        return Err(Error::Deadline { limit }.into());
+        return Err(Error::Deadline {
+            limit,
+            write: false,
+        }
+        .into());
     }
     match timeout(left, call).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Error::Deadline { limit }.into()),
+        Err(_) => Err(Error::Deadline { limit, write }.into()),
     }
 }
 
@@ -92,13 +98,13 @@ mod tests {
     async fn what_takes_too_long_ends_with_the_limit_that_it_broke() {
         let slow = || std::future::pending::<Result<(), DbErr>>();
         let hour = Some(Duration::from_secs(3600));
-        let ended = until(Duration::from_millis(70), within(hour, slow())).await;
+        let ended = until(Duration::from_millis(70), within(hour, true, slow())).await;
         assert!(ended.unwrap_err().to_string().contains("deadline of 70ms"));
-        let spent = until(Duration::ZERO, within(None, async { Ok(()) })).await;
+        let spent = until(Duration::ZERO, within(None, true, async { Ok(()) })).await;
         assert!(spent.is_err(), "nothing is begun when no time is left");
         let inner = until(
             Duration::from_secs(1),
-            until(Duration::from_secs(60), within(None, slow())),
+            until(Duration::from_secs(60), within(None, false, slow())),
         );
         assert!(
             inner

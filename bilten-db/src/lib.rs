@@ -7,6 +7,8 @@ mod builder;
 #[cfg(feature = "http")]
 pub mod http;
 
+mod scout;
+
 mod operations;
 mod sea_traits;
 
@@ -31,6 +33,7 @@ pub mod scope;
 
 mod blueprint;
 mod deadline;
+pub mod discovery;
 mod fallback;
 mod replica;
 
@@ -41,6 +44,7 @@ mod node;
 
 mod attempt;
 mod call;
+mod freshness;
 mod health;
 mod latency;
 mod route;
@@ -55,6 +59,10 @@ pub mod retry;
 mod tags;
 
 mod driver;
+pub mod rows;
+pub mod transaction;
+
+mod patience;
 
 mod fault;
 
@@ -65,6 +73,11 @@ mod address;
 mod metrics;
 mod pool_config;
 
+#[cfg_attr(
+    not(feature = "mysql"),
+    allow(dead_code, reason = "read by the driver of MySQL")
+)]
+mod gtid;
 mod lag;
 pub mod status;
 

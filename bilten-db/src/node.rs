@@ -69,7 +69,7 @@ impl Default for Traits {
 }
 
 /// What the last probe saw.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) sample: Sample,
@@ -180,25 +180,22 @@ impl Node {
     }
 
     pub(crate) fn seen(&self) -> Option<Seen> {
-        *self.seen_slot()
+        self.seen_slot().clone()
     }
 
     pub(crate) fn set_seen(&self, seen: Option<Seen>) {
-        if let Some(id) = seen.and_then(|seen| seen.sample.system_id) {
+        if let Some(id) = seen.as_ref().and_then(|seen| seen.sample.system_id) {
             self.system_id.store(id, Ordering::Relaxed);
         }
-        self.metrics.lag(seen.and_then(|seen| seen.lag));
+        self.metrics.lag(seen.as_ref().and_then(|seen| seen.lag));
         *self.seen_slot() = seen;
     }
 
     /// A newer position of a node that was seen before, asked between two probes.
     pub(crate) fn saw(&self, at: Instant, sample: Sample) {
         if let Some(seen) = self.seen_slot().as_mut() {
-            *seen = Seen {
-                at,
-                sample,
-                ..*seen
-            };
+            seen.at = at;
+            seen.sample = sample;
         }
     }
 
@@ -368,6 +365,16 @@ impl Node {
         self.in_flight() == 0 && load.size <= load.idle
     }
 
+    /// The error of a write that had no answer.
+    pub(crate) fn in_doubt(&self, source: DbErr) -> DbErr {
+        Error::OutcomeUnknown {
+            node: self.id.to_string(),
+            address: self.backend.address().to_owned(),
+            source,
+        }
+        .into()
+    }
+
     /// The caller's error; a node known to be down says why.
     pub(crate) fn db_err(&self, fault: Fault) -> DbErr {
         if matches!(fault, Fault::Discarded) && self.closed.load(Ordering::Relaxed) {
@@ -448,5 +455,39 @@ impl Drop for Running<'_> {
                 .latency
                 .at_least(Instant::now(), self.begun.elapsed());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cluster;
+
+    #[tokio::test]
+    async fn a_lag_that_swings_around_the_limit_moves_the_node_once() {
+        let db = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = db.await.unwrap();
+        let node = Arc::clone(&db.router().topology().primary);
+        let limit = Duration::from_secs(1);
+        let lag = |millis| {
+            let time = Duration::from_millis(millis);
+            Some(Lag { bytes: 1, time })
+        };
+        let mut moves = 0;
+        let mut judge = |lag| {
+            let before = node.is_lagging();
+            node.judge_lag(lag, limit);
+            moves += u32::from(before != node.is_lagging());
+        };
+        // Two good looks never follow each other often enough to come back.
+        for _ in 0..20 {
+            [lag(1100), lag(900), lag(900)]
+                .into_iter()
+                .for_each(&mut judge);
+        }
+        judge(None);
+        [lag(0); 4].into_iter().for_each(&mut judge);
+        assert_eq!(moves, 2, "out at the first, in at the end");
+        assert!(!node.is_lagging());
     }
 }

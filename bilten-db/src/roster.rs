@@ -153,22 +153,19 @@ impl Roster {
         }
         node.set_seen(Some(Seen {
             at: now,
-            sample,
+            sample: sample.clone(),
             lag: None,
         }));
         let topology = self.hold_election(now);
         if topology.is_primary(node) {
-            self.note_primary(now, sample);
+            self.note_primary(now, &sample);
             node.admit();
             return;
         }
-        match standing(
-            self.strict,
-            &sample,
-            topology.primary.seen().map(|seen| seen.sample).as_ref(),
-        ) {
+        let primary = topology.primary.seen().map(|seen| seen.sample);
+        match standing(self.strict, &sample, primary.as_ref()) {
             Ok(()) => {
-                self.note_replica(now, node, sample);
+                self.note_replica(now, node, sample, &primary.unwrap_or_default());
                 node.admit();
             }
             Err(reason) => node.eject(reason),
@@ -196,15 +193,15 @@ impl Roster {
             .for_each(|node| node.suspicion.notify_one());
     }
 
-    fn note_primary(&self, now: Instant, sample: Sample) {
-        if let Some(position) = sample.position {
+    fn note_primary(&self, now: Instant, sample: &Sample) {
+        if let Some(position) = sample.progress(sample) {
             self.trail().note(now, position);
         }
     }
 
-    fn note_replica(&self, now: Instant, node: &Node, sample: Sample) {
+    fn note_replica(&self, now: Instant, node: &Node, sample: Sample, primary: &Sample) {
         let lag = sample
-            .position
+            .progress(primary)
             .and_then(|position| self.trail().lag(now, position));
         node.set_seen(Some(Seen {
             at: now,
@@ -286,7 +283,9 @@ fn standing(strict: bool, replica: &Sample, primary: Option<&Sample>) -> Result<
         );
     }
     if replica.in_recovery == Some(false) {
-        return Err("takes writes, but another node is the primary; make it a standby again");
+        return Err(
+            "takes writes, but another node is the primary; make it a standby again (MySQL and MariaDB: set read_only there)",
+        );
     }
     Ok(())
 }
@@ -302,20 +301,26 @@ mod tests {
             system_id: Some(system_id),
             timeline: Some(1),
             started: None,
+            gtids: None,
         }
     }
 
     #[test]
     fn only_standbys_of_the_primary_serve_reads() {
-        let primary = node(7, false);
-        let unknown = Sample::default();
+        let primary = || node(7, false);
+        let unknown = Sample::default;
         let table = [
-            (true, node(7, true), Some(primary), None),
-            (true, node(8, true), Some(primary), Some("another cluster")),
-            (true, node(7, false), Some(primary), Some("takes writes")),
+            (true, node(7, true), Some(primary()), None),
+            (
+                true,
+                node(8, true),
+                Some(primary()),
+                Some("another cluster"),
+            ),
+            (true, node(7, false), Some(primary()), Some("takes writes")),
             (true, node(7, true), None, None),
-            (true, unknown, Some(unknown), None),
-            (false, node(8, false), Some(primary), None),
+            (true, unknown(), Some(unknown()), None),
+            (false, node(8, false), Some(primary()), None),
         ];
         for (strict, replica, primary, problem) in table {
             let standing = standing(strict, &replica, primary.as_ref());

@@ -18,6 +18,7 @@ use crate::deadline;
 use crate::failover::{Step, step};
 use crate::fallback::Place;
 use crate::fault::{Fault, Trouble};
+use crate::freshness;
 use crate::hedge::race;
 use crate::learned::Learned;
 use crate::metrics::Reason;
@@ -36,7 +37,7 @@ pub(crate) struct Router {
     roster: Roster,
     backend: DbBackend,
     policy: Policy,
-    learned: Learned,
+    learned: Arc<Learned>,
     standing_in: AtomicU32,
     turn: AtomicU64,
     closed: AtomicBool,
@@ -48,7 +49,7 @@ impl Router {
             backend: roster.topology().primary.backend.kind(),
             roster,
             policy,
-            learned: Learned::default(),
+            learned: Arc::default(),
             standing_in: AtomicU32::new(0),
             // Processes that start together would otherwise all begin with the first replica.
             turn: AtomicU64::new(fastrand::u64(..)),
@@ -70,6 +71,11 @@ impl Router {
 
     pub(crate) fn learned(&self) -> usize {
         self.learned.len()
+    }
+
+    /// For what finds out later that a statement writes.
+    pub(crate) fn lessons(&self) -> Arc<Learned> {
+        Arc::clone(&self.learned)
     }
 
     pub(crate) fn mode(&self) -> &Mode {
@@ -95,7 +101,8 @@ impl Router {
 
     /// Where a read of this task begins.
     pub(crate) fn course(&self, in_session: bool) -> Course {
-        course(self.policy.mode.load(), scope::route(), in_session)
+        let mode = self.policy.mode.load();
+        course(mode, scope::route(), freshness::wanted(), in_session)
     }
 
     /// Runs a call where it belongs.
@@ -104,8 +111,9 @@ impl Router {
     ///
     /// Safe for the cluster at every point; a write that was sent may or may not have happened.
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
-        self.in_time(async {
-            match self.access(call.wants()) {
+        let access = self.access(call.wants());
+        self.in_time(call.wants().may_change(access), async {
+            match access {
                 Access::Write => self.write(call).await,
                 Access::Read => match self.course(false) {
                     Course::Primary => self.read_on_primary(call, Reason::Pinned.into()).await,
@@ -117,14 +125,17 @@ impl Router {
     }
 
     /// Bounds a whole call by the deadlines of the cluster and of the task.
+    ///
+    /// `write` tells whether something may have changed when the limit has passed.
     pub(crate) async fn in_time<T>(
         &self,
+        write: bool,
         call: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(Error::Closed.into());
         }
-        deadline::within(self.policy.deadline, call).await
+        deadline::within(self.policy.deadline, write, call).await
     }
 
     pub(crate) fn access(&self, wants: Wants<'_>) -> Access {
@@ -141,7 +152,7 @@ impl Router {
             Wants::Statement(_) => Reason::Write,
             Wants::Transaction { .. } => Reason::Transaction,
         };
-        self.on_primary(call, reason.into()).await
+        self.on_primary(call, reason.into(), true).await
     }
 
     async fn read<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
@@ -171,7 +182,12 @@ impl Router {
         if tried.is_none() {
             attempt.reason = Reason::Fallback;
         }
-        self.stand_in(call, attempt, None).await
+        let replicas_only = scope::route().is_some_and(Route::is_replicas_only);
+        if replicas_only || hinted().is_any() {
+            self.stand_in(call, attempt, None).await
+        } else {
+            self.keep_promise(call, attempt).await
+        }
     }
 
     /// Runs a read on a replica, and on a second one as well when the first is slow.
@@ -286,7 +302,8 @@ impl Router {
                 "a statement that looked like a read writes; it runs on the primary from now on"
             );
         }
-        self.on_primary(call, attempt.again(Reason::Retry)).await
+        self.on_primary(call, attempt.again(Reason::Retry), true)
+            .await
     }
 
     /// The primary serves a read, for lack of a replica; `group` is what a session asks for.
@@ -317,12 +334,18 @@ impl Router {
     }
 
     /// The primary serves a read that no replica may, whatever the fallback: a promise was made.
-    pub(crate) async fn keep_promise<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+    pub(crate) async fn keep_promise<C: Call>(
+        &self,
+        call: &C,
+        attempt: Attempt,
+    ) -> Result<C::Output, DbErr> {
+        let topology = self.topology();
         let _place = match self.policy.fallback.max_in_flight() {
-            Some(limit) => Some(self.place(&self.topology(), limit)?),
+            Some(limit) => Some(self.place(&topology, limit)?),
             None => None,
         };
-        self.read_on_primary(call, Reason::Fallback.into()).await
+        scope::pin(self.id(), &topology.primary);
+        self.read_on_primary(call, attempt).await
     }
 
     fn place(&self, topology: &Topology, limit: u32) -> Result<Place<'_>, Error> {
@@ -343,13 +366,19 @@ impl Router {
         };
         match primary.run(call, attempt).await {
             Err(fault) if again(&fault) => {
-                self.on_primary(call, attempt.again(Reason::Retry)).await
+                self.on_primary(call, attempt.again(Reason::Retry), false)
+                    .await
             }
             outcome => outcome.map_err(|fault| primary.db_err(fault)),
         }
     }
 
-    async fn on_primary<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
+    async fn on_primary<C: Call>(
+        &self,
+        call: &C,
+        attempt: Attempt,
+        write: bool,
+    ) -> Result<C::Output, DbErr> {
         let primary = Arc::clone(&self.topology().primary);
         primary.run(call, attempt).await.map_err(|fault| {
             if matches!(
@@ -367,7 +396,12 @@ impl Router {
                 // Its connections lead to a server that is the primary no more; new ones may lead elsewhere.
                 primary.backend.discard();
             }
-            primary.db_err(fault)
+            let in_doubt = write && fault.leaves_doubt() && call.wants().is_statement();
+            let error = primary.db_err(fault);
+            match in_doubt {
+                true => primary.in_doubt(error),
+                false => error,
+            }
         })
     }
 
@@ -379,9 +413,11 @@ impl Router {
 
 /// What the hint of the present task asks of a replica.
 fn hinted() -> Want<'static> {
+    let wanted = freshness::wanted();
     Want {
         group: scope::route().and_then(Route::group),
-        ..Want::default()
+        max_lag: wanted.max_lag(),
+        at_least: wanted.at_least(),
     }
 }
 
@@ -391,4 +427,39 @@ fn no_such_group(name: &str) -> Error {
         "has no replica",
         "correct the name, or give a replica this group with Replica::group()",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+
+    use crate::Cluster;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_choice_of_a_node_allocates_nothing() {
+        let file = std::env::temp_dir().join(format!("bilten-choice-{}.db", std::process::id()));
+        for balance in [Balance::RoundRobin, Balance::PeakEwma] {
+            let db = Cluster::builder().sqlite(&file).readers(2);
+            let db = db.balance(balance).connect().await.unwrap();
+            let router = db.router();
+            let sql =
+                "SELECT \"event\".\"id\" FROM \"event\" WHERE \"event\".\"city\" = ? LIMIT 20";
+            let choose = || {
+                let access = router.access(black_box(Wants::Statement(sql)));
+                let course = router.course(false);
+                (access, course, router.pick(&hinted()).is_some())
+            };
+            assert_eq!(choose(), (Access::Read, Course::Replicas, true));
+            let counted = allocation_counter::measure(|| {
+                (0..1000).for_each(|_| assert!(black_box(choose()).2));
+            });
+            assert_eq!(counted.count_total, 0, "{balance:?}");
+            db.close().await;
+        }
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+        }
+    }
 }

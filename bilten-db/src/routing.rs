@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::freshness::Freshness;
 use crate::scope::Route;
 
 /// Which reads may leave the primary.
@@ -40,7 +41,15 @@ pub(crate) enum Course {
 }
 
 /// `in_session` counts as asking for replicas.
-pub(crate) fn course(mode: ReadRouting, hint: Option<Route>, in_session: bool) -> Course {
+pub(crate) fn course(
+    mode: ReadRouting,
+    hint: Option<Route>,
+    wanted: Freshness,
+    in_session: bool,
+) -> Course {
+    if wanted == Freshness::Primary {
+        return Course::Primary;
+    }
     match (mode, hint) {
         (ReadRouting::PrimaryOnly, _) | (_, Some(Route::Primary)) => Course::Primary,
         (ReadRouting::OptIn, None) if !in_session => Course::Primary,
@@ -91,16 +100,19 @@ mod tests {
             (ReadRouting::PrimaryOnly, [Primary; 5]),
         ];
         for (mode, expected) in table {
-            let hint = |hint| course(mode, Some(hint), false);
+            let any = Freshness::Any;
+            let hint = |hint| course(mode, Some(hint), any, false);
             let courses = [
-                course(mode, None, false),
-                course(mode, None, true),
+                course(mode, None, any, false),
+                course(mode, None, any, true),
                 hint(Route::Primary),
                 hint(Route::Replica),
                 hint(Route::Group("reports")),
             ];
             assert_eq!(courses, expected, "{mode:?}");
             assert_eq!(Mode::new(mode).load(), mode);
+            let fresh = course(mode, Some(Route::Replica), Freshness::Primary, true);
+            assert_eq!(fresh, Primary);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Routing hints for everything that a future does, however deep.
 
+pub use crate::freshness::{Freshness, with_freshness};
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -83,8 +85,8 @@ pub async fn with_route<F: Future>(route: Route, future: F) -> F::Output {
 /// Runs `future` with a limit for all its database calls together, on whatever cluster. An outer limit that ends earlier
 /// stays.
 ///
-/// A call that takes longer fails with [`Error::Deadline`](crate::Error::Deadline); a write that was under way may or may
-/// not have happened. Of streams and transactions only the beginning is bounded.
+/// A call that takes longer fails with [`Error::Deadline`](crate::Error::Deadline), which says whether a write was under way
+/// that may have happened. Of streams and transactions only the beginning is bounded.
 ///
 /// ```
 /// # use bilten_db::{Cluster, Error, sea_orm::ConnectionTrait};

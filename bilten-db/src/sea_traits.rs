@@ -6,12 +6,13 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
-    QueryResult, QueryStream, Statement, StreamTrait, TransactionError, TransactionOptions,
-    TransactionTrait,
+    AccessMode, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
+    Statement, StreamTrait, TransactionError, TransactionOptions, TransactionTrait,
 };
 
 use crate::call::{Begin, Execute, ExecuteUnprepared, OpenStream, QueryAll, QueryOne};
+use crate::rows::Rows;
+use crate::transaction::Tx;
 use crate::{Cluster, Session};
 
 // A blanket implementation of a foreign trait is not allowed, so each type gets its own.
@@ -51,7 +52,7 @@ macro_rules! implement {
         }
 
         impl StreamTrait for $type {
-            type Stream<'a> = QueryStream;
+            type Stream<'a> = Rows;
 
             fn get_database_backend(&self) -> DbBackend {
                 self.router().backend()
@@ -60,16 +61,20 @@ macro_rules! implement {
             fn stream_raw<'a>(
                 &'a self,
                 stmt: Statement,
-            ) -> Pin<Box<dyn Future<Output = Result<QueryStream, DbErr>> + 'a + Send>> {
-                Box::pin(async move { self.run(&OpenStream(&self.router().tagged(stmt))).await })
+            ) -> Pin<Box<dyn Future<Output = Result<Rows, DbErr>> + 'a + Send>> {
+                Box::pin(async move {
+                    let stmt = self.router().tagged(stmt);
+                    let rows = self.run(&OpenStream(&stmt)).await?;
+                    Ok(rows.teach(self.router().lessons(), stmt.sql))
+                })
             }
         }
 
         #[async_trait]
         impl TransactionTrait for $type {
-            type Transaction = DatabaseTransaction;
+            type Transaction = Tx;
 
-            async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
+            async fn begin(&self) -> Result<Tx, DbErr> {
                 self.begin_with_options(TransactionOptions::default()).await
             }
 
@@ -77,7 +82,7 @@ macro_rules! implement {
                 &self,
                 isolation_level: Option<IsolationLevel>,
                 access_mode: Option<AccessMode>,
-            ) -> Result<DatabaseTransaction, DbErr> {
+            ) -> Result<Tx, DbErr> {
                 let options = TransactionOptions {
                     isolation_level,
                     access_mode,
@@ -86,17 +91,14 @@ macro_rules! implement {
                 self.begin_with_options(options).await
             }
 
-            async fn begin_with_options(
-                &self,
-                options: TransactionOptions,
-            ) -> Result<DatabaseTransaction, DbErr> {
+            async fn begin_with_options(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
                 self.run(&Begin(options)).await
             }
 
             async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
             where
                 F: for<'c> FnOnce(
-                        &'c DatabaseTransaction,
+                        &'c Tx,
                     )
                         -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
                     + Send,
@@ -114,7 +116,7 @@ macro_rules! implement {
             ) -> Result<T, TransactionError<E>>
             where
                 F: for<'c> FnOnce(
-                        &'c DatabaseTransaction,
+                        &'c Tx,
                     )
                         -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
                     + Send,
@@ -124,7 +126,7 @@ macro_rules! implement {
                 let begun = self.begin_with_config(isolation_level, access_mode).await;
                 let tx = begun.map_err(TransactionError::Connection)?;
                 let outcome = callback(&tx).await;
-                end(tx, outcome).await
+                tx.end(outcome).await
             }
         }
     };
@@ -132,21 +134,3 @@ macro_rules! implement {
 
 implement!(Cluster);
 implement!(Session);
-
-/// Commits what succeeded and rolls back what did not.
-async fn end<T, E>(tx: DatabaseTransaction, outcome: Result<T, E>) -> Result<T, TransactionError<E>>
-where
-    E: fmt::Display + fmt::Debug,
-{
-    match outcome {
-        Ok(value) => tx
-            .commit()
-            .await
-            .map(|()| value)
-            .map_err(TransactionError::Connection),
-        Err(error) => match tx.rollback().await {
-            Ok(()) => Err(TransactionError::Transaction(error)),
-            Err(broken) => Err(TransactionError::Connection(broken)),
-        },
-    }
-}

@@ -12,6 +12,7 @@ use crate::access::Access;
 use crate::attempt::Attempt;
 use crate::call::Call;
 use crate::failover::{Step, step};
+use crate::freshness::{self, Freshness};
 use crate::metrics::Reason;
 use crate::node::{Node, Want};
 use crate::pool_config::LONGEST;
@@ -103,6 +104,19 @@ impl Session {
         self
     }
 
+    /// How new the data must be that the reads see. Not demanded by default.
+    ///
+    /// [`Freshness::MaxLag`] is [`max_lag`](Self::max_lag), [`Freshness::AtLeast`] takes the place of the token that the
+    /// session began with, and with [`Freshness::Primary`] all reads go to the primary.
+    #[must_use]
+    pub fn freshness(mut self, freshness: Freshness) -> Self {
+        self.max_lag = freshness.max_lag();
+        self.token = freshness.at_least().or(self.token);
+        let on_primary = freshness == Freshness::Primary;
+        self.on_primary = AtomicBool::new(on_primary);
+        self
+    }
+
     /// Reads from the replicas of this [`group`](crate::Replica::group) only, until something is written.
     ///
     /// Without one in rotation reads fail with [`Error::NoReplica`]: work that was set apart is not meant for the
@@ -154,7 +168,12 @@ impl Session {
         }
         let primary = Arc::clone(&self.router.topology().primary);
         match primary.backend.sample().await {
-            Ok(sample) => Ok(Some(Token::of(sample))),
+            Ok(sample) => {
+                let token = Token::of(&sample);
+                // Whoever comes with the token must find that the primary is as far.
+                primary.saw(Instant::now(), sample);
+                Ok(Some(token))
+            }
             Err(fault) => Err(Error::Db(primary.db_err(fault))),
         }
     }
@@ -164,11 +183,13 @@ impl Session {
     }
 
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
-        self.router.in_time(self.serve(call)).await
+        let access = self.router.access(call.wants());
+        let write = call.wants().may_change(access);
+        self.router.in_time(write, self.serve(call, access)).await
     }
 
-    async fn serve<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
-        if self.router.access(call.wants()) == Access::Write {
+    async fn serve<C: Call>(&self, call: &C, access: Access) -> Result<C::Output, DbErr> {
+        if access == Access::Write {
             // Before it is sent: whatever becomes of it, later reads must be able to see it.
             self.wrote.store(true, Ordering::Release);
             return self.router.write(call).await;
@@ -195,7 +216,10 @@ impl Session {
                     .stand_in(call, Reason::Fallback.into(), group)
                     .await
             }
-            None => self.router.keep_promise(call).await,
+            None => {
+                let attempt = Reason::Fallback.into();
+                self.router.keep_promise(call, attempt).await
+            }
         }
     }
 
@@ -241,10 +265,11 @@ impl Session {
     }
 
     fn want(&self) -> Want<'_> {
+        let wanted = freshness::wanted();
         Want {
             group: self.group.as_deref(),
-            max_lag: self.max_lag,
-            at_least: self.token,
+            max_lag: self.max_lag.or(wanted.max_lag()),
+            at_least: self.token.or(wanted.at_least()),
         }
     }
 
@@ -254,7 +279,7 @@ impl Session {
         if let Some(node) = self.router.pick(&want) {
             return Some(Pinned::new(node));
         }
-        let token = self.token?;
+        let token = want.at_least?;
         let node = self.router.pick(&Want {
             at_least: None,
             ..want
@@ -273,8 +298,9 @@ impl Session {
                     return None;
                 }
                 let sample = node.backend.sample().await.ok()?;
+                let reached = token.is_reached(&sample, &primary);
                 node.saw(Instant::now(), sample);
-                if token.is_reached(&sample, &primary) {
+                if reached {
                     return Some(());
                 }
                 tokio::time::sleep(pause).await;

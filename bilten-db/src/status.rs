@@ -70,7 +70,8 @@ pub struct NodeStatus {
     pub pool: PoolStatus,
     /// How often it was taken out of rotation.
     pub ejections: u64,
-    /// How much of the primary's log a replica has not replayed, in bytes; `None` when that is not known.
+    /// How much of the primary's log a replica has not replayed, in bytes (with MySQL and MariaDB in transactions); `None`
+    /// when that is not known.
     pub lag_bytes: Option<u64>,
     /// The age of the newest state of the primary that a replica has replayed; `None` when that is not known.
     pub lag: Option<Duration>,

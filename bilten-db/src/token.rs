@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::Error;
 use crate::driver::Sample;
+use crate::gtid::Line;
 
 /// A point in the history of a cluster: whoever reads with it sees everything that was committed before it was made.
 ///
@@ -31,7 +32,14 @@ pub struct Token {
 
 impl Token {
     /// The point that a primary reports; a database without positions gives one that only the primary satisfies.
-    pub(crate) fn of(sample: Sample) -> Self {
+    pub(crate) fn of(sample: &Sample) -> Self {
+        if let Some((line, position)) = sample.gtids.as_ref().and_then(|gtids| gtids.point()) {
+            return Self {
+                system_id: line.source,
+                timeline: line.writer,
+                position,
+            };
+        }
         Self {
             system_id: sample.system_id.unwrap_or(0),
             timeline: sample.timeline.unwrap_or(0),
@@ -41,7 +49,7 @@ impl Token {
 
     /// A point that only the primary satisfies.
     pub(crate) fn nowhere() -> Self {
-        Self::of(Sample::default())
+        Self::of(&Sample::default())
     }
 
     /// How two tokens compare that are at hand as text: which of the two states takes in the other. `None` when one of them is no token, or
@@ -70,6 +78,9 @@ impl Token {
     /// `primary` is what the present primary reports. After a fail-over a replica may still name the old timeline, so
     /// both must name that of the token.
     pub(crate) fn is_reached(&self, replica: &Sample, primary: &Sample) -> bool {
+        if let (Some(here), Some(there)) = (&replica.gtids, &primary.gtids) {
+            return here.has(there, self.line(), self.position);
+        }
         self.compares(replica)
             && self.compares(primary)
             && replica.position.is_some_and(|p| p >= self.position)
@@ -79,10 +90,24 @@ impl Token {
     pub(crate) fn is_near(&self, primary: &Sample) -> bool {
         /// What a primary may write between two probes.
         const SLACK: u64 = 1 << 30;
+        /// The same in transactions.
+        const MORE: u64 = 1 << 20;
+        if let Some(gtids) = &primary.gtids {
+            return gtids.point().is_some_and(|(line, last)| {
+                line == self.line() && self.position <= last.saturating_add(MORE)
+            });
+        }
         self.compares(primary)
             && primary
                 .position
                 .is_some_and(|p| self.position <= p.saturating_add(SLACK))
+    }
+
+    fn line(&self) -> Line {
+        Line {
+            source: self.system_id,
+            writer: self.timeline,
+        }
     }
 
     fn compares(&self, sample: &Sample) -> bool {
@@ -138,9 +163,12 @@ fn hex(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::gtid::Gtids;
 
     fn at(system_id: u64, timeline: u32, position: u64) -> Sample {
         Sample {
@@ -149,20 +177,21 @@ mod tests {
             system_id: Some(system_id),
             timeline: Some(timeline),
             started: None,
+            gtids: None,
         }
     }
 
     #[test]
     fn only_a_proof_counts() {
-        let token = Token::of(at(7, 1, 100));
-        let primary = at(7, 1, 100);
+        let token = Token::of(&at(7, 1, 100));
+        let primary = || at(7, 1, 100);
         let table = [
-            (at(7, 1, 100), primary, true),
-            (at(7, 1, 99), primary, false),
-            (at(8, 1, 200), primary, false),
-            (at(7, 2, 200), primary, false),
+            (at(7, 1, 100), primary(), true),
+            (at(7, 1, 99), primary(), false),
+            (at(8, 1, 200), primary(), false),
+            (at(7, 2, 200), primary(), false),
             (at(7, 1, 200), at(7, 2, 300), false),
-            (Sample::default(), primary, false),
+            (Sample::default(), primary(), false),
             (at(7, 1, 100), Sample::default(), false),
         ];
         for (replica, primary, reached) in table {
@@ -172,17 +201,45 @@ mod tests {
                 "{replica:?} {primary:?}"
             );
         }
-        let unknown = Token::of(Sample::default());
+        let unknown = Token::of(&Sample::default());
         assert!(!unknown.is_reached(&Sample::default(), &Sample::default()));
     }
 
     #[test]
     fn an_invented_position_is_not_waited_for() {
         let primary = at(7, 1, 100);
-        assert!(Token::of(at(7, 1, 5000)).is_near(&primary));
-        assert!(!Token::of(at(7, 1, u64::MAX)).is_near(&primary));
-        assert!(!Token::of(at(7, 2, 50)).is_near(&primary));
-        assert!(!Token::of(at(8, 1, 50)).is_near(&primary));
+        assert!(Token::of(&at(7, 1, 5000)).is_near(&primary));
+        assert!(!Token::of(&at(7, 1, u64::MAX)).is_near(&primary));
+        assert!(!Token::of(&at(7, 2, 50)).is_near(&primary));
+        assert!(!Token::of(&at(8, 1, 50)).is_near(&primary));
+    }
+
+    #[test]
+    fn a_point_among_transactions_is_reached_by_those_that_have_all_before_it() {
+        let node = |position: &str| Sample {
+            gtids: Gtids::of_mariadb(0, position).map(Arc::new),
+            ..Sample::default()
+        };
+        let token = Token::of(&node("0-1-100"));
+        assert_eq!(token.to_string(), "1-0-1-64");
+        let table = [
+            ("0-1-100", "0-1-105", true),
+            ("0-1-99", "0-1-105", false),
+            ("0-1-100", "0-2-106", false),
+            ("", "0-1-105", false),
+        ];
+        for (replica, primary, reached) in table {
+            let (replica, primary) = (node(replica), node(primary));
+            assert_eq!(
+                token.is_reached(&replica, &primary),
+                reached,
+                "{replica:?} {primary:?}"
+            );
+        }
+        assert!(token.is_near(&node("0-1-99")) && !token.is_near(&node("0-2-101")));
+        assert!(!Token::of(&node("0-1-99999999")).is_near(&node("0-1-99")));
+        let never_wrote = Token::of(&node(""));
+        assert!(!never_wrote.is_reached(&node(""), &node("")));
     }
 
     #[test]
@@ -205,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn text_and_back(system_id: u64, timeline: u32, position: u64) {
-            let token = Token::of(at(system_id, timeline, position));
+            let token = Token::of(&at(system_id, timeline, position));
             prop_assert_eq!(token.to_string().parse::<Token>().unwrap(), token);
         }
 

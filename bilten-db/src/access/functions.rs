@@ -6,7 +6,7 @@ use sea_orm::DbBackend;
 pub(super) fn is_denied(backend: DbBackend, name: &str, denied: &[Box<str>]) -> bool {
     let (exact, prefixes): (&[&str], &[&str]) = match backend {
         DbBackend::Postgres => (POSTGRES, POSTGRES_PREFIXES),
-        DbBackend::MySql => (MYSQL, &[]),
+        DbBackend::MySql => (MYSQL, MYSQL_PREFIXES),
         DbBackend::Sqlite => (SQLITE, &[]),
         _ => return true,
     };
@@ -60,6 +60,7 @@ const POSTGRES_PREFIXES: &[&str] = &[
     "dblink",
 ];
 
+// Locks, and what belongs to one session or changes the server.
 const MYSQL: &[&str] = &[
     "get_lock",
     "release_lock",
@@ -73,7 +74,12 @@ const MYSQL: &[&str] = &[
     "nextval",
     "setval",
     "lastval",
+    "service_get_read_locks",
+    "service_get_write_locks",
+    "service_release_locks",
 ];
+
+const MYSQL_PREFIXES: &[&str] = &["group_replication_", "asynchronous_connection_failover_"];
 
 const SQLITE: &[&str] = &[
     "last_insert_rowid",

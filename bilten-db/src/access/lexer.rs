@@ -114,7 +114,11 @@ impl<'a> Lexer<'a> {
     fn skip_block(&mut self) -> Option<()> {
         self.at += 2;
         // `/*! .. */` and `/*M! .. */` are executed by MySQL and MariaDB.
-        if self.mysql() && matches!(self.peek(0), Some(b'!' | b'M')) {
+        let is_executed = matches!(
+            (self.peek(0), self.peek(1)),
+            (Some(b'!'), _) | (Some(b'M'), Some(b'!'))
+        );
+        if self.mysql() && is_executed {
             return None;
         }
         let mut depth = 1;

@@ -113,12 +113,17 @@ fn writes(word: &str, next: Token<'_>) -> bool {
     match word.len() {
         3 if word.eq_ignore_ascii_case("for") => followed_by(&["update", "share", "no", "key"]),
         4 if word.eq_ignore_ascii_case("lock") => followed_by(&["in"]),
+        // A sequence of MariaDB: `next value for s`.
+        4 if word.eq_ignore_ascii_case("next") => followed_by(&["value"]),
         4 => is_any(word, &["into"]),
         5 => is_any(word, &["merge"]),
         6 => is_any(word, &["insert", "update", "delete"]),
         // `replace(text, ..)` is a function everywhere; `REPLACE INTO` is a write.
         7 if word.eq_ignore_ascii_case("replace") => next != Token::Punct(b'('),
+        8 if word.eq_ignore_ascii_case("previous") => followed_by(&["value"]),
         8 => is_any(word, &["truncate"]) && next != Token::Punct(b'('),
+        // For the session that asks for FOUND_ROWS() next.
+        19 => is_any(word, &["sql_calc_found_rows"]),
         _ => false,
     }
 }

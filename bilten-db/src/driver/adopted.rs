@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, ExecResult, QueryResult,
-    QueryStream, Statement, StreamTrait, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement,
+    StreamTrait, TransactionOptions, TransactionTrait,
 };
 use tokio::time::timeout;
 
 use super::{Backend, PoolLoad, Prober, Sample};
 use crate::fault::Fault;
+use crate::rows::Rows;
+use crate::transaction::Tx;
 
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
@@ -64,18 +66,14 @@ impl Backend for Adopted {
             .map_err(Fault::Statement)
     }
 
-    async fn stream(&self, stmt: &Statement) -> Result<QueryStream, Fault> {
-        self.conn
-            .stream_raw(stmt.clone())
-            .await
-            .map_err(Fault::Statement)
+    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault> {
+        let stream = self.conn.stream_raw(stmt.clone()).await;
+        Rows::open(stream.map_err(Fault::Statement)?, None, 0).await
     }
 
-    async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault> {
-        self.conn
-            .begin_with_options(options)
-            .await
-            .map_err(Fault::Statement)
+    async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
+        let begun = self.conn.begin_with_options(options).await;
+        Ok(Tx::new(begun.map_err(Fault::Statement)?, None))
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {

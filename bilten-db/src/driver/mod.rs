@@ -16,16 +16,20 @@ pub(crate) mod target;
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult,
-    QueryStream, RuntimeErr, Statement, TransactionOptions,
+    DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, QueryStream, RuntimeErr,
+    Statement, TransactionOptions,
 };
 use sqlx::pool::{PoolConnection, PoolOptions};
 
 use crate::PoolConfig;
 use crate::fault::Fault;
+use crate::gtid::Gtids;
+use crate::rows::Rows;
+use crate::transaction::Tx;
 
 /// Runs statements on one node.
 #[async_trait]
@@ -37,8 +41,8 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault>;
     async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault>;
     async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault>;
-    async fn stream(&self, stmt: &Statement) -> Result<QueryStream, Fault>;
-    async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault>;
+    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault>;
+    async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault>;
     /// The present pool as SeaORM knows it.
     fn connection(&self) -> DatabaseConnection;
     fn load(&self) -> PoolLoad;
@@ -71,7 +75,7 @@ pub(crate) trait Prober: Send {
 }
 
 /// What a probe saw.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Sample {
     /// `None` when the database has no such notion.
     pub(crate) in_recovery: Option<bool>,
@@ -81,6 +85,19 @@ pub(crate) struct Sample {
     pub(crate) timeline: Option<u32>,
     /// When the server was started, as a number that only serves to tell two starts apart.
     pub(crate) started: Option<i64>,
+    /// The transactions of a server of MySQL or MariaDB, which has no position as one number.
+    pub(crate) gtids: Option<Arc<Gtids>>,
+}
+
+impl Sample {
+    /// How far it has come on the way of `primary`, as a number that grows.
+    pub(crate) fn progress(&self, primary: &Self) -> Option<u64> {
+        match (&self.gtids, &primary.gtids) {
+            (Some(here), Some(there)) => Some(here.share_of(there)),
+            (None, None) => self.position,
+            _ => None,
+        }
+    }
 }
 
 /// Connections of a pool at one moment.

@@ -4,15 +4,26 @@ use std::sync::Arc;
 
 use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql, Row};
 
 use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
 use crate::address::{check_authority, host_and_port, resolvable};
+use crate::gtid::Gtids;
 use crate::{Error, PoolConfig};
+
+/// Whether it takes writes; since when it runs; where it would write, and what it has. MariaDB passes over comments that
+/// begin with `!50700` or a later version of MySQL, and MySQL over those that begin with `M!`.
+const SAMPLE: &str = "select concat(@@global.read_only), concat(@@global.innodb_read_only), \
+    concat(unix_timestamp() - (select cast(variable_value as signed) from \
+        /*M! information_schema.global_status */ /*!50700 performance_schema.global_status */ \
+        where variable_name = 'Uptime')), \
+    concat(/*M! @@global.gtid_domain_id */ /*!50700 @@global.server_uuid */), \
+    concat(/*M! if(concat(@@global.read_only) in ('0', 'OFF'), @@global.gtid_current_pos, @@global.gtid_slave_pos) */ \
+        /*!50700 @@global.gtid_executed */)";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     check_authority(target.field, target.url)?;
@@ -92,8 +103,20 @@ impl Driver for MySql {
     }
 
     async fn sample(conn: &mut MySqlConnection) -> Result<Sample, sqlx::Error> {
-        conn.execute("select 1").await?;
-        Ok(Sample::default())
+        let row: MySqlRow = conn.fetch_one(SAMPLE).await?;
+        let text = |index: usize| row.try_get::<Option<String>, _>(index);
+        let (writer, position) = (text(3)?.unwrap_or_default(), text(4)?.unwrap_or_default());
+        let gtids = match writer.parse() {
+            Ok(domain) => Gtids::of_mariadb(domain, &position),
+            Err(_) => Gtids::of_mysql(&writer, &position),
+        };
+        let is_on = |word: String| !matches!(word.as_str(), "0" | "OFF");
+        Ok(Sample {
+            in_recovery: Some(text(0)?.is_some_and(is_on) || text(1)?.is_some_and(is_on)),
+            started: text(2)?.and_then(|seconds| seconds.parse().ok()),
+            gtids: gtids.map(Arc::new),
+            ..Sample::default()
+        })
     }
 }
 

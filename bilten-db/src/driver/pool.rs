@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use metrics::Histogram;
 use sea_orm::{
-    ConnAcquireErr, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult,
-    QueryResult, QueryStream, RuntimeErr, Statement, TransactionOptions, TransactionTrait,
+    ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement, TransactionOptions, TransactionTrait,
 };
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Pool};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::fill::fill;
@@ -22,23 +22,21 @@ use super::probe::OwnConnection;
 use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::Fault;
-use crate::pool_config::LONGEST;
+use crate::patience::Patience;
+use crate::rows::Rows;
+use crate::transaction::Tx;
 
 /// After this long without a connection the node is looked at: it may be dead, not busy.
 const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
-/// After this long without an answer the node is looked at: it may be frozen, and the statement not slow.
-const SLOW_ANSWER: Duration = Duration::from_millis(250);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs statements through a pool of sqlx that can be replaced as a whole.
 pub(crate) struct SqlxPool<D: Driver> {
     options: D::Options,
-    address: String,
     config: PoolConfig,
     present: RwLock<Present<D>>,
     suspicion: Arc<Notify>,
-    /// How often the node fell silent.
-    silences: watch::Sender<u64>,
+    patience: Patience,
     acquire_seconds: Histogram,
 }
 
@@ -50,6 +48,7 @@ struct Present<D: Driver> {
 impl<D: Driver> SqlxPool<D> {
     /// Opens nothing yet. `suspicion` is notified when the node should be looked at.
     pub(crate) fn new(
+        id: Arc<str>,
         options: D::Options,
         config: PoolConfig,
         read_only: bool,
@@ -57,13 +56,14 @@ impl<D: Driver> SqlxPool<D> {
         acquire_seconds: Histogram,
     ) -> Self {
         let pool = build::<D>(&options, &config, read_only);
+        let address = Arc::from(D::address(&options));
+        let suspect = D::WATCHED.then(|| Arc::clone(&suspicion));
         Self {
-            address: D::address(&options),
+            patience: Patience::new(id, address, config.query_timeout, suspect),
             options,
             config,
             present: RwLock::new(Present { pool, read_only }),
             suspicion,
-            silences: watch::Sender::default(),
             acquire_seconds,
         }
     }
@@ -86,7 +86,7 @@ impl<D: Driver> SqlxPool<D> {
     async fn lease(&self) -> Result<Lease<D>, Fault> {
         let begun = Instant::now();
         // Before the connection is there: a silence that begins right after it still counts.
-        let silences = *self.silences.borrow();
+        let silences = self.patience.silences();
         let conn = self.acquire(&self.pool()).await?;
         let waited = begun.elapsed();
         self.acquire_seconds.record(waited);
@@ -130,26 +130,6 @@ impl<D: Driver> SqlxPool<D> {
         self.suspicion.notify_one();
         timeout(limit.saturating_sub(slow), wait).await.ok()
     }
-
-    /// Waits for an answer as long as `query_timeout` allows and the node answers anything at all.
-    async fn answer<F: Future>(&self, silences: u64, answer: F) -> Result<F::Output, Fault> {
-        tokio::pin!(answer);
-        let limit = self.config.query_timeout.unwrap_or(LONGEST);
-        let slow = SLOW_ANSWER.min(limit);
-        if let Ok(output) = timeout(slow, &mut answer).await {
-            return Ok(output);
-        }
-        if D::WATCHED {
-            self.suspicion.notify_one();
-        }
-        let begun = Instant::now();
-        let mut fallen = self.silences.subscribe();
-        tokio::select! {
-            biased;
-            output = timeout(limit.saturating_sub(slow), answer) => output.map_err(|_| Fault::QueryTimeout(limit)),
-            _ = fallen.wait_for(|now| *now != silences) => Err(Fault::Silent(slow + begun.elapsed())),
-        }
-    }
 }
 
 #[async_trait]
@@ -163,13 +143,14 @@ where
     }
 
     fn address(&self) -> &str {
-        &self.address
+        self.patience.address()
     }
 
     async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault> {
         let mut lease = self.lease().await?;
         let outcome = self
-            .answer(lease.silences, D::execute(&mut lease, stmt))
+            .patience
+            .wait(lease.silences, D::execute(&mut lease, stmt))
             .await;
         lease.settle(outcome, exec_err)
     }
@@ -177,7 +158,8 @@ where
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault> {
         let mut lease = self.lease().await?;
         let outcome = self
-            .answer(lease.silences, D::execute_unprepared(&mut lease, sql))
+            .patience
+            .wait(lease.silences, D::execute_unprepared(&mut lease, sql))
             .await;
         lease.settle(outcome, exec_err)
     }
@@ -185,7 +167,8 @@ where
     async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault> {
         let mut lease = self.lease().await?;
         let outcome = self
-            .answer(lease.silences, D::query_one(&mut lease, stmt))
+            .patience
+            .wait(lease.silences, D::query_one(&mut lease, stmt))
             .await;
         lease.settle(outcome, query_err)
     }
@@ -193,31 +176,39 @@ where
     async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault> {
         let mut lease = self.lease().await?;
         let outcome = self
-            .answer(lease.silences, D::query_all(&mut lease, stmt))
+            .patience
+            .wait(lease.silences, D::query_all(&mut lease, stmt))
             .await;
         lease.settle(outcome, query_err)
     }
 
-    async fn stream(&self, stmt: &Statement) -> Result<QueryStream, Fault> {
+    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault> {
         let lease = self.lease().await?;
+        let silences = lease.silences;
         let conn = lease.into_inner().ok_or(Fault::Discarded)?;
-        Ok(D::stream(conn, stmt.clone()))
+        let stream = D::stream(conn, stmt.clone());
+        Rows::open(stream, Some(self.patience.clone()), silences).await
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
         let mut lease = self.lease().await?;
-        let outcome = self.answer(lease.silences, D::sample(&mut lease)).await;
+        let outcome = self
+            .patience
+            .wait(lease.silences, D::sample(&mut lease))
+            .await;
         lease.settle(outcome, query_err)
     }
 
-    async fn begin(&self, options: TransactionOptions) -> Result<DatabaseTransaction, Fault> {
+    async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
+        let patience = self.patience.clone();
+        let silences = patience.silences();
         let pool = self.pool();
         let (limit, overdue) = self.acquire_limit(&pool);
         let mut closed = pool.close_event();
         let connection = D::wrap(pool);
         let begun = closed.do_until(connection.begin_with_options(options));
         match self.watched(limit, begun).await {
-            Some(Ok(Ok(transaction))) => Ok(transaction),
+            Some(Ok(Ok(begun))) => Ok(Tx::new(begun, Some((patience, silences)))),
             Some(Ok(Err(error))) => Err(begin_fault(error, overdue)),
             Some(Err(_closed)) => Err(Fault::Discarded),
             None => Err(overdue),
@@ -259,7 +250,7 @@ where
     }
 
     fn give_up(&self) {
-        self.silences.send_modify(|silences| *silences += 1);
+        self.patience.give_up();
     }
 
     fn set_read_only(&self, read_only: bool) {
@@ -291,7 +282,7 @@ where
 impl<D: Driver> fmt::Debug for SqlxPool<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlxPool")
-            .field("address", &self.address)
+            .field("address", &self.patience.address())
             .finish_non_exhaustive()
     }
 }

@@ -121,6 +121,7 @@ impl Driver for Postgres {
             system_id: row.try_get::<Option<i64>, _>(2)?.map(i64::cast_unsigned),
             timeline: row.try_get::<Option<i32>, _>(3)?.map(i32::cast_unsigned),
             started: row.try_get(4)?,
+            gtids: None,
         })
     }
 }

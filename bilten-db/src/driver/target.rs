@@ -12,6 +12,8 @@ use crate::{Error, PoolConfig};
 /// What a node is to be opened with.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
+    /// What the node is called.
+    pub(crate) id: Arc<str>,
     /// The name under which the URL was given.
     pub(crate) field: &'a str,
     pub(crate) url: &'a str,
@@ -32,6 +34,7 @@ pub(super) fn open_pool<D: Driver>(target: Target<'_>) -> Result<Arc<dyn Backend
         )
     })?;
     let Target {
+        id,
         pool,
         read_only,
         suspicion,
@@ -39,6 +42,7 @@ pub(super) fn open_pool<D: Driver>(target: Target<'_>) -> Result<Arc<dyn Backend
         ..
     } = target;
     Ok(Arc::new(SqlxPool::<D>::new(
+        id,
         options,
         pool,
         read_only,

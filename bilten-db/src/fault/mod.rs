@@ -1,5 +1,13 @@
 //! What went wrong on one node, sorted by what it means for the next step.
 
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(not(feature = "mysql"))]
+mod no_mysql;
+
+#[cfg(not(feature = "mysql"))]
+use no_mysql as mysql;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +81,15 @@ impl Fault {
         }
     }
 
+    /// Whether a write may have been done or not.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        let unanswered = matches!(
+            self.trouble(),
+            Trouble::Lost | Trouble::Unanswered | Trouble::Silent
+        );
+        self.was_sent() && unanswered
+    }
+
     /// Whether the time it took tells how fast the node answers; a refused connection is quick and says nothing.
     pub(crate) fn says_speed(&self) -> bool {
         !matches!(
@@ -99,13 +116,14 @@ impl Fault {
                 "{node} at {address}: no answer within query_timeout ({waited:?}); the statement may still run on the server"
             )),
             Self::Silent(waited) => internal(format!(
-                "{node} at {address} answers nothing any more: given up after {waited:?}; if the statement writes, it is unknown whether it was done"
+                "{node} at {address} answers nothing any more: given up after {waited:?}"
             )),
         }
     }
 }
 
-fn trouble_of(error: &DbErr) -> Trouble {
+/// The meaning of SeaORM's error.
+pub(crate) fn trouble_of(error: &DbErr) -> Trouble {
     match error {
         DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => Trouble::Busy,
         DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Trouble::Lost,
@@ -122,9 +140,11 @@ fn trouble_of(error: &DbErr) -> Trouble {
 /// The meaning of the driver's error.
 pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
     match error {
-        sqlx::Error::Database(answer) => answer
-            .code()
-            .map_or(Trouble::Answer, |code| code_trouble(&code)),
+        sqlx::Error::Database(answer) => {
+            let by_code = || answer.code().map(|code| code_trouble(&code));
+            let trouble = mysql::trouble(&**answer).or_else(by_code);
+            trouble.unwrap_or(Trouble::Answer)
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)

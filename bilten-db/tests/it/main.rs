@@ -3,15 +3,22 @@
 
 mod fixture;
 
+mod bad_input;
 mod balance;
 mod busy;
 mod death;
+mod discovery;
+mod doubt;
 mod failover;
+mod freshness;
 mod frozen;
+mod generated;
 mod http;
 mod indexes;
 mod keyset;
 mod lag;
+mod mariadb;
+mod metrics;
 mod modes;
 mod operations;
 mod pages;

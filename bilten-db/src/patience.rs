@@ -1,0 +1,113 @@
+//! How long an answer is waited for: as long as `query_timeout` allows and the node answers anything at all.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sea_orm::DbErr;
+use tokio::sync::{Notify, watch};
+use tokio::time::sleep;
+
+use crate::fault::Fault;
+use crate::pool_config::LONGEST;
+
+/// After this long without an answer the node is looked at: it may be frozen, and the statement not slow.
+const SLOW_ANSWER: Duration = Duration::from_millis(250);
+
+/// What bounds each wait on one node. Cloning is cheap; all clones hear of the same silences.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    node: Arc<str>,
+    address: Arc<str>,
+    limit: Option<Duration>,
+    /// Notified when the node should be looked at; `None` for a node that is not watched.
+    suspicion: Option<Arc<Notify>>,
+    /// How often the node fell silent.
+    silences: Arc<watch::Sender<u64>>,
+}
+
+impl Patience {
+    pub(crate) fn new(
+        node: Arc<str>,
+        address: Arc<str>,
+        limit: Option<Duration>,
+        suspicion: Option<Arc<Notify>>,
+    ) -> Self {
+        Self {
+            node,
+            address,
+            limit,
+            suspicion,
+            silences: Arc::default(),
+        }
+    }
+
+    /// How often the node had fallen silent by now. Asked before a connection is there: a silence that begins right
+    /// after it still counts.
+    pub(crate) fn silences(&self) -> u64 {
+        *self.silences.borrow()
+    }
+
+    /// Ends every wait: there will be no answer.
+    pub(crate) fn give_up(&self) {
+        self.silences.send_modify(|silences| *silences += 1);
+    }
+
+    /// Waits for an answer on a connection that was asked for when the node had fallen silent `silences` times.
+    pub(crate) async fn wait<F: Future>(
+        &self,
+        silences: u64,
+        answer: F,
+    ) -> Result<F::Output, Fault> {
+        tokio::select! {
+            biased;
+            output = answer => Ok(output),
+            fault = self.run_out(silences) => Err(fault),
+        }
+    }
+
+    /// Ends when there is no point in waiting any longer.
+    pub(crate) async fn run_out(&self, silences: u64) -> Fault {
+        let limit = self.limit.unwrap_or(LONGEST);
+        let slow = SLOW_ANSWER.min(limit);
+        sleep(slow).await;
+        self.suspect();
+        let begun = Instant::now();
+        let mut fallen = self.silences.subscribe();
+        tokio::select! {
+            biased;
+            () = sleep(limit.saturating_sub(slow)) => Fault::QueryTimeout(limit),
+            _ = fallen.wait_for(|now| *now != silences) => Fault::Silent(slow + begun.elapsed()),
+        }
+    }
+
+    /// Has the node looked at.
+    pub(crate) fn suspect(&self) {
+        if let Some(suspicion) = &self.suspicion {
+            suspicion.notify_one();
+        }
+    }
+
+    pub(crate) fn node(&self) -> &str {
+        &self.node
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What a caller of SeaORM sees.
+    pub(crate) fn db_err(&self, fault: Fault) -> DbErr {
+        fault.into_db_err(&self.node, &self.address)
+    }
+}
+
+impl fmt::Debug for Patience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Patience")
+            .field("node", &self.node)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}

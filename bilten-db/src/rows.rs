@@ -1,0 +1,163 @@
+//! The rows of a query as they come, in time or not at all.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, TryStreamExt as _};
+use sea_orm::{DbErr, QueryResult, QueryStream};
+
+use crate::Error;
+use crate::fault::{Fault, Trouble, trouble_of};
+use crate::learned::Learned;
+use crate::patience::Patience;
+
+/// What [`StreamTrait::stream_raw`](sea_orm::StreamTrait::stream_raw) of a [`Cluster`](crate::Cluster) or a
+/// [`Session`](crate::Session) gives: rows as they come, without holding them all.
+///
+/// Until the first row is there, a fault sends the query to another node, as it does for any read. After that rows have
+/// reached the caller and nothing is run again: the stream ends with [`Error::Interrupted`], never short without a
+/// word, and never from the beginning.
+///
+/// Each wait for the next row is bounded by [`PoolConfig::query_timeout`](crate::PoolConfig::query_timeout), and ends
+/// sooner when the node falls silent. Time that the caller takes between two rows does not count.
+///
+/// ```
+/// use bilten_db::Cluster;
+/// use bilten_db::sea_orm::{DatabaseBackend, Statement, StreamTrait};
+/// use futures_util::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// let all = Statement::from_string(DatabaseBackend::Sqlite, "SELECT 1 UNION ALL SELECT 2");
+/// let mut rows = db.stream_raw(all).await?;
+/// while let Some(row) = rows.try_next().await? {
+///     let number: i32 = row.try_get_by_index(0)?;
+///     assert!(number < 3);
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # Cancellation
+///
+/// Dropped early, its connection goes back once the server has ended the query.
+pub struct Rows {
+    /// Fetched when the stream was opened.
+    first: Option<QueryResult>,
+    stream: Option<QueryStream>,
+    patience: Option<Patience>,
+    /// The present wait, if the next row is not there yet.
+    wait: Option<Pin<Box<dyn Future<Output = Fault> + Send>>>,
+    seen: u64,
+    lesson: Option<(Arc<Learned>, String)>,
+}
+
+impl Rows {
+    /// Waits for the first row; `silences` is what `patience` told before the connection was there.
+    pub(crate) async fn open(
+        mut stream: QueryStream,
+        patience: Option<Patience>,
+        silences: u64,
+    ) -> Result<Self, Fault> {
+        let first = match &patience {
+            Some(patience) => patience.wait(silences, stream.try_next()).await?,
+            None => stream.try_next().await,
+        };
+        let first = first.map_err(Fault::Statement)?;
+        Ok(Self {
+            stream: first.is_some().then_some(stream),
+            first,
+            patience,
+            wait: None,
+            seen: 0,
+            lesson: None,
+        })
+    }
+
+    /// Remembers `sql` as a write if a replica refuses it in the middle.
+    pub(crate) fn teach(mut self, learned: Arc<Learned>, sql: String) -> Self {
+        self.lesson = Some((learned, sql));
+        self
+    }
+
+    fn poll_row(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<QueryResult, DbErr>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(item) = Pin::new(stream).poll_next(context) {
+            self.wait = None;
+            return Poll::Ready(item.map(|row| row.map_err(|error| self.ended_by(error))));
+        }
+        let Some(patience) = &self.patience else {
+            return Poll::Pending;
+        };
+        let wait = self.wait.get_or_insert_with(|| {
+            let patience = patience.clone();
+            Box::pin(async move { patience.run_out(patience.silences()).await })
+        });
+        match wait.as_mut().poll(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(fault) => {
+                let error = patience.db_err(fault);
+                Poll::Ready(Some(Err(self.interrupted(error))))
+            }
+        }
+    }
+
+    /// An answer that is meant for the caller stays as it is.
+    fn ended_by(&mut self, error: DbErr) -> DbErr {
+        match trouble_of(&error) {
+            Trouble::Answer => {
+                self.stream = None;
+                error
+            }
+            trouble => {
+                if let (Trouble::ReadOnly, Some((learned, sql))) = (trouble, &self.lesson) {
+                    learned.insert(sql);
+                }
+                self.interrupted(error)
+            }
+        }
+    }
+
+    fn interrupted(&mut self, source: DbErr) -> DbErr {
+        self.stream = None;
+        let Some(patience) = &self.patience else {
+            return source;
+        };
+        patience.suspect();
+        let interrupted = Error::Interrupted {
+            node: patience.node().to_owned(),
+            address: patience.address().to_owned(),
+            rows: self.seen,
+            source,
+        };
+        interrupted.into()
+    }
+}
+
+impl Stream for Rows {
+    type Item = Result<QueryResult, DbErr>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let rows = self.get_mut();
+        let polled = rows.poll_row(context);
+        if matches!(polled, Poll::Ready(Some(Ok(_)))) {
+            rows.seen += 1;
+        }
+        polled
+    }
+}
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

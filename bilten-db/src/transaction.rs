@@ -1,0 +1,293 @@
+//! A transaction whose statements end in time.
+
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
+    QueryResult, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionSession,
+    TransactionStream, TransactionTrait,
+};
+
+use crate::Error;
+use crate::error::internal;
+use crate::fault::{Trouble, trouble_of};
+use crate::patience::Patience;
+
+/// What [`TransactionTrait::begin`] of a [`Cluster`](crate::Cluster) or a [`Session`](crate::Session) gives: SeaORM's
+/// transaction, with a limit for each of its statements.
+///
+/// It goes wherever SeaORM takes a connection, and `&tx` also where a function asks for a `&DatabaseTransaction`; in there
+/// the limit does not hold. The limit is [`PoolConfig::query_timeout`](crate::PoolConfig::query_timeout), and less when
+/// the node falls silent. After that every statement fails at once, and the server rolls back when it notices.
+///
+/// Dropped without a commit, it is rolled back.
+///
+/// ```
+/// use bilten_db::Cluster;
+/// use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+/// let tx = db.begin().await?;
+/// tx.execute_unprepared("CREATE TABLE event (id integer primary key)").await?;
+/// tx.commit().await?;
+/// # Ok(()) }
+/// ```
+pub struct Tx {
+    inner: DatabaseTransaction,
+    watch: Option<Watch>,
+}
+
+struct Watch {
+    patience: Patience,
+    /// How often the node had fallen silent when the transaction began.
+    silences: u64,
+    /// A statement had no answer; whatever comes now is not the answer to the next one. Shared with nested transactions,
+    /// which use the same connection.
+    broken: Arc<AtomicBool>,
+}
+
+impl Watch {
+    fn renewed(&self) -> Self {
+        Self {
+            patience: self.patience.clone(),
+            silences: self.silences,
+            broken: Arc::clone(&self.broken),
+        }
+    }
+
+    async fn wait<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(internal(format!(
+                "{} at {}: an earlier statement of this transaction had no answer, so it is lost: begin anew",
+                self.patience.node(),
+                self.patience.address()
+            )));
+        }
+        let fault = match self.patience.wait(self.silences, answer).await {
+            Ok(outcome) => return outcome,
+            Err(fault) => fault,
+        };
+        self.broken.store(true, Ordering::Relaxed);
+        Err(self.patience.db_err(fault))
+    }
+}
+
+impl Tx {
+    pub(crate) fn new(inner: DatabaseTransaction, patience: Option<(Patience, u64)>) -> Self {
+        let watch = patience.map(|(patience, silences)| Watch {
+            patience,
+            silences,
+            broken: Arc::default(),
+        });
+        Self { inner, watch }
+    }
+
+    async fn bounded<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match &self.watch {
+            Some(watch) => watch.wait(answer).await,
+            None => answer.await,
+        }
+    }
+
+    /// Makes everything that was done here visible to others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutcomeUnknown`] inside when the server was asked and no answer came: it may be committed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped early, it may be committed or rolled back.
+    pub async fn commit(self) -> Result<(), DbErr> {
+        let Self { inner, watch } = self;
+        let Some(watch) = watch else {
+            return inner.commit().await;
+        };
+        if watch.broken.load(Ordering::Relaxed) {
+            return watch.wait(std::future::pending()).await;
+        }
+        let source = match watch.wait(inner.commit()).await {
+            Err(error) if is_unanswered(&watch, &error) => error,
+            outcome => return outcome,
+        };
+        Err(Error::OutcomeUnknown {
+            node: watch.patience.node().to_owned(),
+            address: watch.patience.address().to_owned(),
+            source,
+        }
+        .into())
+    }
+
+    /// Undoes everything that was done here.
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be told; it rolls back by itself then.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped early, it is rolled back all the same.
+    pub async fn rollback(self) -> Result<(), DbErr> {
+        let Self { inner, watch } = self;
+        match watch {
+            Some(watch) => watch.wait(inner.rollback()).await,
+            None => inner.rollback().await,
+        }
+    }
+}
+
+fn is_unanswered(watch: &Watch, error: &DbErr) -> bool {
+    watch.broken.load(Ordering::Relaxed) || trouble_of(error) == Trouble::Lost
+}
+
+impl Deref for Tx {
+    type Target = DatabaseTransaction;
+
+    fn deref(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+}
+
+#[async_trait]
+impl ConnectionTrait for Tx {
+    fn get_database_backend(&self) -> DbBackend {
+        ConnectionTrait::get_database_backend(&self.inner)
+    }
+
+    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+        self.bounded(self.inner.execute_raw(stmt)).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.bounded(self.inner.execute_unprepared(sql)).await
+    }
+
+    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.bounded(self.inner.query_one_raw(stmt)).await
+    }
+
+    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.bounded(self.inner.query_all_raw(stmt)).await
+    }
+
+    fn support_returning(&self) -> bool {
+        self.inner.support_returning()
+    }
+}
+
+impl StreamTrait for Tx {
+    type Stream<'a> = TransactionStream<'a>;
+
+    fn get_database_backend(&self) -> DbBackend {
+        ConnectionTrait::get_database_backend(&self.inner)
+    }
+
+    fn stream_raw<'a>(
+        &'a self,
+        stmt: Statement,
+    ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
+        Box::pin(self.bounded(self.inner.stream_raw(stmt)))
+    }
+}
+
+#[async_trait]
+impl TransactionTrait for Tx {
+    type Transaction = Self;
+
+    async fn begin(&self) -> Result<Self, DbErr> {
+        self.begin_with_options(TransactionOptions::default()).await
+    }
+
+    async fn begin_with_config(
+        &self,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<Self, DbErr> {
+        let options = TransactionOptions {
+            isolation_level,
+            access_mode,
+            ..TransactionOptions::default()
+        };
+        self.begin_with_options(options).await
+    }
+
+    async fn begin_with_options(&self, options: TransactionOptions) -> Result<Self, DbErr> {
+        let inner = self.bounded(self.inner.begin_with_options(options)).await?;
+        Ok(Self {
+            inner,
+            watch: self.watch.as_ref().map(Watch::renewed),
+        })
+    }
+
+    async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c Self) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+            + Send,
+        T: Send,
+        E: fmt::Display + fmt::Debug + Send,
+    {
+        self.transaction_with_config(callback, None, None).await
+    }
+
+    async fn transaction_with_config<F, T, E>(
+        &self,
+        callback: F,
+        isolation_level: Option<IsolationLevel>,
+        access_mode: Option<AccessMode>,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c Self) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
+            + Send,
+        T: Send,
+        E: fmt::Display + fmt::Debug + Send,
+    {
+        let begun = self.begin_with_config(isolation_level, access_mode).await;
+        let tx = begun.map_err(TransactionError::Connection)?;
+        let outcome = callback(&tx).await;
+        tx.end(outcome).await
+    }
+}
+
+impl Tx {
+    /// Commits what succeeded and rolls back what did not.
+    pub(crate) async fn end<T, E>(self, outcome: Result<T, E>) -> Result<T, TransactionError<E>>
+    where
+        E: fmt::Display + fmt::Debug,
+    {
+        match outcome {
+            Ok(value) => self
+                .commit()
+                .await
+                .map(|()| value)
+                .map_err(TransactionError::Connection),
+            Err(error) => match self.rollback().await {
+                Ok(()) => Err(TransactionError::Transaction(error)),
+                Err(broken) => Err(TransactionError::Connection(broken)),
+            },
+        }
+    }
+}
+
+#[async_trait]
+impl TransactionSession for Tx {
+    async fn commit(self) -> Result<(), DbErr> {
+        Self::commit(self).await
+    }
+
+    async fn rollback(self) -> Result<(), DbErr> {
+        Self::rollback(self).await
+    }
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tx").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
+use bilten_db::{Cluster, Error, PoolConfig};
+
+use crate::fixture::{Shop, builder_for, is_up, port, private, tally, who_reads};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_host_is_told_at_the_start_as_one_that_does_not_answer() {
+    let postgres = private(1);
+    let pool = || PoolConfig::default().connect_timeout(Duration::from_millis(500));
+    postgres.replica(0).pause().unwrap();
+    let db = builder_for(&postgres).pool(pool()).connect().await.unwrap();
+    assert!(!is_up(&db, "r1"));
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
+    let frozen = Cluster::builder().primary(postgres.replica(0).url());
+    let error = frozen.pool(pool()).connect().await.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(
+        text.contains("did not answer in time") && text.contains("connect_timeout"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn text_that_no_server_takes_is_an_error_and_hurts_nobody() {
+    let shop = Shop::open("bad_text").await;
+    let db = shop.connect().await;
+    for sql in [
+        "",
+        ";;",
+        "select",
+        "sélect 1",
+        "select 'a\0b'",
+        "\0",
+        "select 1 /* never ends",
+        "select $$ never ends",
+        "select ~~~ from",
+        "🦀",
+        "select 1; select 2; drop",
+    ] {
+        let _whatever = db.execute_unprepared(sql).await;
+        let prepared = Statement::from_string(DatabaseBackend::Postgres, sql);
+        let _whatever = db.query_all_raw(prepared).await;
+    }
+    let nul = Statement::from_sql_and_values(
+        DatabaseBackend::Postgres,
+        "select $1::text",
+        ["a\0b".into()],
+    );
+    db.query_one_raw(nul).await.unwrap_err();
+    let status = db.status();
+    assert!(status.nodes.iter().all(|node| node.is_up()), "{status:?}");
+    assert_eq!(tally(&db, 20).await.len(), shop.replicas.len());
+    db.execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+}
