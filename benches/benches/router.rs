@@ -3,7 +3,7 @@
 
 #![allow(missing_docs)]
 
-use bilten_benches::{runtime, timed};
+use bilten_benches::{CpuTime, runtime, timed};
 use bilten_db::{Balance, Cluster, PoolConfig, access};
 use criterion::measurement::WallTime;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -103,5 +103,56 @@ fn balance(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What the cluster adds to a statement, by the CPU time of the calling thread: SQLite runs on a thread of its own, and no
+/// network is between.
+fn added_cpu(criterion: &mut Criterion<CpuTime>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be made");
+    let file = std::env::temp_dir().join(format!("bilten-bench-{}.db", std::process::id()));
+    let cluster = Cluster::builder().sqlite(&file).readers(POOL);
+    let cluster = runtime
+        .block_on(cluster.connect())
+        .expect("the cluster connects");
+    let mut options = ConnectOptions::new(format!("sqlite://{}", file.display()));
+    options
+        .max_connections(POOL)
+        .test_before_acquire(false)
+        .sqlx_logging(false);
+    let plain = runtime
+        .block_on(Database::connect(options))
+        .expect("SQLite opens");
+    let read = || {
+        let sql = "SELECT ? AS id, ? AS name";
+        Statement::from_sql_and_values(DbBackend::Sqlite, sql, [7_i64.into(), "Ada".into()])
+    };
+    let mut group = criterion.benchmark_group("cpu_of_one_statement");
+    group.bench_function("plain", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                plain.query_one_raw(read())
+            })
+        });
+    });
+    group.bench_function("cluster", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                cluster.query_one_raw(read())
+            })
+        });
+    });
+    group.finish();
+    runtime.block_on(cluster.close());
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
+}
+
 criterion_group!(benches, classifier, balance, routed_read);
-criterion_main!(benches);
+criterion_group! {
+    name = cpu;
+    config = CpuTime::criterion();
+    targets = added_cpu
+}
+criterion_main!(cpu, benches);
