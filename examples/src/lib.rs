@@ -24,6 +24,8 @@ guide! {
     cache = "cache.md",
     contributing = "contributing.md",
     db = "db.md",
+    db_consistency = "db-consistency.md",
+    db_servers = "db-servers.md",
     health = "health.md",
     index = "README.md",
     metrics = "metrics.md",
