@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn tokens_of_two_histories_do_not_compare() {
-        let text = |sample| Token::of(sample).to_string().into_bytes();
+        let text = |sample: Sample| Token::of(&sample).to_string().into_bytes();
         let one = text(at(7, 1, 100));
         for (other, order) in [
             (text(at(7, 1, 0x99)), Some(Ordering::Less)),
