@@ -92,7 +92,7 @@ pub trait Resolve: Send + Sync + 'static {
 /// ```
 /// let dns = bilten_db::discovery::Dns::with_resolver(
 ///     "postgres://app@replicas.db.internal/shop",
-///     bilten_db::discovery::SystemResolver,
+///     bilten_db::discovery::SystemResolver::default(),
 /// );
 /// # drop(dns);
 /// ```
