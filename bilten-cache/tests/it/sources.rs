@@ -37,8 +37,7 @@ async fn told(node: &Node, key: &str) -> Option<String> {
         Ok::<_, std::io::Error>(1)
     };
     node.stock.get_or_load(key, load).await.unwrap();
-    let told = told.lock().unwrap().take();
-    told
+    told.lock().unwrap().take()
 }
 
 fn at(token: &str) -> Option<String> {
