@@ -23,7 +23,8 @@ const GENERAL: &[f64] = &[
 ///
 /// A histogram's value is counted when it is recorded: there is no queue, no thread and nothing to lose. NaN and
 /// infinite values are refused, and of two metrics that would be written under one name the younger is left out;
-/// both are counted in `bilten_monitor_export_rejected_total`.
+/// both are counted in `bilten_monitor_export_rejected_total`. A gauge that is set to NaN has no value: it is left out until it
+/// gets another one.
 ///
 /// ```
 /// use bilten_monitor::{Monitor, prometheus::{Exporter, Options}};

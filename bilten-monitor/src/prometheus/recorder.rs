@@ -77,26 +77,26 @@ impl TextRecorder {
                     registry.$retain(|key, kept| {
                         let idle = kept.is_idle(now, limit);
                         if !idle {
-                            found.push(seen(key, $kind, kept, $read));
+                            found.extend(seen(key, $kind, kept, $read));
                         }
                         !idle || Arc::strong_count(kept) > 1
                     });
                 } else {
-                    registry.$visit(|key, kept| found.push(seen(key, $kind, kept, $read)));
+                    registry.$visit(|key, kept| found.extend(seen(key, $kind, kept, $read)));
                 }
             };
         }
         collect!(Kind::Counter, visit_counters, retain_counters, |value| {
-            Value::Count(value.load(Ordering::Relaxed))
+            Some(Value::Count(value.load(Ordering::Relaxed)))
         });
         collect!(Kind::Gauge, visit_gauges, retain_gauges, |value| {
-            Value::Level(f64::from_bits(value.0.load(Ordering::Relaxed)))
+            value.read().map(Value::Level)
         });
         collect!(
             Kind::Histogram,
             visit_histograms,
             retain_histograms,
-            |value| Value::Spread(value.read())
+            |value| Some(Value::Spread(value.read()))
         );
         self.grouped(found)
     }
@@ -169,13 +169,19 @@ struct Seen {
     value: Value,
 }
 
-fn seen<T>(key: &Key, kind: Kind, kept: &Kept<T>, read: impl FnOnce(&T) -> Value) -> Seen {
-    Seen {
+/// None when the series has no value.
+fn seen<T>(
+    key: &Key,
+    kind: Kind,
+    kept: &Kept<T>,
+    read: impl FnOnce(&T) -> Option<Value>,
+) -> Option<Seen> {
+    Some(Seen {
         key: key.clone(),
         kind,
         born: kept.born,
-        value: read(&kept.value),
-    }
+        value: read(&kept.value)?,
+    })
 }
 
 impl Recorder for TextRecorder {

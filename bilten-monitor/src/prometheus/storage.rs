@@ -101,29 +101,45 @@ impl CounterFn for Kept<Number> {
     }
 }
 
+impl Level {
+    /// None once it was set to NaN, which is how a gauge says that what it measured is gone.
+    pub(super) fn read(&self) -> Option<f64> {
+        let level = f64::from_bits(self.0.load(Ordering::Relaxed));
+        (!level.is_nan()).then_some(level)
+    }
+}
+
 impl Kept<Level> {
     /// Infinity is a level; NaN would stay one for ever once something is added to it.
-    fn change(&self, value: f64, change: impl FnOnce(&Number, f64)) {
+    fn add(&self, value: f64) {
         if value.is_nan() {
             self.refuse();
             return;
         }
-        change(&self.value.0, value);
+        let sum = |bits| {
+            let level = f64::from_bits(bits);
+            Some((if level.is_nan() { value } else { level + value }).to_bits())
+        };
+        let _ = self
+            .value
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, sum);
         self.touch();
     }
 }
 
 impl GaugeFn for Kept<Level> {
     fn increment(&self, value: f64) {
-        self.change(value, GaugeFn::increment);
+        self.add(value);
     }
 
     fn decrement(&self, value: f64) {
-        self.change(value, GaugeFn::decrement);
+        self.add(-value);
     }
 
     fn set(&self, value: f64) {
-        self.change(value, GaugeFn::set);
+        GaugeFn::set(&self.value.0, value);
+        self.touch();
     }
 }
 

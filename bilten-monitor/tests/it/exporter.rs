@@ -201,6 +201,22 @@ fn values_that_are_no_numbers_are_refused_and_the_sum_stays_finite() {
 }
 
 #[test]
+fn a_gauge_that_is_set_to_nan_is_left_out_until_it_has_a_value_again() {
+    let exporter = Exporter::local(Options::default()).expect("an exporter");
+    let recorder = exporter.recorder();
+    let levels = |change: fn(metrics::Gauge)| {
+        metrics::with_local_recorder(&recorder, || change(metrics::gauge!("level")));
+        let scrape = Scrape::parse(&exporter.render());
+        let samples = scrape.matching("level", &[]).count();
+        (samples, scrape.sum("level", &[]))
+    };
+    assert_eq!(levels(|gauge| gauge.set(2.0)), (1, 2.0));
+    assert_eq!(levels(|gauge| gauge.set(f64::NAN)), (0, 0.0));
+    assert_eq!(levels(|gauge| gauge.increment(3.0)), (1, 3.0));
+    assert_eq!(levels(|gauge| gauge.decrement(1.0)), (1, 2.0));
+}
+
+#[test]
 fn of_two_names_that_are_written_alike_the_first_stays() {
     let exporter = Exporter::local(Options::default()).expect("an exporter");
     metrics::with_local_recorder(&exporter.recorder(), || {

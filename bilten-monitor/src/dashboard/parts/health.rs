@@ -18,14 +18,23 @@ pub(in crate::dashboard) struct Check {
     age: Option<u64>,
 }
 
-/// Every check that ran, by name.
+/// Every check that ran and was not removed, by name.
 pub(in crate::dashboard) fn checks(readings: &[Reading], now: u64) -> Vec<Check> {
     let mut checks: Vec<Check> = Vec::new();
-    for reading in readings
+    let of_checks = readings
         .iter()
-        .filter(|reading| reading.series.key.name().starts_with("health_"))
-    {
+        .filter(|reading| reading.series.key.name().starts_with("health_"));
+    // A check that was removed says so through its level; its other series stay as they were.
+    let removed: Vec<_> = of_checks
+        .clone()
+        .filter(|reading| reading.total.is_nan())
+        .map(|reading| reading.label("check"))
+        .collect();
+    for reading in of_checks {
         let name = reading.label("check");
+        if removed.contains(&name) {
+            continue;
+        }
         let at = checks
             .iter()
             .position(|check| check.name == name)
@@ -84,6 +93,12 @@ mod tests {
             Cell::Times(Arc::new(times))
         });
         readings.read(&board, 1.0, 10_000);
+        board.cell(&key("health_check_up", "removed"), || {
+            Cell::Gauge(Arc::new(f64::NAN.to_bits().into()))
+        });
+        board.cell(&key("health_status_changes_total", "removed"), || {
+            Cell::Counter(Arc::default())
+        });
         let checks = checks(&readings.read(&board, 1.0, 17_500), 17_500);
         let [database, redis] = &checks[..] else {
             panic!("two checks: {checks:?}")
