@@ -1,6 +1,7 @@
 //! How a cache is doing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
@@ -25,6 +26,9 @@ use crate::remote::BreakerState;
 pub struct Status {
     /// Whether there is a second level and whether it answers.
     pub connection: Connection,
+    /// Why the second level does not work, in words without credentials: a password that is not accepted, for example. `None` while
+    /// it works or when nobody has found out yet.
+    pub cause: Option<Arc<str>>,
     /// The last record of the log that was applied.
     pub log_position: u64,
     /// Records that are known to be in the log and were not applied yet.
@@ -63,6 +67,7 @@ impl Status {
         let (markers, markers_widened) = engine.coherence.markers();
         Self {
             connection: Connection::of(engine),
+            cause: engine.gate.as_ref().and_then(|gate| gate.outage().why()),
             log_position: engine.coherence.applied(),
             log_lag: engine.coherence.lag(),
             log_age: engine

@@ -39,7 +39,7 @@ pub enum RemoteError {
     #[error("the server refuses: {0}")]
     Refused(String),
     /// User name or password are wrong, or missing; in the store's words.
-    #[error("the server does not accept user name and password: {0}")]
+    #[error("the server does not accept user name and password ({0})")]
     Authentication(String),
 }
 

@@ -38,6 +38,8 @@ struct State {
     delivering: bool,
     calling: bool,
     refused_until: Option<Nanos>,
+    /// Why it does not work, in words without credentials.
+    why: Option<(Cause, Arc<str>)>,
     /// One bit for each cause that was told since all was well.
     told: u16,
     /// The cause that was told last, and until when it is no news again. A server that is full now and then would tell it each time.
@@ -56,9 +58,11 @@ impl Outage {
 
     /// Something failed. Said once per outage, and again for another cause that does not pass by itself.
     pub(crate) fn failed(&self, noticed: Noticed, error: &RemoteError) {
-        let news = self
-            .state()
-            .failed(noticed, error.cause(), self.clock.now());
+        let news = {
+            let mut state = self.state();
+            state.explain(error);
+            state.failed(noticed, error.cause(), self.clock.now())
+        };
         if news {
             tracing::warn!(
                 cache = %self.cache,
@@ -97,12 +101,29 @@ impl Outage {
         self.state().following
     }
 
+    /// Why the second level does not work, in words without credentials; `None` while it works.
+    pub(crate) fn why(&self) -> Option<Arc<str>> {
+        self.state().why.as_ref().map(|(_, why)| Arc::clone(why))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// Keeps the cause that somebody has to do something about: without a connection, calls only say that there is none.
+    fn explain(&mut self, error: &RemoteError) {
+        let new = error.cause();
+        let is_better = self
+            .why
+            .as_ref()
+            .is_none_or(|(old, _)| *old != new && (new.needs_a_person() || !old.needs_a_person()));
+        if is_better {
+            self.why = Some((new, error.to_string().into()));
+        }
+    }
+
     fn failed(&mut self, noticed: Noticed, cause: Cause, now: Nanos) -> bool {
         match noticed {
             Noticed::Following => self.following = true,
@@ -128,14 +149,17 @@ impl State {
     fn works(&mut self, noticed: Noticed, now: Nanos) -> bool {
         match noticed {
             Noticed::Calling => self.calling = false,
-            Noticed::Following if !self.following => {}
+            // It only reads: that says nothing about a server that refuses writes.
+            Noticed::Following => self.following = false,
             // What could not be done before was done: a server that was full, for example, is not so any more.
-            Noticed::Following => (self.following, self.refused_until) = (false, None),
             Noticed::Delivering => (self.delivering, self.refused_until) = (false, None),
             Noticed::Refusal => self.refused_until = None,
         }
         let refused = self.refused_until.is_some_and(|until| now < until);
         let fails = self.following || self.delivering || self.calling || refused;
+        if !fails {
+            self.why = None;
+        }
         if self.told == 0 || fails {
             return false;
         }
@@ -174,6 +198,22 @@ mod tests {
     }
 
     #[test]
+    fn the_cause_that_needs_a_person_is_the_reason_until_all_is_well() {
+        let outage = Outage::new("shop".into(), "redis://h".into(), Clock::system());
+        assert_eq!(outage.why(), None);
+        outage.failed(Calling, &RemoteError::ConnectionRefused);
+        assert_eq!(outage.why().as_deref(), Some("the connection is refused"));
+        outage.failed(Following, &RemoteError::Authentication("WRONGPASS".into()));
+        outage.failed(Calling, &RemoteError::BreakerOpen);
+        let why = outage.why().unwrap();
+        assert!(why.ends_with("user name and password (WRONGPASS)"), "{why}");
+        outage.works(Following);
+        assert!(outage.why().is_some(), "calls still fail");
+        outage.works(Calling);
+        assert_eq!(outage.why(), None);
+    }
+
+    #[test]
     fn refusals_end_when_none_came_for_a_while_or_when_one_is_made_good() {
         let mut state = State::default();
         assert!(state.failed(Refusal, Cause::Full, 0));
@@ -183,6 +223,16 @@ mod tests {
         let mut state = State::default();
         assert!(state.failed(Refusal, Cause::Full, 0));
         assert!(!state.failed(Delivering, Cause::Full, 1));
+        assert!(!state.works(Following, 2));
+        assert!(state.works(Delivering, 3));
+    }
+
+    // fred makes its connection anew when a server says that it is read-only, so the log is not followed for a moment.
+    #[test]
+    fn a_server_that_refuses_writes_is_not_well_again_because_its_log_can_be_read() {
+        let mut state = State::default();
+        assert!(state.failed(Refusal, Cause::ReadOnly, 0));
+        assert!(!state.failed(Following, Cause::Gone, 1));
         assert!(!state.works(Following, 2));
         assert!(state.works(Delivering, 3));
     }
