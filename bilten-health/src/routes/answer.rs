@@ -40,12 +40,8 @@ pub(super) async fn answer(
         );
     };
     let deadline = Instant::now() + health.runner.deadline();
-    let accept = parts.headers.get(header::ACCEPT);
-    let format = negotiate(
-        accept
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default(),
-    );
+    let accept = parts.headers.get_all(header::ACCEPT).iter();
+    let format = negotiate(accept.filter_map(|line| line.to_str().ok()));
     let from_a_check = parts.headers.contains_key(HOP_HEADER);
     let permission = authorise.ask(parts);
     // Asked by another service's health check: starting checks now could go round in a circle.
