@@ -105,7 +105,8 @@ fn secret_after(lower: &str, at: usize, key: &str) -> Option<(usize, usize)> {
     let closed = name_end.trim_start_matches(['"', '\'', '`', '\\', ']']);
     let rest = closed.trim_start();
     let signed = rest.trim_start_matches([':', '=']);
-    let value = if signed.len() < rest.len() {
+    let has_sign = signed.len() < rest.len();
+    let value = if has_sign {
         signed.strip_prefix('>').unwrap_or(signed).trim_start()
     } else if is_argument(&lower[..at]) {
         // An argument: its value is the next one.
@@ -124,8 +125,8 @@ fn secret_after(lower: &str, at: usize, key: &str) -> Option<(usize, usize)> {
     if counts || !quoted && QUOTED_KEYS.contains(&key) {
         return None;
     }
-    let sign = rest.chars().next().unwrap_or('=');
-    let length = value_length(value, sign);
+    let sign = rest.chars().next().filter(|_| has_sign).unwrap_or(' ');
+    let length = value_length(value, sign, &lower[..at]);
     let start = lower.len() - value.len();
     (length > 0).then_some((start, start + length))
 }
@@ -139,8 +140,8 @@ fn is_argument(before: &str) -> bool {
     })
 }
 
-/// How long the value is that `text` begins with.
-fn value_length(text: &str, sign: char) -> usize {
+/// How long the value is that `text` begins with; `before` is what stands in front of its key.
+fn value_length(text: &str, sign: char, before: &str) -> usize {
     let name = text.len()
         - text
             .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
@@ -154,7 +155,7 @@ fn value_length(text: &str, sign: char) -> usize {
             let close = text[2..].find(&text[..2]);
             close.map_or(text.len(), |close| close + 4)
         }
-        _ => bare(text, sign),
+        _ => bare(text, sign, &open_at_the_end(before)),
     }
 }
 
@@ -194,28 +195,61 @@ fn bracketed(text: &str) -> usize {
     at
 }
 
-/// Up to a blank, or to a sign behind which the text goes on as behind a value.
-fn bare(text: &str, sign: char) -> usize {
+/// Up to where the text surely goes on behind the value: a passphrase may hold blanks, commas and brackets. That is the end of the
+/// line, the next `key=`, and what closes a bracket or quote in `open`; behind an argument, whose sign is a blank, the next blank.
+fn bare(text: &str, sign: char, open: &str) -> usize {
     let end = text.char_indices().find(|&(at, c)| {
-        c.is_whitespace() || "&,;)}".contains(c) && goes_on(&text[at + 1..], sign)
+        let rest = &text[at + c.len_utf8()..];
+        match c {
+            '\r' | '\n' => true,
+            _ if c.is_whitespace() && sign == ' ' => true,
+            _ if c.is_whitespace() || "&,;".contains(c) => begins_with_a_key(rest, c, sign),
+            _ => open.contains(c) && goes_on(rest),
+        }
     });
     end.map_or(text.len(), |(at, _)| at)
 }
 
-/// The end, a blank, another closing sign, or the next `key=`.
-fn goes_on(rest: &str, sign: char) -> bool {
-    let Some(next) = rest.chars().next() else {
-        return true;
-    };
-    let key = rest.trim_start_matches(|c: char| c.is_alphanumeric() || "_-.\"'".contains(c));
-    next.is_whitespace()
-        || ",;)}]\"'".contains(next)
-        || key.len() < rest.len() && key.starts_with(['=', sign])
+/// Whether `key=` or `key: ` comes next behind the `separator`.
+fn begins_with_a_key(rest: &str, separator: char, sign: char) -> bool {
+    let word = rest.trim_start();
+    let apart = separator.is_whitespace() || word.len() < rest.len();
+    let behind = word.trim_start_matches(|c: char| c.is_alphanumeric() || "_-.\"'".contains(c));
+    let ends_a_word = |text: &str| text.is_empty() || text.starts_with([' ', '"', '\'', '\n']);
+    let colon = behind.strip_prefix(':');
+    let told = behind.starts_with('=')
+        || colon.is_some_and(|value| sign == ':' || apart && ends_a_word(value));
+    told && behind.len() < word.len()
+}
+
+/// The end, a blank or another sign, as behind a closing bracket or quote.
+fn goes_on(rest: &str) -> bool {
+    let next = rest.chars().next();
+    next.is_none_or(|next| next.is_whitespace() || ",;:.&)]}\"'`".contains(next))
+}
+
+/// What would close the brackets and quotes that are open at the end of `text`.
+fn open_at_the_end(text: &str) -> String {
+    let mut open = String::new();
+    for c in text.chars() {
+        if open.ends_with(c) && ")]}\"'`".contains(c) {
+            open.pop();
+            continue;
+        }
+        match c {
+            '(' => open.push(')'),
+            '[' => open.push(']'),
+            '{' => open.push('}'),
+            '"' | '\'' | '`' => open.push(c),
+            _ => {}
+        }
+    }
+    open
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bare, bracketed, mask_key_values, quoted};
+    use super::{bare, bracketed, mask_key_values, open_at_the_end, quoted};
 
     #[test]
     fn each_of_many_secrets_is_masked() {
@@ -227,15 +261,32 @@ mod tests {
     fn a_value_ends_where_the_text_goes_on() {
         for (text, value) in [
             ("a,b", "a,b"),
-            ("a, b", "a"),
+            ("a, b", "a, b"),
+            ("a b c", "a b c"),
+            ("a b c=d", "a b"),
+            ("a b failed: c", "a b"),
+            ("a b 12:30", "a b 12:30"),
+            ("a b\nc", "a b"),
             ("a&b=c", "a"),
-            ("a&b c", "a&b"),
-            ("a;", "a"),
-            ("a)) b", "a"),
+            ("a&b c", "a&b c"),
+            ("a; b=c", "a"),
+            ("a; b", "a; b"),
+            ("a) b", "a) b"),
             ("a,b:c", "a,b:c"),
         ] {
-            assert_eq!(&text[..bare(text, '=')], value, "{text}");
+            assert_eq!(&text[..bare(text, '=', "")], value, "{text}");
         }
+        for (text, value) in [
+            ("a)) b", "a"),
+            ("a)b) c", "a)b"),
+            ("a\" b", "a"),
+            ("a] b", "a] b"),
+        ] {
+            assert_eq!(&text[..bare(text, '=', ")\"")], value, "{text}");
+        }
+        assert_eq!(bare("a,b:c", ':', ""), 1);
+        assert_eq!(bare("a b", ' ', ""), 1);
+        assert_eq!(open_at_the_end("(a [b] {c} \"d\" 'e"), ")'");
         for (text, value) in [
             (r#""a" b"#, r#""a""#),
             (r#""a\"b" c"#, r#""a\"b""#),

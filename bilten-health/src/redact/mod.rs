@@ -178,6 +178,12 @@ mod tests {
             "password=hunt&er2 user=x",
             "password=hunt)er2",
             "password=hunt;er2",
+            "password=hunt er2",
+            "password: hunt er2",
+            "password = hunt, er2; no",
+            "token=correct hunt er2 staple",
+            "{password: hunt er2}",
+            "cannot log in (password=hunt er2) at db",
             r"password='hunt\'er2x'",
             r#"password="hunt\"er2""#,
             "password='hunt''er2'",
@@ -230,8 +236,28 @@ mod tests {
         ] {
             assert_eq!(redact(text), text);
         }
-        let lines = "Cookie: sid=x\r\nhost: db";
-        assert_eq!(redact(lines), "Cookie: ***  host: db");
+        for (text, masked) in [
+            ("Cookie: sid=x\r\nhost: db", "Cookie: ***  host: db"),
+            ("password=a b\nhost: db", "password=*** host: db"),
+            (
+                "cannot log in (password=a b) at db",
+                "cannot log in (password=***) at db",
+            ),
+            (
+                "password=a b user=c failed: gone",
+                "password=*** user=c failed: gone",
+            ),
+            (
+                "\"GET /x?token=a&y=2 HTTP/1.1\" failed",
+                "\"GET /x?token=***&y=2 HTTP/1.1\" failed",
+            ),
+            (
+                "Config { password: a b, host: db }",
+                "Config { password: ***, host: db }",
+            ),
+        ] {
+            assert_eq!(redact(text), masked);
+        }
     }
 
     #[test]
