@@ -8,7 +8,7 @@ use std::future::ready;
 /// Looks at what the cache knows of its second level; asks nobody.
 ///
 /// A second level that fails, or whose log has not been heard of for `isolated_ttl`, is degraded and never down: the cache goes on from
-/// memory and from loaders. A cache that is meant to have no second level is up.
+/// memory and from loaders. The text says why, a password that is not accepted for example. A cache that is meant to have no second level is up.
 ///
 /// The details have the `connection` (`memory only`, `connected`, `unheard` when it is cut off from the log, `down` when the circuit
 /// breaker is open or it was never reached), `log_position`, `log_lag` in records, `log_age_ms` since the log was read to its
@@ -35,10 +35,7 @@ fn judge(status: &Status) -> Verdict {
         Connection::MemoryOnly => ("memory only", Verdict::up()),
         Connection::Connected => ("connected", Verdict::up()),
         Connection::Unheard => ("unheard", Verdict::degraded(unheard(status))),
-        Connection::Down => (
-            "down",
-            Verdict::degraded("the second level fails; reads come from memory and from loaders"),
-        ),
+        Connection::Down => ("down", Verdict::degraded(fails(status))),
         _ => (
             "unknown",
             Verdict::unknown("the second level is in a state that this version does not know"),
@@ -54,6 +51,12 @@ fn judge(status: &Status) -> Verdict {
         .detail("waiting_invalidations", status.waiting)
         .detail("memory_entries", status.memory_entries)
         .detail("memory_bytes", status.memory_bytes)
+}
+
+fn fails(status: &Status) -> String {
+    let why = status.cause.as_deref().map(|why| format!(": {why}"));
+    let why = why.unwrap_or_default();
+    format!("the second level fails{why}; reads come from memory and from loaders")
 }
 
 fn unheard(status: &Status) -> String {

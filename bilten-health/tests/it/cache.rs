@@ -1,26 +1,14 @@
 //! A cache whose second level comes and goes, with a real server.
 
-use crate::doubles::{health, ms, of};
-use bilten_cache::Cache;
+use crate::doubles::{health, ms};
+use crate::polling::until;
+use bilten_cache::{Cache, RedisClient};
 use bilten_health::{CheckReport, Health, Status, checks};
 use bilten_testbed::Redis;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 async fn becomes(health: &Health, status: Status) -> CheckReport {
-    until(health, |check| check.status == status).await
-}
-
-async fn until(health: &Health, wanted: impl Fn(&CheckReport) -> bool) -> CheckReport {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let report = health.check().await;
-        if wanted(of(&report, "cache")) {
-            return of(&report, "cache").clone();
-        }
-        assert!(Instant::now() < deadline, "never: {}", report.to_json());
-        sleep(ms(20)).await;
-    }
+    until(health, "cache", |check| check.status == status).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,11 +62,40 @@ async fn a_cache_that_is_cut_off_from_its_log_is_degraded_and_says_for_how_long(
         .unwrap();
     let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
     let cut_off = |check: &CheckReport| check.details["connection"] == "unheard";
-    let report = until(&health, cut_off).await;
+    let report = until(&health, "cache", cut_off).await;
     assert_eq!(report.status, Status::Degraded);
     let error = report.error.as_deref().unwrap();
     assert!(
         error.contains("cut off from the invalidation log for"),
         "{error}"
     );
+}
+
+// The order: connected, the password is changed, the connections are ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_whose_password_is_not_accepted_any_more_says_so_with_either_client() {
+    for client in [RedisClient::Fred, RedisClient::RedisRs] {
+        let server = Redis::builder()
+            .user("app", "secret", "~* &* +@all")
+            .start()
+            .unwrap();
+        let cache = Cache::builder("shop")
+            .redis(bilten_cache::Redis::url(server.url()).client(client))
+            .build()
+            .await
+            .unwrap();
+        let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
+        becomes(&health, Status::Up).await;
+        let change = ["ACL", "SETUSER", "app", "resetpass", ">another-secret"];
+        server.cli(&change).unwrap();
+        server.cli(&["CLIENT", "KILL", "USER", "app"]).unwrap();
+        let told = |check: &CheckReport| {
+            let error = check.error.as_deref().unwrap_or_default();
+            assert!(!error.contains("secret"), "{error}");
+            error.contains("does not accept user name and password (WRONGPASS")
+        };
+        assert_eq!(until(&health, "cache", told).await.status, Status::Degraded);
+        server.cli(&["ACL", "SETUSER", "app", ">secret"]).unwrap();
+        assert_eq!(becomes(&health, Status::Up).await.error, None);
+    }
 }

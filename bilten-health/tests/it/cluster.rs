@@ -1,46 +1,27 @@
 //! A primary and its replicas as they come and go, with real servers.
 
 use crate::doubles::{health, of};
+use crate::polling::{reaches, until};
 use bilten_db::{Cluster, PoolConfig};
-use bilten_health::{Health, Reason, Report, Status, checks};
+use bilten_health::{CheckReport, Health, Reason, Status, checks};
 use bilten_testbed::Postgres;
 use sea_orm::TransactionTrait;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep};
 
 fn checking(cluster: &Cluster) -> Health {
     health([checks::cluster("orders", cluster).cache(Duration::ZERO)])
 }
 
-async fn becomes(health: &Health, status: Status) -> Arc<Report> {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let report = health.check().await;
-        if report.status == status {
-            return report;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "never became {status}: {}",
-            report.to_json()
-        );
-        sleep(Duration::from_millis(50)).await;
-    }
-}
-
 /// The lag of the replica in milliseconds, once it has been measured.
 async fn behind(health: &Health) -> f64 {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let report = health.check().await;
-        let replica = &of(&report, "orders").details["nodes"][1];
-        if let (Some(lag), Some(_)) = (replica["lag_ms"].as_f64(), replica["lag_bytes"].as_u64()) {
-            return lag;
-        }
-        assert!(Instant::now() < deadline, "never measured: {replica}");
-        sleep(Duration::from_millis(50)).await;
-    }
+    let lag = |check: &CheckReport| {
+        let replica = &check.details["nodes"][1];
+        replica["lag_ms"]
+            .as_f64()
+            .filter(|_| replica["lag_bytes"].is_u64())
+    };
+    let measured = until(health, "orders", |check| lag(check).is_some()).await;
+    lag(&measured).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -53,7 +34,7 @@ async fn a_lost_replica_degrades_and_a_lost_primary_is_down() {
         .await
         .unwrap();
     let health = checking(&cluster);
-    let report = becomes(&health, Status::Up).await;
+    let report = reaches(&health, Status::Up).await;
     let nodes = &of(&report, "orders").details["nodes"];
     assert_eq!(
         (&nodes[0]["id"], &nodes[1]["id"]),
@@ -70,7 +51,7 @@ async fn a_lost_replica_degrades_and_a_lost_primary_is_down() {
     assert!((0.0..60_000.0).contains(&lag), "{lag} ms");
 
     servers.replica(0).kill().unwrap();
-    let report = becomes(&health, Status::Degraded).await;
+    let report = reaches(&health, Status::Degraded).await;
     assert!(
         of(&report, "orders")
             .error
@@ -81,12 +62,12 @@ async fn a_lost_replica_degrades_and_a_lost_primary_is_down() {
         report.to_json()
     );
     servers.replica(0).restart().unwrap();
-    becomes(&health, Status::Up).await;
+    reaches(&health, Status::Up).await;
 
     servers.primary().kill().unwrap();
-    becomes(&health, Status::Down).await;
+    reaches(&health, Status::Down).await;
     servers.primary().restart().unwrap();
-    becomes(&health, Status::Up).await;
+    reaches(&health, Status::Up).await;
 }
 
 // The order: the only connection is taken by a transaction, then the question comes, then the transaction ends.
@@ -104,11 +85,11 @@ async fn a_full_pool_is_degraded_and_not_down() {
         .await
         .unwrap();
     let health = checking(&cluster);
-    becomes(&health, Status::Up).await;
+    reaches(&health, Status::Up).await;
     let transaction = cluster.begin().await.unwrap();
     let report = health.check().await;
     assert_eq!(report.status, Status::Degraded, "{}", report.to_json());
     assert_eq!(of(&report, "orders").reason, Some(Reason::Saturated));
     transaction.rollback().await.unwrap();
-    becomes(&health, Status::Up).await;
+    reaches(&health, Status::Up).await;
 }

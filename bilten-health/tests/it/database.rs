@@ -1,11 +1,11 @@
 //! A database as it comes and goes, with a real server.
 
 use crate::doubles::{health, ms, of, patient};
-use bilten_health::{Health, Reason, Status, checks};
+use crate::polling::becomes;
+use bilten_health::{Reason, Status, checks};
 use bilten_testbed::{Postgres, shared};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use std::time::Duration;
-use tokio::time::Instant;
 
 async fn connect(url: String) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
@@ -14,22 +14,6 @@ async fn connect(url: String) -> DatabaseConnection {
         .acquire_timeout(Duration::from_secs(5))
         .sqlx_logging(false);
     Database::connect(options).await.unwrap()
-}
-
-async fn becomes(health: &Health, healthy: bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let report = health.check().await;
-        if report.healthy == healthy {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "never became healthy={healthy}: {}",
-            report.to_json()
-        );
-        tokio::time::sleep(ms(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,17 +1,14 @@
 //! The check that asks another service over TLS, with certificates of an authority of our own.
 
+use crate::certified::{acceptor, lasting};
 use crate::doubles::{of, patient};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::serve::Listener;
 use bilten_health::{Status, checks};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::PrivateKeyDer;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,22 +33,10 @@ impl Authority {
     /// Serves `/ok` and `/broken` under `localhost`, with a certificate for `name` until `year`.
     async fn serve(&self, name: &str, year: i32) -> String {
         let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2000, 1, 1);
-        params.not_after = date_time_ymd(year, 1, 1);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![certificate.der().clone()],
-                PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-            )
-            .unwrap();
+        let certificate = lasting(name, year).signed_by(&key, &self.issuer).unwrap();
+        let acceptor = acceptor(&certificate, &key);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
         let app = Router::new()
             .route("/ok", get(async || "fine"))
             .route("/broken", get(async || StatusCode::INTERNAL_SERVER_ERROR));

@@ -6,6 +6,8 @@ mod background;
 mod bad_input;
 #[cfg(feature = "bilten-cache")]
 mod cache;
+#[cfg(all(feature = "http", feature = "tls"))]
+mod certified;
 mod changes;
 #[cfg(feature = "bilten-db")]
 mod cluster;
@@ -32,6 +34,13 @@ mod manifests;
 mod metrics;
 #[cfg(feature = "mysql")]
 mod mysql;
+#[cfg(any(
+    feature = "bilten-cache",
+    feature = "bilten-db",
+    feature = "fred",
+    feature = "sea-orm"
+))]
+mod polling;
 #[cfg(feature = "fred")]
 mod redis;
 mod registration;

@@ -1,6 +1,7 @@
 //! A database that speaks MySQL's protocol: enough of it to be connected to and to answer `SELECT 1`.
 
 use crate::doubles::{health, of};
+use crate::polling::becomes;
 use bilten_health::{Health, Reason, Status, checks};
 use sea_orm::{ConnectOptions, Database, TransactionTrait};
 use std::time::Duration;
@@ -115,35 +116,23 @@ async fn checking() -> (Health, sea_orm::DatabaseConnection, watch::Sender<bool>
     (health([check]), connection, switch)
 }
 
-async fn becomes_up(health: &Health) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let report = health.check().await;
-        if report.status == Status::Up {
-            return;
-        }
-        assert!(Instant::now() < deadline, "never: {}", report.to_json());
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 // The order: the only connection is taken by a transaction, then the question comes, then the transaction ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_is_degraded_and_not_down() {
     let (health, connection, _switch) = checking().await;
-    becomes_up(&health).await;
+    becomes(&health, true).await;
     let transaction = connection.begin().await.unwrap();
     let report = health.check().await;
     assert_eq!(report.status, Status::Degraded, "{}", report.to_json());
     assert_eq!(of(&report, "mysql").reason, Some(Reason::Saturated));
     transaction.rollback().await.unwrap();
-    becomes_up(&health).await;
+    becomes(&health, true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_hangs_is_down_however_small_its_pool() {
     let (health, connection, switch) = checking().await;
-    becomes_up(&health).await;
+    becomes(&health, true).await;
     let deadline = Instant::now() + Duration::from_secs(20);
     while connection.get_mysql_connection_pool().num_idle() == 0 {
         assert!(Instant::now() < deadline, "the connection never came back");
@@ -155,5 +144,5 @@ async fn a_database_that_hangs_is_down_however_small_its_pool() {
         assert_eq!(report.status, Status::Down, "{}", report.to_json());
     }
     switch.send(true).unwrap();
-    becomes_up(&health).await;
+    becomes(&health, true).await;
 }

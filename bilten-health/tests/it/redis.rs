@@ -1,23 +1,27 @@
 //! Redis as it comes and goes, with a real server.
 
 use crate::doubles::{health, ms, of, patient};
+use crate::polling::{becomes, until};
 use bilten_health::{CheckReport, Health, Reason, Status, checks};
 use bilten_testbed::{Redis, shared};
 use fred::prelude::*;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 
 /// As the documentation of the check advises: it goes on trying, from the start.
-fn unconnected(url: &str) -> Client {
+fn patiently(url: &str) -> Builder {
     let mut config = Config::from_url(url).unwrap();
     config.fail_fast = false;
-    Builder::from_config(config)
+    let mut builder = Builder::from_config(config);
+    builder
         .with_connection_config(|connection| connection.connection_timeout = ms(1000))
-        .set_policy(ReconnectPolicy::new_constant(0, 50))
-        .build()
-        .unwrap()
+        .set_policy(ReconnectPolicy::new_constant(0, 50));
+    builder
+}
+
+fn unconnected(url: &str) -> Client {
+    patiently(url).build().unwrap()
 }
 
 async fn client(url: &str) -> Client {
@@ -28,36 +32,6 @@ async fn client(url: &str) -> Client {
 
 fn checking(client: &Client) -> Health {
     health([checks::redis("redis", client).cache(Duration::ZERO)])
-}
-
-/// Asks until the check is as wanted.
-async fn until(health: &Health, wanted: impl Fn(&CheckReport) -> bool) -> CheckReport {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let report = health.check().await;
-        if wanted(of(&report, "redis")) {
-            return of(&report, "redis").clone();
-        }
-        assert!(Instant::now() < deadline, "never: {}", report.to_json());
-        tokio::time::sleep(ms(20)).await;
-    }
-}
-
-/// Asks until the answer is as wanted.
-async fn becomes(health: &Health, healthy: bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let report = health.check().await;
-        if report.healthy == healthy {
-            return;
-        }
-        assert!(
-            Instant::now() < deadline,
-            "never became healthy={healthy}: {}",
-            report.to_json()
-        );
-        tokio::time::sleep(ms(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -107,21 +81,24 @@ async fn a_primary_and_a_replica_tell_their_role_and_a_lost_primary_shows() {
     let health_of_primary = checking(&client(&primary.url()).await);
     let health_of_replica = checking(&client(&replica.url()).await);
     let one_replica = |check: &CheckReport| check.details.get("replicas") == Some(&1.into());
-    let report = until(&health_of_primary, one_replica).await;
+    let report = until(&health_of_primary, "redis", one_replica).await;
     assert_eq!(
         (report.status, &report.details["role"]),
         (Status::Up, &"primary".into())
     );
 
     let linked = |check: &CheckReport| check.details.get("link") == Some(&"connected".into());
-    let report = until(&health_of_replica, linked).await;
+    let report = until(&health_of_replica, "redis", linked).await;
     assert_eq!(
         (report.status, &report.details["role"]),
         (Status::Up, &"replica".into())
     );
 
     primary.kill().unwrap();
-    let report = until(&health_of_replica, |check| check.status == Status::Degraded).await;
+    let report = until(&health_of_replica, "redis", |check| {
+        check.status == Status::Degraded
+    })
+    .await;
     let error = report.error.as_deref().unwrap();
     assert!(error.contains("lost its primary"), "{error}");
 }
@@ -147,7 +124,7 @@ async fn a_server_that_loads_its_data_is_down_and_says_so() {
         let reload = scope.spawn(|| server.cli(&["DEBUG", "RELOAD"]));
         let runtime = tokio::runtime::Handle::current();
         let report = tokio::task::block_in_place(|| {
-            runtime.block_on(until(&health, |check| {
+            runtime.block_on(until(&health, "redis", |check| {
                 check.reason == Some(Reason::Loading)
             }))
         });
@@ -185,7 +162,7 @@ async fn a_server_that_was_never_there_is_not_connected_yet() {
     server.restart().unwrap();
     becomes(&health, true).await;
     server.kill().unwrap();
-    let lost = until(&health, |check| !check.healthy).await;
+    let lost = until(&health, "redis", |check| !check.healthy).await;
     assert_ne!(lost.error.as_deref(), Some(not_yet), "it was connected");
 }
 
@@ -195,12 +172,75 @@ async fn a_user_who_may_not_ask_for_the_role_gets_an_answer_without_it() {
         .user("app", "secret", "~* &* +@all -role")
         .start()
         .unwrap();
-    let report = until(&checking(&client(&server.url()).await), |check| {
+    let report = until(&checking(&client(&server.url()).await), "redis", |check| {
         check.healthy
     })
     .await;
     assert_eq!(report.status, Status::Up);
     assert!(report.details.is_empty(), "{:?}", report.details);
+}
+
+const NOT_ACCEPTED: &str =
+    "authentication failed, the server does not accept the client's user name and password";
+
+fn not_accepted(check: &CheckReport) -> bool {
+    let error = check.error.as_deref().unwrap_or_default();
+    assert!(!error.contains("secret"), "{error}");
+    error.starts_with(NOT_ACCEPTED) && error.contains("WRONGPASS")
+}
+
+// The order: wrong from the start, then right, then changed while connected, then right again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_accept_the_password_says_so_and_the_password_is_not_told() {
+    let server = Redis::builder()
+        .user("app", "other-secret", "~* &* +@all")
+        .start()
+        .unwrap();
+    let url = server.url().replace("other-secret", "my-secret");
+    let client = unconnected(&url);
+    let pool = patiently(&url).build_pool(2).unwrap();
+    let of_both = [
+        checking(&client),
+        health([checks::redis("redis", &pool).cache(Duration::ZERO)]),
+    ];
+    let _tasks = (client.connect(), pool.connect());
+    for health in &of_both {
+        assert_eq!(
+            until(health, "redis", not_accepted).await.status,
+            Status::Down
+        );
+    }
+    server
+        .cli(&["ACL", "SETUSER", "app", ">my-secret"])
+        .unwrap();
+    for health in &of_both {
+        becomes(health, true).await;
+    }
+    server
+        .cli(&["ACL", "SETUSER", "app", "resetpass", ">a-third-secret"])
+        .unwrap();
+    server.cli(&["CLIENT", "KILL", "USER", "app"]).unwrap();
+    for health in &of_both {
+        until(health, "redis", not_accepted).await;
+    }
+    server
+        .cli(&["ACL", "SETUSER", "app", ">my-secret"])
+        .unwrap();
+    for health in &of_both {
+        becomes(health, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_wants_a_password_and_gets_none_says_so() {
+    let server = Redis::builder().password("secret").start().unwrap();
+    let client = unconnected(&format!("redis://{}", server.addr()));
+    let _task = client.connect();
+    let wanted = |check: &CheckReport| {
+        let error = check.error.as_deref().unwrap_or_default();
+        error.starts_with(NOT_ACCEPTED) && error.contains("NOAUTH")
+    };
+    until(&checking(&client), "redis", wanted).await;
 }
 
 /// Something that speaks the protocol and is no Redis: whatever it is told, it answers `+HELLO`.
@@ -241,5 +281,5 @@ async fn a_server_that_answers_something_else_is_down() {
         let error = check.error.as_deref();
         error.is_some_and(|error| error.contains("something else than PONG"))
     };
-    assert_eq!(until(&health, other).await.status, Status::Down);
+    assert_eq!(until(&health, "redis", other).await.status, Status::Down);
 }

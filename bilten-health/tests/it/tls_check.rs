@@ -1,33 +1,17 @@
 //! The check of a server's certificate, with a real handshake.
 
+use crate::certified::{acceptor, lasting};
 use crate::doubles::{of, patient};
 use bilten_health::{Status, checks};
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::ServerConfig;
-use rustls::crypto::ring::default_provider;
-use rustls::pki_types::PrivateKeyDer;
-use std::sync::Arc;
+use rcgen::KeyPair;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 /// A server whose certificate runs out at the start of `year`.
 async fn serve(year: i32) -> String {
     let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(2000, 1, 1);
-    params.not_after = date_time_ymd(year, 1, 1);
-    let certificate = params.self_signed(&key).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
-        .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let certificate = lasting("localhost", year).self_signed(&key).unwrap();
+    let acceptor = acceptor(&certificate, &key);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

@@ -1,5 +1,7 @@
 //! Whether a Redis or Valkey server answers.
 
+mod refusal;
+
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::report::Reason;
 use crate::status::Status;
@@ -8,6 +10,7 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::Options;
 use fred::types::{ClientState, ClusterHash, CustomCommand, Value};
+use refusal::{Refusal, words};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,7 +19,9 @@ use tokio::time::{Instant, timeout_at};
 /// Anything but `PONG` is down; a server that is still loading its data is down with the reason `loading`. The details have the
 /// `role`, `primary` or `replica`, the number of connected `replicas` of a primary and the `link` of a replica. A replica that
 /// has lost its primary is degraded, because what it holds grows old. A user who may not send `ROLE` gets the answer without it,
-/// and so does a client of a Redis Cluster, where each node has a role of its own.
+/// and so does a client of a Redis Cluster, where each node has a role of its own. A server that does not accept the client's
+/// user name and password is down with the server's words for it, which a `Client` or a `Pool` tells also while it has no
+/// connection.
 ///
 /// A client in its default settings gives up when Redis is away at the start. So that the service starts without it and the
 /// check says "not connected yet" until it is there, set `fail_fast = false`, give it a reconnection policy, and do not wait for
@@ -44,6 +49,7 @@ where
     check(
         name,
         Redis {
+            refusal: Refusal::of(client),
             client: client.clone(),
             answered: AtomicBool::new(false),
         },
@@ -52,6 +58,7 @@ where
 
 struct Redis<C> {
     client: C,
+    refusal: Refusal,
     /// Whether there was an answer at any time: tells a lost connection from one that is still to come.
     answered: AtomicBool,
 }
@@ -74,6 +81,7 @@ impl<C: ClientLike + Sync + 'static> Check for Redis<C> {
         };
         if verdict.status == Status::Up {
             self.answered.store(true, Ordering::Relaxed);
+            self.refusal.forget();
             if self.client.is_clustered() {
                 return verdict;
             }
@@ -85,12 +93,25 @@ impl<C: ClientLike + Sync + 'static> Check for Redis<C> {
                 _ => verdict,
             };
         }
-        if self.client.state() != ClientState::Connected && !self.answered.load(Ordering::Relaxed) {
-            return Verdict::down(
-                "not connected yet: the server is not there, or the client's `connect` was never called",
-            );
+        self.without_answer(verdict)
+    }
+}
+
+impl<C: ClientLike> Redis<C> {
+    /// What `verdict` means for a client that may have no connection.
+    fn without_answer(&self, verdict: Verdict) -> Verdict {
+        if self.client.state() == ClientState::Connected {
+            return verdict;
         }
-        verdict
+        if let Some(words) = self.refusal.last() {
+            return not_accepted(&words);
+        }
+        if self.answered.load(Ordering::Relaxed) {
+            return verdict;
+        }
+        Verdict::down(
+            "not connected yet: the server is not there, or the client's `connect` was never called",
+        )
     }
 }
 
@@ -102,8 +123,16 @@ fn judge(answer: Result<String, Error>) -> Verdict {
             Verdict::down("the server is still loading its data").reason(Reason::Loading)
         }
         Err(error) if *error.kind() == ErrorKind::Timeout => no_answer(),
-        Err(error) => Verdict::failed(&error),
+        Err(error) => {
+            words(&error).map_or_else(|| Verdict::failed(&error), |words| not_accepted(&words))
+        }
     }
+}
+
+fn not_accepted(words: &str) -> Verdict {
+    Verdict::down(format!(
+        "authentication failed, the server does not accept the client's user name and password ({words})"
+    ))
 }
 
 fn no_answer() -> Verdict {
