@@ -99,12 +99,15 @@ impl Health {
         Ok(())
     }
 
-    /// Removes a check while the service runs; says whether there was one. Its name is compared without case.
+    /// Removes a check while the service runs; says whether there was one. Its name is compared without case. A run under way
+    /// goes on, but nobody is told of its result, and the gauge `health_check_up` of the check becomes NaN, which is no value.
     #[allow(clippy::must_use_candidate)] // most callers only want it gone
     pub fn unregister(&self, name: &str) -> bool {
         let removed = self.runner.registry.remove(name);
-        self.runner.members_changed();
-        removed
+        if let Some(slot) = &removed {
+            self.runner.retire(slot);
+        }
+        removed.is_some()
     }
 
     /// Without a runtime the first question starts it.

@@ -80,10 +80,11 @@ impl Registry {
         Ok(())
     }
 
-    pub(crate) fn remove(&self, name: &str) -> bool {
+    pub(crate) fn remove(&self, name: &str) -> Option<Arc<Slot>> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let before = slots.len();
-        Arc::make_mut(&mut slots).retain(|slot| !slot.name.eq_ignore_ascii_case(name));
-        slots.len() < before
+        let at = slots
+            .iter()
+            .position(|slot| slot.name.eq_ignore_ascii_case(name))?;
+        Some(Arc::make_mut(&mut slots).remove(at))
     }
 }

@@ -35,7 +35,14 @@ impl Hub {
         let Some(telling) = slot.telling() else {
             return;
         };
-        telling.each(|note| {
+        telling.each(|note, left_out| {
+            if left_out > 0 {
+                tracing::warn!(
+                    check = &*slot.name,
+                    left_out,
+                    "the log or the metrics are too slow for the results of this health check; the oldest were left out"
+                );
+            }
             measure(&slot.name, &note);
             if let Some(change) = note.change {
                 log(&change);

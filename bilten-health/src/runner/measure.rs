@@ -1,6 +1,7 @@
 //! Metrics, through the `metrics` facade.
 
 use crate::slot::Note;
+use crate::status::Status;
 
 const UP: &str = "health_check_up";
 const DEGRADED: &str = "health_check_degraded";
@@ -11,8 +12,14 @@ const CHANGES: &str = "health_status_changes_total";
 pub(super) fn measure(check: &str, note: &Note) {
     // Once per run and not per question, so looking the handles up again costs nothing that matters.
     describe();
-    metrics::gauge!(UP, "check" => check.to_owned()).set(f64::from(u8::from(note.healthy)));
-    metrics::gauge!(DEGRADED, "check" => check.to_owned()).set(f64::from(u8::from(note.degraded)));
+    // A recorder has no other way to take a level back; one that was left at its last value would tell of a check nobody runs.
+    let level = |is: fn(Status) -> bool| {
+        note.found
+            .map_or(f64::NAN, |found| f64::from(u8::from(is(found))))
+    };
+    metrics::gauge!(UP, "check" => check.to_owned()).set(level(Status::is_healthy));
+    let degraded = level(|found| found == Status::Degraded);
+    metrics::gauge!(DEGRADED, "check" => check.to_owned()).set(degraded);
     if let Some(duration) = note.duration {
         metrics::histogram!(DURATION, "check" => check.to_owned()).record(duration.as_secs_f64());
     }
@@ -25,11 +32,11 @@ pub(super) fn measure(check: &str, note: &Note) {
 fn describe() {
     metrics::describe_gauge!(
         UP,
-        "1 when the last run of the check was up or degraded, 0 when it was not or is too long ago."
+        "1 when the last run of the check was up or degraded, 0 when it was not or is too long ago, NaN once the check was removed."
     );
     metrics::describe_gauge!(
         DEGRADED,
-        "1 when the last run of the check was degraded, 0 when it was up or down."
+        "1 when the last run of the check was degraded, 0 when it was up or down, NaN once the check was removed."
     );
     metrics::describe_histogram!(
         DURATION,

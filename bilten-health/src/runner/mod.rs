@@ -114,9 +114,15 @@ impl Runner {
         self.hub.board.subscribe()
     }
 
-    /// Checks were added or removed.
+    /// A check was added.
     pub(crate) fn members_changed(&self) {
         self.hub.board.raise();
+    }
+
+    /// The check was removed.
+    pub(crate) fn retire(&self, slot: &Slot) {
+        slot.retire();
+        self.hub.publish(slot);
     }
 
     /// Whether no check can change the answer any more.

@@ -19,13 +19,15 @@ pub(crate) fn ensure(
     now: Instant,
 ) -> Option<watch::Receiver<()>> {
     keep_ticking(hub, slot);
-    step(hub, slot, |situation| situation, now)
+    step(hub, slot, |situation| situation, still_running, now)
 }
 
+/// `view` may change what is decided on, `overdue` is the answer when no run can be started.
 fn step(
     hub: &Arc<Hub>,
     slot: &Arc<Slot>,
-    view: impl Fn(Situation) -> Situation,
+    view: impl FnOnce(Situation) -> Situation,
+    overdue: impl FnOnce() -> Verdict,
     now: Instant,
 ) -> Option<watch::Receiver<()>> {
     let mut state = slot.state();
@@ -37,10 +39,8 @@ fn step(
         Next::Overdue => None,
     };
     let Some(alive) = alive else {
-        let verdict =
-            Verdict::down("an earlier run has not ended; no new one is started before it does");
-        // Still under the lock: once it is free the earlier run may end, and this must not come after the result of the next.
-        slot.record_overdue(&mut state, verdict.reason(Reason::StillRunning));
+        // Still under the lock: the earlier run may end at any time, and this must not come after the result of the next.
+        slot.record_overdue(&mut state, overdue());
         drop(state);
         hub.publish(slot);
         return None;
@@ -55,6 +55,12 @@ fn step(
     };
     tokio::spawn(supervise(Arc::clone(hub), running, alive));
     Some(waiting)
+}
+
+fn still_running() -> Verdict {
+    let verdict =
+        Verdict::down("an earlier run has not ended; no new one is started before it does");
+    verdict.reason(Reason::StillRunning)
 }
 
 /// Owns the run: wakes all waiters when it ends, and clears it when the runtime ends before it could store a result.
@@ -151,6 +157,7 @@ async fn tick(hub_of: Weak<Hub>, slot_of: Weak<Slot>, interval: Duration) {
                 background: false,
                 ..situation
             },
+            still_running,
             Instant::now(),
         );
         drop((hub, slot));
@@ -183,8 +190,17 @@ fn jittered(interval: Duration, random: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::jittered;
+    use super::{ensure, jittered, step};
+    use crate::change::Listeners;
+    use crate::check::{Alive, Verdict, check};
+    use crate::health::Defaults;
+    use crate::runner::hub::Hub;
+    use crate::slot::Slot;
+    use crate::status::Status;
+    use std::sync::Arc;
+    use std::thread;
     use std::time::Duration;
+    use tokio::time::Instant;
 
     #[test]
     fn jitter_stays_within_a_tenth() {
@@ -192,5 +208,52 @@ mod tests {
         assert_eq!(jittered(interval, 0.0), Duration::from_secs(9));
         assert_eq!(jittered(interval, 0.5), interval);
         assert_eq!(jittered(interval, 1.0), Duration::from_secs(11));
+    }
+
+    fn slot() -> Arc<Slot> {
+        let defaults = Defaults {
+            timeout: Duration::from_millis(500),
+            cache: Duration::ZERO,
+            deadline: Duration::from_millis(900),
+        };
+        Arc::new(defaults.slot(check("a", || async {})).unwrap())
+    }
+
+    /// Asks for a result and waits for it, on a runtime of its own.
+    fn ask(hub: &Arc<Hub>, slot: &Arc<Slot>) {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            if let Some(mut run) = ensure(hub, slot, Instant::now()) {
+                let _ = run.changed().await;
+            }
+        });
+    }
+
+    // The order: a question finds that an earlier run has not ended. Before its answer is stored that run ends, and a second
+    // question goes as far as it can: to the end of the next run, if nothing stops it.
+    #[test]
+    fn an_overdue_answer_never_replaces_the_result_of_the_next_run() {
+        let (hub, slot) = (Arc::new(Hub::new(Listeners::new(Vec::new()))), slot());
+        let earlier = Alive::begin(&slot.alive).unwrap();
+        thread::scope(|scope| {
+            let overdue = || {
+                drop(earlier);
+                let may_overtake = !slot.is_locked();
+                let second = scope.spawn(|| ask(&hub, &slot));
+                if may_overtake {
+                    second.join().unwrap();
+                }
+                Verdict::down("late")
+            };
+            let waits = step(&hub, &slot, |situation| situation, overdue, Instant::now());
+            assert!(waits.is_none());
+        });
+        let (report, _) = slot.report(Instant::now(), None);
+        assert_eq!(
+            (report.status, report.changes),
+            (Status::Up, 2),
+            "{report:?}"
+        );
     }
 }

@@ -95,6 +95,12 @@ impl Slot {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether somebody is looking at the state or changing it just now.
+    #[cfg(test)]
+    pub(crate) fn is_locked(&self) -> bool {
+        self.state.try_lock().is_err()
+    }
+
     /// Whether it belongs to a built-in group or carries the tag.
     pub(crate) fn is_in(&self, group: Group) -> bool {
         match group {

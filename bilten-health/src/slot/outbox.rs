@@ -2,6 +2,7 @@
 
 use super::Slot;
 use crate::change::Change;
+use crate::status::Status;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ const WAITING: usize = 1024;
 #[derive(Debug)]
 #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
 pub(crate) struct Note {
-    pub(crate) healthy: bool,
-    pub(crate) degraded: bool,
+    /// What the run found, or its result has become; none once the check was removed.
+    pub(crate) found: Option<Status>,
     /// How long the run took; none when it was no run.
     pub(crate) duration: Option<Duration>,
     pub(crate) change: Option<Change>,
@@ -24,14 +25,26 @@ pub(crate) struct Note {
 pub(super) struct Outbox {
     waiting: VecDeque<Note>,
     telling: bool,
+    /// How many were left out since the last one was told.
+    left_out: u64,
+    closed: bool,
 }
 
 impl Outbox {
     pub(super) fn push(&mut self, note: Note) {
+        if self.closed {
+            return;
+        }
         if self.waiting.len() == WAITING {
             self.waiting.pop_front();
+            self.left_out += 1;
         }
         self.waiting.push_back(note);
+    }
+
+    /// Takes no more: of what is found from now on, nobody hears.
+    pub(super) const fn close(&mut self) {
+        self.closed = true;
     }
 }
 
@@ -47,8 +60,9 @@ impl Slot {
 }
 
 impl Telling<'_> {
-    /// Tells one note after the other; when none is left, the place is given free under the same lock.
-    pub(crate) fn each(self, mut tell: impl FnMut(Note)) {
+    /// Tells one note after the other, each with how many were left out before it; when none is left, the place is given free
+    /// under the same lock.
+    pub(crate) fn each(self, mut tell: impl FnMut(Note, u64)) {
         loop {
             let mut state = self.0.state();
             let Some(note) = state.outbox.waiting.pop_front() else {
@@ -58,8 +72,9 @@ impl Telling<'_> {
                 std::mem::forget(self);
                 return;
             };
+            let left_out = std::mem::take(&mut state.outbox.left_out);
             drop(state);
-            tell(note);
+            tell(note, left_out);
         }
     }
 }
@@ -68,5 +83,33 @@ impl Drop for Telling<'_> {
     fn drop(&mut self) {
         // Only after a panic of a log or a recorder: whoever comes next tells the rest.
         self.0.state().outbox.telling = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Note, Outbox, WAITING};
+    use crate::status::Status;
+
+    fn note(found: Option<Status>) -> Note {
+        Note {
+            found,
+            duration: None,
+            change: None,
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted_and_nothing_comes_once_it_is_closed() {
+        let mut outbox = Outbox::default();
+        for _ in 0..WAITING + 7 {
+            outbox.push(note(Some(Status::Up)));
+        }
+        assert_eq!((outbox.waiting.len(), outbox.left_out), (WAITING, 7));
+        outbox.push(note(None));
+        outbox.close();
+        outbox.push(note(Some(Status::Up)));
+        let last = outbox.waiting.back().and_then(|note| note.found);
+        assert_eq!((last, outbox.left_out), (None, 8));
     }
 }

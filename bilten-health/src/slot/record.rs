@@ -58,8 +58,7 @@ impl Slot {
         state.counted = Some(Instant::now());
         let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
         state.outbox.push(Note {
-            healthy,
-            degraded: verdict.status == Status::Degraded,
+            found: Some(verdict.status),
             duration,
             change,
         });
@@ -74,6 +73,20 @@ impl Slot {
             error,
             changes: state.history.changes(),
         }
+    }
+
+    /// The check was removed: what its last run finds is of no interest any more.
+    pub(crate) fn retire(&self) {
+        let mut state = self.state();
+        // What was never measured has no level to take back.
+        if state.counted.is_some() {
+            state.outbox.push(Note {
+                found: None,
+                duration: None,
+                change: None,
+            });
+        }
+        state.outbox.close();
     }
 
     /// When the result of a background check becomes too old, if it then is another status.
@@ -95,8 +108,7 @@ impl Slot {
         let error = too_old(now.duration_since(last), self.max_age());
         let change = self.change(&state, from, to, Some(error));
         state.outbox.push(Note {
-            healthy: false,
-            degraded: false,
+            found: Some(Status::Unknown),
             duration: None,
             change: Some(change),
         });

@@ -3,8 +3,10 @@
 use crate::doubles::{Count, Switch, health, ms, passing};
 use bilten_health::{Group, Health, Status, change::Change, check};
 use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::time::{advance, sleep, timeout};
+use tracing::field::{Field, Visit};
 
 type Seen = Arc<Mutex<Vec<(Status, Status)>>>;
 
@@ -196,30 +198,65 @@ async fn a_watch_on_a_check_without_cache_time_does_not_chase_itself() {
     }
 }
 
-/// Holds the thread at the first event, until the test lets it go.
+/// Holds the thread at the first event, until the test lets it go. Counts what is said to be left out.
 struct Holding {
     held: mpsc::Sender<()>,
     gate: Mutex<mpsc::Receiver<()>>,
+    left_out: Mutex<LeftOut>,
 }
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Holding {
+#[derive(Clone, Debug, Default, PartialEq)]
+struct LeftOut(Vec<u64>);
+
+impl Visit for LeftOut {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "left_out" {
+            self.0.push(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for &'static Holding {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         if event.metadata().target().starts_with("bilten_health") {
+            event.record(&mut *self.left_out.lock().unwrap());
             let _ = self.held.send(());
             let _ = self.gate.lock().unwrap().recv();
         }
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+/// Asks on a thread of its own, and gives control back while the log of that thread holds it.
+fn held(health: &Health) -> (JoinHandle<LeftOut>, mpsc::Sender<()>) {
+    use tracing_subscriber::layer::SubscriberExt;
+    let (held, is_held) = mpsc::channel();
+    let (release, gate) = mpsc::channel::<()>();
+    let holding: &'static Holding = Box::leak(Box::new(Holding {
+        held,
+        gate: Mutex::new(gate),
+        left_out: Mutex::default(),
+    }));
+    let health = health.clone();
+    let asking = std::thread::spawn(move || {
+        let log = tracing_subscriber::registry().with(holding);
+        tracing::subscriber::with_default(log, || runtime().block_on(health.check()));
+        holding.left_out.lock().unwrap().clone()
+    });
+    is_held.recv().unwrap();
+    (asking, release)
+}
+
 // The order: the first change is held while it is logged, the second run starts, ends and is answered, then the first goes on.
 #[test]
 fn a_change_that_is_held_up_is_still_told_first() {
     use Status::{Down, Unknown, Up};
-    use tracing_subscriber::layer::SubscriberExt;
-    let runtime = || {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
-        builder.enable_all().build().unwrap()
-    };
     let switch = Switch::new(true);
     let seen = Seen::default();
     let listener = Arc::clone(&seen);
@@ -228,17 +265,7 @@ fn a_change_that_is_held_up_is_still_told_first() {
         .on_change(move |change: &Change| listener.lock().unwrap().push((change.from, change.to)))
         .build()
         .unwrap();
-    let (held, is_held) = mpsc::channel();
-    let (release, gate) = mpsc::channel::<()>();
-    let gate = Mutex::new(gate);
-    let first = std::thread::spawn({
-        let health = health.clone();
-        move || {
-            let log = tracing_subscriber::registry().with(Holding { held, gate });
-            tracing::subscriber::with_default(log, || runtime().block_on(health.check()));
-        }
-    });
-    is_held.recv().unwrap();
+    let (first, release) = held(&health);
     switch.set(false);
     runtime().block_on(async {
         assert_eq!(health.check().await.status, Down);
@@ -247,4 +274,18 @@ fn a_change_that_is_held_up_is_still_told_first() {
         eventually(|| seen.lock().unwrap().len() == 2).await;
     });
     assert_eq!(*seen.lock().unwrap(), [(Unknown, Up), (Up, Down)]);
+}
+
+// The order: the first result is held while it is logged, more results come than wait for it, then it goes on.
+#[test]
+fn results_that_do_not_wait_for_a_log_that_blocks_are_counted_in_it() {
+    let health = health([passing("a").cache(Duration::ZERO)]);
+    let (first, release) = held(&health);
+    runtime().block_on(async {
+        for _ in 0..1024 + 76 {
+            assert!(health.check().await.healthy);
+        }
+    });
+    drop(release);
+    assert_eq!(first.join().unwrap(), LeftOut(vec![76]));
 }

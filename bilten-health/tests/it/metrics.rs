@@ -1,14 +1,17 @@
 //! What a scraper sees, and what it does not.
 
-use crate::doubles::{Switch, health, passing};
+use crate::doubles::{Count, Switch, health, passing, patient};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use axum::routing::get;
-use bilten_health::Health;
+use bilten_health::{Health, check};
 use bilten_monitor::Monitor;
 use bilten_monitor::prometheus::{Exporter, Options};
 use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
 use tower::ServiceExt;
 
 #[test]
@@ -87,6 +90,63 @@ fn every_metric_says_what_it_means_to_a_recorder_that_came_late() {
         assert!(help.is_some_and(|help| help.len() > 20), "{name}: {help:?}");
     }
     assert_eq!(seen, 4, "{text}");
+}
+
+/// The lines of the gauge that tells which checks are up.
+fn levels(exporter: &Exporter) -> Vec<String> {
+    let text = exporter.render();
+    let levels = text
+        .lines()
+        .filter(|line| line.starts_with("health_check_up{"));
+    levels.map(str::to_owned).collect()
+}
+
+// The order: both checks have run, the second run of one has begun, that check is removed, its run ends.
+#[test]
+fn a_check_that_is_removed_takes_its_level_with_it_although_its_run_goes_on() {
+    let exporter = Exporter::local(Options::default()).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let (begun, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let runs = Count::default();
+    let gated = {
+        let (begun, ended, runs) = (Arc::clone(&begun), Arc::clone(&ended), runs.clone());
+        check("mail", move || {
+            let (begun, ended, run) = (Arc::clone(&begun), Arc::clone(&ended), runs.add());
+            async move {
+                if run == 2 {
+                    begun.notify_one();
+                    ended.notified().await;
+                }
+            }
+        })
+    };
+    let health = patient([passing("db"), gated.cache(Duration::ZERO)]);
+    let db = r#"health_check_up{check="db"} 1"#;
+    let mail = r#"health_check_up{check="mail"} 1"#;
+    metrics::with_local_recorder(&exporter.recorder(), || {
+        runtime.block_on(async {
+            health.check().await;
+            assert_eq!(levels(&exporter), [db, mail]);
+            let asking = tokio::spawn({
+                let health = health.clone();
+                async move { health.check().await }
+            });
+            begun.notified().await;
+            assert!(health.unregister("mail"));
+            assert_eq!(levels(&exporter), [db]);
+            ended.notify_one();
+            asking.await.unwrap();
+            assert_eq!(
+                levels(&exporter),
+                [db],
+                "what the run found is of no interest"
+            );
+            health.register(passing("mail")).unwrap();
+            health.check().await;
+            assert_eq!(levels(&exporter), [db, mail]);
+        });
+    });
 }
 
 // The probes go through the same layer as the requests of users.
