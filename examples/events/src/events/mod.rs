@@ -1,5 +1,6 @@
 //! Events: what is asked, what is read and written, what is answered.
 
+mod deferred;
 pub mod links;
 pub mod purchase_key;
 pub mod queries;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bilten_cache::{Ack, Cache, Key, LoadContext, Loaded, Pattern, Region};
+use bilten_cache::{Cache, Key, LoadContext, Loaded, Pattern, Region};
 use bilten_db::Token;
 
+use super::deferred::Deferred;
 use super::repository;
 use super::request::{EventChange, ListRequest, NewEvent, Place, Purchase};
 use super::view::{EventDetail, EventList, EventSummary};
@@ -23,6 +24,7 @@ pub struct Events {
     details: Region<i64, EventDetail>,
     summaries: Region<i64, EventSummary>,
     all_lists: Pattern,
+    deferred: Deferred,
 }
 
 /// Page (0 for one after an event), that event's place, limit, part of the title, town; empty when not asked for.
@@ -63,6 +65,7 @@ impl Events {
             all_lists: Pattern::glob("events:list:*")?,
             database,
             cache,
+            deferred: Deferred::default(),
         })
     }
 
@@ -120,8 +123,9 @@ impl Events {
             this.database.written();
             // The database gives the id, so the key is known only now; otherwise this would be `write_through`.
             let shared = Loaded::shared(Arc::clone(&detail));
-            note(this.details.set(&detail.event.id, shared).await?);
-            note(this.cache.invalidate_pattern(&this.all_lists).await);
+            this.deferred
+                .note(this.details.set(&detail.event.id, shared).await?);
+            this.forget_lists().await;
             Ok(detail)
         })
         .await
@@ -137,7 +141,7 @@ impl Events {
         to_the_end(async move {
             let detail = repository::change(this.database.primary(), id, change).await?;
             this.forget(id).await?;
-            note(this.cache.invalidate_pattern(&this.all_lists).await);
+            this.forget_lists().await;
             Ok(detail)
         })
         .await
@@ -177,9 +181,14 @@ impl Events {
 
     async fn forget(&self, id: i64) -> Result<(), Error> {
         self.database.written();
-        note(self.details.remove(&id).await?);
-        note(self.summaries.remove(&id).await?);
+        self.deferred.note(self.details.remove(&id).await?);
+        self.deferred.note(self.summaries.remove(&id).await?);
         Ok(())
+    }
+
+    async fn forget_lists(&self) {
+        self.deferred
+            .note(self.cache.invalidate_pattern(&self.all_lists).await);
     }
 
     /// How often the database was asked for an event, a list or a summary.
@@ -236,13 +245,4 @@ async fn to_the_end<T: Send + 'static>(
     tokio::spawn(change)
         .await
         .unwrap_or_else(|panic| Err(Error::Backend(Box::new(panic))))
-}
-
-/// A change that has not reached Redis yet is queued and delivered later; worth a line, not an error.
-fn note(ack: Ack) {
-    if ack == Ack::Deferred {
-        tracing::info!(
-            "an invalidation waits for Redis; other processes may serve the old value until then"
-        );
-    }
 }

@@ -12,6 +12,14 @@ use crate::socket::{PATIENCE, Service};
 
 const REQUEST: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const AN_HOUR: Duration = Duration::from_secs(3_600);
+const SOON: Duration = Duration::from_millis(50);
+
+/// Time for everything but to leave.
+const PATIENT: Limits = Limits {
+    head: AN_HOUR,
+    leave: SOON,
+    drain: AN_HOUR,
+};
 
 /// A handler that says when it has begun and waits until it may go on.
 #[derive(Clone)]
@@ -47,26 +55,25 @@ impl Gate {
             .unwrap()
             .forget();
     }
+
+    /// Lets the request that comes next pass.
+    async fn pass_one(&self) {
+        self.has_begun().await;
+        self.open.add_permits(1);
+    }
 }
 
 #[tokio::test]
 async fn idle_and_half_open_connections_do_not_hold_up_the_end() {
-    let limits = Limits {
-        head: AN_HOUR,
-        leave: Duration::from_millis(50),
-        drain: AN_HOUR,
-    };
     let gate = Gate::new();
-    let mut service = Service::start(gate.router(), limits);
+    let mut service = Service::start(gate.router(), PATIENT);
     let _silent = service.connection("").await;
     let _half = service.connection("GET / HTTP/1.1\r\nHost: ").await;
     let mut idle = service.connection(REQUEST).await;
-    gate.has_begun().await;
-    gate.open.add_permits(1);
+    gate.pass_one().await;
     idle.until("finished").await;
     let mut second_half = service.connection(REQUEST).await;
-    gate.has_begun().await;
-    gate.open.add_permits(1);
+    gate.pass_one().await;
     second_half.until("finished").await;
     second_half.send("GET / HT").await;
     service.stop();
@@ -75,13 +82,8 @@ async fn idle_and_half_open_connections_do_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn a_request_under_way_is_finished() {
-    let limits = Limits {
-        head: AN_HOUR,
-        leave: Duration::from_millis(50),
-        drain: AN_HOUR,
-    };
     let gate = Gate::new();
-    let mut service = Service::start(gate.router(), limits);
+    let mut service = Service::start(gate.router(), PATIENT);
     let mut half = service.connection("GET / HTTP/1.1\r\nHost: ").await;
     let mut working = service.connection(REQUEST).await;
     gate.has_begun().await;
@@ -101,23 +103,20 @@ async fn a_request_under_way_is_finished() {
 #[tokio::test]
 async fn a_head_that_is_completed_in_time_is_still_answered() {
     let limits = Limits {
-        head: AN_HOUR,
         leave: AN_HOUR,
-        drain: AN_HOUR,
+        ..PATIENT
     };
     let gate = Gate::new();
     let mut service = Service::start(gate.router(), limits);
     // The second one shows that the first one's bytes have been read, and ends as soon as the stop is heard.
     let mut half = service.connection("GET / HTTP/1.1\r\nHost: ").await;
     let mut idle = service.connection(REQUEST).await;
-    gate.has_begun().await;
-    gate.open.add_permits(1);
+    gate.pass_one().await;
     idle.until("finished").await;
     service.stop();
     assert_eq!(idle.rest().await, "");
     half.send("a\r\n\r\n").await;
-    gate.has_begun().await;
-    gate.open.add_permits(1);
+    gate.pass_one().await;
     let answer = half.rest().await;
     assert!(answer.ends_with("finished"), "{answer}");
     service.end().await;
@@ -126,9 +125,8 @@ async fn a_head_that_is_completed_in_time_is_still_answered() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off() {
     let limits = Limits {
-        head: AN_HOUR,
-        leave: Duration::from_millis(50),
-        drain: Duration::from_millis(100),
+        drain: 2 * SOON,
+        ..PATIENT
     };
     let gate = Gate::new();
     let mut service = Service::start(gate.router(), limits);
