@@ -105,7 +105,8 @@ impl Command {
         if options.is_empty() {
             text
         } else {
-            format!("{text}\n{options}\n")
+            // The first line of a text that goes on behind a backslash has lost its indent.
+            format!("{text}\n  {options}\n")
         }
     }
 
@@ -185,6 +186,8 @@ mod tests {
     fn the_help_of_a_command_describes_every_word_of_its_usage() {
         for command in &COMMANDS {
             let help = command.help();
+            let options = help.lines().skip(4);
+            assert!(options.clone().all(|line| line.starts_with("  ")), "{help}");
             let words = command.usage.split(['[', ']', '|', ' ', '.']);
             for word in words.skip(3).filter(|word| word.len() > 2) {
                 assert!(command.options.contains(word), "{word}: {help}");

@@ -118,6 +118,8 @@ impl Workspace {
                     (true, _) => {}
                     (false, true) if !is_output(&path) => folders.push(path),
                     (false, true) => {}
+                    // In a linked worktree it is a file that says where the history is.
+                    (false, false) if path.ends_with(".git") => {}
                     (false, false) => found.push(path),
                 }
             }
@@ -291,6 +293,19 @@ moka = "1"
             "-p bilten-testbed -p bilten-db --features bilten-testbed/proxy"
         );
         assert_eq!(selection(&["bilten-db"]), "-p bilten-db");
+    }
+
+    #[test]
+    fn what_says_where_the_history_is_belongs_to_no_checkout() {
+        let root = std::env::temp_dir().join(format!("bilten-linked-{}", std::process::id()));
+        fs::create_dir(&root).expect("a folder of its own");
+        for name in [".git", "target.rs"] {
+            fs::write(root.join(name), "gitdir: elsewhere").expect("a file");
+        }
+        let workspace = Workspace { root: root.clone() };
+        let found = workspace.files().expect("a readable folder");
+        fs::remove_dir_all(&root).expect("it is ours");
+        assert_eq!(found, [root.join("target.rs")]);
     }
 
     #[test]
