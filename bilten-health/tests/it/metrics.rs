@@ -110,7 +110,7 @@ fn a_check_that_is_removed_takes_its_level_with_it_although_its_run_goes_on() {
     let (begun, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let runs = Count::default();
     let gated = {
-        let (begun, ended, runs) = (Arc::clone(&begun), Arc::clone(&ended), runs.clone());
+        let (begun, ended) = (Arc::clone(&begun), Arc::clone(&ended));
         check("mail", move || {
             let (begun, ended, run) = (Arc::clone(&begun), Arc::clone(&ended), runs.add());
             async move {
