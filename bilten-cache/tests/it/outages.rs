@@ -68,11 +68,25 @@ async fn is_back(node: &Node) {
 async fn a_port_where_nobody_listens_is_told_as_refused_and_its_return_once(client: RedisClient) {
     let server = Server::start().unwrap();
     server.kill().unwrap();
+    until_refused(server.port()).await;
     let node = node(client, &unique(), &server.url()).await;
     let address = format!("address=127.0.0.1:{}", server.port());
     told_once(&node, &[&address, "connection is refused", "server runs"]).await;
     server.restart().unwrap();
     is_back(&node).await;
+}
+
+/// A killed server's last connections are reset; only then is the port nobody's.
+async fn until_refused(port: u16) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    loop {
+        let refused = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        match refused {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return,
+            other => assert!(tokio::time::Instant::now() < deadline, "{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn a_host_without_an_address_is_told_as_that(client: RedisClient) {
