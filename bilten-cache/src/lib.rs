@@ -1,6 +1,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "http")]
+pub mod http;
+
 mod cache;
 pub mod call;
 #[cfg(feature = "config")]

@@ -59,25 +59,26 @@ impl<'a> Want<'a> {
 
 /// What one read found.
 enum Found<V> {
-    Fresh(Arc<V>),
+    /// With when it was made.
+    Fresh(Arc<V>, u64),
     Stale(Arc<V>, Kept),
     Useless,
     Nothing,
 }
 
-/// Reads a fresh value and fills L1.
+/// Reads a fresh value and fills L1. With when it was made, by the store's clock.
 pub(crate) async fn fresh<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
     key: &Arc<str>,
     manner: Manner,
-) -> Option<Arc<V>> {
+) -> Option<(Arc<V>, u64)> {
     let how = How {
         manner,
         ..How::default()
     };
     match read(state, gate, key, Want::newer(None, &how)).await.ok()? {
-        Found::Fresh(value) => Some(value),
+        Found::Fresh(value, made) => Some((value, made)),
         _ => None,
     }
 }
@@ -102,7 +103,7 @@ pub(crate) async fn look<V: Send + Sync + 'static>(
         return lease(state, gate, key, want, false).await;
     }
     match read(state, gate, key, want).await {
-        Ok(Found::Fresh(value)) => Look::Found(value),
+        Ok(Found::Fresh(value, _)) => Look::Found(value),
         Ok(Found::Stale(value, entry)) => Look::Stale(value, entry),
         Ok(_) if !stores => Look::Missing(None),
         Ok(Found::Useless) => lease(state, gate, key, want, true).await,
@@ -146,7 +147,7 @@ pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
     let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
         let bytes = readable.then(|| found.next().flatten())??;
         match accept(state, key, &bytes, start, Want::newer(None, &plain)) {
-            Found::Fresh(value) => Some(value),
+            Found::Fresh(value, _) => Some(value),
             _ => None,
         }
     };
@@ -181,10 +182,11 @@ fn accept<V: Send + Sync + 'static>(
         if !want.takes(&entry) {
             return Found::Useless;
         }
+        let made = entry.created_millis;
         if want.fills() && !state.engine.fill(key, entry, start.ticket) {
             state.refused(key, Refusal::Changed);
         }
-        return Found::Fresh(value);
+        return Found::Fresh(value, made);
     }
     let entry = Kept::new(key, entry);
     // So that callers find it who cannot wait; never over a newer one.
@@ -219,7 +221,7 @@ async fn lease<V: Send + Sync + 'static>(
             Ok(Lease::Owned) => return Look::Missing(Some(token)),
             Ok(Lease::OwnedAfter(demands)) => return Look::MissingAfter(token, demands),
             Ok(Lease::Value(bytes)) => match accept(state, key, &bytes, start, want) {
-                Found::Fresh(value) => return Look::Found(value),
+                Found::Fresh(value, _) => return Look::Found(value),
                 _ => over_value = true,
             },
             // What another load brings began before this call.
@@ -232,7 +234,7 @@ async fn lease<V: Send + Sync + 'static>(
                 pause = (pause * 2).min(LONGEST_PAUSE);
                 if over_value {
                     match read(state, gate, key, want).await {
-                        Ok(Found::Fresh(value)) => return Look::Found(value),
+                        Ok(Found::Fresh(value, _)) => return Look::Found(value),
                         Ok(found) => over_value = !matches!(found, Found::Nothing),
                         Err(()) => return Look::Missing(None),
                     }

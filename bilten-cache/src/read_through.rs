@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 type Shared<V> = Arc<RegionState<V>>;
 
 /// A place on a flight; with the caller's own loader, if it is somebody else's flight, which may bring nothing home.
-type Place<V, F> = (Passenger<Landed<V>>, Option<Box<F>>);
+pub(crate) type Place<V, F> = (Passenger<Landed<V>>, Option<Box<F>>);
 
 /// Where a caller stands.
 pub(crate) enum Boarded<V, F> {
@@ -41,7 +41,8 @@ pub(crate) async fn get<V: Send + Sync + 'static>(
     let gate = state
         .readable(key)
         .filter(|_| manner.uses(Use::RemoteRead))?;
-    lookup::fresh(state, gate, key, manner).await
+    let (value, _) = lookup::fresh(state, gate, key, manner).await?;
+    Some(value)
 }
 
 /// The way of a read whose key is not fresh in L1. Not `async`, so that no caller's future has to hold a loader.
@@ -89,7 +90,7 @@ where
 }
 
 /// Boards the flight of the key, or starts one.
-fn take_off<V, T, E, F, Fut>(
+pub(crate) fn take_off<V, T, E, F, Fut>(
     state: &Shared<V>,
     key: &Arc<str>,
     than: Option<u64>,

@@ -23,6 +23,26 @@ fn two_level_cache_shows_the_second_process_hearing_of_the_change() {
 }
 
 #[test]
+fn http_cache_tells_what_it_did_for_each_request() {
+    let said = run("http_cache");
+    let said = said.replace("ttl=59", "ttl=60"); // a slow machine
+    let told: Vec<&str> = said.lines().map(str::trim_end).collect();
+    assert_eq!(
+        told,
+        [
+            "GET 200 events          shop; fwd=uri-miss; fwd-status=200; stored",
+            "GET 200 events          shop; hit; ttl=60",
+            "GET 304                 shop; hit; ttl=60",
+            "GET 200 Veranstaltungen shop; fwd=vary-miss; fwd-status=200; stored",
+            "POST 200 created         shop; fwd=method; fwd-status=200",
+            "GET 200 events          shop; fwd=uri-miss; fwd-status=200; stored",
+            "Local",
+            "GET 200 events          shop; fwd=uri-miss; fwd-status=200; stored",
+        ]
+    );
+}
+
+#[test]
 fn read_replicas_prints_a_counted_page_and_both_nodes() {
     let said = run("read_replicas");
     for part in [

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 pub use self::after::CacheAfter;
 pub use self::builder::CacheBuilder;
+#[cfg(feature = "http")]
+use crate::codec::Codec;
 use crate::codec::default_codec;
 use crate::events::Events;
 use crate::invalidate::{self, Ack};
@@ -73,6 +75,16 @@ impl Cache {
         V: Send + Sync + 'static,
     {
         RegionBuilder::new(Arc::clone(&self.shared), name.into(), None)
+    }
+
+    /// A region whose values have a format of their own.
+    #[cfg(feature = "http")]
+    pub(crate) fn region_with<K, V>(&self, name: &str, codec: Codec<V>) -> RegionBuilder<K, V>
+    where
+        K: Key + ?Sized,
+        V: Send + Sync + 'static,
+    {
+        RegionBuilder::new(Arc::clone(&self.shared), name.to_owned(), Some(codec))
     }
 
     /// Invalidates every key that the pattern takes, in all regions and processes. One append to the log, whether three

@@ -51,6 +51,17 @@ struct Panicked {
     message: String,
 }
 
+#[cfg(feature = "http")]
+impl<V> Codec<V> {
+    /// A format of one type's own.
+    pub(crate) fn own(
+        encode: fn(&V) -> Result<Bytes, SharedError>,
+        decode: fn(&[u8]) -> Result<V, SharedError>,
+    ) -> Self {
+        Self { encode, decode }
+    }
+}
+
 #[cfg(feature = "json")]
 impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> {
     /// JSON: readable with `redis-cli`, and an added or missing optional field does no harm.

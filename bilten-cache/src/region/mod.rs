@@ -3,6 +3,8 @@ mod builder;
 mod call;
 mod changes;
 mod freshness;
+#[cfg(feature = "http")]
+mod held;
 mod many;
 
 use std::fmt;
@@ -14,6 +16,8 @@ use std::sync::Arc;
 pub use self::after::After;
 pub use self::builder::RegionBuilder;
 pub use self::call::Call;
+#[cfg(feature = "http")]
+pub(crate) use self::held::Held;
 use crate::error::{BoxError, Error};
 use crate::explain::Explanation;
 use crate::job::{How, Job, Outcome};

@@ -29,6 +29,7 @@ fn a_memory_only_build_has_no_redis_client() {
         "redis-protocol v",
         "socket2 v",
         "url v",
+        "tower-service v",
     ] {
         assert!(!memory_only.contains(client), "{client}");
     }
