@@ -7,17 +7,18 @@ use crate::step::{run as run_program, step};
 use crate::workspace::{HTTP_PEERS, PEERS, Workspace};
 
 pub(crate) const USAGE: &str =
-    "cargo xtask bench [NAME|peers|http-peers|outage] [--quick] [-- ARGUMENTS]";
+    "cargo xtask bench [NAME|peers|http-peers|outage|steps] [--quick] [-- ARGUMENTS]";
 
 pub(crate) const OPTIONS: &str = "\
   NAME          one benchmark; a wrong name lists them
   peers         other caches on the same work, as a table
   http-peers    other HTTP layers on the same work, as a table
   outage        two caches while Redis stands still, as a picture
+  steps         one scenario after each thing that is added to a cache, as pictures
   --quick       fewer samples
   -- ARGUMENTS  for criterion, such as a part of a benchmark's name";
 
-/// Runs every benchmark, the named one, the comparison with other caches, or the run that draws an outage of Redis.
+/// Runs every benchmark, the named one, the comparison with other caches, or a run that draws.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
     let quick = arguments.flag("--quick");
     let (names, after) = arguments.rest(USAGE)?;
@@ -40,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
                 run_program(&mut counting)
             });
         }
-        [name] if name == "outage" => {
+        [name] if name == "outage" || name == "steps" => {
             command.args([
                 "run",
                 "--profile",
@@ -51,7 +52,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
                 name,
                 "--",
             ]);
-            "5 min to build, then 30 s"
+            "5 min to build, then up to 4 min"
         }
         [] => {
             command.args(["bench", "-p", "bilten-benches", "--benches", "--"]);
@@ -91,7 +92,7 @@ fn known(names: &[String], benchmarks: &[String]) -> Result<(), Failure> {
 }
 
 /// What is no criterion benchmark.
-const WHOLE_PROGRAMS: [&str; 3] = ["peers", "http-peers", "outage"];
+const WHOLE_PROGRAMS: [&str; 4] = ["peers", "http-peers", "outage", "steps"];
 
 /// Runs every benchmark a single time, unmeasured and as the tests are built: it shows that each still works.
 pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
@@ -123,7 +124,7 @@ mod tests {
         assert!(
             failure
                 .to_string()
-                .ends_with("one of l1_hit, l2_hit, peers, http-peers, outage"),
+                .ends_with("one of l1_hit, l2_hit, peers, http-peers, outage, steps"),
             "{failure}"
         );
     }
