@@ -6,7 +6,7 @@
 //! 24  8  created, server milliseconds     32  8  fresh for, milliseconds
 //! 40  4  schema version of the region     44  4  load time, milliseconds
 //! 48  2  length of the region's name      50  2  length of the key
-//! 52  2  number of tags                   54  2  flags
+//! 52  2  number of tags                   54  2  format of the payload, then flags
 //! 56  .. region, key, tags (2 bytes length each), etag and last-modified if flagged, payload
 //! ```
 //!
@@ -29,6 +29,16 @@ const EXPIRED: u64 = (EXPIRED_BYTE as u64) << 56;
 
 /// Flag: the validators follow the tags.
 const HAS_VALIDATORS: u16 = 1;
+/// Flag: the payload is a zstd frame.
+const COMPRESSED: u16 = 2;
+
+/// In what format a payload is. Bytes of one must never be read as another: the JSON `7` is the MessagePack 55.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Format {
+    /// What stands in the envelope; 0 was there before there was a choice.
+    pub(crate) code: u8,
+    pub(crate) name: &'static str,
+}
 
 /// Where the log position stands in the envelope: eight bytes, big endian.
 pub(crate) const POSITION_OFFSET: usize = 4;
@@ -54,6 +64,9 @@ pub(crate) struct Envelope<'a> {
     pub(crate) key: &'a str,
     pub(crate) tags: Vec<Arc<str>>,
     pub(crate) validators: Option<Validators>,
+    /// The code of the payload's [`Format`].
+    pub(crate) format: u8,
+    pub(crate) compressed: bool,
     pub(crate) payload: Bytes,
 }
 
@@ -76,7 +89,7 @@ impl<'a> Envelope<'a> {
         out.put_u16(length(self.region));
         out.put_u16(length(self.key));
         out.put_u16(u16::try_from(self.tags.len()).unwrap_or(u16::MAX));
-        out.put_u16(self.validators.as_ref().map_or(0, |_| HAS_VALIDATORS));
+        out.put_u16(self.flags());
         out.put_slice(self.region.as_bytes());
         out.put_slice(self.key.as_bytes());
         for tag in &self.tags {
@@ -93,6 +106,17 @@ impl<'a> Envelope<'a> {
         out.freeze()
     }
 
+    fn flags(&self) -> u16 {
+        let mut flags = u16::from(self.format) << 8;
+        if self.validators.is_some() {
+            flags |= HAS_VALIDATORS;
+        }
+        if self.compressed {
+            flags |= COMPRESSED;
+        }
+        flags
+    }
+
     /// Reads an envelope that must belong to this region and key. Anything else, from any version, cut
     /// short, swapped or damaged, is `None`: a miss.
     pub(crate) fn decode(bytes: &Bytes, region: &'a str, key: &'a str) -> Option<Self> {
@@ -105,10 +129,11 @@ impl<'a> Envelope<'a> {
         let mut at = HEADER;
         let region_there = take(bytes, &mut at, u16_at(bytes, 48)?.into())?;
         let key_there = take(bytes, &mut at, u16_at(bytes, 50)?.into())?;
-        let flags = u16_at(bytes, 54)?;
+        let [format, flags] = u16_at(bytes, 54)?.to_be_bytes();
+        let flags = u16::from(flags);
         if region_there != region.as_bytes()
             || key_there != key.as_bytes()
-            || flags & !HAS_VALIDATORS != 0
+            || flags & !(HAS_VALIDATORS | COMPRESSED) != 0
         {
             return None;
         }
@@ -134,6 +159,8 @@ impl<'a> Envelope<'a> {
             key,
             tags,
             validators,
+            format,
+            compressed: flags & COMPRESSED != 0,
             payload: bytes.slice(at..),
         })
     }
@@ -218,21 +245,79 @@ mod tests {
             key: "event:42",
             tags: vec!["city:berlin".into(), "".into()],
             validators: None,
+            format: 0,
+            compressed: false,
             payload: Bytes::from_static(br#"{"id":42}"#),
         }
     }
 
-    /// Version 1 as it was first written. It must decode for as long as there is a version 1.
-    const SNAPSHOT_V1: &[u8] = include_bytes!("../testdata/envelope_v1.bin");
+    /// Every form in which an envelope was ever written, made by another program, and what is read of it. A file that was once
+    /// in here stays, and what it says does not change.
+    fn snapshots() -> [(&'static str, Option<Envelope<'static>>); 8] {
+        let plain = sample();
+        let expired = Envelope {
+            expired: true,
+            ..sample()
+        };
+        let validators = Envelope {
+            validators: Some(Validators::of(
+                "\"33a64df\"",
+                "Sun, 06 Nov 1994 08:49:37 GMT",
+            )),
+            ..sample()
+        };
+        let message_pack = Envelope {
+            format: 1,
+            payload: Bytes::from_static(b"\x81\xa2id\x2a"),
+            ..sample()
+        };
+        // One frame of three blocks: the value, a hundred blanks, one blank.
+        let compressed = Envelope {
+            compressed: true,
+            payload: Bytes::from_static(
+                b"\x28\xb5\x2f\xfd\x20\x6e\x48\0\0{\"id\":42}\x22\x03\0 \x09\0\0 ",
+            ),
+            ..sample()
+        };
+        // Not of this format's own: the region decides what it can read.
+        let unknown_format = Envelope {
+            format: 9,
+            ..sample()
+        };
+        [
+            ("v1_plain.bin", Some(plain)),
+            ("v1_expired.bin", Some(expired)),
+            ("v1_validators.bin", Some(validators)),
+            ("v1_messagepack.bin", Some(message_pack)),
+            ("v1_zstd.bin", Some(compressed)),
+            ("v1_unknown_format.bin", Some(unknown_format)),
+            ("v1_unknown_flag.bin", None),
+            ("v2_future.bin", None),
+        ]
+    }
+
+    const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/envelopes");
 
     #[test]
-    fn the_first_version_still_decodes() {
-        let bytes = Bytes::from_static(SNAPSHOT_V1);
-        assert_eq!(
-            Envelope::decode(&bytes, "event", "event:42"),
-            Some(sample())
-        );
-        assert_eq!(sample().encode(), bytes);
+    fn every_envelope_that_was_ever_written_is_read_as_it_was_meant() {
+        for (file, due) in snapshots() {
+            let bytes = std::fs::read(format!("{SNAPSHOTS}/{file}")).unwrap();
+            let bytes = Bytes::from(bytes);
+            let read = Envelope::decode(&bytes, "event", "event:42");
+            assert_eq!(read, due, "{file}");
+            if let Some(due) = due {
+                assert_eq!(due.encode(), bytes, "{file}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_snapshot_is_left_out() {
+        let known = snapshots().map(|(file, _)| file.to_owned());
+        for file in std::fs::read_dir(SNAPSHOTS).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            assert!(known.contains(&name), "{name}");
+        }
     }
 
     #[test]

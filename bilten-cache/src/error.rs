@@ -77,6 +77,20 @@ pub enum Error {
         /// What the format said.
         source: SharedError,
     },
+    /// The value is larger than the region keeps. The key was removed from the cache.
+    #[error(
+        "region `{region}`: a value of type {value} takes more than the {limit} bytes of `max_value_bytes`; \
+         raise it, keep parts of the value under keys of their own, or do not cache it"
+    )]
+    #[non_exhaustive]
+    TooLarge {
+        /// The region.
+        region: Arc<str>,
+        /// Type of the value.
+        value: &'static str,
+        /// The region's `max_value_bytes`.
+        limit: usize,
+    },
     /// The loader failed. Everybody who waited for it gets the same error.
     #[error("region `{region}`: the loader failed")]
     #[non_exhaustive]

@@ -90,6 +90,8 @@ pub enum Refusal {
     Unencodable,
     /// What the second level has cannot be read.
     Undecodable,
+    /// It is larger than the region's `max_value_bytes`: neither level gets it.
+    TooLarge,
 }
 
 /// The events of a cache, from [`Cache::events`](crate::Cache::events). Nobody waits for a listener: one that is slow loses the oldest events and

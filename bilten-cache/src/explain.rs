@@ -154,6 +154,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             let (found, own) = (envelope.schema, self.options.schema_version);
             return Verdict::Unusable(format!("schema version {found}, this region reads {own}"));
         }
+        if let Some(codec) = self.codec.filter(|own| own.format.code != envelope.format) {
+            let own = codec.format.name;
+            return Verdict::Unusable(format!(
+                "written in another format, this region reads {own}"
+            ));
+        }
         let now = self.engine.clock.now();
         let ends = end_of(
             now,

@@ -54,9 +54,17 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
         Ok(loaded) if loaded.cached => {
             let took = state.engine.clock.now().saturating_sub(asked);
             let took = Duration::from_nanos(took);
-            let packed = state.pack(key, loaded, start.began, took);
-            let start = manner.uses(Use::MemoryWrite).then_some(start);
-            keep(&state, key, start, packed, token, pilot).await;
+            match state.pack(key, loaded, start.began, took) {
+                Ok(packed) => {
+                    let start = manner.uses(Use::MemoryWrite).then_some(start);
+                    keep(&state, key, start, packed, token, pilot).await;
+                }
+                Err(large) => {
+                    pilot.land(Ok((large.value, Level::Loader)));
+                    state.served_only();
+                    release(&state, key, token).await;
+                }
+            }
         }
         Ok(loaded) => {
             pilot.land(Ok((loaded.value, Level::Loader)));

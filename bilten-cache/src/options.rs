@@ -29,6 +29,10 @@ pub(crate) struct Options {
     pub(crate) max_concurrent_loads: Option<usize>,
     /// How long an entry stays in memory that nobody reads.
     pub(crate) time_to_idle: Option<Duration>,
+    /// The longest serialised form that is kept.
+    pub(crate) max_value_bytes: usize,
+    /// Above which length the second level gets the serialised form compressed.
+    pub(crate) compress_above: Option<usize>,
 }
 
 impl Default for Options {
@@ -49,6 +53,8 @@ impl Default for Options {
             read_only: false,
             max_concurrent_loads: None,
             time_to_idle: None,
+            max_value_bytes: 16 << 20,
+            compress_above: None,
         }
     }
 }
@@ -63,6 +69,7 @@ impl Options {
         self.check_soft_timeout()?;
         check_loads(self.max_concurrent_loads)?;
         self.check_idle()?;
+        self.check_sizes()?;
         for duration in [
             &mut self.time_to_live,
             &mut self.jitter,
@@ -124,6 +131,37 @@ impl Options {
                 "leave one of them out",
             )),
         }
+    }
+
+    fn check_sizes(&self) -> Result<(), Error> {
+        if self.max_value_bytes == 0 {
+            return Err(Error::config(
+                "max_value_bytes",
+                "it is zero, so no value would be kept",
+                "use a positive number of bytes, such as `1 << 20`",
+            ));
+        }
+        let Some(above) = self.compress_above else {
+            return Ok(());
+        };
+        if !cfg!(feature = "zstd") {
+            return Err(Error::config(
+                "compress_above",
+                "this program was built without compression",
+                "build `bilten-cache` with the feature `zstd`, or leave it out",
+            ));
+        }
+        if above >= self.max_value_bytes {
+            return Err(Error::config(
+                "compress_above",
+                format!(
+                    "{above} is not below `max_value_bytes`, which is {}, so no value would be compressed",
+                    self.max_value_bytes
+                ),
+                "lower it, or raise `max_value_bytes`",
+            ));
+        }
+        Ok(())
     }
 
     fn check_ahead(&self) -> Result<(), Error> {
@@ -251,6 +289,22 @@ mod tests {
         };
         late.windows.if_error = second;
         assert_eq!(field_of(late).as_deref(), Some("soft_timeout"));
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn sizes_that_keep_or_compress_nothing_are_named() {
+        let sizes = |max_value_bytes, compress_above| {
+            field_of(Options {
+                max_value_bytes,
+                compress_above,
+                ..Options::default()
+            })
+        };
+        assert_eq!(sizes(0, None).as_deref(), Some("max_value_bytes"));
+        assert_eq!(sizes(100, Some(100)).as_deref(), Some("compress_above"));
+        assert_eq!(sizes(100, Some(99)), None);
+        assert_eq!(sizes(usize::MAX, Some(0)), None);
     }
 
     #[test]

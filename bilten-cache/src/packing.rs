@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Nanos, nanos};
+use crate::codec::{Unencodable, compress, decompress};
 use crate::engine::Start;
 use crate::entry::{Began, Entry, Life, spread, weigh};
 use crate::envelope::Envelope;
@@ -15,7 +16,7 @@ use crate::error::SharedError;
 use crate::events::Refusal;
 use crate::loader::Loaded;
 use crate::options::LONGEST;
-use crate::region_state::RegionState;
+use crate::region_state::{RegionState, TooLarge};
 use crate::staleness::{end_of, signed};
 
 /// A loaded value in the forms that the levels keep.
@@ -27,6 +28,8 @@ pub(crate) struct Packed<V> {
     /// `None` when there is no L2; an error when the value does not serialise.
     pub(crate) envelope: Option<Result<Bytes, SharedError>>,
 }
+
+type Serialised = Result<Bytes, SharedError>;
 
 impl<V: Send + Sync + 'static> RegionState<V> {
     /// Makes an entry of what L2 holds, if it is one of ours and still good.
@@ -59,14 +62,16 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         {
             return None;
         }
-        let decoded = (envelope.schema == self.options.schema_version)
-            .then(|| codec.decode(&envelope.payload));
-        let Some(Ok(value)) = decoded else {
+        let payload = self.payload(&envelope);
+        let decoded = payload.and_then(|payload| {
+            let value = codec.decode(&payload).ok()?;
+            Some((Arc::new(value), payload.len()))
+        });
+        let Some((value, payload_bytes)) = decoded else {
             self.refused(key, Refusal::Undecodable);
             return None;
         };
-        let value = Arc::new(value);
-        let weight = self.weight(key, &value, Some(envelope.payload.len()));
+        let weight = self.weight(key, self.weighed(&value).or(Some(payload_bytes)));
         let left =
             Duration::from_nanos(u64::try_from(ends.saturating_sub(signed(now))).unwrap_or(0));
         let fresh_until = now.saturating_add(nanos(self.in_memory(left)));
@@ -88,23 +93,45 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         Some((value, entry))
     }
 
+    /// The serialised value, if this region can make something of it.
+    fn payload(&self, envelope: &Envelope<'_>) -> Option<Bytes> {
+        let ours = self
+            .codec
+            .is_some_and(|codec| codec.format.code == envelope.format);
+        if !ours || envelope.schema != self.options.schema_version {
+            return None;
+        }
+        let limit = self.options.max_value_bytes;
+        if envelope.compressed {
+            return decompress(&envelope.payload, limit);
+        }
+        (envelope.payload.len() <= limit).then(|| envelope.payload.clone())
+    }
+
     /// Prepares a value for both levels.
+    ///
+    /// # Errors
+    ///
+    /// The value, if it is too large for them.
     pub(crate) fn pack(
         &self,
         key: &str,
         loaded: Loaded<V>,
         began: Began,
         load_time: Duration,
-    ) -> Packed<V> {
-        let fresh = loaded
-            .time_to_live
-            .unwrap_or_else(|| self.time_to_live_of(&loaded.value));
+    ) -> Result<Packed<V>, TooLarge<V>> {
+        let Some((heap_bytes, payload)) = self.serialised(&loaded.value) else {
+            return Err(self.too_large(key, loaded.value));
+        };
         // Once: a value that lives on has had its share.
         let random = if loaded.extended {
             0.0
         } else {
             fastrand::f64()
         };
+        let fresh = loaded
+            .time_to_live
+            .unwrap_or_else(|| self.time_to_live_of(&loaded.value));
         // A store refuses what runs out beyond its calendar.
         let fresh = spread(fresh.min(LONGEST), self.options.jitter, random);
         let keep = fresh.saturating_add(self.options.windows.longest());
@@ -113,15 +140,11 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             .fetch_max(nanos(keep), Ordering::Relaxed);
         let validators = loaded.validators.checked();
         let now = self.engine.clock.now();
-        let payload = self.codec.as_ref().map(|codec| codec.encode(&loaded.value));
-        let payload_bytes = payload
-            .as_ref()
-            .and_then(|p| p.as_ref().ok())
-            .map(Bytes::len);
         let created_millis = self.engine.coherence.server_millis(now);
         let envelope = payload
             .filter(|_| self.engine.gate.is_some())
             .map(|payload| {
+                let (payload, compressed) = self.compressed(payload?);
                 let envelope = Envelope {
                     position: began.position,
                     expired: false,
@@ -134,11 +157,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
                     key,
                     tags: loaded.tags.clone(),
                     validators: validators.clone(),
-                    payload: payload?,
+                    format: self.codec.map_or(0, |codec| codec.format.code),
+                    compressed,
+                    payload,
                 };
                 Ok(envelope.encode())
             });
-        let weight = self.weight(key, &loaded.value, payload_bytes);
         let ends = signed(now.saturating_add(nanos(fresh)));
         let fresh_until = now.saturating_add(nanos(self.in_memory(fresh)));
         let life = Life {
@@ -151,15 +175,42 @@ impl<V: Send + Sync + 'static> RegionState<V> {
                 .max(self.whole_life(fresh_until, ends)),
             load_time: nanos(load_time),
             created_millis,
-            weight,
+            weight: self.weight(key, heap_bytes),
         };
         let mut entry = Entry::new(Arc::clone(&loaded.value), loaded.tags.into(), began, life);
         entry.validators = validators.map(Box::new);
-        Packed {
+        Ok(Packed {
             value: loaded.value,
             entry,
             keep,
             envelope,
+        })
+    }
+
+    /// What the value has on the heap, for which its serialised length stands, and that form of it. `None`: it is too large.
+    fn serialised(&self, value: &V) -> Option<(Option<usize>, Option<Serialised>)> {
+        let limit = self.options.max_value_bytes;
+        let weighed = self.weighed(value);
+        if weighed.is_some_and(|bytes| bytes > limit) {
+            return None;
+        }
+        let Some(codec) = &self.codec else {
+            return Some((weighed, None));
+        };
+        match codec.encode(value, limit) {
+            Ok(payload) => Some((weighed.or(Some(payload.len())), Some(Ok(payload)))),
+            Err(Unencodable::Failed(error)) => Some((weighed, Some(Err(error)))),
+            Err(Unencodable::TooLarge) => None,
+        }
+    }
+
+    /// The payload as the second level gets it, and whether it is compressed.
+    fn compressed(&self, payload: Bytes) -> (Bytes, bool) {
+        let long = |above: usize| payload.len() > above;
+        let shorter = self.options.compress_above.filter(|above| long(*above));
+        match shorter.and_then(|_| compress(&payload)) {
+            Some(shorter) => (shorter, true),
+            None => (payload, false),
         }
     }
 
@@ -203,16 +254,17 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         }
     }
 
-    fn weight(&self, key: &str, value: &V, payload_bytes: Option<usize>) -> u32 {
-        let weighed = self.weigher.as_ref().and_then(|weigher| {
-            // A weigher that panics has no business to end a load.
-            catch_unwind(AssertUnwindSafe(|| weigher(value))).ok()
-        });
-        // The serialised length stands for what the value has on the heap.
-        let value_bytes = weighed.or(payload_bytes).unwrap_or(0);
+    /// What the region's weigher says. One that panics has no business to end a load.
+    fn weighed(&self, value: &V) -> Option<usize> {
+        let weigher = self.weigher.as_ref()?;
+        catch_unwind(AssertUnwindSafe(|| weigher(value))).ok()
+    }
+
+    fn weight(&self, key: &str, value_bytes: Option<usize>) -> u32 {
         weigh(
             key,
             value_bytes
+                .unwrap_or(0)
                 .saturating_add(size_of::<V>())
                 .min(u32::MAX as usize / 2),
         )

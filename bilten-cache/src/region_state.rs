@@ -34,6 +34,12 @@ pub(crate) enum Level {
 /// What a flight brings back.
 pub(crate) type Landed<V> = Result<(Arc<V>, Level), Error>;
 
+/// A value that is larger than its region keeps: it goes to whoever asked, and to neither level.
+#[derive(Debug)]
+pub(crate) struct TooLarge<V> {
+    pub(crate) value: Arc<V>,
+}
+
 pub(crate) type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 
 /// What all handles of a region share.
@@ -51,6 +57,8 @@ pub(crate) struct RegionState<V> {
     pub(crate) key_type: &'static str,
     /// Whether it was told that values do not serialise.
     pub(crate) told_unencodable: AtomicBool,
+    /// Whether it was told that values are too large.
+    pub(crate) told_too_large: AtomicBool,
 }
 
 impl<V: Send + Sync + 'static> RegionState<V> {
@@ -176,6 +184,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             Refusal::LeaseLost => &self.meters.stores_refused,
             Refusal::Unencodable => &self.meters.unencodable,
             Refusal::Undecodable => &self.meters.undecodable,
+            Refusal::TooLarge => &self.meters.too_large,
         };
         meter.add(1);
         self.tell(|| Event::Refused {
@@ -247,6 +256,28 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             key: self.key_type,
             value: std::any::type_name::<V>(),
             source,
+        }
+    }
+
+    /// Counts a value that is larger than the region keeps.
+    pub(crate) fn too_large(&self, key: &str, value: Arc<V>) -> TooLarge<V> {
+        self.refused(key, Refusal::TooLarge);
+        TooLarge { value }
+    }
+
+    pub(crate) fn too_large_error(&self) -> Error {
+        Error::TooLarge {
+            region: Arc::clone(&self.name),
+            value: std::any::type_name::<V>(),
+            limit: self.options.max_value_bytes,
+        }
+    }
+
+    /// Tells the first loaded value that is too large.
+    pub(crate) fn served_only(&self) {
+        if !self.told_too_large.swap(true, Ordering::Relaxed) {
+            let error = self.too_large_error();
+            tracing::warn!(%error, "a loaded value is served and not kept; further ones of this region are counted");
         }
     }
 

@@ -91,7 +91,7 @@ impl Known {
         let state = Arc::clone(&self.state).downcast::<RegionState<V>>().ok()?;
         let same = state.options == *options
             && state.key_type == made.key_type
-            && state.codec.is_some() == made.codec.is_some();
+            && state.codec.map(|codec| codec.format) == made.codec.map(|codec| codec.format);
         same.then_some(state)
     }
 }

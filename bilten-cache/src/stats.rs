@@ -52,6 +52,7 @@ pub(crate) struct RegionMeters {
     pub(crate) load_errors: Meter,
     pub(crate) undecodable: Meter,
     pub(crate) unencodable: Meter,
+    pub(crate) too_large: Meter,
     pub(crate) fills_refused: Meter,
     pub(crate) stores_refused: Meter,
     pub(crate) keys_refused: Meter,
@@ -86,6 +87,7 @@ impl RegionMeters {
             load_errors: Meter::new(counter!("bilten_cache_load_errors_total", &labels)),
             undecodable: Meter::new(counter!("bilten_cache_undecodable_total", &labels)),
             unencodable: refused("unencodable"),
+            too_large: refused("too_large"),
             fills_refused: refused("ticket"),
             stores_refused: refused("lease"),
             keys_refused: refused("key_too_long"),
@@ -105,6 +107,7 @@ impl RegionMeters {
             load_errors: self.load_errors.value(),
             undecodable: self.undecodable.value(),
             unencodable: self.unencodable.value(),
+            too_large: self.too_large.value(),
             fills_refused: self.fills_refused.value(),
             stores_refused: self.stores_refused.value(),
             keys_refused: self.keys_refused.value(),
@@ -155,7 +158,7 @@ const COUNTERS: [(&str, &str); 15] = [
     ),
     (
         "bilten_cache_refused_total",
-        "Values not kept, by reason: their key changed meanwhile, they do not serialise, their key is too long; and loads that did not run, because too many others did.",
+        "Values not kept, by reason: their key changed meanwhile, they do not serialise, they are too large, their key is too long; and loads that did not run, because too many others did.",
     ),
     (
         "bilten_cache_remote_failures_total",
@@ -292,6 +295,8 @@ pub struct Stats {
     pub undecodable: u64,
     /// Values that did not serialise.
     pub unencodable: u64,
+    /// Values that were handed to their caller but not kept, because they are larger than the region's `max_value_bytes`.
+    pub too_large: u64,
     /// Values that were handed to their caller but not kept in memory, because their key changed meanwhile.
     pub fills_refused: u64,
     /// Values that the second level refused, because their key changed meanwhile.
@@ -340,6 +345,7 @@ impl Stats {
         self.load_errors += other.load_errors;
         self.undecodable += other.undecodable;
         self.unencodable += other.unencodable;
+        self.too_large += other.too_large;
         self.fills_refused += other.fills_refused;
         self.stores_refused += other.stores_refused;
         self.keys_refused += other.keys_refused;

@@ -2,12 +2,18 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::finite::Finite;
+use super::limited::Limited;
+use crate::envelope::Format;
 use crate::error::SharedError;
+
+pub(super) const FORMAT: Format = Format {
+    code: 0,
+    name: "JSON",
+};
 
 /// Compact JSON, as serde_json writes it, that notices whether a `null` was written.
 struct Watching<'n>(&'n Cell<bool>);
@@ -24,10 +30,9 @@ impl Formatter for Watching<'_> {
 /// # Errors
 ///
 /// What its `Serialize` says, and a float that is NaN or infinite.
-pub(super) fn encode<V: Serialize>(value: &V) -> Result<Bytes, SharedError> {
+pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
     let null = Cell::new(false);
-    let mut out = Vec::with_capacity(128);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Watching(&null));
+    let mut serializer = serde_json::Serializer::with_formatter(out, Watching(&null));
     value
         .serialize(&mut serializer)
         .map_err(|error| Arc::new(error) as SharedError)?;
@@ -37,14 +42,22 @@ pub(super) fn encode<V: Serialize>(value: &V) -> Result<Bytes, SharedError> {
             .serialize(Finite)
             .map_err(|error| Arc::new(error) as SharedError)?;
     }
-    Ok(out.into())
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use bytes::Bytes;
+
     use super::*;
+
+    fn encode<V: Serialize>(value: &V) -> Result<Bytes, SharedError> {
+        let mut out = Limited::new(1 << 20);
+        super::encode(value, &mut out)?;
+        Ok(out.into_bytes())
+    }
 
     #[derive(Serialize)]
     enum Shape {

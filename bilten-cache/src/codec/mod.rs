@@ -2,6 +2,14 @@
 mod finite;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "messagepack")]
+mod message_pack;
+#[cfg(feature = "messagepack")]
+mod walk;
+#[cfg_attr(not(feature = "zstd"), path = "no_zstd.rs")]
+mod zstd;
+
+mod limited;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,20 +17,37 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::limited::Limited;
+pub(crate) use self::zstd::{compress, decompress};
+use crate::envelope::Format;
 use crate::error::{SharedError, panic_message};
 
 /// How values of one type become bytes and back.
 pub(crate) struct Codec<V> {
-    encode: fn(&V) -> Result<Bytes, SharedError>,
+    pub(crate) format: Format,
+    encode: fn(&V, &mut Limited) -> Result<(), SharedError>,
     decode: fn(&[u8]) -> Result<V, SharedError>,
 }
 
-impl<V> Codec<V> {
-    /// # Errors
-    ///
+/// Why a value has no serialised form.
+#[derive(Debug)]
+pub(crate) enum Unencodable {
+    /// It would be longer than allowed.
+    TooLarge,
     /// What the format or the type says; that it panicked, if it does.
-    pub(crate) fn encode(&self, value: &V) -> Result<Bytes, SharedError> {
-        guarded("`Serialize`", || (self.encode)(value))
+    Failed(SharedError),
+}
+
+impl<V> Codec<V> {
+    /// The serialised form, of at most `limit` bytes. No more are ever written.
+    pub(crate) fn encode(&self, value: &V, limit: usize) -> Result<Bytes, Unencodable> {
+        let mut out = Limited::new(limit);
+        let done = guarded("`Serialize`", || (self.encode)(value, &mut out));
+        match done {
+            _ if out.is_over() => Err(Unencodable::TooLarge),
+            Ok(()) => Ok(out.into_bytes()),
+            Err(error) => Err(Unencodable::Failed(error)),
+        }
     }
 
     /// # Errors
@@ -67,8 +92,21 @@ impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> {
     /// JSON: readable with `redis-cli`, and an added or missing optional field does no harm.
     pub(crate) fn json() -> Self {
         Self {
+            format: json::FORMAT,
             encode: json::encode,
             decode: |bytes| serde_json::from_slice(bytes).map_err(|e| Arc::new(e) as SharedError),
+        }
+    }
+}
+
+#[cfg(feature = "messagepack")]
+impl<V: serde::Serialize + serde::de::DeserializeOwned> Codec<V> {
+    /// MessagePack with the names of the fields, so that an added or missing optional field does no harm either.
+    pub(crate) fn message_pack() -> Self {
+        Self {
+            format: message_pack::FORMAT,
+            encode: message_pack::encode,
+            decode: message_pack::decode,
         }
     }
 }

@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 16] = [
+    const WRONG: [(&str, &str, &str); 17] = [
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -205,6 +205,11 @@ mod tests {
             r#"{"regions": {"a": {"time_to_idle": "1s", "memory_time_to_live": "1s"}}}"#,
             "regions.a.time_to_idle",
             "`memory_time_to_live`",
+        ),
+        (
+            r#"{"regions": {"a": {"max_value_bytes": 0}}}"#,
+            "regions.a.max_value_bytes",
+            "it is zero",
         ),
         (
             r#"{"regions": {"a": {"schema_version": -1}}}"#,

@@ -1,13 +1,14 @@
 use serde::Deserialize;
 
-use super::human::Span;
+use super::human::{Size, Span};
 use crate::error::Error;
 use crate::key::Key;
 use crate::options::Options;
 use crate::region::RegionBuilder;
 use crate::staleness::RefreshAhead;
 
-/// What a configuration says about a region; the settings have the names of the setters of [`RegionBuilder`].
+/// What a configuration says about a region; the settings have the names of the setters of [`RegionBuilder`]; `max_value_bytes`
+/// and `compress_above` are sizes.
 ///
 /// ```
 /// use bilten_cache::config::RegionSettings;
@@ -42,6 +43,8 @@ struct Said {
     refresh_ahead: Option<f64>,
     refresh_early: Option<f64>,
     schema_version: Option<u32>,
+    max_value_bytes: Option<Size>,
+    compress_above: Option<Size>,
     max_concurrent_loads: Option<usize>,
     read_only: Option<bool>,
 }
@@ -83,6 +86,8 @@ impl RegionSettings {
             refresh_ahead,
             refresh_early,
             schema_version,
+            max_value_bytes,
+            compress_above,
             max_concurrent_loads,
             read_only,
         } = self.said;
@@ -115,6 +120,12 @@ impl RegionSettings {
             options.ahead = RefreshAhead::Early { beta };
         }
         options.schema_version = schema_version.unwrap_or(options.schema_version);
+        if let Some(Size(bytes)) = max_value_bytes {
+            options.max_value_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        }
+        if let Some(Size(bytes)) = compress_above {
+            options.compress_above = Some(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
         options.max_concurrent_loads = max_concurrent_loads.or(options.max_concurrent_loads);
         options.read_only = read_only.unwrap_or(options.read_only);
         options

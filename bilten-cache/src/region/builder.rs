@@ -40,8 +40,8 @@ pub struct RegionBuilder<K: ?Sized, V> {
     cache: Arc<Shared>,
     name: String,
     pub(crate) options: Options,
-    codec: Option<Codec<V>>,
-    weigher: Option<Weigher<V>>,
+    pub(super) codec: Option<Codec<V>>,
+    pub(super) weigher: Option<Weigher<V>>,
     pub(super) is_negative: Option<fn(&V) -> bool>,
     key: PhantomData<fn(&K)>,
 }
@@ -122,20 +122,6 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
         self
     }
 
-    /// Raise it when `V` changes so that old entries must not be read. Defaults to 0. Entries of another version are
-    /// misses.
-    pub fn schema_version(mut self, version: u32) -> Self {
-        self.options.schema_version = version;
-        self
-    }
-
-    /// Tells how many bytes a value has on the heap, for the budget of L1. Defaults to the length of its serialised
-    /// form. Called once per fill.
-    pub fn weigher(mut self, heap_bytes: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
-        self.weigher = Some(Arc::new(heap_bytes));
-        self
-    }
-
     /// Makes the region, or another handle of it if this process has it already.
     ///
     /// # Errors
@@ -153,6 +139,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                     self.name
                 ),
                 "make it a region of `Option` with `negative_time_to_live` in the program, which the configuration may change",
+            ));
+        }
+        if self.codec.is_none() && options.compress_above.is_some() {
+            return Err(Error::config(
+                "compress_above",
+                "values of this region stay in this process, where nothing is compressed",
+                "leave it out, or make the region with `Cache::region`",
             ));
         }
         let Self {
@@ -177,6 +170,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 admission: Admission::new(options.max_concurrent_loads),
                 key_type: std::any::type_name::<K>(),
                 told_unencodable: AtomicBool::new(false),
+                told_too_large: AtomicBool::new(false),
             })?;
         Ok(Region::new(state, cache))
     }

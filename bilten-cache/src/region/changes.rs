@@ -172,12 +172,16 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             return Ok((value, self.remove_encoded(key, after).await));
         }
         let start = engine.start(&key);
+        let Ok(packed) = self.state.pack(&key, loaded, start.began, Duration::ZERO) else {
+            self.remove_encoded(key, after).await;
+            return Err(self.state.too_large_error());
+        };
         let Packed {
             entry,
             keep,
             envelope,
             ..
-        } = self.state.pack(&key, loaded, start.began, Duration::ZERO);
+        } = packed;
         let envelope = match envelope.transpose() {
             Ok(envelope) => envelope,
             Err(source) => {

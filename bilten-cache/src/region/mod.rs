@@ -2,6 +2,7 @@ mod after;
 mod builder;
 mod call;
 mod changes;
+mod formats;
 mod freshness;
 #[cfg(feature = "http")]
 mod held;

@@ -3,7 +3,7 @@
 use std::io;
 
 use bilten_cache::test_util::FaultyRemote;
-use bilten_cache::{Cache, Error, Region};
+use bilten_cache::{Cache, Error, Region, RegionBuilder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::harness::{Node, eventually};
@@ -32,14 +32,25 @@ async fn cache(store: &FaultyRemote) -> Cache {
     cache.build().await.unwrap()
 }
 
-fn touchy(cache: &Cache) -> Region<str, Touchy> {
-    cache.region("touchy").build().unwrap()
+type Format = fn(RegionBuilder<str, Touchy>) -> RegionBuilder<str, Touchy>;
+
+/// What holds for one format holds for all.
+const FORMATS: [Format; 2] = [|json| json, RegionBuilder::message_pack];
+
+fn touchy(cache: &Cache, format: Format) -> Region<str, Touchy> {
+    format(cache.region("touchy")).build().unwrap()
 }
 
 #[tokio::test]
 async fn a_serialize_that_panics_is_an_error_that_names_region_and_type() {
+    for format in FORMATS {
+        a_serialize_that_panics(format).await;
+    }
+}
+
+async fn a_serialize_that_panics(format: Format) {
     let store = FaultyRemote::new();
-    let region = touchy(&cache(&store).await);
+    let region = touchy(&cache(&store).await, format);
     let _ = region.set("tea", Touchy(1)).await.unwrap();
     let error = region.set("tea", Touchy(13)).await.unwrap_err();
     assert!(matches!(error, Error::Encode { .. }));
@@ -74,8 +85,14 @@ async fn a_serialize_that_panics_is_an_error_that_names_region_and_type() {
 
 #[tokio::test]
 async fn a_deserialize_that_panics_is_a_miss_and_the_load_goes_on() {
+    for format in FORMATS {
+        a_deserialize_that_panics(format).await;
+    }
+}
+
+async fn a_deserialize_that_panics(format: Format) {
     let store = FaultyRemote::new();
-    let (one, two) = (touchy(&cache(&store).await), touchy(&cache(&store).await));
+    let [one, two] = [cache(&store).await, cache(&store).await].map(|node| touchy(&node, format));
     let _ = one.set("tea", Touchy(14)).await.unwrap();
     assert_eq!(two.get("tea").await, None);
     assert_eq!(two.stats().undecodable, 1);
@@ -102,6 +119,20 @@ async fn a_conversion_or_weigher_that_panics_ends_no_load_unheard() {
     let heavy = heavy.weigher(|_| panic!("too heavy")).build().unwrap();
     let loaded = heavy.get_or_load("tea", async |_| Ok::<_, io::Error>(1));
     assert_eq!(*loaded.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_float_that_json_cannot_hold_is_held_by_message_pack() {
+    let store = FaultyRemote::new();
+    let prices = |node: &Cache| {
+        let prices = node.region::<str, Option<f64>>("price").message_pack();
+        prices.build().unwrap()
+    };
+    let one = prices(&cache(&store).await);
+    let _ = one.set("tea", Some(f64::NAN)).await.unwrap();
+    let two = prices(&cache(&store).await);
+    let read = two.get("tea").await.expect("it is there");
+    assert!(read.is_some_and(f64::is_nan));
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod conformance;
 mod cut_off;
 mod events;
 mod explain;
+mod formats;
 mod garbage;
 mod harness;
 mod healing;

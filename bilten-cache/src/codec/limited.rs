@@ -1,0 +1,63 @@
+use std::io;
+
+use bytes::Bytes;
+
+/// Bytes up to a limit: a value that is too large is given up while it is written, before it has taken the memory.
+#[derive(Debug)]
+pub(super) struct Limited {
+    bytes: Vec<u8>,
+    limit: usize,
+    over: bool,
+}
+
+impl Limited {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(limit.min(128)),
+            limit,
+            over: false,
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes.into()
+    }
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if self.over || more.len() > self.limit - self.bytes.len() {
+            self.over = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_goes_over_the_limit_is_not_written_and_stays_over() {
+        let mut out = Limited::new(4);
+        out.write_all(b"abcd").unwrap();
+        assert!(!out.is_over());
+        out.write_all(b"e").unwrap_err();
+        // Whoever swallows the error does not get a value with a hole.
+        out.write_all(b"f").unwrap_err();
+        assert!(out.is_over());
+        assert_eq!(out.into_bytes(), "abcd");
+    }
+}
