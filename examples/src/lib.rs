@@ -24,6 +24,7 @@ guide! {
     cache = "cache.md",
     cache_coherence = "cache-coherence.md",
     cache_compared = "cache-compared.md",
+    cache_disk = "cache-disk.md",
     cache_formats = "cache-formats.md",
     cache_from_cached = "cache-from-cached.md",
     cache_from_fred = "cache-from-fred.md",

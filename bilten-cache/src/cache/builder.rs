@@ -53,6 +53,8 @@ enum Second {
     None,
     #[cfg(any(feature = "fred", feature = "redis"))]
     Redis(crate::remote::redis::Redis),
+    #[cfg(feature = "disk")]
+    Disk(crate::remote::DiskOptions),
     Own(Arc<dyn Remote>),
 }
 
@@ -107,6 +109,17 @@ impl CacheBuilder {
     #[cfg(any(feature = "fred", feature = "redis"))]
     pub fn redis(mut self, redis: impl Into<crate::remote::redis::Redis>) -> Self {
         self.remote = Second::Redis(redis.into());
+        self
+    }
+
+    /// Puts a folder of this machine behind the memory, so that the cache outlives its process without a server. For one
+    /// process; several share a Redis.
+    ///
+    /// A folder that cannot be used is an error of [`build`](Self::build). A disk that fails later only slows: the cache goes on
+    /// from memory, and the store begins anew, empty, when it can.
+    #[cfg(feature = "disk")]
+    pub fn disk(mut self, disk: impl Into<crate::remote::DiskOptions>) -> Self {
+        self.remote = Second::Disk(disk.into());
         self
     }
 
@@ -184,10 +197,14 @@ impl CacheBuilder {
     /// Outside of a tokio runtime, when there is a second level.
     pub async fn build(self) -> Result<Cache, Error> {
         self.check()?;
-        let remote = match self.remote {
+        let remote: Option<Arc<dyn Remote>> = match self.remote {
             Second::None => None,
             #[cfg(any(feature = "fred", feature = "redis"))]
             Second::Redis(redis) => Some(redis.connect(&self.name, self.limits.budget).await?),
+            #[cfg(feature = "disk")]
+            Second::Disk(disk) => {
+                Some(Arc::new(crate::remote::Disk::open(&self.name, disk).await?))
+            }
             Second::Own(remote) => Some(remote),
         };
         let name: Arc<str> = self.name.into();

@@ -41,6 +41,9 @@ pub enum RemoteError {
     /// User name or password are wrong, or missing; in the store's words.
     #[error("the server does not accept user name and password ({0})")]
     Authentication(String),
+    /// The store on disk cannot be read or written, in the system's words. It begins anew by itself.
+    #[error("the store on disk fails: {0}")]
+    Disk(String),
 }
 
 /// What kind of trouble it is, as far as somebody has to do something else about it.
@@ -57,6 +60,7 @@ pub(crate) enum Cause {
     ReadOnly,
     Rights,
     WrongType,
+    Disk,
     Other,
 }
 
@@ -71,6 +75,7 @@ impl RemoteError {
             Self::Foreign(_) => Cause::Foreign,
             Self::Tls(_) => Cause::Certificate,
             Self::Authentication(_) => Cause::Password,
+            Self::Disk(_) => Cause::Disk,
             Self::Refused(words) => refusal(words),
         }
     }
@@ -136,6 +141,9 @@ impl Cause {
             }
             Self::WrongType => {
                 "delete the key that another program wrote under a name of this cache, or give the cache another name"
+            }
+            Self::Disk => {
+                "see that the disk has room and that the folder can be written to; the store begins anew by itself, empty"
             }
             Self::Other => "see the server's own log",
         }

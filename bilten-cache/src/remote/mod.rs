@@ -5,6 +5,8 @@ pub mod conformance;
 #[cfg(any(feature = "fred", feature = "redis"))]
 pub(crate) mod redis;
 
+#[cfg(feature = "disk")]
+mod disk;
 #[cfg(feature = "fred")]
 mod fred;
 #[cfg(feature = "redis")]
@@ -38,6 +40,10 @@ use bytes::Bytes;
 
 pub(crate) use self::breaker::{BreakerState, OnBreaker};
 pub use self::demand::{Demand, Wanted};
+#[cfg(feature = "disk")]
+pub(crate) use self::disk::Disk;
+#[cfg(feature = "disk")]
+pub use self::disk::DiskOptions;
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;
 pub(crate) use self::gate::{Gate, Limits};

@@ -12,6 +12,7 @@ mod codecs;
 mod coherence;
 mod conformance;
 mod cut_off;
+mod disk;
 mod events;
 mod explain;
 mod formats;

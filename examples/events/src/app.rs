@@ -33,6 +33,7 @@ pub struct App {
 #[derive(Debug)]
 struct Parts {
     database: Database,
+    cache: Cache,
     events: Events,
     health: Health,
     monitor: Monitor,
@@ -53,16 +54,19 @@ impl App {
             .build()?;
         monitor.watch_runtime(&Handle::current());
 
+        let database = Database::open(config, &monitor).await?;
+
         let mut cache = Cache::builder("events").memory_bytes(64 << 20);
         if let Some(url) = &config.redis {
             cache = cache.redis(url.as_str());
+        } else if let Some(folder) = database.folder() {
+            // With the rows: whoever throws those away throws away what was cached of them.
+            cache = cache.disk(folder.join("cache"));
         }
         let cache = cache.build().await?;
         tracing::info!("cache: {}", cache.status());
 
         let redis = config.redis.as_deref().map(Redis::connect).transpose()?;
-
-        let database = Database::open(config, &monitor).await?;
         let events = Events::new(database.clone(), cache.clone())?;
         if let Some(redis) = &redis {
             redis.connected_within(Duration::from_secs(1)).await;
@@ -71,6 +75,7 @@ impl App {
         Ok(Self {
             parts: Arc::new(Parts {
                 database,
+                cache,
                 events,
                 health,
                 dashboard: monitor.dashboard().title("events").details_for(|_| true),
@@ -127,6 +132,8 @@ impl App {
 
     /// Closes the connections.
     pub async fn close(&self) {
+        let left = self.parts.cache.shutdown(CACHE_WITHIN).await;
+        tracing::info!("cache: {left}");
         self.parts.database.cluster().close().await;
         if let Some(redis) = &self.parts.redis {
             redis.close().await;
@@ -134,10 +141,14 @@ impl App {
     }
 }
 
+/// How long the cache may take to bring its changes to their end.
+const CACHE_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long a request may take, with its body. What it has begun to change is still brought to its end.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// Without the database nothing works; without the primary reads work; without Redis everything works, only slower.
+/// Without the database nothing works; without the primary reads work; without the cache's second level everything works,
+/// only slower.
 fn health(
     database: &Database,
     cache: &Cache,
@@ -166,7 +177,7 @@ fn health(
 fn cache_verdict(status: &Status) -> Verdict {
     let verdict = match status.connection {
         Connection::MemoryOnly | Connection::Connected => Verdict::up(),
-        _ => Verdict::degraded("Redis does not answer: the cache goes on from memory"),
+        _ => Verdict::degraded("the second level does not answer: the cache goes on from memory"),
     };
     verdict.detail("status", status.to_string())
 }

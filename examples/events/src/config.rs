@@ -7,7 +7,7 @@ use clap::Parser;
 
 /// An events-and-tickets service on all four bilten crates.
 ///
-/// Without options it needs no servers: SQLite in a temporary folder and a cache in memory.
+/// Without options it needs no servers: SQLite in a temporary folder, and a cache in memory with its second level beside it.
 #[derive(Clone, Parser)]
 #[command(name = "bilten-events", version, about)]
 pub struct Config {
@@ -20,7 +20,8 @@ pub struct Config {
     )]
     pub port: u16,
 
-    /// Redis for the second cache level, as redis://HOST:PORT; without it the cache is in memory only.
+    /// Redis for the second cache level, as redis://HOST:PORT; without it that is on disk beside the SQLite file, and with
+    /// --database there is none.
     #[arg(
         long,
         env = "BILTEN_EVENTS_REDIS_URL",
@@ -49,7 +50,7 @@ pub struct Config {
     )]
     pub replica: Vec<String>,
 
-    /// Folder for the SQLite file, kept after the end; without it a temporary one.
+    /// Folder for the SQLite file and the cache, of this process alone, kept after the end; without it a temporary one.
     #[arg(
         long,
         env = "BILTEN_EVENTS_DATA_DIR",

@@ -1,5 +1,6 @@
 //! Where the rows are: SQLite without servers, PostgreSQL with replicas on servers.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +23,34 @@ pub struct Database {
     opened: Instant,
     /// Milliseconds after `opened`, plus one; 0 before the first write.
     last_write: Arc<AtomicU64>,
-    /// Removed with the last clone.
-    _folder: Option<Arc<TempDir>>,
+    folder: Option<Arc<Folder>>,
+}
+
+/// Where this process keeps its files; a temporary one is removed with the last clone.
+#[derive(Debug)]
+enum Folder {
+    Given(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Folder {
+    fn of(config: &Config) -> Result<Self, Failure> {
+        let Some(given) = &config.data_dir else {
+            return Ok(Self::Temporary(TempDir::with_prefix("bilten-events-")?));
+        };
+        std::fs::create_dir_all(given).map_err(|error| {
+            let shown = given.display();
+            format!("--data-dir {shown} cannot be made ({error}): name a directory that this user may write")
+        })?;
+        Ok(Self::Given(given.clone()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Given(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
 }
 
 impl Database {
@@ -43,20 +70,8 @@ impl Database {
                 builder = builder.replica(format!("replica-{}", number + 1), url);
             }
         } else {
-            let path = match &config.data_dir {
-                Some(given) => {
-                    std::fs::create_dir_all(given).map_err(|error| {
-                        let shown = given.display();
-                        format!("--data-dir {shown} cannot be made ({error}): name a directory that this user may write")
-                    })?;
-                    given.clone()
-                }
-                None => folder
-                    .insert(TempDir::with_prefix("bilten-events-")?)
-                    .path()
-                    .to_owned(),
-            };
-            builder = builder.sqlite(path.join("events.db")).readers(4);
+            let own = folder.insert(Folder::of(config)?);
+            builder = builder.sqlite(own.path().join("events.db")).readers(4);
         }
         let cluster = builder.connect().await?;
         prepare(&cluster).await?;
@@ -65,8 +80,14 @@ impl Database {
             monitor: monitor.clone(),
             opened: Instant::now(),
             last_write: Arc::default(),
-            _folder: folder.map(Arc::new),
+            folder: folder.map(Arc::new),
         })
+    }
+
+    /// Where this process keeps its files; `None` where the rows are on servers.
+    #[must_use]
+    pub fn folder(&self) -> Option<&Path> {
+        self.folder.as_ref().map(|folder| folder.path())
     }
 
     /// For statements that read; see [`read`](Self::read).

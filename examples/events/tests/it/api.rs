@@ -112,6 +112,11 @@ impl Api {
         self.router.clone()
     }
 
+    /// Ends the service in order.
+    pub(crate) async fn close(&self) {
+        self.app.close().await;
+    }
+
     /// How often the database was asked for an event, a list or a summary.
     pub(crate) fn loads(&self) -> u64 {
         self.app.loads()

@@ -13,6 +13,7 @@ mod indexes;
 mod live_page;
 mod pages;
 mod purchases;
+mod restart;
 mod rush;
 mod sales;
 mod shutdown;
