@@ -65,6 +65,9 @@ mod stats;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 
+#[cfg(all(test, feature = "json", feature = "messagepack", feature = "zstd"))]
+mod fuzz;
+
 pub use crate::cache::{Cache, CacheBuilder};
 pub use crate::error::Error;
 pub use crate::invalidate::Ack;

@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn too_many_demands_ask_for_the_newest_state() {
         let mut kept = Kept::read(None, 0);
-        for number in 0..=MOST as u64 {
+        for number in 1..=MOST as u64 + 1 {
             kept.add(number, 0, Demand::of(number.to_string()), 100);
         }
         assert!(kept.demands().contains(&Demand::Newest));

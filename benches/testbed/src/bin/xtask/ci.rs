@@ -25,6 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
     parts.run("test --chaos 1", || {
         test::run(workspace, words("--chaos 1"))
     });
+    parts.run("test --fuzz 1", || test::run(workspace, words("--fuzz 1")));
     parts.run("demo --smoke", || demo::run(workspace, words("--smoke")));
     parts.run("demo --servers --smoke", || {
         demo::run(workspace, words("--servers --smoke"))

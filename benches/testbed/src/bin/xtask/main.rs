@@ -80,7 +80,7 @@ const COMMANDS: [Command; 7] = [
     },
     Command {
         usage: ci::USAGE,
-        summary: "what the hosted runs do: check, test, a minute of chaos, both smoke runs, every benchmark once",
+        summary: "what the hosted runs do: check, test, a minute of chaos and one of fuzzing, both smoke runs, every benchmark once",
         usual: "25 min the first time, 8 min later",
         options: "",
         run: ci::run,

@@ -3,6 +3,7 @@
 mod chaos;
 
 mod floors;
+mod fuzz;
 mod runner;
 mod summary;
 
@@ -19,20 +20,23 @@ use runner::{Outcome, Runner, Wanted};
 
 pub(crate) use summary::Counts;
 
-pub(crate) const USAGE: &str =
-    "cargo xtask test [--quick] [PACKAGE...] [FILTER...] | --chaos MINUTES [--seed SEED]";
+pub(crate) const USAGE: &str = "cargo xtask test [--quick] [PACKAGE...] [FILTER...] | --chaos MINUTES [--seed SEED] | --fuzz MINUTES";
 
 pub(crate) const OPTIONS: &str = "\
   PACKAGE          only the tests of this package, such as bilten-db
   FILTER           only tests with this in their name, such as replica
   --quick          unit and doc tests only, without servers
   --chaos MINUTES  break servers at random for so long, and look for stale values
-  --seed SEED      the same faults in the same order again";
+  --seed SEED      the same faults in the same order again
+  --fuzz MINUTES   feed what reads bytes with random ones for so long";
 
 /// Runs the tests and the doc tests, prints what each package ran, and ends with `N passed, N failed, N skipped`.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
     if let Some(minutes) = arguments.value("--chaos")? {
         return chaos::run(workspace, &minutes, arguments);
+    }
+    if let Some(minutes) = arguments.value("--fuzz")? {
+        return fuzz::run(workspace, &minutes, arguments);
     }
     let report = report(workspace, arguments)?;
     let verdict = report.verdict();
