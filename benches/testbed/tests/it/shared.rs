@@ -30,7 +30,12 @@ fn sources_say_for_each_service_where_it_comes_from() {
     let rows = sources();
     assert_eq!(
         rows.iter().map(|row| row.service()).collect::<Vec<_>>(),
-        [Service::Redis, Service::Postgres, Service::Prometheus]
+        [
+            Service::Redis,
+            Service::Postgres,
+            Service::MariaDb,
+            Service::Prometheus
+        ]
     );
     for row in &rows {
         assert_eq!(row, &source(row.service()));
