@@ -1,3 +1,6 @@
+/// What each of the others is held against.
+pub const OURS: &str = "bilten-monitor";
+
 /// One way of doing the work.
 #[expect(clippy::exhaustive_structs, reason = "a benchmark's own")]
 pub struct Contender {

@@ -7,10 +7,7 @@ mod contender;
 mod queries;
 mod requests;
 
-pub use contender::Contender;
-
-/// What each of the others is held against.
-pub const OURS: &str = "bilten-monitor";
+pub use contender::{Contender, OURS};
 
 /// A piece of work, and everybody who does it.
 #[derive(Debug)]

@@ -9,8 +9,7 @@ use bilten_monitor::prometheus::{Exporter, Options};
 use metrics::{Histogram, Key, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::OURS;
-use crate::contender::Contender;
+use crate::contender::{Contender, OURS};
 use crate::requests::runtime;
 
 async fn query() -> Result<u64, Infallible> {

@@ -20,8 +20,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::map_response_body::MapResponseBodyLayer;
 use tower_http::trace::TraceLayer;
 
-use crate::OURS;
-use crate::contender::Contender;
+use crate::contender::{Contender, OURS};
 
 async fn handler() -> &'static str {
     "twelve bytes"
