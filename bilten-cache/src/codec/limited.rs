@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 /// Bytes up to a limit: a value that is too large is given up while it is written, before it has taken the memory.
 #[derive(Debug)]
-pub(super) struct Limited {
+pub(crate) struct Limited {
     bytes: Vec<u8>,
     limit: usize,
     over: bool,

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use self::limited::Limited;
+pub(crate) use self::limited::Limited;
 pub(crate) use self::zstd::{compress, decompress};
 use crate::envelope::Format;
 use crate::error::{SharedError, panic_message};
@@ -80,10 +80,15 @@ struct Panicked {
 impl<V> Codec<V> {
     /// A format of one type's own.
     pub(crate) fn own(
-        encode: fn(&V) -> Result<Bytes, SharedError>,
+        format: Format,
+        encode: fn(&V, &mut Limited) -> Result<(), SharedError>,
         decode: fn(&[u8]) -> Result<V, SharedError>,
     ) -> Self {
-        Self { encode, decode }
+        Self {
+            format,
+            encode,
+            decode,
+        }
     }
 }
 

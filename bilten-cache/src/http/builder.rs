@@ -16,6 +16,8 @@ use crate::error::Error;
 
 /// Raised when the bytes of a page mean something else.
 const SCHEMA: u32 = 1;
+/// Room for a page's headers and tags beside its body.
+const HEAD_BYTES: usize = 1 << 20;
 
 impl Cache {
     /// Starts to build a tower layer that keeps whole HTTP responses in this cache, by the rules of `Cache-Control`: see
@@ -241,6 +243,7 @@ impl HttpCacheBuilder {
             .load_timeout(self.load_timeout)
             .schema_version(SCHEMA)
             .weigher(Stored::weight)
+            .max_value_bytes(self.max_body_bytes.saturating_add(HEAD_BYTES))
             .build()?;
         let marks = self
             .cache

@@ -13,6 +13,7 @@
 //! Numbers are big endian. The envelope around it has a checksum, so this needs to be safe against other versions, not against
 //! chance.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -20,7 +21,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::policy::Policy;
 use super::vary::Selecting;
-use crate::codec::Codec;
+use crate::codec::{Codec, Limited};
+use crate::envelope::Format;
 use crate::error::SharedError;
 
 const VERSION: u8 = 1;
@@ -74,7 +76,11 @@ impl Stored {
 
 /// How pages get into the second level.
 pub(super) fn codec() -> Codec<Stored> {
-    Codec::own(encode, decode)
+    let format = Format {
+        code: 2,
+        name: "an HTTP response",
+    };
+    Codec::own(format, encode, decode)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +92,9 @@ enum Unreadable {
 }
 
 #[allow(clippy::cast_possible_truncation)]
-fn encode(stored: &Stored) -> Result<Bytes, SharedError> {
+fn encode(stored: &Stored, all: &mut Limited) -> Result<(), SharedError> {
     let page = stored.page().ok_or(Unreadable::NotAPage).map_err(shared)?;
-    let mut out = BytesMut::with_capacity(256 + stored.weight());
+    let mut out = BytesMut::with_capacity(256 + stored.weight() - page.body.len());
     let policy = &page.policy;
     out.put_u8(VERSION);
     out.put_u8(
@@ -114,8 +120,9 @@ fn encode(stored: &Stored) -> Result<Bytes, SharedError> {
         out.put_u16(tag.len() as u16);
         out.put_slice(tag.as_bytes());
     }
-    out.put_slice(&page.body);
-    Ok(out.freeze())
+    all.write_all(&out)
+        .and_then(|()| all.write_all(&page.body))
+        .map_err(|error| Arc::new(error) as SharedError)
 }
 
 #[allow(clippy::cast_possible_truncation)]
@@ -240,14 +247,14 @@ mod tests {
     #[test]
     fn a_page_comes_back_as_it_was() {
         let page = page();
-        let bytes = codec().encode(&page).unwrap();
+        let bytes = codec().encode(&page, 1 << 20).unwrap();
         assert_eq!(codec().decode(&bytes).unwrap(), page);
-        assert!(codec().encode(&Stored::Pass).is_err());
+        assert!(codec().encode(&Stored::Pass, 1 << 20).is_err());
     }
 
     #[test]
     fn a_page_cut_short_in_its_head_is_none() {
-        let bytes = codec().encode(&page()).unwrap();
+        let bytes = codec().encode(&page(), 1 << 20).unwrap();
         let head = bytes.len() - b"nobody here".len();
         for cut in 0..head {
             assert!(decode(&bytes[..cut]).is_err(), "{cut}");
@@ -263,7 +270,7 @@ mod tests {
                 bytes[..4].copy_from_slice(&[VERSION, 0, 0, 200]);
             }
             if let Ok(page) = decode(&bytes) {
-                prop_assert!(encode(&page).is_ok());
+                prop_assert!(codec().encode(&page, 1 << 20).is_ok());
             }
         }
     }
