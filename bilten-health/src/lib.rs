@@ -26,6 +26,7 @@ mod format;
 mod history;
 
 pub mod aggregate;
+mod bystander;
 mod caught;
 mod error;
 mod group;

@@ -1,5 +1,6 @@
 //! Who may see details: asks, and does not wait for ever.
 
+use crate::bystander::wake_another_thread;
 use crate::caught::{caught, discard};
 use axum::http::request::Parts;
 use std::pin::Pin;
@@ -38,6 +39,7 @@ impl Authorise {
                 let mut task = JoinSet::new();
                 // The closure is called inside the task as well: it may panic before there is a future.
                 task.spawn(async move { authorise(parts).await });
+                wake_another_thread();
                 Permission::Pending(task)
             }
         }
@@ -52,13 +54,13 @@ impl Permission {
             Self::Pending(task) => task,
         };
         match timeout_at(deadline, task.join_next()).await {
-            Ok(Some(Ok(answer))) => answer,
+            Ok(Some(Ok(answer))) if Instant::now() <= deadline => answer,
             Ok(Some(Err(error))) => {
                 let _ = error.try_into_panic().map(discard);
                 panicked()
             }
             Ok(None) => panicked(),
-            Err(_) => {
+            Ok(Some(Ok(_))) | Err(_) => {
                 tracing::warn!(
                     "the authoriser of health details took too long; the answer has none"
                 );

@@ -61,6 +61,19 @@ async fn an_authoriser_that_never_answers_gets_the_public_answer_within_the_dead
     assert_eq!(left.get(), 1, "and its task has ended");
 }
 
+// The order: the authoriser blocks the only thread until the deadline is over, and then says yes.
+#[tokio::test]
+async fn an_authoriser_that_says_yes_too_late_has_not_said_yes() {
+    let health = Health::builder().check(passing("db")).deadline(ms(50));
+    let app = app(&health.build().unwrap(), async |_| {
+        std::thread::sleep(ms(100));
+        true
+    });
+    let answer = get(&app, "/healthz").await;
+    assert_eq!(answer.status, 200);
+    assert!(!answer.body.contains("db"), "{}", answer.body);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_authoriser_is_asked_while_the_checks_run() {
     let app = app(&health([slow("db", ms(400))]), async |_| {

@@ -122,6 +122,36 @@ async fn a_blocked_thread_delays_no_answer_and_gets_no_second_run() {
     assert!(runs.get() > 1, "it runs again once the old run has ended");
 }
 
+// Nothing else goes on in these runtimes, so nothing else wakes the threads that sleep. The order: ask, get the answer,
+// and only then let the thread go.
+#[test]
+fn a_thread_blocked_by_the_only_check_of_an_idle_runtime_delays_no_answer() {
+    for threads in [2, 4] {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(threads).enable_all();
+        let runtime = runtime.build().unwrap();
+        let (blocked, release) = blocking_the_thread("blocked", &Count::default());
+        let health = health([blocked.timeout(ms(100))]);
+        let (answer, answered) = mpsc::channel();
+        runtime.spawn(async move {
+            // Whoever is woken by the timer has the others asleep.
+            tokio::time::sleep(ms(50)).await;
+            answer.send(health.check().await)
+        });
+        let report = answered.recv_timeout(Duration::from_secs(20)).unwrap();
+        assert_eq!(of(&report, "blocked").reason, Some(Reason::Timeout));
+        drop(release);
+    }
+}
+
+// The order: the check blocks the only thread until its time is over, and succeeds.
+#[tokio::test]
+async fn a_success_that_comes_too_late_is_none() {
+    let late = check("late", || async { std::thread::sleep(ms(30)) });
+    let report = health([late.timeout(ms(10))]).check().await;
+    assert_eq!(of(&report, "late").reason, Some(Reason::Timeout));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn blocking_work_that_overruns_keeps_its_run_alive() {
     let runs = Count::default();
