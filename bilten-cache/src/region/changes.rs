@@ -107,8 +107,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     /// Ends the time to live of a key everywhere, but lets the value be served stale where the region allows it:
-    /// [`stale_while_revalidate`](RegionBuilder::stale_while_revalidate),
-    /// [`stale_if_error`](RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
+    /// [`stale_while_revalidate`](crate::RegionBuilder::stale_while_revalidate),
+    /// [`stale_if_error`](crate::RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
     ///
     /// A load that began before does not make it fresh again.
     ///
