@@ -76,10 +76,10 @@ async fn slow_replica(reads: usize) {
     let port = postgres.replica(0).port();
     let late = SLOW.as_secs_f64();
     let always = format!(
-        "select (pg_sleep(case inet_server_port() when {port} then {late} else 0.001 end) is null)::int8"
+        "select (pg_sleep(case inet_server_port() when {port} then {late} else 0.001 end) is null)::int4::int8"
     );
     let rarely = format!(
-        "select (pg_sleep(case when random() < 0.02 then {late} else 0.001 end) is null)::int8"
+        "select (pg_sleep(case when random() < 0.02 then {late} else 0.001 end) is null)::int4::int8"
     );
     println!(
         "\n{reads} reads by 8 readers, two replicas, a late read takes {SLOW:?}, hedged after {HEDGE:?}\n"
