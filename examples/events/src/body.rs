@@ -86,10 +86,17 @@ fn cause(error: &dyn std::error::Error) -> String {
 
 /// The value's fields as `T`.
 fn fields<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    if !value.is_object() {
+    let Value::Object(sent) = &value else {
         return Err(Error::invalid(
             "body",
             "must be a JSON object, such as {\"title\": \"…\"}",
+        ));
+    };
+    // No field can be emptied; taken for one that was not sent, a null would be dropped without a word.
+    if let Some((field, _)) = sent.iter().find(|(_, value)| value.is_null()) {
+        return Err(Error::invalid(
+            field.as_str(),
+            "is null; leave the field out, or send a value",
         ));
     }
     serde_path_to_error::deserialize(value).map_err(|error| {
@@ -142,6 +149,7 @@ mod tests {
             (json!({ "status": "on" }), "status"),
             (json!({ "capacity": 1e12 }), "capacity"),
             (json!({ "titel": "x" }), "titel"),
+            (json!({ "description": "x", "title": null }), "title"),
             (json!(["title"]), "body"),
         ] {
             match fields::<EventBody>(body.clone()) {

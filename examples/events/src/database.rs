@@ -40,7 +40,12 @@ impl Folder {
         };
         std::fs::create_dir_all(given).map_err(|error| {
             let shown = given.display();
-            format!("--data-dir {shown} cannot be made ({error}): name a directory that this user may write")
+            let remedy = "name a directory that this user may write";
+            if given.exists() {
+                format!("--data-dir {shown} is there and is no directory: {remedy}")
+            } else {
+                format!("--data-dir {shown} cannot be made ({error}): {remedy}")
+            }
         })?;
         Ok(Self::Given(given.clone()))
     }

@@ -149,7 +149,7 @@ fn mistakes_are_explained_in_one_line_without_the_password() {
         ),
         (
             vec!["--port", "0", "--data-dir", "/dev/null"],
-            "--data-dir /dev/null",
+            "--data-dir /dev/null is there and is no directory",
         ),
     ] {
         let output = program()

@@ -1,10 +1,10 @@
 //! `cargo xtask test`: every test, on real servers, and one line at the end that says how it went.
 
 mod chaos;
-
 mod floors;
 mod fuzz;
 mod runner;
+mod spelled;
 mod summary;
 
 use std::fmt;
@@ -55,6 +55,9 @@ pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<
         return Err(Failure::usage("nothing can follow `--`").remedy(USAGE));
     }
     let wanted = Wanted::of(filters, &workspace.packages()?, quick);
+    if let Some(filter) = spelled::nowhere(&wanted.filters, workspace)? {
+        return Err(fits_nothing(filter, &wanted.packages));
+    }
     doctor::ready_to_build(workspace)?;
     if quick {
         println!(
@@ -114,7 +117,7 @@ impl Report {
         } else {
             Vec::new()
         };
-        let fits_nothing = wanted
+        let without_a_test = wanted
             .filters
             .iter()
             .find(|filter| !self.outcome.names.iter().any(|name| name.contains(*filter)));
@@ -125,22 +128,23 @@ impl Report {
             Err(failure.remedy(
                 "find out why they are not run; the numbers are in the xtask's test/floors.rs",
             ))
-        } else if let Some(filter) = fits_nothing {
-            let whose = match wanted.packages.as_slice() {
-                [] => "of any package".to_owned(),
-                packages => format!("of {}", packages.join(" or ")),
-            };
-            Err(
-                Failure::new(format!("no test {whose} has `{filter}` in its name")).remedy(
-                    "a part of a test's or module's name, or a package's whole name such as bilten-db",
-                ),
-            )
+        } else if let Some(filter) = without_a_test {
+            Err(fits_nothing(filter, &wanted.packages))
         } else if self.total().ran() == 0 {
             Err(Failure::new("no test ran"))
         } else {
             Ok(())
         }
     }
+}
+
+fn fits_nothing(filter: &str, packages: &[String]) -> Failure {
+    let whose = match packages {
+        [] => "of any package".to_owned(),
+        packages => format!("of {}", packages.join(" or ")),
+    };
+    Failure::new(format!("no test {whose} has `{filter}` in its name"))
+        .remedy("a part of a test's or module's name, or a package's whole name such as bilten-db")
 }
 
 impl fmt::Display for Report {
