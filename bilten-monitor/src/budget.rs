@@ -75,7 +75,7 @@ impl Budget {
                 ("requests", burn.requests.to_string()),
             ]
         };
-        desk.raise(&self.gate, now, &incident, facts);
+        desk.remind(&self.gate, now, &incident, facts);
     }
 
     fn note(&self, now: u64, ended: u64, failed: u64) -> Option<Burn> {
@@ -164,7 +164,10 @@ fn ratio(part: u64, whole: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::Monitor;
 
     /// The budget after each minute of `(requests, failures)`.
     fn after(minutes: &[(u64, u64)]) -> Option<Burn> {
@@ -210,6 +213,21 @@ mod tests {
     fn a_few_failures_are_no_trend() {
         assert_eq!(after(&[(10, 9)]), None);
         assert!(after(&[(10, 10)]).is_some());
+    }
+
+    #[test]
+    fn a_budget_that_burns_on_is_told_once_a_window_and_holds_no_alert_back() {
+        const SECOND: u64 = 1_000_000_000;
+        let builder = Monitor::builder().alert_window(Duration::from_secs(60));
+        let monitor = builder.build().expect("a monitor");
+        let budget = Budget::new(0.99);
+        (0..100).for_each(|_| budget.ended(Outcome::Error("503")));
+        let look = |second| budget.look(&monitor.inner().hub.desk, second * SECOND);
+        (1000..1119).for_each(look);
+        let told = monitor.alerts();
+        let suppressed: Vec<_> = told.iter().map(|alert| alert.suppressed).collect();
+        assert_eq!(suppressed, [0, 0]);
+        assert_eq!(monitor.losses().alerts_suppressed, 0);
     }
 
     #[test]

@@ -204,7 +204,7 @@ impl Series {
                 &histogram.ids
             }
         };
-        ids.iter().for_each(|id| hub.sample(id, value));
+        ids.iter().for_each(|id| hub.sample(id, value, 1));
     }
 }
 

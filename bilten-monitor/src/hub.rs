@@ -74,10 +74,10 @@ impl Hub {
             .for_each(|in_flight| in_flight.show(&self.registry, now));
     }
 
-    /// Sends a value to the metric sinks. Neither waits nor allocates.
-    pub(crate) fn sample(&self, id: &Arc<SeriesId>, value: f64) {
+    /// Sends a value that stands for so many to the metric sinks. Neither waits nor allocates.
+    pub(crate) fn sample(&self, id: &Arc<SeriesId>, value: f64, weight: u32) {
         for sink in &self.samples {
-            if !sink.offer(Sample::new(id, value)) {
+            if !sink.offer(Sample::new(id, value, weight)) {
                 self.tallies.count(Loss::SampleDropped);
             }
         }

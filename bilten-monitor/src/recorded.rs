@@ -30,7 +30,7 @@ impl Recorded {
             many => histogram.record_many(value, many as usize),
         });
         for id in &self.0.ids {
-            hub.sample(id, value);
+            hub.sample(id, value, weight);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Together {
         });
         for (id, at) in self.cached.ids.iter().zip(&self.takes) {
             if let Some(value) = values.get(*at) {
-                hub.sample(id, *value);
+                hub.sample(id, *value, 1);
             }
         }
     }

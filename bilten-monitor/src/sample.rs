@@ -13,13 +13,15 @@ use crate::registry::SeriesId;
 pub struct Sample {
     id: Arc<SeriesId>,
     value: f64,
+    weight: u32,
 }
 
 impl Sample {
-    pub(crate) fn new(id: &Arc<SeriesId>, value: f64) -> Self {
+    pub(crate) fn new(id: &Arc<SeriesId>, value: f64, weight: u32) -> Self {
         Self {
             id: Arc::clone(id),
             value,
+            weight,
         }
     }
 
@@ -41,6 +43,16 @@ impl Sample {
         self.value
     }
 
+    /// How many observations the value stands for: 1, and `one_in` for a query that is
+    /// [sampled](crate::MonitorBuilder::sample_query).
+    ///
+    /// A sink that leaves it out counts a sampled query `one_in` times too seldom; a service that takes no weight
+    /// gets the value so many times.
+    #[must_use]
+    pub const fn weight(&self) -> u32 {
+        self.weight
+    }
+
     /// The labels, name and value.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
         self.id
@@ -55,6 +67,7 @@ impl fmt::Debug for Sample {
         f.debug_struct("Sample")
             .field("key", &self.id.key)
             .field("value", &self.value)
+            .field("weight", &self.weight)
             .finish()
     }
 }
@@ -72,7 +85,8 @@ impl fmt::Debug for Sample {
 /// impl MetricSink for Lines {
 ///     fn observe(&self, sample: &Sample) -> Result<(), Refused> {
 ///         let labels: Vec<_> = sample.labels().map(|(name, value)| format!("{name}={value}")).collect();
-///         tracing::debug!("{} {} {}", sample.name(), labels.join(","), sample.value());
+///         // A sampled query's value stands for several: most line protocols call the inverse of it a sample rate.
+///         tracing::debug!("{} {} {} @1/{}", sample.name(), labels.join(","), sample.value(), sample.weight());
 ///         Ok(())
 ///     }
 /// }

@@ -98,11 +98,32 @@ impl Desk {
         incident: &Incident<'_>,
         facts: impl FnOnce() -> Vec<Fact>,
     ) {
-        let Some(passed) = gate.admit(now, self.window_nanos, &self.burst, incident.duration_nanos)
-        else {
-            self.tallies.count(Loss::AlertSuppressed);
-            return;
-        };
+        match gate.admit(now, self.window_nanos, &self.burst, incident.duration_nanos) {
+            Some(passed) => self.pass(passed, now, incident, facts),
+            None => drop(self.tallies.count(Loss::AlertSuppressed)),
+        }
+    }
+
+    /// Raises an alert of a state that lasts, once for each window for as long as it is looked at.
+    pub(crate) fn remind(
+        &self,
+        gate: &Gate,
+        now: u64,
+        incident: &Incident<'_>,
+        facts: impl FnOnce() -> Vec<Fact>,
+    ) {
+        if let Some(passed) = gate.remind(now, self.window_nanos, &self.burst) {
+            self.pass(passed, now, incident, facts);
+        }
+    }
+
+    fn pass(
+        &self,
+        passed: Passed,
+        now: u64,
+        incident: &Incident<'_>,
+        facts: impl FnOnce() -> Vec<Fact>,
+    ) {
         if let Some(tally) = self.raised.get(incident.kind as usize) {
             tally.add_one(&self.tallies.registry, now);
         }

@@ -27,6 +27,20 @@ pub(crate) struct Passed {
 impl Gate {
     /// Lets the first of each window through, and counts the others.
     pub(crate) fn admit(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
+        let passed = self.pass(now, window, burst, value);
+        if passed.is_none() {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        }
+        passed
+    }
+
+    /// Lets a state through that lasts and is looked at again and again, once for each window. It is the same state
+    /// at every look, so what does not pass was not held back.
+    pub(crate) fn remind(&self, now: u64, window: u64, burst: &Burst) -> Option<Passed> {
+        self.pass(now, window, burst, 0)
+    }
+
+    fn pass(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
         self.worst.fetch_max(value, Ordering::Relaxed);
         self.last.fetch_max(now, Ordering::Relaxed);
         let open_at = self.open_at.load(Ordering::Relaxed);
@@ -37,12 +51,10 @@ impl Gate {
                 .open_at
                 .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        if !admitted {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        self.told.store(true, Ordering::Relaxed);
-        Some(self.take(value))
+        admitted.then(|| {
+            self.told.store(true, Ordering::Relaxed);
+            self.take(value)
+        })
     }
 
     /// What there is to say once nothing happened for a whole window after an alert; each time once.
@@ -121,6 +133,20 @@ mod tests {
                 worst: 9_998
             })
         );
+    }
+
+    #[test]
+    fn a_state_that_lasts_is_told_once_a_window_and_holds_nothing_back() {
+        let (gate, burst) = (Gate::default(), Burst::new(10));
+        let nothing_held_back = Some(Passed {
+            suppressed: 0,
+            worst: 0,
+        });
+        let told = |now| gate.remind(now, WINDOW, &burst);
+        assert_eq!(told(0), nothing_held_back);
+        assert!((1..60).all(|now| told(now).is_none()));
+        assert_eq!(told(60), nothing_held_back);
+        assert_eq!(gate.recover(121, WINDOW), nothing_held_back, "it is over");
     }
 
     #[test]

@@ -182,7 +182,7 @@ impl MonitorBuilder {
 
     /// Measures one in so many of a very frequent query; that one stands for all of them. Defaults to every one.
     ///
-    /// Counts stay right on average. What is not measured costs one addition, is not among those in flight, is not
+    /// Counts stay right on average; a metric sink reads [`Sample::weight`]. What is not measured costs one addition, is not among those in flight, is not
     /// watched and raises no alert.
     pub fn sample_query(mut self, name: &'static str, one_in: u32) -> Self {
         if self.limits.sampled.insert(name, one_in).is_some() {

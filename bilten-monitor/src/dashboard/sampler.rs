@@ -1,7 +1,8 @@
 //! Looks at the monitor once a second and keeps the history.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError};
+use std::ptr;
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::board::Board;
 use super::frame::{self, AlertFrame, Full, Now, Row, Table, Tick};
@@ -11,6 +12,7 @@ use super::parts::{Readings, caches, checks, nodes};
 use super::ring::Ring;
 use crate::alert::Alert;
 use crate::hub::Hub;
+use crate::slots::Watched;
 use crate::stats::{Busy, Recent, Seen, Side, Stats};
 
 /// Rows of each table; the busiest ones are shown.
@@ -38,6 +40,27 @@ impl Default for Track {
     }
 }
 
+/// What is known of one thing that is watched, by name: two layers may have routes of one name.
+#[derive(Debug)]
+struct Source {
+    /// Held weakly, so that a layer that is gone can go, and no other can have its address before this does.
+    watched: Weak<dyn Watched>,
+    tracks: HashMap<String, Track>,
+}
+
+impl Source {
+    fn new(watched: &Arc<dyn Watched>) -> Self {
+        Self {
+            watched: Arc::downgrade(watched),
+            tracks: HashMap::new(),
+        }
+    }
+
+    fn is(&self, watched: &Arc<dyn Watched>) -> bool {
+        ptr::addr_eq(self.watched.as_ptr(), Arc::as_ptr(watched))
+    }
+}
+
 /// Everything that the page shows, as of the last look.
 #[derive(Debug)]
 pub(super) struct Sampler {
@@ -45,8 +68,7 @@ pub(super) struct Sampler {
     board: Arc<Board>,
     started: u64,
     looked: Option<u64>,
-    /// By name, for each thing that is watched: two layers may have routes of one name.
-    tracks: Vec<HashMap<String, Track>>,
+    sources: Vec<Source>,
     readings: Readings,
     stretch: Stretch,
     history: History,
@@ -58,7 +80,7 @@ impl Sampler {
         Self {
             started: hub.time.now(),
             looked: None,
-            tracks: Vec::new(),
+            sources: Vec::new(),
             readings: Readings::default(),
             stretch: Stretch::new(),
             history: History::new(),
@@ -108,7 +130,7 @@ impl Sampler {
 
     /// Everything there is to show, as JSON. Alerts have their facts only when `details` are allowed.
     pub(super) fn full(&self, title: &str, details: bool) -> Vec<u8> {
-        let trend = |row: &Row| Some(&self.tracks.get(row.source)?.get(&row.name)?.trend);
+        let trend = |row: &Row| Some(&self.sources.get(row.source)?.tracks.get(&row.name)?.trend);
         let tables = [&self.now.requests, &self.now.queries];
         let alerts = self.hub.desk.shelf.newest();
         let full = Full {
@@ -137,11 +159,12 @@ impl Sampler {
 
     fn tables(&mut self, now: u64, seconds: f64) -> [Table; 2] {
         let (mut requests, mut queries) = (Vec::new(), Vec::new());
-        let watched = self.hub.watched();
-        if self.tracks.len() < watched.len() {
-            self.tracks.resize_with(watched.len(), HashMap::new);
-        }
-        for (source, (watched, tracks)) in watched.iter().zip(&mut self.tracks).enumerate() {
+        let all = self.hub.watched();
+        self.sources
+            .retain(|source| all.iter().any(|watched| source.is(watched)));
+        for watched in &all {
+            let source = position(&mut self.sources, watched);
+            let tracks = &mut self.sources[source].tracks;
             let stretch = &mut self.stretch;
             watched.each(&mut |side: Side, name: &str, recent: &Recent| {
                 let (load, rows) = match side {
@@ -173,6 +196,15 @@ impl Track {
         self.trend.push(rate);
         rate
     }
+}
+
+/// Where this one is among the sources; a new one comes last.
+fn position(sources: &mut Vec<Source>, watched: &Arc<dyn Watched>) -> usize {
+    let known = sources.iter().position(|source| source.is(watched));
+    known.unwrap_or_else(|| {
+        sources.push(Source::new(watched));
+        sources.len() - 1
+    })
 }
 
 fn track<'a>(tracks: &'a mut HashMap<String, Track>, name: &str) -> &'a mut Track {
@@ -258,6 +290,56 @@ mod tests {
         let full: Value = serde_json::from_slice(&sampler.full("shop", false)).expect("JSON");
         assert_eq!(full["trends"][1][0], serde_json::json!([0.0, 10.0]));
         assert_eq!(full["history"]["minutes"].as_array().map(Vec::len), Some(1));
+    }
+
+    /// A layer with one route.
+    #[derive(Debug, Default)]
+    struct Layer(Recent);
+
+    impl Layer {
+        fn serve(&self, times: u64) {
+            for _ in 0..times {
+                self.0.begin();
+                self.0.end(0, 1_000_000, Outcome::Success);
+            }
+        }
+    }
+
+    impl Watched for Layer {
+        fn look(&self, _: u64) {}
+
+        fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {
+            visit(Side::Request, "/a", &self.0);
+        }
+    }
+
+    #[test]
+    fn a_layer_that_goes_away_changes_the_rates_of_no_other() {
+        let clock = Turned::default();
+        let builder = Monitor::builder().clock(clock.clone());
+        let monitor = builder.build().expect("a monitor");
+        let hub = &monitor.inner().hub;
+        let mut sampler = Sampler::new(Arc::clone(hub), Arc::default());
+        let (first, second) = (Arc::new(Layer::default()), Arc::new(Layer::default()));
+        for layer in [&first, &second] {
+            hub.watch(Arc::downgrade(layer) as Weak<dyn Watched>);
+        }
+        let mut look = || {
+            clock.0.fetch_add(1000, Ordering::SeqCst);
+            let tick = sampler.look(0).unwrap_or_else(|| b"{}".to_vec());
+            serde_json::from_slice::<Value>(&tick).expect("JSON")
+        };
+        first.serve(7);
+        second.serve(500);
+        look();
+        second.serve(3);
+        drop(first);
+        let tick = look();
+        assert_eq!(tick["point"][1][0], 3.0, "requests a second");
+        assert_eq!(tick["now"]["requests"]["rows"][0]["rate"], 3.0);
+        second.serve(2);
+        assert_eq!(look()["point"][1][0], 2.0);
+        assert_eq!(sampler.sources.len(), 2, "the queries and one layer");
     }
 
     #[test]

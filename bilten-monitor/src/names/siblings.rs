@@ -193,13 +193,13 @@ pub(crate) const DB: &[Spec] = &[
     gauge(
         same("bilten_db_lag_seconds"),
         ON_NODE,
-        "Age of the newest state of the primary that the replica has.",
+        "Age of the newest state of the primary that the replica has, NaN (no value) while it is not known.",
     )
     .seconds(),
     gauge(
         same("bilten_db_lag_bytes"),
         ON_NODE,
-        "What the replica has not replayed of the primary's log.",
+        "What the replica has not replayed of the primary's log, NaN (no value) while it is not known.",
     )
     .bytes(),
     gauge(
@@ -214,12 +214,12 @@ pub(crate) const HEALTH: &[Spec] = &[
     gauge(
         same("health_check_up"),
         OF_CHECK,
-        "1 when the check's last run was up or degraded, 0 when not.",
+        "1 when the check's last run was up or degraded, 0 when not or too long ago, NaN (no value) once the check was removed.",
     ),
     gauge(
         same("health_check_degraded"),
         OF_CHECK,
-        "1 when the check's last run was degraded, 0 when it was up or down.",
+        "1 when the check's last run was degraded, 0 when it was up or down, NaN (no value) once the check was removed.",
     ),
     histogram(
         same("health_check_duration_seconds"),

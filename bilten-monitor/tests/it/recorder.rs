@@ -102,6 +102,35 @@ fn a_shared_recorder_keeps_what_two_exporters_would_split() {
     assert_eq!(scene.scrape().sum(COUNT, &[]), 2.0);
 }
 
+#[test]
+fn two_recorders_each_get_what_their_own_monitor_sees_whoever_asks_and_on_which_thread() {
+    const EACH: u32 = 2_000;
+    let (one, other) = (Scene::new(), Scene::new());
+    let around = Exporter::local(Options::default()).expect("an exporter");
+    let homeless = Monitor::builder().build().expect("a monitor");
+    let work = |monitor: &Monitor, times| (0..times).for_each(|_| run(monitor));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // One with a recorder of its own does not look at the thread's.
+                metrics::with_local_recorder(&around.recorder(), || {
+                    (0..EACH).for_each(|_| (run(&one.monitor), run(&other.monitor)).1);
+                    work(&other.monitor, EACH);
+                });
+            });
+        }
+    });
+    let open = one.monitor.query("open").start();
+    metrics::with_local_recorder(&around.recorder(), || work(&homeless, 3));
+    for (scene, count, active) in [(&one, 2 * EACH, 1.0), (&other, 4 * EACH, 0.0)] {
+        let scrape = scene.scrape();
+        assert_eq!(scrape.sum(COUNT, &[]), f64::from(count));
+        assert_eq!(scrape.sum("db_client_active_operations", &[]), active);
+    }
+    assert_eq!(Scrape::parse(&around.render()).sum(COUNT, &[]), 3.0);
+    drop(open);
+}
+
 /// The number in flight as another recorder than ours has it.
 fn told(snapshotter: &Snapshotter) -> Option<f64> {
     let series = snapshotter.snapshot().into_vec().into_iter();

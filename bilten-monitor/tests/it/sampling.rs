@@ -1,10 +1,14 @@
 //! One in so many of a very frequent query is measured.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bilten_monitor::Outcome;
+use bilten_monitor::alert::Refused;
+use bilten_monitor::metric::{MetricSink, Sample};
 
-use crate::scene::Scene;
+use crate::scene::{SOON, Scene};
 
 fn count(scene: &Scene, query: &str, outcome: &str) -> f64 {
     let labels = [("db_query_summary", query), ("outcome", outcome)];
@@ -52,6 +56,49 @@ fn what_is_not_measured_raises_no_alert_and_is_not_in_flight() {
     span.finish(Outcome::Error("Error"));
     assert!(scene.alerts().is_empty());
     assert_eq!(count(&scene, "hot", "cancelled"), 1000.0);
+}
+
+#[derive(Clone, Default)]
+struct Weighed(Arc<Mutex<HashMap<String, (u32, f64)>>>);
+
+impl MetricSink for Weighed {
+    fn observe(&self, sample: &Sample) -> Result<(), Refused> {
+        let mut seen = self.0.lock().expect("no panic");
+        let (observations, sum) = seen.entry(sample.name().to_owned()).or_default();
+        *observations += sample.weight();
+        *sum += sample.value() * f64::from(sample.weight());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_second_sink_is_told_how_many_a_sampled_value_stands_for() {
+    let sink = Weighed::default();
+    let scene = Scene::with(|builder| {
+        let builder = builder.sample_query("hot", 10);
+        builder.metric_sink(sink.clone())
+    });
+    for name in ["hot", "usual"] {
+        for _ in 0..1000 {
+            let mut span = scene.monitor.query(name).start();
+            scene.clock.advance(Duration::from_millis(1));
+            span.rows(5);
+            span.finish(Outcome::Success);
+        }
+    }
+    scene
+        .monitor
+        .metric("tickets")
+        .increment(3)
+        .expect("counted");
+    assert!(scene.monitor.flush(SOON));
+    let seen = sink.0.lock().expect("no panic");
+    let (observations, seconds) = seen["db.client.operation.duration"];
+    assert_eq!(observations, 2000);
+    assert!((seconds - 2.0).abs() < 1e-6, "{seconds}");
+    assert_eq!(seen["db.client.response.returned_rows"], (2000, 10_000.0));
+    assert_eq!(seen["tickets"], (1, 3.0));
+    assert_eq!(scene.monitor.losses().samples_dropped, 0);
 }
 
 #[test]
