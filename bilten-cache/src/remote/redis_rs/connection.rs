@@ -14,9 +14,8 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
-use super::failure;
-use super::reason::{is_answer, is_authentication, translate};
-use super::target::{Line, Target};
+use super::reason::{failure, is_answer, is_authentication, translate};
+use super::target::{Line, Purpose, Target};
 use crate::remote::RemoteError;
 use crate::remote::silence::Silence;
 
@@ -28,15 +27,6 @@ const REPLACES_AFTER: Duration = Duration::from_millis(1_500);
 const GRACE: Duration = Duration::from_millis(100);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// What a connection is for.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Purpose {
-    pub(super) connect_timeout: Duration,
-    pub(super) command_timeout: Duration,
-    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
-    pub(super) blocking: bool,
-}
 
 /// One supervised line.
 pub(super) struct Connection {

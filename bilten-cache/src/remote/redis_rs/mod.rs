@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
-use self::connection::{Connection, Purpose};
+use self::connection::Connection;
 use self::reason::translate;
-use self::target::Target;
+use self::target::{Purpose, Target};
 use super::address::Address;
 use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
 use super::{Keyspace, Remote, RemoteError};
@@ -181,9 +181,4 @@ fn answer(value: Value) -> Answer {
         }
         _ => Answer::Other,
     }
-}
-
-/// An error in the form of redis-rs for something that only we know.
-fn failure(kind: std::io::ErrorKind) -> RedisResult<Value> {
-    Err(std::io::Error::from(kind).into())
 }

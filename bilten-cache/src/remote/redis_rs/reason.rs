@@ -1,6 +1,8 @@
 //! What an error of redis-rs means, in no client's types.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use std::io;
+
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use crate::remote::RemoteError;
 use crate::remote::error::plain;
@@ -66,11 +68,19 @@ pub(super) fn is_answer(error: &RedisError) -> bool {
 
 pub(super) fn is_authentication(error: &RedisError) -> bool {
     let code = error.code();
-    error.kind() == ErrorKind::AuthenticationFailed || matches!(code, Some("WRONGPASS" | "NOAUTH"))
+    error.kind() == ErrorKind::AuthenticationFailed
+        || matches!(code, Some("WRONGPASS" | "NOAUTH"))
+        // A cluster's first connections fail together, as one I/O error with the causes in its words.
+        || error.kind() == ErrorKind::Io && error.to_string().contains("AuthenticationFailed")
 }
 
 /// Whether the server has no password, so that ours is one too many.
 pub(super) fn needs_no_password(error: &RedisError) -> bool {
     let words = error.detail().unwrap_or_default();
     words.contains("without any password configured") || words.contains("no password is set")
+}
+
+/// An error in the form of redis-rs for something that only we know.
+pub(super) fn failure(kind: io::ErrorKind) -> RedisResult<Value> {
+    Err(io::Error::from(kind).into())
 }

@@ -10,13 +10,21 @@ use redis::{
     RedisResult, Value,
 };
 
-use super::connection::Purpose;
 use super::reason::{is_authentication, needs_no_password};
 use super::secured::Secured;
 use crate::remote::address::{Address, Host, Login, Servers};
 
 /// How often a command is sent again in a cluster: to follow a moved slot, or past a connection that just broke.
 const CLUSTER_RETRIES: u32 = 3;
+
+/// What a connection is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Purpose {
+    pub(super) connect_timeout: Duration,
+    pub(super) command_timeout: Duration,
+    /// Whether commands block in the server, so that a heartbeat behind one proves nothing: the answers to the commands have to.
+    pub(super) blocking: bool,
+}
 
 /// One way to the servers that works until it breaks.
 #[derive(Clone)]
