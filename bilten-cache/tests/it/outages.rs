@@ -8,7 +8,7 @@ use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
 use crate::logged;
 
 with_each_client! {
@@ -19,6 +19,7 @@ with_each_client! {
     a_database_that_is_not_there_is_told_as_that,
     a_password_that_changes_later_is_told_as_that,
     a_redis_killed_while_nobody_asks_is_down_at_once,
+    the_first_change_without_a_server_does_not_wait_for_the_budget,
     a_full_redis_is_told_once_with_its_remedy,
     a_read_only_replica_is_told_once_with_its_remedy,
     a_user_without_scripting_rights_is_told_once_with_its_remedy,
@@ -39,6 +40,8 @@ async fn told_once(node: &Node, says: &[&str]) {
     for n in 0..8 {
         assert_eq!(node.stock.set("tea", n).await.unwrap(), Ack::Deferred);
     }
+    let stats = node.cache.stats();
+    assert!(stats.deferred >= 8 && stats.remote_failures + stats.breaker_opened >= 1);
     told(node, says).await;
 }
 
@@ -173,6 +176,40 @@ async fn a_redis_killed_while_nobody_asks_is_down_at_once(client: RedisClient) {
     assert_eq!(told.len(), 1, "{told:#?}");
     server.restart().unwrap();
     is_back(&node).await;
+}
+
+async fn the_first_change_without_a_server_does_not_wait_for_the_budget(client: RedisClient) {
+    // As long as a test may take: who waits for it all is seen.
+    let budget = DEADLINE;
+    let server = Server::start().unwrap();
+    let node = async || {
+        let redis = Redis::url(server.url()).client(client);
+        let cache = Cache::builder(unique()).redis(redis).remote_budget(budget);
+        Node::of(cache.build().await.unwrap())
+    };
+    let changes_at_once = async |node: &Node| {
+        let begun = std::time::Instant::now();
+        assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Deferred);
+        assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Deferred);
+        assert!(begun.elapsed() < budget / 4, "{:?}", begun.elapsed());
+    };
+    let there = node().await;
+    assert_eq!(there.stock.set("tea", 0).await.unwrap(), Ack::Everywhere);
+    server.kill().unwrap();
+    until_refused(server.port()).await;
+    changes_at_once(&there).await;
+    changes_at_once(&node().await).await;
+    server.restart().unwrap();
+    is_back_again(&there).await;
+}
+
+async fn is_back_again(node: &Node) {
+    eventually("it is back and has delivered", || {
+        let status = node.cache.status();
+        status.connection == Connection::Connected && status.waiting == 0
+    })
+    .await;
+    assert_eq!(node.stock.set("tea", 2).await.unwrap(), Ack::Everywhere);
 }
 
 async fn a_full_redis_is_told_once_with_its_remedy(client: RedisClient) {

@@ -7,6 +7,7 @@
 //! anew, and a while later a second client is laid beside it, which takes its place once it is connected. The first one
 //! stays in use until then: a server that was only frozen goes on where it stopped.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -43,7 +44,9 @@ pub(super) struct Connection {
 #[derive(Debug)]
 struct Current {
     client: RwLock<Client>,
-    /// Why the last try to connect failed; `None` once one succeeded.
+    /// Whether the client in use has told that it has no connection.
+    is_cut: AtomicBool,
+    /// How the last connection ended, or why the last try to connect failed. `None` once one succeeded.
     cause: RwLock<Option<RemoteError>>,
     silence: Silence,
 }
@@ -59,7 +62,19 @@ impl Current {
     fn replace(&self, client: Client) {
         *self.client.write().unwrap_or_else(PoisonError::into_inner) = client;
         self.silence.heard();
-        self.note(None);
+        self.connected(None);
+    }
+
+    /// The client in use has a connection, or has none for this reason.
+    fn connected(&self, cause: Option<RemoteError>) {
+        let is_cut = cause.is_some();
+        self.note(cause);
+        self.is_cut.store(is_cut, Ordering::Release);
+    }
+
+    fn cause(&self) -> Option<RemoteError> {
+        let cause = self.cause.read();
+        cause.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn note(&self, cause: Option<RemoteError>) {
@@ -88,6 +103,7 @@ impl Connection {
         }
         let current = Arc::new(Current {
             client: RwLock::new(first.client.clone()),
+            is_cut: AtomicBool::new(cause.is_some()),
             cause: RwLock::new(cause),
             silence: Silence::new(),
         });
@@ -111,8 +127,17 @@ impl Connection {
 
     /// The client, with a time limit on each command that fred itself knows: a command given up before it was written is
     /// then not sent later.
-    pub(super) fn client(&self) -> WithOptions<Client> {
-        self.current.client().with_options(&self.options)
+    ///
+    /// # Errors
+    ///
+    /// When there is no connection, with the cause: until its first try to connect anew has failed, fred would keep a command
+    /// for all of its time limit. On a cluster one server's end says nothing of the others.
+    pub(super) fn client(&self) -> Result<WithOptions<Client>, RemoteError> {
+        if !self.clustered && self.current.is_cut.load(Ordering::Acquire) {
+            let cause = self.current.cause();
+            return Err(cause.unwrap_or_else(|| RemoteError::Unavailable("it was lost".to_owned())));
+        }
+        Ok(self.current.client().with_options(&self.options))
     }
 
     /// Ends the client with its task and its sockets, and what was about to take its place.
@@ -139,10 +164,8 @@ impl Connection {
     /// What an error of a command means. That there is no connection has a cause, which fred tells elsewhere.
     pub(super) fn explain(&self, error: &Error) -> RemoteError {
         let told = translate(error);
-        let cause = self.current.cause.read();
-        let cause = cause.unwrap_or_else(PoisonError::into_inner);
-        match (&told, &*cause) {
-            (RemoteError::Unavailable(_) | RemoteError::Timeout, Some(cause)) => cause.clone(),
+        match (&told, self.current.cause()) {
+            (RemoteError::Unavailable(_) | RemoteError::Timeout, Some(cause)) => cause,
             _ => told,
         }
     }
@@ -188,7 +211,7 @@ impl Supervisor {
         while !running.has_ended() {
             tokio::select! {
                 told = running.signals.next() => {
-                    self.current.note(told.map(|error| translate(&error)));
+                    self.current.connected(told.map(|error| translate(&error)));
                     continue;
                 }
                 () = tokio::time::sleep_until(due) => due = Instant::now() + HEARTBEAT,
@@ -215,7 +238,7 @@ impl Supervisor {
         loop {
             let new = self.makes.connected().await;
             if self.is_back(running).await {
-                self.current.note(None);
+                self.current.connected(None);
                 return None;
             }
             match new {
@@ -254,6 +277,7 @@ impl Supervisor {
         };
         if answered {
             self.current.silence.heard();
+            self.current.connected(None);
         }
     }
 }

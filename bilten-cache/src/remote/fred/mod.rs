@@ -108,12 +108,12 @@ impl Link for FredLink {
     }
 
     async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
-        let value = self.commands.client().get(key).await;
+        let value = self.commands.client()?.get(key).await;
         value.map_err(|error| self.commands.explain(&error))
     }
 
     async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
-        let values = self.commands.client().mget(keys).await;
+        let values = self.commands.client()?.mget(keys).await;
         values.map_err(|error| self.commands.explain(&error))
     }
 
@@ -123,7 +123,7 @@ impl Link for FredLink {
         keys: Vec<String>,
         args: Vec<Arg>,
     ) -> Result<Answer, RemoteError> {
-        let client = self.commands.client();
+        let client = self.commands.client()?;
         let keys = MultipleKeys::from(keys);
         let args: Vec<Value> = args.into_iter().map(value).collect();
         let known = client
@@ -154,7 +154,7 @@ impl Link for FredLink {
         };
         connection.asked();
         let value = connection
-            .client()
+            .client()?
             .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
             .await;
         connection.ended(value.as_ref().err());

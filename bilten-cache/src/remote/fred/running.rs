@@ -71,9 +71,11 @@ impl Signals {
         }
     }
 
-    /// Why it could not connect, or `None`: it has.
+    /// Why it is not connected, or `None`: it is. Of an end and a new connection that are both waiting here the end is older, or the
+    /// next try to connect fails and tells again.
     pub(super) async fn next(&mut self) -> Option<Error> {
         tokio::select! {
+            biased;
             Ok((error, _)) = self.errors.recv() => Some(error),
             Ok(_) = self.connects.recv() => None,
             // Closed, which only `quit` does.
