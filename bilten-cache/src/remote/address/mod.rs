@@ -1,14 +1,17 @@
+mod check;
+mod masked;
+
 use std::fmt;
 use std::path::PathBuf;
 
 use percent_encoding::percent_decode_str;
 use url::Url;
 
+use self::check::EXAMPLE;
+pub(super) use self::masked::masked;
 use super::tls::Tls;
 use crate::error::Error;
 
-const SCHEMES: &str = "redis, redis-cluster, redis-sentinel, redis+unix, rediss and so on with TLS (or valkey instead of redis)";
-const EXAMPLE: &str = "write for example `redis://127.0.0.1:6379/0`";
 const PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
 
@@ -84,12 +87,14 @@ impl Address {
     /// Reads a URL. No message of it quotes user name, password or query.
     pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let shown = masked(text);
-        let (scheme, tls) = checked_scheme(text, &shown)?;
+        let (scheme, tls) = check::scheme(text, &shown)?;
+        check::escapes(text, &shown)?;
         let unreadable = |why: &str| {
             let problem = format!("`{shown}` cannot be read ({why})");
             Error::config("redis.url", problem, EXAMPLE)
         };
         let url = Url::parse(text).map_err(|error| unreadable(&error.to_string()))?;
+        check::parameters(&url, &scheme, &shown)?;
         let nodes = |port| hosts(&url, port).map_err(unreadable);
         let servers = match &*scheme {
             "redis+unix" if url.path().len() > 1 => Servers::Unix(decoded(url.path()).into()),
@@ -126,34 +131,6 @@ impl Address {
     }
 }
 
-/// The scheme with `redis` in it and whether it asks for TLS, when it is one of ours and the user information has no raw
-/// special characters.
-fn checked_scheme(text: &str, shown: &str) -> Result<(String, bool), Error> {
-    let wrong = |problem: String, remedy| Err(Error::config("redis.url", problem, remedy));
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return wrong("it has no `scheme://`".to_owned(), EXAMPLE);
-    };
-    let plain = scheme.replacen("valkey", "redis", 1);
-    let secure = plain.starts_with("rediss");
-    let plain = plain.replacen("rediss", "redis", 1);
-    if !["redis", "redis-cluster", "redis-sentinel", "redis+unix"].contains(&&*plain)
-        || secure && plain == "redis+unix"
-    {
-        return wrong(
-            format!("scheme `{scheme}` of `{shown}` is not one of {SCHEMES}"),
-            EXAMPLE,
-        );
-    }
-    let at = rest.rfind('@').unwrap_or(0);
-    if rest[..at].contains(['/', '#', '?']) {
-        return wrong(
-            format!("the user name or password in `{shown}` has special characters"),
-            "percent-encode them (`/` is %2F, `#` is %23, `?` is %3F), or use `Redis::password`",
-        );
-    }
-    Ok((plain, secure))
-}
-
 /// The host of the URL and those of its `node` parameters.
 fn hosts(url: &Url, port: u16) -> Result<Vec<Host>, &'static str> {
     let first = url.host_str().filter(|host| !host.is_empty());
@@ -162,6 +139,9 @@ fn hosts(url: &Url, port: u16) -> Result<Vec<Host>, &'static str> {
     for node in query(url, "node") {
         let (host, port) = node.rsplit_once(':').ok_or("a node without a port")?;
         hosts.push((bare(host), port.parse().map_err(|_| "a node's port")?));
+    }
+    if hosts.iter().any(|(_, port)| *port == 0) {
+        return Err("at port 0 nothing can listen");
     }
     Ok(hosts)
 }
@@ -187,39 +167,6 @@ fn query<'a>(url: &'a Url, name: &'a str) -> impl Iterator<Item = String> + 'a {
 
 fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-/// The URL without what may be a secret: user information, query and fragment, and whatever is no port and no database
-/// although it stands where one does (`redis://app:password` has lost its host).
-pub(super) fn masked(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return "***".to_owned();
-    };
-    let (secret, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
-    let stars = if secret.is_empty() { "" } else { "***@" };
-    let end = rest.find(['?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest[..end]
-        .find('/')
-        .map_or((&rest[..end], ""), |at| rest[..end].split_at(at));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(number_or_stars(port))),
-        _ => (authority, None),
-    };
-    let colon = if port.is_some() { ":" } else { "" };
-    // A socket's path is what a person has to see.
-    let path = match path.strip_prefix('/') {
-        Some(database) if !scheme.ends_with("+unix") => ["/", number_or_stars(database)].concat(),
-        _ => path.to_owned(),
-    };
-    [scheme, "://", stars, host, colon, port.unwrap_or(""), &path].concat()
-}
-
-fn number_or_stars(text: &str) -> &str {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text
-    } else {
-        "***"
-    }
 }
 
 #[cfg(test)]
@@ -279,6 +226,9 @@ mod tests {
             ("redis-cluster://h/1", "one database"),
             ("redis-cluster://h?node=b", "a node without a port"),
             ("redis-cluster://h?node=b:x", "a node's port"),
+            ("redis://127.0.0.1:0", "at port 0 nothing can listen"),
+            ("redis-cluster://h?node=b:0", "at port 0 nothing can listen"),
+            ("redis-sentinel://h:0?sentinelServiceName=m", "at port 0"),
             ("redis-sentinel://127.0.0.1", "sentinelServiceName"),
             ("redis://app:p#ss@h", "%23"),
         ] {

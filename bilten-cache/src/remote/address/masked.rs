@@ -1,0 +1,32 @@
+/// The URL without what may be a secret: user information, query and fragment, and whatever is no port and no database
+/// although it stands where one does (`redis://app:password` has lost its host).
+pub(in crate::remote) fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "***".to_owned();
+    };
+    let (secret, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let stars = if secret.is_empty() { "" } else { "***@" };
+    let end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest[..end]
+        .find('/')
+        .map_or((&rest[..end], ""), |at| rest[..end].split_at(at));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !authority.ends_with(']') => (host, Some(number_or_stars(port))),
+        _ => (authority, None),
+    };
+    let colon = if port.is_some() { ":" } else { "" };
+    // A socket's path is what a person has to see.
+    let path = match path.strip_prefix('/') {
+        Some(database) if !scheme.ends_with("+unix") => ["/", number_or_stars(database)].concat(),
+        _ => path.to_owned(),
+    };
+    [scheme, "://", stars, host, colon, port.unwrap_or(""), &path].concat()
+}
+
+fn number_or_stars(text: &str) -> &str {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text
+    } else {
+        "***"
+    }
+}
