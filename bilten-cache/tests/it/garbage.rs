@@ -1,22 +1,223 @@
-//! What another program may leave in the log and its markers.
+//! What another program may leave in any key that we read: in a value, a lease, the notes beside it, the log and its markers.
 
+use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache, Redis, RedisClient};
+use bilten_cache::{Ack, Cache, LoadContext, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
-use crate::harness::{DEADLINE, Node, eventually, with_each_client};
+use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
+use crate::logged;
 
-with_each_client! { garbage_in_the_log_and_its_markers_costs_memory_and_nothing_else }
+with_each_client! {
+    garbage_in_the_log_and_its_markers_costs_memory_and_nothing_else,
+    any_bytes_in_a_value_are_a_miss_that_is_counted_and_written_over,
+    anything_under_the_name_of_a_lease_delays_a_load_and_no_more,
+    anything_beside_a_value_costs_no_load_and_no_write,
+    another_type_under_the_name_of_the_markers_is_told_once_and_served_without,
+    anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state,
+}
+
+async fn node(client: RedisClient, name: &str, server: &Server) -> Node {
+    let redis = Redis::url(server.url()).client(client);
+    Node::of(Cache::builder(name).redis(redis).build().await.unwrap())
+}
+
+/// Until Redis has a value under the key that this node's type can read.
+async fn stored(client: RedisClient, name: &str, server: &Server, key: &str, value: u32) {
+    let reader = node(client, name, server).await;
+    let deadline = Instant::now() + DEADLINE;
+    while reader.stock.get(key).await.as_deref() != Some(&value) {
+        assert!(Instant::now() < deadline, "{key} is not stored");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Writes bytes that no command line can carry: one `\xHH` each, which a script takes apart.
+fn put(server: &Server, key: &str, bytes: &[u8]) {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let script = "local bytes = string.gsub(ARGV[1], '..', function(c) return string.char(tonumber(c, 16)) end) \
+         return redis.call('SET', KEYS[1], bytes)";
+    server.cli(&["EVAL", script, "1", key, &digits]).unwrap();
+}
+
+fn bytes_of(server: &Server, key: &str) -> Vec<u8> {
+    let script = "return (string.gsub(redis.call('GET', KEYS[1]), '.', function(c) return string.format('%02x', string.byte(c)) end))";
+    // Without the `%z` that a pattern of Lua needs for a zero byte: `.` takes it too.
+    let digits = server.cli(&["EVAL", script, "1", key]).unwrap();
+    let digits = digits.trim().as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    digits.chunks_exact(2).map(byte).collect()
+}
+
+async fn any_bytes_in_a_value_are_a_miss_that_is_counted_and_written_over(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let one = node(client, "shop", &server).await;
+    for key in ["good", "other"] {
+        assert_eq!(one.stock.set(key, 1).await.unwrap(), Ack::Everywhere);
+    }
+    let good = bytes_of(&server, "shop:v:{stock:good}");
+    let mut future = good.clone();
+    future[3] = b'2';
+    let mut longer = good.clone();
+    longer.push(0);
+    let mut cases = vec![
+        ("empty".to_owned(), Vec::new()),
+        ("of another program".to_owned(), b"hello".to_vec()),
+        ("of a future version".to_owned(), future),
+        ("of another key".to_owned(), good.clone()),
+        ("too long".to_owned(), longer),
+    ];
+    cases.extend(
+        (1..good.len())
+            .step_by(3)
+            .map(|end| (format!("cut at {end}"), good[..end].to_vec())),
+    );
+    for (n, (what, bytes)) in (10..).zip(cases) {
+        // The key of the good one, so that nothing but the bytes is wrong, but for the one of another key.
+        let key = if what == "of another key" {
+            "other"
+        } else {
+            "good"
+        };
+        let reader = node(client, "shop", &server).await;
+        put(&server, &format!("shop:v:{{stock:{key}}}"), &bytes);
+        assert_eq!(reader.stock.get(key).await, None, "{what}");
+        assert_eq!(reader.stock.stats().undecodable, 1, "{what}");
+        assert_eq!(reader.load(key, n).await, n, "{what}");
+        stored(client, "shop", &server, key, n).await;
+    }
+}
+
+async fn anything_under_the_name_of_a_lease_delays_a_load_and_no_more(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, "shop", &server).await;
+    let garbage: [&[&str]; 5] = [
+        &["SET", "?", "hello"],
+        &["SET", "?", ""],
+        &["HSET", "?", "x", "y"],
+        &["LPUSH", "?", "x"],
+        // As long as ours, and not ours: it counts until it runs out.
+        &["SET", "?", "00000000000000ff", "PX", "300"],
+    ];
+    for (n, words) in (0..).zip(garbage) {
+        let key = format!("key-{n}");
+        let name = format!("shop:l:{{stock:{key}}}");
+        let words: Vec<&str> = words
+            .iter()
+            .map(|word| if *word == "?" { &*name } else { *word })
+            .collect();
+        server.cli(&words).unwrap();
+        assert_eq!(node.load(&key, n).await, n, "{words:?}");
+        stored(client, "shop", &server, &key, n).await;
+        server.cli(&words).unwrap();
+        assert_eq!(
+            node.stock.set(&key, n + 100).await.unwrap(),
+            Ack::Everywhere
+        );
+        stored(client, "shop", &server, &key, n + 100).await;
+        server.cli(&words).unwrap();
+        assert_eq!(node.stock.remove(&key).await.unwrap(), Ack::Everywhere);
+        assert_eq!(node.stock.get(&key).await, None);
+    }
+}
+
+async fn anything_beside_a_value_costs_no_load_and_no_write(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, "shop", &server).await;
+    let garbage: [&[&str]; 8] = [
+        &["SET", "shop:s:{stock:?}", "hello"],
+        &["SET", "shop:s:{stock:?}", ""],
+        &["SET", "shop:s:{stock:?}", "5 :: 7:zz :x"],
+        &["LPUSH", "shop:s:{stock:?}", "x"],
+        &["HSET", "shop:w:{stock:?}", "x", "y"],
+        &["HSET", "shop:w:{stock:?}", "", ""],
+        &["HSET", "shop:w:{stock:?}", "x", "1 99999999999999999999"],
+        &["SET", "shop:w:{stock:?}", "hello"],
+    ];
+    for (n, words) in (0..).zip(garbage) {
+        let key = format!("key-{n}");
+        let words: Vec<String> = words.iter().map(|word| word.replace('?', &key)).collect();
+        let words: Vec<&str> = words.iter().map(|word| &**word).collect();
+        server.cli(&words).unwrap();
+        assert_eq!(node.load(&key, n).await, n, "{words:?}");
+        stored(client, "shop", &server, &key, n).await;
+        let write = async { Ok::<_, io::Error>(n + 100) };
+        let written = node.stock.write_through(&key, write).await.unwrap();
+        assert_eq!(*written, n + 100, "{words:?}");
+        // Whether it was alone nobody can tell then, so it may be kept or loaded anew, and is never the old one.
+        let found = node.stock.get(&key).await;
+        assert!(
+            found.as_deref().is_none_or(|value| *value == n + 100),
+            "{words:?}: {found:?}"
+        );
+        assert_eq!(node.load(&key, n + 100).await, n + 100);
+    }
+}
+
+async fn another_type_under_the_name_of_the_markers_is_told_once_and_served_without(
+    client: RedisClient,
+) {
+    logged::listen();
+    let (name, server) = (unique(), Server::start().unwrap());
+    let meta = format!("{{{name}}}:meta");
+    server.cli(&["LPUSH", &meta, "x"]).unwrap();
+    let node = node(client, &name, &server).await;
+    assert_eq!(node.cache.status().connection, Connection::Down);
+    for n in 0..8 {
+        assert_eq!(node.stock.set("tea", n).await.unwrap(), Ack::Deferred);
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&n));
+    }
+    assert_eq!(node.load("jam", 1).await, 1);
+    let told = logged::lines("WARN", &name);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    for words in ["WRONGTYPE", "delete the key"] {
+        assert!(told[0].contains(words), "{}", told[0]);
+    }
+    assert!(node.cache.stats().deferred >= 8);
+    server.cli(&["DEL", &meta]).unwrap();
+    eventually("it is well again", || {
+        let status = node.cache.status();
+        status.connection == Connection::Connected && status.waiting == 0
+    })
+    .await;
+    assert_eq!(node.stock.set("tea", 9).await.unwrap(), Ack::Everywhere);
+}
+
+async fn anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state(
+    client: RedisClient,
+) {
+    let server = Server::start().unwrap();
+    let garbage: [&[&str]; 4] = [
+        &["LPUSH", "{shop}:src", "x"],
+        &["SET", "{shop}:src", "hello"],
+        &["SET", "{shop}:src", "99999999999999999999999 7:zz"],
+        &["HSET", "{shop}:src", "x", "y"],
+    ];
+    for (n, words) in (0..).zip(garbage) {
+        server.cli(&["FLUSHALL"]).unwrap();
+        server.cli(words).unwrap();
+        let node = node(client, "shop", &server).await;
+        assert_eq!(node.cache.status().connection, Connection::Connected);
+        let wanted = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&wanted);
+        let load = async move |cx: LoadContext<u32>| {
+            *told.lock().unwrap() = Some(cx.at_least().is_some());
+            Ok::<_, io::Error>(n)
+        };
+        assert_eq!(*node.stock.get_or_load("tea", load).await.unwrap(), n);
+        assert_eq!(*wanted.lock().unwrap(), Some(true), "{words:?}");
+        let ack = node.stock.after("7").set("jam", n).await.unwrap();
+        assert_eq!(ack, Ack::Everywhere, "{words:?}");
+    }
+}
 
 async fn garbage_in_the_log_and_its_markers_costs_memory_and_nothing_else(client: RedisClient) {
     let server = Server::start().unwrap();
-    let node = async || {
-        let redis = Redis::url(server.url()).client(client);
-        Node::of(Cache::builder("shop").redis(redis).build().await.unwrap())
-    };
-    let (one, two) = (node().await, node().await);
+    let open = || node(client, "shop", &server);
+    let (one, two) = (open().await, open().await);
     let (meta, log) = ("{shop}:meta", "{shop}:log");
     let garbage: [&[&str]; 9] = [
         &["HSET", meta, "inc", "hello"],

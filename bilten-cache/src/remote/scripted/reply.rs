@@ -45,7 +45,10 @@ fn demands(value: &Answer, now_millis: u64) -> Vec<Demand> {
     };
     let mut words = text.split(' ');
     let deadline = words.next().and_then(|word| word.parse().ok());
-    if deadline.is_some_and(|deadline: u64| deadline <= now_millis) {
+    let Some(deadline): Option<u64> = deadline else {
+        return vec![Demand::Newest];
+    };
+    if deadline <= now_millis {
         return Vec::new();
     }
     let demand = |word: &str| Demand::decode(word.split_once(':').map_or("", |(_, demand)| demand));

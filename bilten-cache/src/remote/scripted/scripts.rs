@@ -96,14 +96,19 @@ return redis.call('PEXPIRE', KEYS[1], ARGV[4])"
     }
 }
 
-/// KEYS value, lease, demand. ARGV token, hold in ms, over an existing value.
+/// KEYS value, lease, demand. ARGV token, hold in ms, over an existing value. What never runs out is no lease of ours, and a demand of
+/// another type may have asked for anything.
 const LEASE: &str = "
 if ARGV[3] == '0' then
   local value = redis.call('GET', KEYS[1])
   if value then return value end
 end
-if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 0 end
-local demand = redis.call('GET', KEYS[3])
+if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  if redis.call('PTTL', KEYS[2]) ~= -1 then return 0 end
+  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+end
+local demand = redis.pcall('GET', KEYS[3])
+if type(demand) == 'table' then return {1, 'x x'} end
 if demand then return {1, demand} end
 return 1";
 
@@ -127,7 +132,7 @@ local alone = 1
 local there = redis.call('HGETALL', KEYS[1])
 for i = 1, #there, 2 do
   local token, deadline = there[i], string.sub(there[i + 1], 3)
-  if tonumber(deadline) > now then
+  if (tonumber(deadline) or 0) > now then
     alone = 0
     redis.call('HSET', KEYS[1], token, '0 ' .. deadline)
   else
@@ -176,14 +181,15 @@ local function sound(inc, n)
 end";
 
 /// Keeps a demand under a name: `deadline number:demand number:demand`, each with the number of its record. What the author knows is
-/// taken in by its own demand. What there is no room for asks for the newest state.
+/// taken in by its own demand. What there is no room for asks for the newest state, and so does what stood there and was no text.
 const KEEP: &str = "
 local function keep(name, number, known, demand, millis)
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   local deadline = string.format('%.0f', now + tonumber(millis))
-  local kept = {}
-  for at, other in string.gmatch(redis.call('GET', name) or '', '(%d+):(%S+)') do
+  local kept, there = {}, redis.pcall('GET', name)
+  if type(there) == 'table' then there, demand = false, '*' end
+  for at, other in string.gmatch(there or '', '(%d+):(%S+)') do
     if tonumber(at) > tonumber(known) and at ~= number then kept[#kept + 1] = at .. ':' .. other end
   end
   if #kept >= 32 then kept, demand = {}, '*' end
@@ -191,7 +197,7 @@ local function keep(name, number, known, demand, millis)
   redis.call('SET', name, deadline .. ' ' .. table.concat(kept, ' '))
 end";
 
-/// KEYS meta, log, demands. ARGV a new incarnation.
+/// KEYS meta, log, demands. ARGV a new incarnation. Demands of another type may have been any.
 const SNAPSHOT: &str = "
 local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
 if not sound(at[1], at[2]) then
@@ -199,7 +205,9 @@ if not sound(at[1], at[2]) then
   redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
 end
 local time = redis.call('TIME')
-return {time[1], time[2], redis.call('HGETALL', KEYS[1]), redis.call('GET', KEYS[3])}";
+local demands = redis.pcall('GET', KEYS[3])
+if type(demands) == 'table' then demands = 'x x' end
+return {time[1], time[2], redis.call('HGETALL', KEYS[1]), demands}";
 
 /// KEYS meta, log. ARGV the id of a record.
 const PULSE: &str = "
