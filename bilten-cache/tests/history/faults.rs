@@ -9,7 +9,7 @@ use fastrand::Rng;
 /// The longest that one fault lasts.
 const LONGEST: u64 = 2_000;
 
-fn a_while(rng: &mut Rng) -> Duration {
+pub(crate) fn a_while(rng: &mut Rng) -> Duration {
     Duration::from_millis(rng.u64(20..LONGEST))
 }
 
@@ -79,7 +79,7 @@ fn for_a_while(proxy: &FaultProxy, direction: Direction, lasts: Duration) {
     proxy.heal();
 }
 
-fn say(server: &Redis, words: &[&str]) {
+pub(crate) fn say(server: &Redis, words: &[&str]) {
     server.cli(words).unwrap();
 }
 

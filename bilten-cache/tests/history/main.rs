@@ -9,6 +9,7 @@ mod event;
 mod faults;
 mod flawed;
 mod healing;
+mod place;
 mod process;
 mod source;
 
@@ -17,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Cache, CacheBuilder, RedisClient};
-use bilten_testbed::{FaultProxy, Redis};
 use fastrand::Rng;
 use tokio::sync::mpsc;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -27,6 +27,7 @@ use crate::checker::{History, Violation, violations};
 use crate::driver::{Driver, ISOLATED};
 use crate::event::{Event, now};
 use crate::flawed::{Flaw, FlawedRemote};
+use crate::place::Place;
 use crate::process::{CHILD, Process, become_quiet, live};
 use crate::source::{Source, Truth};
 
@@ -179,30 +180,27 @@ async fn a_late_write_that_is_not_refused_is_found() {
     is_found(Flaw::LateWrites).await;
 }
 
-/// Four nodes, two of them in processes of their own, two of them behind a proxy, on a Redis that is harmed.
+/// Four nodes, two of them in processes of their own, on a Redis that is harmed.
 async fn run_on_redis(
     test: &str,
     client: &str,
+    place: Place,
     seed: u64,
     lasts: Duration,
 ) -> (History, Vec<String>) {
     const NODES: u32 = 4;
-    let server = Redis::start().unwrap();
-    let proxy = FaultProxy::to(server.addr()).await.unwrap();
-    let urls = [server.url(), proxy.url_like(&server.url()).unwrap()];
-    let url = |node: u32| urls[node as usize % 2].clone();
     let source = Arc::new(Source::new());
     let (sender, events) = mpsc::unbounded_channel();
     let events = tokio::spawn(drain(events));
     let mut processes: Vec<Process> = (2..NODES)
         .map(|node| {
-            let settings = format!("{node} {NODES} {seed} {client} {}", url(node));
+            let settings = format!("{node} {NODES} {seed} {client} {}", place.url(node));
             Process::start(test, settings, Arc::clone(&source), sender.clone())
         })
         .collect();
     let (mut drivers, mut workers) = (Vec::new(), Vec::new());
     for node in 0..2 {
-        let cache = on_redis(node, client, url(node));
+        let cache = on_redis(node, client, place.url(node));
         let truth = Truth::Here(Arc::clone(&source));
         let driver = Driver::new((node, NODES), cache, truth, sender.clone()).await;
         workers.push(driver.start(seed, true));
@@ -210,15 +208,9 @@ async fn run_on_redis(
     }
     let until = Instant::now() + lasts;
     let rng = Rng::with_seed(seed);
-    let harm = move || {
-        (
-            faults::harm_redis(&server, &proxy, rng, until),
-            server,
-            proxy,
-        )
-    };
-    let (log, server, proxy) = tokio::task::spawn_blocking(harm).await.unwrap();
-    eprintln!("what was done until now, {:?}: {log:#?}", uptime());
+    let harm = move || (place.harm(rng, until), place);
+    let (harm, place) = tokio::task::spawn_blocking(harm).await.unwrap();
+    eprintln!("what was done until now, {:?}: {harm:#?}", uptime());
     for driver in &drivers {
         driver.stop();
     }
@@ -239,8 +231,9 @@ async fn run_on_redis(
     for process in processes {
         process.finish(settled).await;
     }
-    drop((drivers, sender, server, proxy));
-    (collect(NODES, &source, events.await.unwrap(), settled), log)
+    drop((drivers, sender, place));
+    let events = harm.without_fail_overs(events.await.unwrap(), BOUND + ISOLATED);
+    (collect(NODES, &source, events, settled), harm.log)
 }
 
 /// A node's cache. The last one keeps nothing in memory: it shows what is in Redis, whatever the others keep.
@@ -279,13 +272,14 @@ fn uptime() -> Duration {
     BEGUN.get_or_init(Instant::now).elapsed()
 }
 
-async fn no_stale_reads(test: &str, client: &str) {
+async fn no_stale_reads(test: &str, client: &str, place: impl AsyncFnOnce() -> Place) {
     listen();
     if let Ok(settings) = std::env::var(CHILD) {
         return live(&settings).await;
     }
     let seed = seed();
-    let (history, log) = run_on_redis(test, client, seed, seconds(20)).await;
+    eprintln!("over {client}");
+    let (history, log) = run_on_redis(test, client, place().await, seed, seconds(20)).await;
     let wrong = violations(&history);
     let events = history.events.len();
     assert!(wrong.is_empty(), "seed {seed}: {}{log:#?}", show(&wrong));
@@ -298,11 +292,18 @@ async fn no_stale_reads(test: &str, client: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_node_of_any_process_reads_older_than_promised() {
     const NAME: &str = "no_node_of_any_process_reads_older_than_promised";
-    no_stale_reads(NAME, "fred").await;
+    no_stale_reads(NAME, "fred", Place::server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_node_over_redis_rs_reads_older_than_promised() {
     const NAME: &str = "no_node_over_redis_rs_reads_older_than_promised";
-    no_stale_reads(NAME, "redis-rs").await;
+    no_stale_reads(NAME, "redis-rs", Place::server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_behind_sentinels_reads_older_than_promised() {
+    const NAME: &str = "no_node_behind_sentinels_reads_older_than_promised";
+    let client = ["fred", "redis-rs"][fastrand::usize(..2)];
+    no_stale_reads(NAME, client, async || Place::group()).await;
 }
