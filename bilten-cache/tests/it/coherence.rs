@@ -57,11 +57,16 @@ async fn a_load_on_one_node_does_not_touch_the_others() {
     let _ = one.stock.set("tea", 1).await.unwrap();
     let before = store.calls(Call::Invalidate) + store.calls(Call::Claim);
     assert_eq!(two.load("jam", 2).await, 2);
+    assert_eq!(one.load("jam", 3).await, 2);
+    assert_eq!(two.load("tea", 4).await, 1);
     assert_eq!(
         store.calls(Call::Invalidate) + store.calls(Call::Claim),
         before
     );
-    assert_eq!(one.stock.peek("tea").as_deref(), Some(&1));
+    for node in [&one, &two] {
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+        assert_eq!(node.stock.peek("jam").as_deref(), Some(&2));
+    }
 }
 
 #[tokio::test]
@@ -130,6 +135,13 @@ async fn values_that_never_leave_memory_are_invalidated_everywhere_too() {
         .await
         .unwrap();
     assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (0, 0));
+    // The same key on the other node: a load is no change, so it takes nothing from anybody.
+    on_one
+        .get_or_load("home", async |_| Ok::<_, io::Error>((|| 2) as fn() -> u32))
+        .await
+        .unwrap();
+    assert_eq!(store.log_position(), 0);
+    assert_eq!(on_two.peek("home").map(|page| page()), Some(1));
     let _ = on_one.remove("home").await.unwrap();
     eventually("it was dropped", || on_two.peek("home").is_none()).await;
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use bilten_cache::remote::Lease;
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 
@@ -17,6 +18,9 @@ with_each_client! {
     a_removal_during_a_load_of_another_process_refuses_its_store,
     two_processes_load_once_and_the_one_that_waits_wakes_soon,
     a_load_longer_than_its_lease_keeps_it_in_redis,
+    a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts,
+    a_pattern_looks_at_no_key_however_many_it_takes,
+    tags_take_what_carries_any_of_them_and_a_tag_for_the_pair_what_carries_both,
     entries_are_json_with_an_end_of_life_and_the_log_has_none,
     a_password_with_special_characters_works_both_ways,
     wrong_credentials_are_an_error_that_does_not_show_them,
@@ -38,6 +42,15 @@ async fn two_nodes(client: RedisClient) -> (Node, Node) {
         node(client, &name, url.clone()).await,
         node(client, &name, url).await,
     )
+}
+
+/// Until everything that the first one knows of has come to both.
+async fn in_step(one: &Node, two: &Node) {
+    eventually("everything came", || {
+        let (here, there) = (one.cache.status(), two.cache.status());
+        here.log_lag == 0 && here.log_position == there.log_position
+    })
+    .await;
 }
 
 async fn a_value_travels_through_redis(client: RedisClient) {
@@ -107,10 +120,15 @@ async fn a_process_that_starts_later_trusts_nothing_that_was_invalidated(client:
         .invalidate_pattern(&Pattern::glob("stock:list:*").unwrap())
         .await;
     let _ = one.stock.set("list:2", 2).await.unwrap();
-    let late = node(client, &name, url).await;
+    let late = node(client, &name, url.clone()).await;
     assert_eq!(late.stock.get("list:1").await, None);
     assert_eq!(late.stock.get("list:2").await.as_deref(), Some(&2));
     assert_eq!(late.stock.get("detail:1").await.as_deref(), Some(&1));
+    assert_eq!(one.cache.clear().await, Ack::Everywhere);
+    let later = node(client, &name, url).await;
+    for key in ["list:1", "list:2", "detail:1"] {
+        assert_eq!(later.stock.get(key).await, None, "{key}");
+    }
 }
 
 async fn a_removal_during_a_load_of_another_process_refuses_its_store(client: RedisClient) {
@@ -178,6 +196,95 @@ async fn a_load_longer_than_its_lease_keeps_it_in_redis(client: RedisClient) {
         7
     );
     assert_eq!(region.stats().stores_refused, 0);
+}
+
+async fn a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts(client: RedisClient) {
+    let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
+    let hold = Duration::from_millis(700);
+    let dead = Redis::url(&*url).client(client);
+    let dead = dead.into_remote(&name, Duration::from_secs(5)).await;
+    let dead = dead.unwrap();
+    let node = node(client, &name, url).await;
+    let leased = dead.lease("stock:tea", 1, hold, false).await.unwrap();
+    let begun = Instant::now();
+    assert_eq!(leased, Lease::Owned);
+    drop(dead);
+    assert_eq!(node.load("tea", 7).await, 7);
+    // Not at once, or the lease would be worth nothing; and no second one was waited for, since it is the one that stores.
+    assert!(begun.elapsed() >= hold / 2, "{:?}", begun.elapsed());
+    let deadline = Instant::now() + DEADLINE;
+    let fresh = self::node(client, &name, bilten_testbed::shared::redis().unwrap()).await;
+    while fresh.stock.get("tea").await.as_deref() != Some(&7) {
+        assert!(Instant::now() < deadline, "it is not stored");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn a_pattern_looks_at_no_key_however_many_it_takes(client: RedisClient) {
+    let server = bilten_testbed::Redis::start().unwrap();
+    let (one, two) = (
+        node(client, "shop", server.url()).await,
+        node(client, "shop", server.url()).await,
+    );
+    let _ = one.stock.set("item-1", 1).await.unwrap();
+    assert_eq!(two.stock.get("item-1").await.as_deref(), Some(&1));
+    let script = "for n = 2, 100000 do \
+         redis.call('COPY', 'shop:v:{stock:item-1}', 'shop:v:{stock:item-' .. n .. '}') end";
+    server.cli(&["EVAL", script, "0"]).unwrap();
+    let keys = server.cli(&["DBSIZE"]).unwrap();
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    let all = Pattern::glob("stock:item-*").unwrap();
+    assert_eq!(one.cache.invalidate_pattern(&all).await, Ack::Everywhere);
+    in_step(&one, &two).await;
+    for node in [&one, &two] {
+        assert_eq!(node.stock.peek("item-1"), None);
+        assert_eq!(node.stock.get("item-1").await, None);
+    }
+    let ran = server.cli(&["INFO", "commandstats"]).unwrap();
+    for command in ["scan", "keys", "del", "unlink", "expire", "copy"] {
+        assert!(!ran.contains(&format!("cmdstat_{command}:")), "{ran}");
+    }
+    let appends = ran.lines().find(|line| line.starts_with("cmdstat_xadd:"));
+    let appends = appends.unwrap_or_default();
+    assert!(appends.contains("calls=1,"), "{ran}");
+    assert_eq!(server.cli(&["DBSIZE"]).unwrap(), keys, "nothing went");
+}
+
+async fn tags_take_what_carries_any_of_them_and_a_tag_for_the_pair_what_carries_both(
+    client: RedisClient,
+) {
+    let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
+    let entries: [(&str, &[&str]); 4] = [
+        ("none", &[]),
+        ("berlin", &["berlin"]),
+        ("jazz", &["jazz"]),
+        ("both", &["berlin", "jazz", "berlin+jazz"]),
+    ];
+    let cases: [(&[&str], &[&str]); 3] = [
+        (&["berlin+jazz"], &["none", "berlin", "jazz"]),
+        (&["berlin"], &["none", "jazz"]),
+        (&["berlin", "jazz"], &["none"]),
+    ];
+    for (n, (tags, left)) in cases.into_iter().enumerate() {
+        let name = format!("{name}-{n}");
+        let open = async || node(client, &name, url.clone()).await;
+        let (one, two) = (open().await, open().await);
+        for (key, tags) in entries {
+            let value = Loaded::new(1).tags(tags.iter().copied());
+            assert_eq!(one.stock.set(key, value).await.unwrap(), Ack::Everywhere);
+            assert_eq!(two.stock.get(key).await.as_deref(), Some(&1));
+        }
+        for tag in tags {
+            assert_eq!(one.cache.invalidate_tag(tag).await, Ack::Everywhere);
+        }
+        in_step(&one, &two).await;
+        for node in [&one, &two, &open().await] {
+            for (key, _) in entries {
+                let found = node.stock.get(key).await.is_some();
+                assert_eq!(found, left.contains(&key), "{key} after {tags:?}");
+            }
+        }
+    }
 }
 
 async fn entries_are_json_with_an_end_of_life_and_the_log_has_none(client: RedisClient) {

@@ -27,7 +27,7 @@ async fn a_thousand_callers_cost_one_load() {
 }
 
 #[tokio::test]
-async fn ten_nodes_cost_one_load_with_the_lease() {
+async fn ten_nodes_with_a_hundred_callers_each_cost_one_load_with_the_lease() {
     let store = FaultyRemote::new();
     let mut nodes = Vec::new();
     for _ in 0..10 {
@@ -35,9 +35,9 @@ async fn ten_nodes_cost_one_load_with_the_lease() {
     }
     let (mut held, first) = nodes[0].start_load("tea");
     held.started().await;
-    let others: Vec<_> = nodes[1..]
+    let others: Vec<_> = nodes
         .iter()
-        .map(|node| node.start_load("tea").1)
+        .flat_map(|node| (0..100).map(|_| node.start_load("tea").1))
         .collect();
     eventually("all have asked for the lease", || {
         store.calls(Call::Lease) >= 10
@@ -252,6 +252,30 @@ async fn a_dead_lease_holder_blocks_nobody_longer_than_its_lease() {
         store.bytes("stock:tea").is_some()
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_process_wakes_within_fifty_milliseconds_of_its_store() {
+    for waited in [0, 3, 40, 100, 333, 1_000, 1_500] {
+        let store = FaultyRemote::new();
+        let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+        let (mut held, first) = one.start_load("tea");
+        held.started().await;
+        let second = two.start_load("tea").1;
+        eventually("it has found the lease taken", || {
+            store.calls(Call::Lease) >= 2
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(waited)).await;
+        held.finish(7);
+        eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
+        let stored = tokio::time::Instant::now();
+        assert_eq!(*second.await.unwrap().unwrap(), 7);
+        let late = stored.elapsed();
+        assert!(late <= Duration::from_millis(50), "{late:?} after {waited}");
+        assert_eq!(*first.await.unwrap().unwrap(), 7);
+        assert_eq!(two.cache.stats().loads, 0);
+    }
 }
 
 #[tokio::test]
