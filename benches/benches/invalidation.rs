@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bilten_benches::{Latencies, runtime};
+use bilten_cache::events::Event;
 use bilten_cache::{Ack, Cache, Pattern, Redis, Region};
 use bilten_testbed::Redis as Server;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use fred::prelude::{Builder, ClientLike, Config, KeysInterface};
 use tokio::runtime::Runtime;
 
 /// Keys that the pattern takes.
@@ -24,6 +26,7 @@ fn invalidation(criterion: &mut Criterion) {
     let (runtime, server) = (runtime(), Server::start().expect("Redis starts"));
     let mut group = criterion.benchmark_group("invalidation");
     pub_sub(&mut group, &server);
+    client(&mut group, &runtime, &server);
     to_other_node(&mut group, &runtime, &server);
     let cache = runtime.block_on(cache(&server));
     for among in ["few_keys", "a_million_keys"] {
@@ -87,36 +90,81 @@ fn pub_sub(group: &mut BenchmarkGroup<'_, WallTime>, server: &Server) {
     println!("raw_pub_sub: {all}");
 }
 
-fn to_other_node(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
-    let region = |cache: &Cache| -> Region<str, u32> {
-        let stock = cache.region("stock").build();
-        stock.expect("the settings are valid")
-    };
-    let (near, far) = runtime.block_on(async { (cache(server).await, cache(server).await) });
-    let (near, far) = (region(&near), region(&far));
+/// One question through the client of the cache, whose way to the server and back every change takes too.
+fn client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+    let config = Config::from_url(&server.url()).expect("a URL");
+    let client = Builder::from_config(config).build().expect("a client");
+    runtime.block_on(client.init()).expect("it connects");
     let mut all = Latencies::default();
-    group.bench_function("remove_until_other_node_stops", |bencher| {
+    group.bench_function("raw_fred_get", |bencher| {
         bencher.iter_custom(|times| {
             all.sum_of(times, || {
-                while far.peek("tea").is_none() {
-                    let load = async |_| Ok::<_, std::io::Error>(1);
-                    let loaded = runtime.block_on(far.get_or_load("tea", load));
-                    loaded.expect("it loads");
-                }
-                let started = Instant::now();
-                let near = near.clone();
-                let removal = runtime.spawn(async move { near.remove("tea").await });
-                while far.peek("tea").is_some() {
-                    std::thread::yield_now();
-                }
-                let took = started.elapsed();
-                let ack = runtime.block_on(removal).expect("it ends");
-                assert_eq!(ack.expect("the key is short"), Ack::Everywhere);
+                let client = client.clone();
+                let task = runtime.spawn(async move {
+                    let started = Instant::now();
+                    let found: Option<String> = client.get("nothing").await.expect("an answer");
+                    (started.elapsed(), found)
+                });
+                let (took, found) = runtime.block_on(task).expect("it ends");
+                assert_eq!(found, None);
                 took
             })
         });
     });
+    println!("raw_fred_get: {all}");
+    runtime.block_on(client.quit()).expect("it ends");
+}
+
+fn to_other_node(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+    let (near, far) = runtime.block_on(async { (cache(server).await, cache(server).await) });
+    let (near, far) = (Node::of(&near), Node::of(&far));
+    let mut all = Latencies::default();
+    group.bench_function("remove_until_other_node_stops", |bencher| {
+        bencher.iter_custom(|times| all.sum_of(times, || runtime.block_on(removal(&near, &far))));
+    });
     println!("remove_until_other_node_stops: {all}");
+}
+
+/// A process of a service.
+struct Node {
+    cache: Cache,
+    stock: Region<str, u32>,
+}
+
+impl Node {
+    fn of(cache: &Cache) -> Self {
+        let stock = cache.region("stock").build();
+        Self {
+            cache: cache.clone(),
+            stock: stock.expect("the settings are valid"),
+        }
+    }
+}
+
+/// From the call on one node until the other has stopped serving the key, as tasks of one service see it: whoever waits in a loop
+/// instead takes a core from those who work.
+async fn removal(near: &Node, far: &Node) -> Duration {
+    while far.stock.peek("tea").is_none() {
+        let load = async |_| Ok::<_, std::io::Error>(1);
+        let loaded = far.stock.get_or_load("tea", load).await;
+        loaded.expect("it loads");
+    }
+    let (mut news, stock) = (far.cache.events(), far.stock.clone());
+    let noticed = tokio::spawn(async move {
+        let is_news = |event: &Event| matches!(event, Event::Invalidated { here: false, .. });
+        while !is_news(&news.next().await.expect("the cache lives")) {}
+        assert_eq!(stock.peek("tea"), None);
+        Instant::now()
+    });
+    let stock = near.stock.clone();
+    let removed = tokio::spawn(async move {
+        let started = Instant::now();
+        let ack = stock.remove("tea").await.expect("the key is short");
+        assert_eq!(ack, Ack::Everywhere);
+        started
+    });
+    let (started, noticed) = (removed.await, noticed.await);
+    noticed.expect("it ends") - started.expect("it ends")
 }
 
 /// One append with a key, and one with a pattern.
