@@ -60,7 +60,27 @@ async fn each_client_works_on_a_cluster_and_follows_a_planned_fail_over() {
         values_and_records_arrive(client, &cluster).await;
         every_primary_is_swept(client, &cluster).await;
         a_planned_fail_over_under_load_is_followed(client, &cluster).await;
+        a_password_that_is_not_needed(client, &cluster).await;
     }
+}
+
+/// fred goes on without it, redis-rs connects to no node then.
+async fn a_password_that_is_not_needed(client: RedisClient, cluster: &RedisCluster) {
+    let redis = Redis::url(cluster.url()).client(client).password("secret");
+    let built = Cache::builder("shop").redis(redis).build().await;
+    let told = match built {
+        Ok(cache) if client == RedisClient::Fred => {
+            assert_eq!(cache.status().connection, Connection::Connected);
+            return;
+        }
+        Ok(cache) => format!("{:?}", cache.status()),
+        Err(error) => error.to_string(),
+    };
+    assert_eq!(client, RedisClient::RedisRs, "{told}");
+    assert!(
+        told.contains("does not accept") && !told.contains("secret"),
+        "{told}"
+    );
 }
 
 async fn values_and_records_arrive(client: RedisClient, cluster: &RedisCluster) {
