@@ -181,6 +181,18 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("(no message)")
 }
 
+/// An error with all that it came from, in one line.
+pub(crate) fn in_full(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut next = StdError::source(error);
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
 impl Error {
     /// The loader's or writer's own error, if this is one and its type is `E`.
     #[must_use]
@@ -229,5 +241,9 @@ mod tests {
         );
         assert!(error.source_as::<std::fmt::Error>().is_none());
         assert!(StdError::source(&error).is_some());
+        assert_eq!(
+            in_full(&error),
+            "region `event`: the loader failed: no rows"
+        );
     }
 }

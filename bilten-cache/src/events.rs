@@ -42,7 +42,7 @@ pub enum Event {
     LoadFailed {
         /// The key.
         key: Arc<str>,
-        /// Why, in words.
+        /// Why, in words, with all that the error came from.
         error: Arc<str>,
     },
     /// A value was handed to its caller and not kept.
@@ -58,6 +58,11 @@ pub enum Event {
         scope: Scope,
         /// Whether it was this process.
         here: bool,
+    },
+    /// Memory had no room for an entry: it gave it up for others, or did not take it.
+    Evicted {
+        /// The key.
+        key: Arc<str>,
     },
     /// All of this process's memory was given up, because records of the log are missing or could not be delivered.
     Flushed,

@@ -10,6 +10,7 @@ use crate::clock::{Nanos, nanos};
 use crate::entry::{Began, Entry};
 use crate::envelope::Envelope;
 use crate::region_state::RegionState;
+use crate::remote::Demand;
 use crate::staleness::{Windows, end_of, signed};
 
 /// Where a key is and why it is served or not, from [`Region::explain`](crate::Region::explain). Its `Display` is a line for each level.
@@ -40,6 +41,8 @@ pub struct Explanation {
     pub memory: Verdict,
     /// The second level.
     pub remote: Verdict,
+    /// Which state of its source the next load must reflect, as far as this process knows; see [`source`](crate::source).
+    pub at_least: Option<Demand>,
 }
 
 /// What one level has to say about a key.
@@ -87,10 +90,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     /// Asks both levels and changes nothing.
     pub(crate) async fn explain(&self, key: &str) -> Explanation {
         let remote = self.explain_remote(key).await;
+        let (_, at_least) = self.engine.coherence.begin_load(key);
         Explanation {
             key: key.to_owned(),
             memory: self.explain_memory(key),
             remote,
+            at_least,
         }
     }
 
@@ -242,7 +247,15 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.key)?;
         writeln!(f, "  memory: {}", self.memory)?;
-        write!(f, "  remote: {}", self.remote)
+        write!(f, "  remote: {}", self.remote)?;
+        match &self.at_least {
+            None => Ok(()),
+            Some(Demand::Newest) => write!(f, "\n  source: its newest state"),
+            Some(demand) => {
+                let token = demand.as_bytes().escape_ascii();
+                write!(f, "\n  source: at least the state `{token}`")
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::Start;
-use crate::error::{BoxError, Error};
+use crate::error::{BoxError, Error, in_full};
 use crate::events::{Event, Refusal};
 use crate::job::{Job, Outcome};
 use crate::kept::Kept;
@@ -78,7 +78,7 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
             state.meters.load_errors.add(1);
             state.tell(|| Event::LoadFailed {
                 key: Arc::clone(key),
-                error: error.to_string().into(),
+                error: in_full(&error).into(),
             });
             let instead = fall_back(&state, key, stale, before, error);
             pilot.land(instead);

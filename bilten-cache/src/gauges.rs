@@ -1,10 +1,19 @@
-use metrics::{Gauge, gauge};
+use std::sync::Arc;
+use std::time::Duration;
 
+use metrics::{Gauge, gauge};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
+use crate::engine::Engine;
 use crate::status::{Connection, Status};
 
-/// The state of a cache with a second level, once a second.
+const OFTEN: Duration = Duration::from_secs(1);
+
+/// The state of a cache as metrics, once a second.
 #[derive(Clone)]
 pub(crate) struct Gauges {
+    memory: InMemory,
     connected: Gauge,
     log_position: Gauge,
     log_lag: Gauge,
@@ -13,10 +22,46 @@ pub(crate) struct Gauges {
     waiting: Gauge,
 }
 
+/// What a cache without a second level has as well.
+#[derive(Clone)]
+struct InMemory {
+    entries: Gauge,
+    bytes: Gauge,
+}
+
+/// Shows what a cache in memory alone holds, where there is a runtime to do it.
+pub(crate) fn start(engine: &Arc<Engine>) -> Option<JoinHandle<()>> {
+    let runtime = Handle::try_current().ok()?;
+    let engine = Arc::clone(engine);
+    let gauges = InMemory::new(&[("cache", engine.name.to_string())]);
+    Some(runtime.spawn(async move {
+        loop {
+            gauges.show(&Status::of(&engine));
+            tokio::time::sleep(OFTEN).await;
+        }
+    }))
+}
+
+impl InMemory {
+    fn new(labels: &[(&'static str, String)]) -> Self {
+        Self {
+            entries: gauge!("bilten_cache_memory_entries", labels),
+            bytes: gauge!("bilten_cache_memory_bytes", labels),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn show(&self, status: &Status) {
+        self.entries.set(status.memory_entries as f64);
+        self.bytes.set(status.memory_bytes as f64);
+    }
+}
+
 impl Gauges {
     pub(crate) fn new(cache: &str) -> Self {
         let labels = [("cache", cache.to_owned())];
         Self {
+            memory: InMemory::new(&labels),
             connected: gauge!("bilten_cache_connected", &labels),
             log_position: gauge!("bilten_cache_log_position", &labels),
             log_lag: gauge!("bilten_cache_log_lag_records", &labels),
@@ -28,6 +73,7 @@ impl Gauges {
 
     #[allow(clippy::cast_precision_loss)]
     pub(crate) fn show(&self, status: &Status) {
+        self.memory.show(status);
         let connected = status.connection == Connection::Connected;
         self.connected.set(f64::from(u8::from(connected)));
         self.log_position.set(status.log_position as f64);

@@ -125,12 +125,13 @@ pub(crate) struct CacheMeters {
     pub(crate) invalidations: Meter,
     pub(crate) deferred: Meter,
     pub(crate) flushes: Meter,
+    pub(crate) evictions: Meter,
     pub(crate) log_records: Meter,
     pub(crate) log_gaps: Meter,
 }
 
 /// Counters and what they count, for the help texts of an exporter.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     (
         "bilten_cache_hits_total",
         "Reads answered by a level of the cache: memory or remote.",
@@ -181,6 +182,10 @@ const COUNTERS: [(&str, &str); 15] = [
         "How often all of this process's memory was thrown away.",
     ),
     (
+        "bilten_cache_evictions_total",
+        "Entries that this process's memory had no room for.",
+    ),
+    (
         "bilten_cache_log_records_total",
         "Records of the invalidation log that were applied.",
     ),
@@ -190,7 +195,12 @@ const COUNTERS: [(&str, &str); 15] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 6] = [
+const GAUGES: [(&str, &str); 8] = [
+    ("bilten_cache_memory_entries", "Entries in this process."),
+    (
+        "bilten_cache_memory_bytes",
+        "What the entries in this process weigh.",
+    ),
     (
         "bilten_cache_connected",
         "1 while the second level answers and the log is up to date, 0 while not.",
@@ -241,6 +251,7 @@ impl CacheMeters {
             invalidations: Meter::new(counter!("bilten_cache_invalidations_total", &labels)),
             deferred: Meter::new(counter!("bilten_cache_deferred_total", &labels)),
             flushes: Meter::new(counter!("bilten_cache_flushes_total", &labels)),
+            evictions: Meter::new(counter!("bilten_cache_evictions_total", &labels)),
             log_records: Meter::new(counter!("bilten_cache_log_records_total", &labels)),
             log_gaps: Meter::new(counter!("bilten_cache_log_gaps_total", &labels)),
         })
@@ -252,6 +263,7 @@ impl CacheMeters {
         stats.invalidations += self.invalidations.value();
         stats.deferred += self.deferred.value();
         stats.flushes += self.flushes.value();
+        stats.evictions += self.evictions.value();
         stats.log_records += self.log_records.value();
         stats.log_gaps += self.log_gaps.value();
     }
@@ -315,6 +327,8 @@ pub struct Stats {
     pub deferred: u64,
     /// How often all of L1 was thrown away because records of the log were missing or could not be delivered.
     pub flushes: u64,
+    /// Entries that memory had no room for: given up for others, or not taken.
+    pub evictions: u64,
     /// Records of the log that were applied.
     pub log_records: u64,
     /// Gaps found in the log.

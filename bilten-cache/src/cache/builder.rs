@@ -11,6 +11,7 @@ use crate::coherence::{Coherence, Demands, Order};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::events::{Event, Teller};
+use crate::gauges;
 use crate::memory::Memory;
 use crate::options::{LONGEST, check_loads};
 use crate::recovery::Recovery;
@@ -218,7 +219,7 @@ impl CacheBuilder {
         let engine = Arc::new(Engine {
             name: Arc::clone(&name),
             node,
-            memory: Memory::new(self.memory_bytes, clock.clone()),
+            memory: Memory::new(self.memory_bytes, clock.clone(), no_room(&teller, &meters)),
             tickets: self.tickets,
             coherence: Coherence::new(node, isolated).minding(demands),
             gate: remote.map(|remote| {
@@ -244,7 +245,7 @@ impl CacheBuilder {
         let tail = if engine.gate.is_some() {
             Some(tail::start(&engine).await)
         } else {
-            None
+            gauges::start(&engine)
         };
         let regions = Registry::new(name);
         Ok(Cache {
@@ -284,6 +285,19 @@ impl CacheBuilder {
             ));
         }
         Ok(())
+    }
+}
+
+fn no_room(
+    teller: &Arc<Teller>,
+    meters: &Arc<CacheMeters>,
+) -> impl Fn(&[u8]) + Send + Sync + 'static {
+    let (teller, meters) = (Arc::clone(teller), Arc::clone(meters));
+    move |key| {
+        meters.evictions.add(1);
+        teller.tell(|| Event::Evicted {
+            key: String::from_utf8_lossy(key).into(),
+        });
     }
 }
 

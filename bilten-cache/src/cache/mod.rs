@@ -175,7 +175,7 @@ impl Cache {
         stats
     }
 
-    /// What happens from now on, one event after the other: hits, misses, loads, what was not kept and why, invalidations, the breaker.
+    /// What happens from now on, one event after the other: hits, misses, loads, what was not kept and why, invalidations, evictions, the breaker.
     /// Costs next to nothing while nobody listens; a listener that is slow loses events and is told how many.
     #[must_use]
     pub fn events(&self) -> Events {

@@ -1,4 +1,5 @@
-//! Bytes that nobody meant, for everything that reads bytes from elsewhere: the envelope, the formats, the pattern parser.
+//! Bytes that nobody meant, for everything that reads bytes from elsewhere: the envelope, the formats, pages, the pattern
+//! parser.
 //!
 //! cargo-fuzz needs a nightly compiler, and so does bolero with a coverage engine, and this crate is tested with the compiler that its
 //! users have. So the inputs are changed here, beginning from a kept corpus, and an input is kept for the run when what came of
@@ -99,4 +100,9 @@ fuzzed! {
     any_frame_keeps_to_its_limit: zstd,
     any_text_is_a_pattern_that_means_the_same_everywhere_or_an_error: pattern,
     any_record_of_the_log_is_a_scope_that_comes_back_or_none: scope,
+}
+
+#[cfg(feature = "http")]
+fuzzed! {
+    any_page_is_a_response_that_comes_back_or_an_error: page,
 }

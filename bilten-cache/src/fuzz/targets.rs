@@ -156,3 +156,8 @@ pub(super) fn scope(input: &[u8]) -> u64 {
     assert_eq!(scope.key(), read.key());
     u64::from(again.as_bytes()[0]) << 8 | (again.len() as u64).min(64)
 }
+
+#[cfg(feature = "http")]
+pub(super) fn page(input: &[u8]) -> u64 {
+    crate::http::reread(input)
+}

@@ -52,6 +52,8 @@ mod exchange;
 mod fill;
 mod layer;
 mod page;
+#[cfg(all(test, feature = "json", feature = "messagepack", feature = "zstd"))]
+pub(crate) use page::reread;
 mod policy;
 #[cfg(test)]
 mod policy_tests;

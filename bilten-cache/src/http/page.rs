@@ -214,6 +214,23 @@ fn take<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
+/// Reads a page, writes it and reads it again: what the fuzzing runs promise of any bytes. Returns what kind of page it was.
+#[cfg(all(test, feature = "json", feature = "messagepack", feature = "zstd"))]
+pub(crate) fn reread(bytes: &[u8]) -> u64 {
+    let Some(page) = read(bytes) else { return 0 };
+    let kind = u64::from(page.status.as_u16()) << 8
+        | (page.headers.len() + page.selecting.0.len() + page.tags.len()) as u64;
+    let stored = Stored::Page(page);
+    let written = codec()
+        .encode(&stored, usize::MAX)
+        .expect("what was read is written");
+    assert_eq!(
+        codec().decode(&written).expect("what was written is read"),
+        stored
+    );
+    kind
+}
+
 #[cfg(test)]
 mod tests {
     use http::header::{ACCEPT, CONTENT_TYPE, LINK};

@@ -34,8 +34,13 @@ pub(crate) enum Glance<R> {
 }
 
 impl Memory {
-    pub(crate) fn new(bytes: u64, clock: Clock) -> Self {
-        Self::with(|index| Moka::new(bytes, clock, index))
+    /// `no_room` hears of each key that was given up, or not taken, because memory is full.
+    pub(crate) fn new(
+        bytes: u64,
+        clock: Clock,
+        no_room: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Self {
+        Self::with(|index| Moka::new(bytes, clock, index, no_room))
     }
 }
 
@@ -202,7 +207,7 @@ mod tests {
     #[test]
     fn a_gigabyte_of_inserts_stays_within_the_budget() {
         alone(|| {
-            let memory = Memory::new(1 << 20, Clock::system());
+            let memory = Memory::new(1 << 20, Clock::system(), |_| {});
             for n in 0..16_384_u32 {
                 memory.insert_if(&kept(&n.to_string(), 65_536), || true);
             }
@@ -215,7 +220,7 @@ mod tests {
     #[test]
     fn a_refused_insert_leaves_what_was_there() {
         alone(|| {
-            let memory = Memory::new(1 << 20, Clock::system());
+            let memory = Memory::new(1 << 20, Clock::system(), |_| {});
             assert!(memory.insert_if(&kept("a", 1), || true));
             assert!(!memory.insert_if(&kept("a", 2), || false));
             assert_eq!(memory.get("a").unwrap().weight, 1);

@@ -54,9 +54,18 @@ pub(crate) struct Moka {
 type Store = moka::sync::Cache<u64, Kept, foldhash::fast::RandomState>;
 
 impl Moka {
-    pub(super) fn new(bytes: u64, clock: Clock, index: Arc<Index>) -> Self {
-        let gone = move |spot: Arc<u64>, kept: Kept, _: RemovalCause| {
+    /// `no_room` hears of each key that was given up, or not taken, because memory is full.
+    pub(super) fn new(
+        bytes: u64,
+        clock: Clock,
+        index: Arc<Index>,
+        no_room: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Self {
+        let gone = move |spot: Arc<u64>, kept: Kept, why: RemovalCause| {
             index.remove_exactly(Spot(*spot), &kept);
+            if why == RemovalCause::Size {
+                no_room(kept.key());
+            }
         };
         let store = moka::sync::Cache::builder()
             .max_capacity(bytes)

@@ -124,8 +124,8 @@ async fn each_read_is_one_event_and_one_count() {
     let due = [
         "loaded stock:tea",
         "loaded stock:milk",
-        "failed stock:tea region `stock`: the loader failed",
-        "failed stock:rice region `stock`: the loader failed",
+        "failed stock:tea region `stock`: the loader failed: no rows",
+        "failed stock:rice region `stock`: the loader failed: no rows",
     ];
     assert_eq!(names(&loads), due);
     assert_eq!(events.lost(), 0);
@@ -232,6 +232,33 @@ async fn the_breaker_is_told_when_it_opens_and_closes() {
     store.trim_log();
     store.append_unreadable();
     until(&mut events, |event| *event == Event::Flushed).await;
+}
+
+#[tokio::test]
+async fn an_entry_that_memory_has_no_room_for_is_told() {
+    let cache = Cache::builder("shop")
+        .memory_bytes(10_000)
+        .build()
+        .await
+        .unwrap();
+    let heavy = cache
+        .region::<i64, u32>("heavy")
+        .weigher(|_| 4_000)
+        .build()
+        .unwrap();
+    let mut events = cache.events();
+    for key in 0..10 {
+        let _ = heavy.set(&key, 1).await.unwrap();
+    }
+    // moka tidies up when it is asked.
+    assert!(cache.status().memory_bytes <= 10_000);
+    let evicted = |event: &Event| matches!(event, Event::Evicted { .. });
+    let told = until(&mut events, evicted).await;
+    let Some(Event::Evicted { key }) = told.last() else {
+        panic!("{told:?}");
+    };
+    assert!(key.starts_with("heavy:"), "{key}");
+    assert!(cache.stats().evictions > 0);
 }
 
 /// What a subscriber writes.

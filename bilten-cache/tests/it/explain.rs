@@ -1,5 +1,6 @@
 //! What an explanation says about a key, at each turn of its life.
 
+use bilten_cache::remote::Demand;
 use bilten_cache::status::Verdict;
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Cache, Loaded};
@@ -56,6 +57,16 @@ async fn an_explanation_says_where_a_key_is_and_what_decides() {
         };
         assert!(by == "tag drinks" && at > reflects, "{gone}");
     }
+    assert_eq!(gone.at_least, None);
+    let _ = prices.after("0/17").remove("tea").await.unwrap();
+    let told = prices.explain("tea").await;
+    assert_eq!(told.at_least, Some(Demand::of("0/17")));
+    assert!(
+        told.to_string()
+            .ends_with("source: at least the state `0/17`"),
+        "{told}"
+    );
+    assert_eq!(prices.explain("milk").await.at_least, None);
     store.put_bytes("price:tea", "garbage");
     assert!(matches!(
         prices.explain("tea").await.remote,

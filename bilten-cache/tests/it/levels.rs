@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bilten_cache::Cache;
 use bilten_cache::test_util::FaultyRemote;
@@ -116,6 +117,33 @@ async fn no_key_and_no_tag_is_ever_a_label() {
             "{labels:?}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_in_memory_alone_tells_what_it_keeps() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let guard = metrics::set_default_local_recorder(&recorder);
+    let node = Node::alone().await;
+    drop(guard);
+    for key in ["tea", "milk", "rice"] {
+        let _ = node.stock.set(key, 1).await.unwrap();
+    }
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let metrics = snapshotter.snapshot().into_vec();
+        let told = |name: &str| {
+            let of_name = metrics.iter().find(|(key, ..)| key.key().name() == name);
+            match of_name.map(|(.., value)| value) {
+                Some(DebugValue::Gauge(value)) => value.into_inner(),
+                other => panic!("{name}: {other:?}"),
+            }
+        };
+        if told("bilten_cache_memory_entries") == 3.0 && told("bilten_cache_memory_bytes") > 0.0 {
+            return;
+        }
+    }
+    panic!("the gauges never say three");
 }
 
 #[tokio::test]

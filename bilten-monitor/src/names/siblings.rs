@@ -87,6 +87,11 @@ pub(crate) const CACHE: &[Spec] = &[
         "How often the whole first level was emptied.",
     ),
     counter(
+        same("bilten_cache_evictions_total"),
+        IN_CACHE,
+        "Entries that the first level had no room for.",
+    ),
+    counter(
         same("bilten_cache_log_records_total"),
         IN_CACHE,
         "Records of the invalidation log that were read.",
@@ -95,6 +100,16 @@ pub(crate) const CACHE: &[Spec] = &[
         same("bilten_cache_log_gaps_total"),
         IN_CACHE,
         "Gaps found in the invalidation log.",
+    ),
+    gauge(
+        same("bilten_cache_memory_entries"),
+        IN_CACHE,
+        "Entries in this process.",
+    ),
+    gauge(
+        same("bilten_cache_memory_bytes"),
+        IN_CACHE,
+        "What the entries in this process weigh, in bytes.",
     ),
     gauge(
         same("bilten_cache_connected"),

@@ -90,6 +90,22 @@ pub(super) const ROW: Row = Row {
             ],
         ),
         panel(
+            "In memory",
+            "bytes",
+            &[(
+                "{{[[cache]]}}",
+                "sum by ([[cache]]) ([[bilten_cache_memory_bytes]])",
+            )],
+        ),
+        panel(
+            "No room in memory",
+            "ops",
+            &[(
+                "{{[[cache]]}}",
+                "sum by ([[cache]]) (rate([[bilten_cache_evictions_total]][$__rate_interval]))",
+            )],
+        ),
+        panel(
             "Not stored",
             "ops",
             &[(
