@@ -1,9 +1,11 @@
 //! Where the time comes from.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A monotonic clock. The default is the operating system's; tests and simulated time bring their own.
+use crate::counter::System;
+
+/// A monotonic clock. The default is the operating system's, or the counter that it reads itself; tests and simulated time bring their own.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,19 +27,19 @@ pub trait Clock: Send + Sync + 'static {
 
 /// The clock a monitor reads. The system's own is not behind a pointer: it is read twice per query.
 pub(crate) enum Time {
-    System(Instant),
+    System(System),
     Custom(Box<dyn Clock>),
 }
 
 impl Time {
     pub(crate) fn system() -> Self {
-        Self::System(Instant::now())
+        Self::System(System::new())
     }
 
     /// Nanoseconds since a fixed point; 584 years fit.
     pub(crate) fn now(&self) -> u64 {
         match self {
-            Self::System(epoch) => nanos(epoch.elapsed()),
+            Self::System(system) => system.now(),
             Self::Custom(clock) => nanos(clock.now()),
         }
     }

@@ -1,6 +1,6 @@
 //! Facts about the request under way, for alerts only.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,32 @@ use crate::repeats::{Repeatable, Repeated, Repeats, Rule};
 
 thread_local! {
     /// The request whose future is being polled on this thread.
-    static CURRENT: RefCell<Option<Frame>> = const { RefCell::new(None) };
+    static CURRENT: Current = const { Current::nothing() };
+}
+
+/// One cell for each part: a part is moved in a register, and all of them together through memory.
+struct Current {
+    is_serving: Cell<bool>,
+    known: Cell<Option<Arc<Known>>>,
+    trace: Cell<Option<TraceId>>,
+}
+
+impl Current {
+    const fn nothing() -> Self {
+        Self {
+            is_serving: Cell::new(false),
+            known: Cell::new(None),
+            trace: Cell::new(None),
+        }
+    }
+
+    /// Shows what is known of the request.
+    fn look<T>(&self, at: impl FnOnce(Option<&Arc<Known>>) -> T) -> T {
+        let known = self.known.take();
+        let seen = at(known.as_ref());
+        self.known.set(known);
+        seen
+    }
 }
 
 /// At most so many facts are kept for one request.
@@ -48,16 +73,19 @@ impl RequestContext {
     /// The request that this task is serving, or `None` outside the HTTP layer.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.with_borrow_mut(|frame| {
-            let frame = frame.as_mut()?;
-            let trace = frame.trace;
+        CURRENT.with(|current| {
+            if !current.is_serving.get() {
+                return None;
+            }
             let make = || {
                 Arc::new(Known {
-                    trace,
+                    trace: current.trace.get(),
                     ..Known::default()
                 })
             };
-            Some(Self(Arc::clone(frame.known.get_or_insert_with(make))))
+            let known = current.known.take().unwrap_or_else(make);
+            current.known.set(Some(Arc::clone(&known)));
+            Some(Self(known))
         })
     }
 
@@ -122,19 +150,17 @@ impl Frame {
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
     pub(crate) fn enter(&mut self) -> Entered<'_> {
-        let outer = CURRENT.replace(Some(std::mem::take(self)));
-        Entered { frame: self, outer }
+        CURRENT.with(|current| Entered {
+            was_serving: current.is_serving.replace(true),
+            outer: current.known.replace(self.known.take()),
+            outer_trace: current.trace.replace(self.trace),
+            frame: self,
+        })
     }
 
     /// What was set so far.
     pub(crate) fn facts(&self) -> Vec<Fact> {
-        self.known.as_ref().map_or_else(Vec::new, |known| {
-            known
-                .facts
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone()
-        })
+        facts_of(self.known.as_ref())
     }
 
     /// The queries that were repeated more than the rule allows.
@@ -158,25 +184,39 @@ impl fmt::Debug for Frame {
 /// Puts the outer request back, and the facts into their frame.
 pub(crate) struct Entered<'a> {
     frame: &'a mut Frame,
-    outer: Option<Frame>,
+    was_serving: bool,
+    outer: Option<Arc<Known>>,
+    outer_trace: Option<TraceId>,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        if let Some(frame) = CURRENT.replace(self.outer.take()) {
-            *self.frame = frame;
-        }
+        CURRENT.with(|current| {
+            self.frame.known = current.known.replace(self.outer.take());
+            current.trace.set(self.outer_trace);
+            current.is_serving.set(self.was_serving);
+        });
     }
 }
 
 /// The facts of the current request, if there is one and it has any.
 pub(crate) fn current_facts() -> Vec<Fact> {
-    CURRENT.with_borrow(|frame| frame.as_ref().map_or_else(Vec::new, Frame::facts))
+    CURRENT.with(|current| current.look(facts_of))
+}
+
+fn facts_of(known: Option<&Arc<Known>>) -> Vec<Fact> {
+    known.map_or_else(Vec::new, |known| {
+        known
+            .facts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    })
 }
 
 /// The trace of the current request, if there is one and it has any.
 pub(crate) fn current_trace() -> Option<TraceId> {
-    CURRENT.with_borrow(|frame| frame.as_ref().and_then(Frame::trace))
+    CURRENT.with(|current| current.trace.get())
 }
 
 /// Notes a query of the current request; without one nothing is noted.

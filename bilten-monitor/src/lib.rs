@@ -38,6 +38,7 @@ mod watchdog;
 
 mod clock;
 mod context;
+mod counter;
 mod error;
 mod label;
 mod names;

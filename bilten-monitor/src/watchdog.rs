@@ -3,6 +3,8 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use crate::clock::Time;
+use crate::counter::Comparison;
 use crate::error::Error;
 use crate::hub::Hub;
 
@@ -26,9 +28,17 @@ pub(crate) fn start(hub: &Arc<Hub>, period: Option<Duration>) -> Result<(), Erro
 fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
     let pause = period.map_or(USUAL, |period| period.min(USUAL));
     let mut looked = Instant::now();
+    // A clock of the program's own is nobody's to compare.
+    let mut comparison = match hub.upgrade().map(|hub| Arc::clone(&hub.time)) {
+        Some(time) if matches!(*time, Time::System(_)) => Comparison::new(),
+        _ => None,
+    };
     loop {
         std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
+        if let (Some(comparison), Time::System(system)) = (&mut comparison, &*hub.time) {
+            comparison.look(system);
+        }
         let now = hub.time.now();
         hub.publish(now);
         let watched = hub.watched();

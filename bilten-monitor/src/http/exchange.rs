@@ -15,13 +15,18 @@ use crate::outcome::Outcome;
 use crate::scope::report;
 use crate::slots::Place;
 
+/// No request is so large.
+const UNDECLARED: u64 = u64::MAX;
+
 /// A request under way. Dropping it counts the request as cancelled.
+///
+/// It moves from the service to the future to the body, so each byte of it costs.
 #[derive(Debug)]
 pub(super) struct Exchange {
     route: Arc<Route>,
     started: u64,
     sent: u64,
-    request_size: Option<u64>,
+    request_size: u64,
     frame: Frame,
     status: u16,
     method: u8,
@@ -50,7 +55,7 @@ impl Exchange {
             sent: 0,
             open: true,
             frame: Frame::traced(trace_of(request.headers())),
-            request_size: declared_length(request.headers()),
+            request_size: declared_length(request.headers()).unwrap_or(UNDECLARED),
         }
     }
 
@@ -67,8 +72,8 @@ impl Exchange {
         let head = self.route.head(self.method, self.status);
         head.first_byte
             .record(hub, now, seconds(now.saturating_sub(self.started)));
-        if let Some(size) = self.request_size {
-            head.request_size.record(hub, now, bytes(size));
+        if self.request_size != UNDECLARED {
+            head.request_size.record(hub, now, bytes(self.request_size));
         }
         now
     }
