@@ -1,14 +1,16 @@
 //! A health answer from stored results: what a probe costs while nothing has to be checked.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::print_stdout)]
 
 use std::convert::Infallible;
-use std::time::Duration;
+use std::future::pending;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use bilten_benches::{CpuTime, runtime, timed};
-use bilten_health::{Health, check};
+use bilten_benches::{CpuTime, Latencies, runtime, timed};
+use bilten_health::hop::HOP_HEADER;
+use bilten_health::{CheckBuilder, Health, HealthBuilder, check};
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::Request;
 use http_body_util::BodyExt;
@@ -24,16 +26,27 @@ fn health() -> Health {
         .in_readiness()
         .cache(Duration::from_secs(3_600))
     });
+    built(checks)
+}
+
+fn built(checks: impl Iterator<Item = CheckBuilder>) -> Health {
     checks
-        .fold(Health::builder(), bilten_health::HealthBuilder::check)
+        .fold(Health::builder(), HealthBuilder::check)
         .build()
         .expect("the checks are valid")
 }
 
+/// Checks that never answer.
+fn hanging(checks: usize) -> impl Iterator<Item = CheckBuilder> {
+    (0..checks).map(|number| check(format!("hangs_{number}"), pending::<()>).in_readiness())
+}
+
 async fn get(router: Router, path: &'static str) -> usize {
-    let request = Request::get(path)
-        .body(Body::empty())
-        .expect("the request is valid");
+    send(router, Request::get(path)).await
+}
+
+async fn send(router: Router, request: http::request::Builder) -> usize {
+    let request = request.body(Body::empty()).expect("the request is valid");
     let Ok(response) = router.oneshot(request).await;
     let body = response.into_body().collect().await;
     body.expect("the body is whole").to_bytes().len()
@@ -67,12 +80,104 @@ fn cached_answer(criterion: &mut Criterion<CpuTime>) {
             });
         });
     }
+    group.bench_function("cached_readyz_for_another_service", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                send(
+                    routes.clone(),
+                    Request::get("/readyz").header(HOP_HEADER, "1"),
+                )
+            })
+        });
+    });
+    let late = hanging(CHECKS).map(|check| check.cache(Duration::from_secs(3_600)));
+    let late = built(late);
+    let first = runtime.block_on(late.check());
+    assert!(!first.healthy, "every check hangs");
+    let routes: Router = late.routes().into_router();
+    group.bench_function("cached_readyz_of_checks_that_hang", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&CpuTime::default(), &runtime, times, || {
+                get(routes.clone(), "/readyz")
+            })
+        });
+    });
     group.finish();
+}
+
+/// Whether it is to be shown only that each benchmark still runs: as criterion decides it.
+fn is_trial() -> bool {
+    let told = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    told("--test") || !told("--bench")
+}
+
+/// Ten thousand probes a second, of which none may wait beyond the deadline. Prints a table.
+fn probes_against_checks_that_hang(_: &mut Criterion<CpuTime>) {
+    let (seconds, a_second) = if is_trial() { (1, 100) } else { (5, 10_000) };
+    let runtime = runtime();
+    let health = built(hanging(CHECKS));
+    let (answers, late) = runtime.block_on(paced(&health, seconds, a_second));
+    let tasks = runtime.metrics().num_alive_tasks();
+    println!("\n{a_second} probes a second for {seconds} s, {CHECKS} checks that hang\n");
+    println!("| an answer | beyond 950 ms | tasks at the end |\n|---|---|---|");
+    println!("| {answers} | {late} | {tasks} |");
+}
+
+/// Each probe comes at its own time, however long the others wait.
+async fn paced(health: &Health, seconds: u64, a_second: u64) -> (Latencies, usize) {
+    let routes: Router = health.routes().into_router();
+    let mut tick = tokio::time::interval(Duration::from_millis(1));
+    let begun = Instant::now();
+    let mut probes = Vec::new();
+    while begun.elapsed() < Duration::from_secs(seconds) {
+        tick.tick().await;
+        let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        while (probes.len() as u64) < elapsed * a_second / 1000 {
+            let routes = routes.clone();
+            probes.push(tokio::spawn(async move {
+                let asked = Instant::now();
+                get(routes, "/readyz").await;
+                asked.elapsed()
+            }));
+        }
+    }
+    let (mut answers, mut late) = (Latencies::default(), 0);
+    for probe in probes {
+        let took = probe.await.expect("a probe is answered");
+        late += usize::from(took > Duration::from_millis(950));
+        answers.add(took);
+    }
+    (answers, late)
+}
+
+/// How long the first question takes that starts so many checks, none of which answers. Prints a table.
+fn first_answer(_: &mut Criterion<CpuTime>) {
+    let runtime = runtime();
+    println!("\nThe first answer of checks that hang, given up after 500 ms each\n");
+    println!("| checks | answered after | CPU of the process |\n|---|---|---|");
+    let all = match is_trial() {
+        true => vec![100],
+        false => vec![1, 100, 10_000],
+    };
+    for checks in all {
+        let health = built(hanging(checks));
+        let (asked, cpu) = (Instant::now(), cpu_of_the_process());
+        let report = runtime.block_on(health.check());
+        assert_eq!((report.healthy, report.checks.len()), (false, checks));
+        let (took, cpu) = (asked.elapsed(), cpu_of_the_process() - cpu);
+        println!("| {checks} | {took:.1?} | {cpu:.1?} |");
+    }
+}
+
+fn cpu_of_the_process() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 criterion_group! {
     name = benches;
     config = CpuTime::criterion();
-    targets = cached_answer
+    targets = cached_answer, probes_against_checks_that_hang, first_answer
 }
 criterion_main!(benches);

@@ -2,11 +2,12 @@
 
 use crate::aggregate::{Aggregate, Worst};
 use crate::change::{Change, Listener, Listeners};
-use crate::check::{CheckBuilder, not_too_long, not_zero, presentable, valid_group};
+use crate::check::{CheckBuilder, not_too_long, not_too_short, presentable, valid_group};
 use crate::error::BuildError;
 use crate::group::Group;
 use crate::health::{Defaults, Health};
 use crate::life::Life;
+use crate::redact::prepare;
 use crate::registry::{NamedGroup, Registry};
 use crate::runner::Runner;
 use crate::slot::Slot;
@@ -61,7 +62,7 @@ impl HealthBuilder {
         self
     }
 
-    /// Names a group of checks, found again with [`Group::Named`] and at `/healthz/NAME`.
+    /// Names a group of checks, found again with [`Group::Named`] and at `/healthz/NAME`, whatever the case.
     pub fn group(
         mut self,
         name: &'static str,
@@ -125,12 +126,13 @@ impl HealthBuilder {
             listeners,
             wait_for_start,
         } = self;
+        prepare();
         let whole = || "the whole set".to_owned();
         for (setting, value) in [
             ("deadline", defaults.deadline),
             ("default_timeout", defaults.timeout),
         ] {
-            not_zero(setting, whole, Some(value))?;
+            not_too_short(setting, whole, Some(value))?;
             not_too_long(setting, whole, Some(value))?;
         }
         not_too_long("cache", whole, Some(defaults.cache))?;

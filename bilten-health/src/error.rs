@@ -24,9 +24,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum BuildError {
     /// A name is empty, too long or has characters that do not belong into a name.
-    #[error(
-        "{kind} name `{name}` {problem}: use 1 to 64 characters of A-Z a-z 0-9 - _ . : and, but for a group, /"
-    )]
+    #[error("{kind} name `{name}` {problem}: use {allowed}")]
     InvalidName {
         /// What was to be named: `check`, `group` or `tag`.
         kind: &'static str,
@@ -34,6 +32,8 @@ pub enum BuildError {
         name: String,
         /// What is wrong with it.
         problem: &'static str,
+        /// What it may be made of.
+        allowed: &'static str,
     },
     /// What a check is to ask is no address or URL.
     #[error("check `{check}` cannot ask `{target}`, which {problem}: give it {wanted}")]
@@ -55,15 +55,17 @@ pub enum BuildError {
         /// The name.
         name: String,
     },
-    /// A duration is zero where it has to be longer.
+    /// A duration is zero or shorter than a timer can tell.
     #[error(
-        "`{setting}` of {of} is zero: give it at least 1 ms or leave it out to get the default"
+        "`{setting}` of {of} is {value:?}: give it at least 1 ms or leave it out to get the default"
     )]
-    Zero {
+    TooShort {
         /// The setting, as its setter is called.
         setting: &'static str,
         /// The check it belongs to, or `the whole set`.
         of: String,
+        /// What was given.
+        value: Duration,
     },
     /// A duration is longer than a day: most likely meant as "for ever".
     #[error("`{setting}` of {of} is {value:?}: every wait needs an end, the longest is 24 h")]
@@ -142,6 +144,15 @@ pub enum BuildError {
          `in_readiness`, mark it with `local` if it stays inside, or insist with `allow_external_liveness`"
     )]
     ExternalInLiveness {
+        /// The check.
+        check: String,
+    },
+    /// A check that start-up is to wait for came after it.
+    #[error(
+        "check `{check}` is in start-up, but the service has started, so nobody would wait for it: give it to the builder, let the \
+         builder `wait_for_start`, or leave `in_startup` out"
+    )]
+    AlreadyStarted {
         /// The check.
         check: String,
     },

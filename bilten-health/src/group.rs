@@ -2,6 +2,8 @@
 
 /// A set of checks that is asked, cached and answered together.
 ///
+/// Names of groups and tags, like those of checks, are compared without case.
+///
 /// ```
 /// use bilten_health::{Group, Health, check};
 ///
@@ -40,14 +42,34 @@ impl Group {
     }
 }
 
-impl std::fmt::Display for Group {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+/// What is asked: a group, whole or without what other services say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    pub(crate) group: Group,
+    /// Leaves out the checks that ask other services.
+    pub(crate) own: bool,
+}
+
+impl From<Group> for Question {
+    fn from(group: Group) -> Self {
+        Self { group, own: false }
+    }
+}
+
+impl Group {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
             Self::All => "all",
             Self::Liveness => "liveness",
             Self::Readiness => "readiness",
             Self::Startup => "startup",
             Self::Named(name) | Self::Tag(name) => name,
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Group {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }

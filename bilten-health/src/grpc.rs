@@ -2,6 +2,7 @@
 
 use crate::group::Group;
 use crate::health::Health;
+use crate::hop::HOP_HEADER;
 use crate::status::Status;
 use crate::watch::Watch;
 use futures_util::Stream;
@@ -16,7 +17,7 @@ type Answers = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, tonic::Stat
 
 /// Answers `grpc.health.v1.Health`: made by [`Health::grpc`], added to a tonic server.
 ///
-/// The service name `""` is readiness; `liveness`, `readiness`, `startup`, `all` and your own groups go by their names. Healthy is
+/// The service name `""` is readiness; `liveness`, `readiness`, `startup`, `all` and your own groups go by their names, whatever the case. Healthy is
 /// `SERVING`, everything else `NOT_SERVING`; no name, error or detail is told.
 ///
 /// ```
@@ -60,9 +61,11 @@ impl health_server::Health for Service {
         let Some(group) = self.group(&request.get_ref().service) else {
             return Err(tonic::Status::not_found("no such service"));
         };
-        Ok(Response::new(answer(serving(
-            self.0.check_group(group).await.status,
-        ))))
+        let report = match request.metadata().contains_key(HOP_HEADER) {
+            true => self.0.check_own(group).await,
+            false => self.0.check_group(group).await,
+        };
+        Ok(Response::new(answer(serving(report.status))))
     }
 
     /// A service nobody knows is told so and kept waiting, as the protocol wants; a shutdown ends every stream, because it

@@ -2,7 +2,7 @@
 
 use crate::check::{CheckBuilder, Options};
 use crate::error::BuildError;
-use crate::group::Group;
+use crate::group::{Group, Question};
 use crate::report::Report;
 use crate::requests::Requests;
 use crate::runner::Runner;
@@ -64,7 +64,37 @@ impl Health {
     ///
     /// As [`Health::check`].
     pub async fn check_group(&self, group: Group) -> Arc<Report> {
-        self.runner.report(group).await
+        self.runner.report(group.into()).await
+    }
+
+    /// The same without the checks that ask other services how they are: `checks::http`, and what says
+    /// [`peer`](CheckBuilder::peer).
+    ///
+    /// The endpoints give it to a request with the header `x-health-hop`, which comes from the health check of another service. A
+    /// handler of your own does the same.
+    ///
+    /// ```
+    /// use bilten_health::{Group, Health, check};
+    ///
+    /// # async fn run() -> Result<(), bilten_health::BuildError> {
+    /// let payments = check("payments", || async { Err::<(), _>("they say that we are down") }).peer();
+    /// let health = Health::builder().check(payments.in_readiness()).build()?;
+    /// assert!(!health.check_group(Group::Readiness).await.healthy);
+    /// assert!(health.check_own(Group::Readiness).await.healthy);
+    /// # Ok(())
+    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime with time enabled.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`Health::check`].
+    pub async fn check_own(&self, group: Group) -> Arc<Report> {
+        self.runner.report(Question { group, own: true }).await
     }
 
     /// The report of a group from what is stored: starts no run and does not wait.
@@ -72,7 +102,7 @@ impl Health {
     /// A check that never ran is `Unknown`, and so is one whose result is too old.
     #[must_use]
     pub fn last(&self, group: Group) -> Arc<Report> {
-        self.runner.stored(group)
+        self.runner.stored(group.into())
     }
 
     /// The service has started: `/startupz` is 200 from now on, for ever, and `/readyz` depends on its checks alone.
@@ -90,9 +120,14 @@ impl Health {
     ///
     /// # Errors
     ///
-    /// As [`HealthBuilder::build`](crate::HealthBuilder::build), and when the name is taken.
+    /// As [`HealthBuilder::build`](crate::HealthBuilder::build), when the name is taken, and when the check is
+    /// [`in_startup`](CheckBuilder::in_startup) although the service has started.
     pub fn register(&self, check: CheckBuilder) -> Result<(), BuildError> {
         let slot = Arc::new(self.defaults.slot(check)?);
+        if slot.settings.startup && self.runner.life.phase().started {
+            let check = slot.name.to_string();
+            return Err(BuildError::AlreadyStarted { check });
+        }
         self.runner.registry.add(Arc::clone(&slot))?;
         self.start_ticker(&slot);
         self.runner.members_changed();
@@ -137,6 +172,7 @@ impl Defaults {
             readiness,
             startup,
             liveness,
+            peer,
             tags,
             ..
         } = options;
@@ -148,6 +184,7 @@ impl Defaults {
             readiness,
             startup,
             liveness,
+            peer,
             tags: tags.into(),
             background: options.background,
             initial_delay: options.initial_delay,

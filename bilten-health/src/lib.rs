@@ -30,7 +30,7 @@ mod bystander;
 mod caught;
 mod error;
 mod group;
-#[cfg(any(feature = "axum", feature = "http"))]
+#[cfg(any(feature = "axum", feature = "http", feature = "tonic"))]
 pub mod hop;
 mod redact;
 mod report;

@@ -9,8 +9,16 @@ use std::sync::{Arc, PoisonError, RwLock};
 /// Readers take a snapshot, so a change at run time never tears a report.
 #[derive(Debug)]
 pub(crate) struct Registry {
-    slots: RwLock<Arc<Vec<Arc<Slot>>>>,
+    members: RwLock<Members>,
     groups: Vec<NamedGroup>,
+}
+
+#[derive(Debug)]
+struct Members {
+    /// In the order of registration.
+    slots: Arc<Vec<Arc<Slot>>>,
+    /// In lower case, so that thousands of registrations need not each look at all the others.
+    names: HashSet<String>,
 }
 
 /// Its members by their names in lower case.
@@ -22,14 +30,20 @@ pub(crate) struct NamedGroup {
 
 impl Registry {
     pub(crate) fn new(slots: Vec<Arc<Slot>>, groups: Vec<NamedGroup>) -> Self {
+        let names = slots.iter().map(|slot| slot.name.to_ascii_lowercase());
+        let members = Members {
+            names: names.collect(),
+            slots: Arc::new(slots),
+        };
         Self {
-            slots: RwLock::new(Arc::new(slots)),
+            members: RwLock::new(members),
             groups,
         }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Vec<Arc<Slot>>> {
-        Arc::clone(&self.slots.read().unwrap_or_else(PoisonError::into_inner))
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&members.slots)
     }
 
     pub(crate) fn select(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<Arc<Slot>> {
@@ -44,13 +58,14 @@ impl Registry {
         let Group::Named(name) = group else {
             return self.select(|slot| slot.is_in(group));
         };
-        let Some(found) = self.groups.iter().find(|group| group.name == name) else {
+        let mut groups = self.groups.iter();
+        let Some(found) = groups.find(|group| group.name.eq_ignore_ascii_case(name)) else {
             return Vec::new();
         };
         self.select(|slot| found.members.contains(&slot.name.to_ascii_lowercase()))
     }
 
-    /// The group of this name, built in or your own.
+    /// The group of this name, built in or your own, whatever the case.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))]
     pub(crate) fn group_named(&self, name: &str) -> Option<Group> {
         let built_in = [
@@ -63,28 +78,27 @@ impl Registry {
         built_in
             .into_iter()
             .chain(own)
-            .find(|group| group.to_string() == name)
+            .find(|group| group.as_str().eq_ignore_ascii_case(name))
     }
 
     pub(crate) fn add(&self, slot: Arc<Slot>) -> Result<(), BuildError> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        if slots
-            .iter()
-            .any(|other| other.name.eq_ignore_ascii_case(&slot.name))
-        {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        if !members.names.insert(slot.name.to_ascii_lowercase()) {
             return Err(BuildError::DuplicateName {
                 name: slot.name.to_string(),
             });
         }
-        Arc::make_mut(&mut slots).push(slot);
+        Arc::make_mut(&mut members.slots).push(slot);
         Ok(())
     }
 
     pub(crate) fn remove(&self, name: &str) -> Option<Arc<Slot>> {
-        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let at = slots
-            .iter()
-            .position(|slot| slot.name.eq_ignore_ascii_case(name))?;
-        Some(Arc::make_mut(&mut slots).remove(at))
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        if !members.names.remove(&name.to_ascii_lowercase()) {
+            return None;
+        }
+        let mut slots = members.slots.iter();
+        let at = slots.position(|slot| slot.name.eq_ignore_ascii_case(name))?;
+        Some(Arc::make_mut(&mut members.slots).remove(at))
     }
 }

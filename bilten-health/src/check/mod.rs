@@ -12,7 +12,7 @@ pub use contract::Check;
 pub(crate) use contract::DynCheck;
 pub use options::CheckBuilder;
 pub(crate) use options::Options;
-pub(crate) use rules::{LONGEST, not_too_long, not_zero, presentable, valid_group};
+pub(crate) use rules::{LONGEST, not_too_long, not_too_short, presentable, valid_group};
 pub use verdict::{IntoVerdict, Verdict};
 
 use std::sync::Arc;

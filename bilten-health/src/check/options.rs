@@ -1,7 +1,7 @@
 //! The settings of one check and what is wrong with them.
 
 use super::contract::DynCheck;
-use super::rules::{not_too_long, not_zero, presentable, valid_name};
+use super::rules::{SHORTEST, not_too_long, not_too_short, presentable, valid_name};
 use crate::error::BuildError;
 use crate::history::Thresholds;
 use std::sync::Arc;
@@ -41,6 +41,7 @@ pub(crate) struct Options {
     pub(crate) liveness: bool,
     pub(crate) local: bool,
     pub(crate) external_liveness: bool,
+    pub(crate) peer: bool,
     pub(crate) tags: Vec<&'static str>,
     pub(crate) background: Option<Duration>,
     pub(crate) max_staleness: Option<Duration>,
@@ -60,6 +61,7 @@ impl CheckBuilder {
             liveness: false,
             local: check.is_local(),
             external_liveness: false,
+            peer: false,
             tags: Vec::new(),
             background: None,
             max_staleness: None,
@@ -79,7 +81,7 @@ impl CheckBuilder {
         }
     }
 
-    /// How long one run may take. Defaults to the set's `default_timeout`, 500 ms.
+    /// How long one run may take, at least 1 ms. Defaults to the set's `default_timeout`, 500 ms.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.options.timeout = Some(timeout);
         self
@@ -110,7 +112,7 @@ impl CheckBuilder {
         self
     }
 
-    /// Has to succeed once before the service counts as started.
+    /// Has to succeed once before the service counts as started; refused for a check that is registered after that.
     pub const fn in_startup(mut self) -> Self {
         self.options.startup = true;
         self
@@ -128,20 +130,27 @@ impl CheckBuilder {
         self
     }
 
+    /// Declares that the check asks another service how it is, which may ask this one in turn: a request that comes from such
+    /// a check is answered without it. `checks::http` says so already; see [`Health::check_own`](crate::Health::check_own).
+    pub const fn peer(mut self) -> Self {
+        self.options.peer = true;
+        self
+    }
+
     /// Allows a check in liveness that asks something outside, although its outage restarts every instance.
     pub const fn allow_external_liveness(mut self) -> Self {
         self.options.external_liveness = true;
         self
     }
 
-    /// Adds tags, by which [`Group::Tag`](crate::Group::Tag) finds it.
+    /// Adds tags, by which [`Group::Tag`](crate::Group::Tag) finds it, whatever the case.
     pub fn tags(mut self, tags: impl IntoIterator<Item = &'static str>) -> Self {
         self.options.tags.extend(tags);
         self
     }
 
     /// Runs it every `interval` (10 % sooner or later, so that instances do not march in step) instead of on demand;
-    /// questions get the last result at once.
+    /// questions get the last result at once. At least 1 ms.
     pub const fn background(mut self, interval: Duration) -> Self {
         self.options.background = Some(interval);
         self
@@ -170,7 +179,7 @@ impl CheckBuilder {
         self
     }
 
-    /// A successful run that took longer than this counts as degraded. Off by default; shorter than the timeout.
+    /// A successful run that took longer than this counts as degraded. Off by default; at least 1 ms and shorter than the timeout.
     pub const fn degraded_above(mut self, duration: Duration) -> Self {
         self.options.degraded_above = Some(duration);
         self
@@ -193,20 +202,31 @@ impl CheckBuilder {
         self
     }
 
-    /// Remembers that with a limit of zero the check could never be up; told at build.
-    pub(crate) fn refuse_zero(
+    /// Remembers that with this limit the check could never be up; told at build. `shown` is the limit, if it is none.
+    pub(crate) fn refuse_limit(
         mut self,
         setting: &'static str,
-        is_zero: bool,
+        shown: Option<String>,
         wanted: &'static str,
     ) -> Self {
-        self.refusal = is_zero.then(|| BuildError::NeverUp {
+        self.refusal = shown.map(|value| BuildError::NeverUp {
             check: self.name.clone(),
             setting,
-            value: "zero".to_owned(),
+            value,
             wanted,
         });
         self
+    }
+
+    /// The same for a limit that is shorter than a timer can tell.
+    pub(crate) fn refuse_short(
+        self,
+        setting: &'static str,
+        limit: Duration,
+        wanted: &'static str,
+    ) -> Self {
+        let shown = (limit < SHORTEST).then(|| format!("{limit:?}"));
+        self.refuse_limit(setting, shown, wanted)
     }
 
     /// No run is shorter than this, so no timeout may be.
@@ -226,9 +246,9 @@ impl CheckBuilder {
         }
         let of = || format!("check `{}`", self.name);
         let options = &self.options;
-        not_zero("timeout", of, options.timeout)?;
-        not_zero("background", of, options.background)?;
-        not_zero("degraded_above", of, options.degraded_above)?;
+        not_too_short("timeout", of, options.timeout)?;
+        not_too_short("background", of, options.background)?;
+        not_too_short("degraded_above", of, options.degraded_above)?;
         for (setting, value) in [
             ("timeout", options.timeout),
             ("cache", options.cache),

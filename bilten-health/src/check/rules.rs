@@ -7,6 +7,9 @@ use std::time::Duration;
 /// No setting may be longer; longer ones are mistakes for "never".
 pub(crate) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
+/// A timer knows nothing shorter: as a limit nothing could keep it, as an interval it would never rest.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+
 /// A group's name is also the end of its path: it may not be several segments, nor one that clients take away.
 pub(crate) fn valid_group(name: &str) -> Result<(), BuildError> {
     valid_name("group", name)?;
@@ -19,7 +22,16 @@ pub(crate) fn valid_group(name: &str) -> Result<(), BuildError> {
         kind: "group",
         name: name.to_owned(),
         problem,
+        allowed: allowed("group"),
     })
+}
+
+/// What a name may be made of.
+fn allowed(kind: &str) -> &'static str {
+    match kind {
+        "group" => "1 to 64 of the characters A-Z a-z 0-9 - _ . :",
+        _ => "1 to 64 of the characters A-Z a-z 0-9 - _ . : /",
+    }
 }
 
 /// Refuses a name that could break a log line, a metric label, a page or a URL.
@@ -35,6 +47,7 @@ pub(super) fn valid_name(kind: &'static str, name: &str) -> Result<(), BuildErro
         kind,
         name: presentable(name),
         problem,
+        allowed: allowed(kind),
     })
 }
 
@@ -48,13 +61,17 @@ pub(crate) fn presentable(name: &str) -> String {
     redact(&escaped).chars().take(64).collect()
 }
 
-pub(crate) fn not_zero(
+pub(crate) fn not_too_short(
     setting: &'static str,
     of: impl Fn() -> String,
     value: Option<Duration>,
 ) -> Result<(), BuildError> {
     match value {
-        Some(Duration::ZERO) => Err(BuildError::Zero { setting, of: of() }),
+        Some(value) if value < SHORTEST => Err(BuildError::TooShort {
+            setting,
+            of: of(),
+            value,
+        }),
         _ => Ok(()),
     }
 }

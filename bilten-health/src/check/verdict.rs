@@ -1,6 +1,6 @@
 //! What one run of a check found.
 
-use crate::redact::{redact, redact_value};
+use crate::redact::{redact, redact_value, takes};
 use crate::report::Reason;
 use crate::status::Status;
 use serde_json::{Map, Value};
@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 /// Nobody wraps an error more often on purpose.
 const MAX_CAUSES: usize = 32;
+
+/// What all details of a verdict may take together, roughly as JSON.
+const MAX_DETAIL_BYTES: usize = 32 << 10;
 
 /// What one run of a check found.
 ///
@@ -25,6 +28,8 @@ pub struct Verdict {
     pub(crate) reason: Option<Reason>,
     pub(crate) error: Option<Arc<str>>,
     pub(crate) details: Map<String, Value>,
+    /// How many bytes of details still fit.
+    pub(crate) room: usize,
 }
 
 impl Verdict {
@@ -36,6 +41,7 @@ impl Verdict {
             reason: None,
             error: None,
             details: Map::new(),
+            room: MAX_DETAIL_BYTES,
         }
     }
 
@@ -81,20 +87,37 @@ impl Verdict {
 
     /// Adds a fact for the operator; shown only to those who may see details. Credentials in it are masked,
     /// at any depth, and so is the whole of what is called `password`, `token` and the like.
+    ///
+    /// All details of a verdict have 32 KiB together and each text in them 1 KiB; what is beyond is left out, and a `…` says so.
     #[must_use]
     pub fn detail(mut self, key: impl Into<String>, value: impl Into<Value>) -> Self {
+        if self.room == 0 {
+            return self;
+        }
         let key = key.into();
-        let value = redact_value(&key, value.into());
-        self.details.insert(redact(&key), value);
+        let shown = redact(&key);
+        if takes(&mut self.room, shown.len()) {
+            let value = redact_value(&key, value.into(), &mut self.room);
+            self.details.insert(shown, value);
+        }
+        if self.room == 0 {
+            self.details
+                .insert("…".to_owned(), "the rest is left out".into());
+        }
         self
     }
 
     fn because(status: Status, why: &str) -> Self {
+        Self::told(status, redact(why))
+    }
+
+    /// With a text of our own, in which there is nothing to mask: thousands of checks may time out at the same moment.
+    pub(crate) fn told(status: Status, why: impl Into<Arc<str>>) -> Self {
         Self {
             status,
             reason: Some(Reason::Failed),
-            error: Some(redact(why).into()),
-            details: Map::new(),
+            error: Some(why.into()),
+            ..Self::up()
         }
     }
 }
@@ -178,6 +201,36 @@ mod tests {
     fn an_error_that_is_its_own_cause_comes_to_an_end() {
         let verdict = Verdict::failed(&OwnCause);
         assert_eq!(verdict.error.as_deref(), Some("it bites its tail"));
+    }
+
+    #[test]
+    fn details_have_an_end_however_many_and_however_long() {
+        let names = |verdict: &Verdict| verdict.details.len();
+        let size = |verdict: &Verdict| serde_json::to_string(&verdict.details).unwrap().len();
+        let many = (0..50_000).fold(Verdict::up(), |verdict, i| {
+            verdict.detail(format!("key-{i:05}"), i)
+        });
+        assert!(
+            names(&many) > 1000 && size(&many) < 33_000,
+            "{}",
+            size(&many)
+        );
+        assert_eq!(many.details["key-00000"], 0);
+        assert_eq!(many.details["…"], "the rest is left out");
+
+        let long = Verdict::up().detail("text", "x".repeat(1 << 20));
+        assert!(size(&long) < 1100);
+        let items = Verdict::up().detail("list", vec!["x".repeat(600); 50_000]);
+        assert!(size(&items) < 40_000, "{}", size(&items));
+        let list = items.details["list"].as_array().unwrap();
+        assert!(list.len() > 20 && list.last().unwrap() == "…");
+        let fields: serde_json::Map<_, _> = (0..50_000)
+            .map(|i| (format!("f{i:05}"), i.into()))
+            .collect();
+        let nested = Verdict::up().detail("fields", fields);
+        assert!(size(&nested) < 40_000 && nested.details["fields"]["…"] == "…");
+        let after = nested.detail("later", 1);
+        assert!(!after.details.contains_key("later"));
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::sync::Arc;
 /// When it takes longer than its timeout it is given up, but it still occupies its thread: so no second run is started before
 /// it has returned, and the report says `still_running`.
 ///
+/// Dropping a Tokio runtime waits for such a thread, however long it takes, and so does `#[tokio::main]` at its end. Where the work
+/// may never return, end the runtime with `shutdown_timeout` or `shutdown_background`, or give the work a limit of its own.
+///
 /// ```
 /// use bilten_health::{Health, checks};
 ///

@@ -20,7 +20,8 @@ impl Heartbeat {
     }
 }
 
-/// A task in this process has to show up at least every `max_age`; unknown before the first time. Zero is refused at build.
+/// A task in this process has to show up at least every `max_age`; unknown before the first time. Less than 1 ms is refused at
+/// build; with [`Duration::MAX`] only the first time counts.
 ///
 /// It is local and so fit for liveness.
 ///
@@ -44,9 +45,9 @@ pub fn heartbeat(name: impl Into<String>, max_age: Duration) -> (Heartbeat, Chec
         let verdict = judge(watched.last().map(|last| last.elapsed()), max_age);
         async move { verdict }
     });
-    let builder = builder.refuse_zero(
+    let builder = builder.refuse_short(
         "max_age",
-        max_age.is_zero(),
+        max_age,
         "two to three times what the task takes to come round",
     );
     (heartbeat, builder.local())

@@ -23,9 +23,9 @@ pub fn memory(name: impl Into<String>, max_bytes: u64) -> CheckBuilder {
         ready(judge(used, max_bytes))
     })
     .local()
-    .refuse_zero(
+    .refuse_limit(
         "max_bytes",
-        max_bytes == 0,
+        (max_bytes == 0).then(|| "zero".to_owned()),
         "the bytes that the process may take",
     )
 }

@@ -10,8 +10,8 @@ const NAP: Duration = Duration::from_millis(20);
 /// A task that sleeps for 20 ms may be woken at most `max` late: something that blocks the runtime's threads shows here.
 ///
 /// It is local and so fit for liveness. Choose `max` well above what a busy moment costs, some 100 ms, and below the check's
-/// timeout; a runtime whose threads are all blocked cannot answer at all, which a probe notices by itself. A `max` of zero and a timeout of
-/// 20 ms or less are refused at build.
+/// timeout; a runtime whose threads are all blocked cannot answer at all, which a probe notices by itself. A `max` below 1 ms and a timeout of
+/// 20 ms or less are refused at build; with a `max` above the timeout, the timeout alone counts.
 ///
 /// ```
 /// use bilten_health::{Health, checks};
@@ -29,7 +29,7 @@ pub fn runtime_lag(name: impl Into<String>, max: Duration) -> CheckBuilder {
     check(name, nap)
         .local()
         .shortest_run(NAP)
-        .refuse_zero("max", max.is_zero(), "some 100 ms")
+        .refuse_short("max", max, "some 100 ms")
 }
 
 fn judge(late: Duration, max: Duration) -> Verdict {

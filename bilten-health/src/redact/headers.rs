@@ -9,14 +9,18 @@ const SCHEMES: [&str; 2] = ["bearer ", "basic "];
 /// `Cookie: a=b; c=d` becomes `Cookie: ***`, up to the end of the line; `Authorization: Basic x` keeps its scheme.
 pub(super) fn mask_headers(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
+    let mut headers = Earliest::new(&lower, HEADERS);
     let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(found) = earliest(&lower[at..], &HEADERS) {
-        let rest = &lower[at + found..];
+    let (mut at, mut line_end) = (0, 0);
+    while let Some(end) = headers.end_of_next(at) {
+        let rest = &lower[end..];
         let blank = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-        let start = at + found + blank;
-        let line = lower[start..].find(['\r', '\n']);
-        let line = &lower[start..line.map_or(lower.len(), |line| start + line)];
+        let start = end + blank;
+        if start >= line_end {
+            let line = lower[start..].find(['\r', '\n']);
+            line_end = line.map_or(lower.len(), |line| start + line);
+        }
+        let line = &lower[start..line_end];
         out.push_str(&text[at..start]);
         at = start;
         let scheme = SCHEMES.iter().find(|scheme| line.starts_with(**scheme));
@@ -40,10 +44,10 @@ pub(super) fn mask_headers(text: &str) -> String {
 /// `Bearer x` and `Basic x` become `Bearer ***` and `Basic ***`, wherever they stand.
 pub(super) fn mask_schemes(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
+    let mut schemes = Earliest::new(&lower, SCHEMES);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    while let Some(found) = earliest(&lower[at..], &SCHEMES) {
-        let start = at + found;
+    while let Some(start) = schemes.end_of_next(at) {
         let end = start + word(&lower[start..]);
         out.push_str(&text[at..start]);
         let value = &lower[start..end];
@@ -88,12 +92,31 @@ pub(super) fn mask_auth_commands(text: &str) -> String {
     out
 }
 
-/// Where the first of `words` ends.
-fn earliest(lower: &str, words: &[&str]) -> Option<usize> {
-    let found = words
-        .iter()
-        .filter_map(|word| lower.find(word).map(|at| (at, at + word.len())));
-    found.min().map(|(_, end)| end)
+/// Finds the earliest of some words again and again, and looks for each only once it has been passed.
+struct Earliest<'text, const N: usize> {
+    lower: &'text str,
+    words: [&'static str; N],
+    /// Where each of them stands next; the end of the text when nowhere.
+    next: [usize; N],
+}
+
+impl<'text, const N: usize> Earliest<'text, N> {
+    fn new(lower: &'text str, words: [&'static str; N]) -> Self {
+        let next = words.map(|word| lower.find(word).unwrap_or(lower.len()));
+        Self { lower, words, next }
+    }
+
+    /// Where the first of them ends that begins at `from` or later.
+    fn end_of_next(&mut self, from: usize) -> Option<usize> {
+        for (next, word) in self.next.iter_mut().zip(self.words) {
+            if *next < from {
+                let found = self.lower[from..].find(word);
+                *next = found.map_or(self.lower.len(), |found| from + found);
+            }
+        }
+        let found = self.next.iter().zip(self.words).min()?;
+        (*found.0 < self.lower.len()).then(|| found.0 + found.1.len())
+    }
 }
 
 /// How long the word is that `text` begins with.

@@ -1,27 +1,14 @@
 //! Values that stand behind the name of a secret: pure.
 
-/// Words whose value is a secret, in lower case and without `_`, `-` and spaces between their parts.
-const SECRETS: [&str; 13] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "pass",
-    "pwd",
-    "secret",
-    "token",
-    "apikey",
-    "accesskey",
-    "secretkey",
-    "privatekey",
-    "credential",
-    "authorization",
-];
+use super::names::begins_a_word;
+use super::values::{Open, bare, closing, value_length};
 
-/// The same words as they stand in a text.
-const KEYS: [&str; 20] = [
+/// Names of secrets as they stand in a text, in lower case.
+const KEYS: [&str; 31] = [
     "password",
     "passwd",
     "passphrase",
+    "passcode",
     "pass",
     "pwd",
     "secret",
@@ -32,46 +19,32 @@ const KEYS: [&str; 20] = [
     "access_key",
     "access-key",
     "accesskey",
+    "account_key",
+    "account-key",
+    "accountkey",
     "secret_key",
     "secret-key",
     "secretkey",
     "private_key",
     "private-key",
     "privatekey",
+    "signing_key",
+    "signingkey",
+    "encryption_key",
+    "encryptionkey",
     "credential",
+    "session_id",
+    "session-id",
+    "sessionid",
 ];
 
 /// Keys whose value follows at once, as in SQL, or that are masked as headers when it is not quoted.
 const QUOTED_KEYS: [&str; 4] = ["identified by", "_password by", "authorization", "cookie"];
 
-/// `password`, `dbPassword`, `x-api-key`, `tokens`; not `password_expires`, which is no secret.
-pub(super) fn names_a_secret(name: &str) -> bool {
-    let name = name.trim_end_matches(|c: char| !c.is_alphabetic());
-    let joined: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
-    let joined = joined.to_ascii_lowercase();
-    let single = joined.strip_suffix('s').unwrap_or(&joined);
-    let is = |secret: &&str| joined.ends_with(*secret) || single.ends_with(*secret);
-    match SECRETS.iter().chain(&["cookie"]).find(|secret| is(secret)) {
-        Some(&"pass") => begins_a_word(name, name.len() - "pass".len()),
-        found => found.is_some(),
-    }
-}
+/// The longest word that is looked back at for the `--` of an argument.
+const LONGEST_ARGUMENT: usize = 128;
 
-/// `tokens`: what counts them is no secret.
-pub(super) fn names_several(name: &str) -> bool {
-    name.trim_end().ends_with(['s', 'S']) && !name.to_ascii_lowercase().ends_with("pass")
-}
-
-/// `compass` ends in `pass`, `dbPass` and `db_pass` have it as a word.
-fn begins_a_word(text: &str, at: usize) -> bool {
-    let Some(before) = text.get(..at).and_then(|before| before.chars().next_back()) else {
-        return true;
-    };
-    let upper = text[at..].starts_with(|c: char| c.is_ascii_uppercase());
-    !before.is_alphabetic() || upper && before.is_lowercase()
-}
-
-/// `password=x`, `token: x`, `--password x`, `IDENTIFIED BY 'x'` and the like become `password=***`.
+/// `password=x`, `token: x`, `--password x`, `Secret("x")`, `IDENTIFIED BY 'x'` and the like become `password=***`.
 pub(super) fn mask_key_values(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let keys = KEYS.iter().chain(&QUOTED_KEYS);
@@ -81,13 +54,20 @@ pub(super) fn mask_key_values(text: &str) -> String {
         .collect();
     places.sort_unstable();
     let mut out = String::with_capacity(text.len());
-    let mut done = 0;
+    let (mut done, mut open) = (0, Open::default());
     for (at, key) in places {
         // Within a value that is masked already there is nothing to look for.
         if at < done {
             continue;
         }
-        if let Some((start, end)) = secret_after(&lower, at, key) {
+        open.read_up_to(&lower, at);
+        let place = Place {
+            text,
+            lower: &lower,
+            at,
+            key,
+        };
+        if let Some((start, end)) = place.secret(&open) {
             out.push_str(&text[done..start]);
             out.push_str("***");
             done = end;
@@ -97,212 +77,98 @@ pub(super) fn mask_key_values(text: &str) -> String {
     out
 }
 
-/// The value that belongs to the `key` at `at`.
-fn secret_after(lower: &str, at: usize, key: &str) -> Option<(usize, usize)> {
-    let behind = &lower[at + key.len()..];
-    let plural = behind.starts_with('s');
-    let name_end = behind[usize::from(plural)..].trim_start_matches(|c: char| c.is_ascii_digit());
-    let closed = name_end.trim_start_matches(['"', '\'', '`', '\\', ']']);
-    let rest = closed.trim_start();
-    let signed = rest.trim_start_matches([':', '=']);
-    let has_sign = signed.len() < rest.len();
-    let value = if has_sign {
-        signed.strip_prefix('>').unwrap_or(signed).trim_start()
-    } else if is_argument(&lower[..at]) {
-        // An argument: its value is the next one.
-        let value = closed.trim_start_matches([',', ' ', '\t', '\n']);
-        (value.len() < closed.len()).then_some(value)?
-    } else {
-        // SQL has no sign, but quotes; English has neither.
-        let bare = rest.len() < closed.len() && closed.len() == name_end.len();
-        rest.starts_with(['\'', '"'])
-            .then_some(rest)
-            .filter(|_| bare)?
-    };
-    let quoted = value.starts_with(['"', '\'', '\\', '[']);
-    let first = value.split(|c: char| !c.is_alphanumeric()).next()?;
-    let counts = plural && !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
-    if counts || !quoted && QUOTED_KEYS.contains(&key) {
-        return None;
+/// A key in a text.
+struct Place<'text> {
+    text: &'text str,
+    lower: &'text str,
+    at: usize,
+    key: &'text str,
+}
+
+impl<'text> Place<'text> {
+    /// The value that belongs to the key; `open` is what is open in front of it.
+    fn secret(&self, open: &Open) -> Option<(usize, usize)> {
+        let behind = &self.lower[self.at + self.key.len()..];
+        let plural = behind.starts_with('s');
+        let name_end =
+            behind[usize::from(plural)..].trim_start_matches(|c: char| c.is_ascii_digit());
+        if let Some(inside) = self.wrapped(behind) {
+            return self.range(inside, inside_length(inside));
+        }
+        let closed = name_end.trim_start_matches(['"', '\'', '`', '\\', ']']);
+        let rest = closed.trim_start();
+        let signed = rest.trim_start_matches([':', '=']);
+        let has_sign = signed.len() < rest.len();
+        let value = if has_sign {
+            signed.strip_prefix('>').unwrap_or(signed).trim_start()
+        } else if self.is_argument() {
+            // An argument: its value is the next one.
+            let value = closed.trim_start_matches([',', ' ', '\t', '\n']);
+            (value.len() < closed.len()).then_some(value)?
+        } else if closed.starts_with('\t') {
+            // The next column.
+            return self.range(rest, bare(rest, ' ', ""));
+        } else {
+            // SQL has no sign, but quotes; English has neither.
+            let bare = rest.len() < closed.len() && closed.len() == name_end.len();
+            rest.starts_with(['\'', '"'])
+                .then_some(rest)
+                .filter(|_| bare)?
+        };
+        let quoted = value.starts_with(['"', '\'', '\\', '[']);
+        let first = value.split(|c: char| !c.is_alphanumeric()).next()?;
+        let counts = plural && !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+        if counts || !quoted && QUOTED_KEYS.contains(&self.key) {
+            return None;
+        }
+        let sign = rest.chars().next().filter(|_| has_sign).unwrap_or(' ');
+        self.range(value, value_length(value, sign, open.closers()))
     }
-    let sign = rest.chars().next().filter(|_| has_sign).unwrap_or(' ');
-    let length = value_length(value, sign, &lower[..at]);
-    let start = lower.len() - value.len();
-    (length > 0).then_some((start, start + length))
-}
 
-/// Whether the word that ends with `before` has begun with `--`, as in `--db-password` and `["--password"`.
-fn is_argument(before: &str) -> bool {
-    let word = before.rsplit(char::is_whitespace).next();
-    word.is_some_and(|word| {
-        let word = word.rsplit(['[', ',', '"', '\'']).next();
-        word.is_some_and(|word| word.starts_with("--"))
-    })
-}
+    /// The first `length` bytes of `value`, which is an end of the text.
+    fn range(&self, value: &str, length: usize) -> Option<(usize, usize)> {
+        let start = self.lower.len() - value.len();
+        (length > 0).then_some((start, start + length))
+    }
 
-/// How long the value is that `text` begins with; `before` is what stands in front of its key.
-fn value_length(text: &str, sign: char, before: &str) -> usize {
-    let name = text.len()
-        - text
-            .trim_start_matches(|c: char| c.is_alphanumeric() || c == '_')
-            .len();
-    match text[name..].chars().next() {
-        // `Some("x")`, `["x", "y"]`.
-        Some('(' | '[' | '{') => name + bracketed(&text[name..]),
-        Some(quote @ ('"' | '\'')) if name <= 1 => name + quoted(&text[name..], quote),
-        Some('\\') if name == 0 && text[1..].starts_with(['"', '\'']) => {
-            // Quoted within a quoted text.
-            let close = text[2..].find(&text[..2]);
-            close.map_or(text.len(), |close| close + 4)
+    /// What stands behind the bracket in `Password("x")`, `SecretString("x")` and `Token(x)`. `token(s)` is English.
+    fn wrapped(&self, behind: &'text str) -> Option<&'text str> {
+        let name = |c: char| c.is_alphanumeric() || c == '_';
+        let call = behind.trim_start_matches(name);
+        let inside = call.strip_prefix('(')?;
+        let quoted = inside.trim_start().starts_with(['"', '\'', '\\']);
+        let is_key = call.len() == behind.len();
+        let is_type = is_key && self.text[self.at..].starts_with(|c: char| c.is_ascii_uppercase());
+        let empty = inside.starts_with([')', ' ']) || inside.starts_with("s)");
+        (quoted || is_type && !empty).then_some(inside)
+    }
+
+    /// Whether the word that ends with the key has begun with `--`, as in `--db-password` and `["--password"`.
+    fn is_argument(&self) -> bool {
+        let mut from = self.at.saturating_sub(LONGEST_ARGUMENT);
+        while !self.lower.is_char_boundary(from) {
+            from += 1;
         }
-        _ => bare(text, sign, &open_at_the_end(before)),
+        let word = self.lower[from..self.at].rsplit(char::is_whitespace).next();
+        word.is_some_and(|word| {
+            let word = word.rsplit(['[', ',', '"', '\'']).next();
+            word.is_some_and(|word| word.starts_with("--"))
+        })
     }
 }
 
-/// A quote behind a backslash, or doubled as in SQL, is part of the text.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut chars = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        let doubled = at > 1 && chars.peek().is_some_and(|&(_, next)| next == quote);
-        match c {
-            '\\' => drop(chars.next()),
-            _ if c == quote && doubled => drop(chars.next()),
-            _ if c == quote => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-/// Up to the bracket that closes the first one; one within quotes does not count.
-fn bracketed(text: &str) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(c) = text[at..].chars().next() {
-        match c {
-            '"' => {
-                at += quoted(&text[at..], c);
-                continue;
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth -= 1,
-            _ => {}
-        }
-        at += c.len_utf8();
-        if depth == 0 {
-            break;
-        }
-    }
-    at
-}
-
-/// Up to where the text surely goes on behind the value: a passphrase may hold blanks, commas and brackets. That is the end of the
-/// line, the next `key=`, and what closes a bracket or quote in `open`; behind an argument, whose sign is a blank, the next blank.
-fn bare(text: &str, sign: char, open: &str) -> usize {
-    let end = text.char_indices().find(|&(at, c)| {
-        let rest = &text[at + c.len_utf8()..];
-        match c {
-            '\r' | '\n' => true,
-            _ if c.is_whitespace() && sign == ' ' => true,
-            _ if c.is_whitespace() || "&,;".contains(c) => begins_with_a_key(rest, c, sign),
-            _ => open.contains(c) && goes_on(rest),
-        }
-    });
-    end.map_or(text.len(), |(at, _)| at)
-}
-
-/// Whether `key=` or `key: ` comes next behind the `separator`.
-fn begins_with_a_key(rest: &str, separator: char, sign: char) -> bool {
-    let word = rest.trim_start();
-    let apart = separator.is_whitespace() || word.len() < rest.len();
-    let behind = word.trim_start_matches(|c: char| c.is_alphanumeric() || "_-.\"'".contains(c));
-    let ends_a_word = |text: &str| text.is_empty() || text.starts_with([' ', '"', '\'', '\n']);
-    let colon = behind.strip_prefix(':');
-    let told = behind.starts_with('=')
-        || colon.is_some_and(|value| sign == ':' || apart && ends_a_word(value));
-    told && behind.len() < word.len()
-}
-
-/// The end, a blank or another sign, as behind a closing bracket or quote.
-fn goes_on(rest: &str) -> bool {
-    let next = rest.chars().next();
-    next.is_none_or(|next| next.is_whitespace() || ",;:.&)]}\"'`".contains(next))
-}
-
-/// What would close the brackets and quotes that are open at the end of `text`.
-fn open_at_the_end(text: &str) -> String {
-    let mut open = String::new();
-    for c in text.chars() {
-        if open.ends_with(c) && ")]}\"'`".contains(c) {
-            open.pop();
-            continue;
-        }
-        match c {
-            '(' => open.push(')'),
-            '[' => open.push(']'),
-            '{' => open.push('}'),
-            '"' | '\'' | '`' => open.push(c),
-            _ => {}
-        }
-    }
-    open
+/// Up to the bracket that closes the one in front of `inside`, or the end.
+fn inside_length(inside: &str) -> usize {
+    closing(inside, 1).unwrap_or(inside.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{bare, bracketed, mask_key_values, open_at_the_end, quoted};
+    use super::mask_key_values;
 
     #[test]
     fn each_of_many_secrets_is_masked() {
         let masked = mask_key_values(&"password=x token: 'y' ".repeat(300));
         assert_eq!(masked, "password=*** token: *** ".repeat(300));
-    }
-
-    #[test]
-    fn a_value_ends_where_the_text_goes_on() {
-        for (text, value) in [
-            ("a,b", "a,b"),
-            ("a, b", "a, b"),
-            ("a b c", "a b c"),
-            ("a b c=d", "a b"),
-            ("a b failed: c", "a b"),
-            ("a b 12:30", "a b 12:30"),
-            ("a b\nc", "a b"),
-            ("a&b=c", "a"),
-            ("a&b c", "a&b c"),
-            ("a; b=c", "a"),
-            ("a; b", "a; b"),
-            ("a) b", "a) b"),
-            ("a,b:c", "a,b:c"),
-        ] {
-            assert_eq!(&text[..bare(text, '=', "")], value, "{text}");
-        }
-        for (text, value) in [
-            ("a)) b", "a"),
-            ("a)b) c", "a)b"),
-            ("a\" b", "a"),
-            ("a] b", "a] b"),
-        ] {
-            assert_eq!(&text[..bare(text, '=', ")\"")], value, "{text}");
-        }
-        assert_eq!(bare("a,b:c", ':', ""), 1);
-        assert_eq!(bare("a b", ' ', ""), 1);
-        assert_eq!(open_at_the_end("(a [b] {c} \"d\" 'e"), ")'");
-        for (text, value) in [
-            (r#""a" b"#, r#""a""#),
-            (r#""a\"b" c"#, r#""a\"b""#),
-            (r#""a"""#, r#""a"""#),
-            (r#""" b"#, r#""""#),
-            (r#""a"#, r#""a"#),
-        ] {
-            assert_eq!(&text[..quoted(text, '"')], value, "{text}");
-        }
-        for (text, value) in [
-            ("(a) b", "(a)"),
-            ("[a, (b)] c", "[a, (b)]"),
-            (r#"(")") b"#, r#"(")")"#),
-            ("[a", "[a"),
-        ] {
-            assert_eq!(&text[..bracketed(text)], value, "{text}");
-        }
     }
 }

@@ -2,29 +2,36 @@
 
 /// `scheme://user:pw@host` becomes `scheme://***@host`.
 pub(super) fn mask_url_credentials(text: &str) -> String {
+    const SIGN: &str = "://";
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find("://") {
-        let (before, after) = rest.split_at(start + 3);
-        out.push_str(before);
-        let token = &after[..token_end(after)];
-        let next = after.find("://").unwrap_or(after.len());
+    // Up to where all is written, where the word ends that is looked at, and the last `@` in it.
+    let (mut done, mut end, mut last) = (0, 0, None);
+    while let Some(found) = text[done..].find(SIGN) {
+        let start = done + found + SIGN.len();
+        if start >= end {
+            end = start + token_end(&text[start..]);
+            last = text[start..end].rfind('@').map(|at| start + at);
+        }
+        let next = text[start..]
+            .find(SIGN)
+            .map_or(text.len(), |next| start + next);
         // The last `@` counts: a password may hold `@`, and even `/`, when nobody encoded it.
-        let at = match token.rfind('@') {
-            Some(at) => Some(at),
+        let at = match last {
+            Some(at) if at >= start => Some(at),
             // What ended the URL may be a part of its password.
-            None if promises_a_password(token) => after[..next].rfind('@'),
-            None => None,
-        };
-        rest = match at {
-            Some(at) => {
-                out.push_str("***");
-                &after[at..]
+            _ if promises_a_password(&text[start..end]) => {
+                text[start..next].rfind('@').map(|at| start + at)
             }
-            None => after,
+            _ => None,
         };
+        out.push_str(&text[done..start]);
+        done = start;
+        if let Some(at) = at {
+            out.push_str("***");
+            done = at;
+        }
     }
-    out.push_str(rest);
+    out.push_str(&text[done..]);
     out
 }
 

@@ -18,7 +18,7 @@ use axum::http::request::Parts;
 use axum::routing::any;
 use std::sync::Arc;
 
-/// `/livez`, `/readyz`, `/startupz`, `/healthz` and `/healthz/GROUP`, to be merged into a router.
+/// `/livez`, `/readyz`, `/startupz`, `/healthz` and `/healthz/GROUP`, to be merged into a router. A slash at the end changes nothing.
 ///
 /// 200 when healthy, 503 when not; GET and HEAD only; never to be stored by a cache. The body says `healthy`, `status` and `timestamp`
 /// and nothing about the checks, unless [`details_for`](Self::details_for) says yes. The format follows `Accept`: JSON,
@@ -109,15 +109,20 @@ impl Routes {
             let handler = move |request: Request| {
                 answer(health.clone(), authorise.clone(), Some(group), request)
             };
-            router = router.route(path, any(handler));
+            // Some write a slash at the end; without a route of its own it would be the application's 404.
+            let with_slash = format!("{path}/");
+            router = router.route(path, any(handler.clone()));
+            router = router.route(&with_slash, any(handler));
         }
+        let Self { health, authorise } = self;
         // A name that is no text is the name of no group: axum's own answer would lack our headers.
         let named = move |name: Result<Path<String>, PathRejection>, request: Request| {
-            let registry = &self.health.runner.registry;
+            let registry = &health.runner.registry;
             let group = name.ok().and_then(|Path(name)| registry.group_named(&name));
-            answer(self.health.clone(), self.authorise.clone(), group, request)
+            answer(health.clone(), authorise.clone(), group, request)
         };
-        router.route("/healthz/{group}", any(named))
+        let router = router.route("/healthz/{group}", any(named.clone()));
+        router.route("/healthz/{group}/", any(named))
     }
 }
 

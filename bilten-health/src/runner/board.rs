@@ -1,6 +1,6 @@
 //! The reports that may be repeated.
 
-use crate::group::Group;
+use crate::group::Question;
 use crate::report::Report;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Keeps one report per group until a result changes or runs out.
+/// Keeps one report per question until a result changes or runs out.
 ///
 /// Every change of any input raises the epoch *after* it is visible; whoever puts a report together reads the epoch *before* it
 /// reads the inputs. So a report made from old inputs carries an old epoch and is never repeated.
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(crate) struct Board {
     epoch: AtomicU64,
     raised: watch::Sender<()>,
-    kept: RwLock<HashMap<Group, Kept>>,
+    kept: RwLock<HashMap<Question, Kept>>,
 }
 
 #[derive(Debug)]
@@ -40,19 +40,19 @@ impl Board {
         self.raised.subscribe()
     }
 
-    pub(crate) fn get(&self, group: Group, now: Instant) -> Option<Arc<Report>> {
+    pub(crate) fn get(&self, question: Question, now: Instant) -> Option<Arc<Report>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.get(&group)?;
+        let found = kept.get(&question)?;
         (found.epoch == self.epoch() && now < found.until).then(|| Arc::clone(&found.report))
     }
 
-    pub(crate) fn put(&self, group: Group, report: &Arc<Report>, epoch: u64, until: Instant) {
+    pub(crate) fn put(&self, question: Question, report: &Arc<Report>, epoch: u64, until: Instant) {
         let report = Arc::clone(report);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // A slow writer must not put an older report over a newer one.
-        if kept.get(&group).is_none_or(|found| found.epoch <= epoch) {
+        if kept.get(&question).is_none_or(|found| found.epoch <= epoch) {
             kept.insert(
-                group,
+                question,
                 Kept {
                     report,
                     epoch,

@@ -12,8 +12,8 @@ mod run;
 use crate::aggregate::{Aggregate, Part};
 use crate::caught::caught;
 use crate::change::Listeners;
-use crate::group::Group;
-use crate::life::{Life, overlay};
+use crate::group::{Group, Question};
+use crate::life::{Life, Phase, overlay};
 use crate::registry::Registry;
 use crate::report::{CheckReport, Report};
 use crate::slot::Slot;
@@ -58,14 +58,14 @@ impl Runner {
         self.deadline
     }
 
-    /// The group's report: repeated while it counts, else from runs that are started or joined, within the deadline.
-    pub(crate) async fn report(&self, group: Group) -> Arc<Report> {
-        let asked = Instant::now();
-        if let Some(kept) = self.hub.board.get(group, asked) {
+    /// The answer: repeated while it counts, else from runs that are started or joined, within the deadline.
+    pub(crate) async fn report(&self, question: Question) -> Arc<Report> {
+        let (asked, group) = (Instant::now(), question.group);
+        if let Some(kept) = self.hub.board.get(question, asked) {
             return kept;
         }
         if !self.is_decided(group) {
-            let slots = self.members(group);
+            let slots = self.members(question);
             let runs: Vec<_> = slots
                 .iter()
                 .filter_map(|slot| run::ensure(&self.hub, slot, asked))
@@ -73,23 +73,23 @@ impl Runner {
             if !runs.is_empty() {
                 self.wait(group, runs, asked + self.deadline).await;
                 // Of a thousand callers that waited for the same runs, the first has put the report together.
-                if let Some(kept) = self.hub.board.get(group, Instant::now()) {
+                if let Some(kept) = self.hub.board.get(question, Instant::now()) {
                     return kept;
                 }
             }
             if !self.is_decided(group) {
-                return self.assemble(group, Some(asked));
+                return self.assemble(question, Some(asked));
             }
         }
-        self.assemble(group, None)
+        self.assemble(question, None)
     }
 
-    /// The group's report from what is stored: runs nothing, waits for nothing.
-    pub(crate) fn stored(&self, group: Group) -> Arc<Report> {
+    /// The answer from what is stored: runs nothing, waits for nothing.
+    pub(crate) fn stored(&self, question: Question) -> Arc<Report> {
         self.hub
             .board
-            .get(group, Instant::now())
-            .unwrap_or_else(|| self.assemble(group, None))
+            .get(question, Instant::now())
+            .unwrap_or_else(|| self.assemble(question, None))
     }
 
     pub(crate) fn mark_started(&self) {
@@ -132,7 +132,8 @@ impl Runner {
             || (group == Group::Startup && phase.started)
     }
 
-    fn members(&self, group: Group) -> Vec<Arc<Slot>> {
+    fn members(&self, question: Question) -> Vec<Arc<Slot>> {
+        let group = question.group;
         let also_startup = group == Group::Readiness && !self.life.phase().started;
         let mut members = self.registry.members(group);
         if also_startup {
@@ -140,6 +141,7 @@ impl Runner {
                 .registry
                 .select(|slot| slot.is_in(group) || slot.is_in(Group::Startup));
         }
+        members.retain(|slot| !(question.own && slot.settings.peer));
         members
     }
 
@@ -157,10 +159,10 @@ impl Runner {
         }
     }
 
-    fn assemble(&self, group: Group, asked: Option<Instant>) -> Arc<Report> {
+    fn assemble(&self, question: Question, asked: Option<Instant>) -> Arc<Report> {
         // The epoch first, the inputs after it: see `Board`.
         let epoch = self.hub.board.epoch();
-        let slots = self.members(group);
+        let slots = self.members(question);
         let now = Instant::now();
         let mut until = now + REPEAT_AT_MOST;
         let mut checks = Vec::with_capacity(slots.len());
@@ -169,7 +171,7 @@ impl Runner {
             until = until.min(valid);
             checks.push(report);
         }
-        let status = self.status(group, &slots, &checks);
+        let status = self.status(question, &slots, &checks);
         let report = Arc::new(Report {
             healthy: status.is_healthy(),
             status,
@@ -177,31 +179,50 @@ impl Runner {
             duration: asked.map_or(Duration::ZERO, |asked| now.duration_since(asked)),
             checks,
         });
-        self.hub.board.put(group, &report, epoch, until);
+        self.hub.board.put(question, &report, epoch, until);
         report
     }
 
-    fn status(&self, group: Group, slots: &[Arc<Slot>], checks: &[CheckReport]) -> Status {
+    fn status(&self, question: Question, slots: &[Arc<Slot>], checks: &[CheckReport]) -> Status {
+        let group = question.group;
+        let phase = self.phase(question, slots);
         let part = |check: &CheckReport| Part::new(check.status, check.critical);
-        let phase = self.life.phase();
-        if !phase.started
-            && self.life.is_automatic()
-            && matches!(group, Group::Startup | Group::Readiness)
-        {
-            let startup = slots.iter().filter(|slot| slot.settings.startup);
-            let parts: Vec<_> = startup.map(|slot| started(slot)).collect();
-            if self.aggregate(&parts).is_healthy() {
-                self.mark_started();
-            }
-        }
         let parts: Vec<_> = checks.iter().map(part).collect();
-        let nobody = parts.is_empty() && matches!(group, Group::Named(_) | Group::Tag(_));
-        let status = if nobody {
+        let may_lack_checks = matches!(group, Group::Named(_) | Group::Tag(_));
+        let status = if parts.is_empty() && may_lack_checks && self.is_empty(group) {
             Status::Unknown
         } else {
             self.aggregate(&parts)
         };
-        overlay(group, self.life.phase(), status)
+        overlay(group, phase, status)
+    }
+
+    /// Whether the group has no check at all, not even one that asks another service.
+    fn is_empty(&self, group: Group) -> bool {
+        self.members(group.into()).is_empty()
+    }
+
+    /// Where the process is in its life, as these `slots` see it: the start-up checks among them may just have made it start.
+    fn phase(&self, question: Question, slots: &[Arc<Slot>]) -> Phase {
+        let phase = self.life.phase();
+        let may_start = matches!(question.group, Group::Startup | Group::Readiness);
+        if phase.started || !may_start || !self.life.is_automatic() {
+            return phase;
+        }
+        let startup = slots.iter().filter(|slot| slot.settings.startup);
+        let parts: Vec<_> = startup.map(|slot| started(slot)).collect();
+        if !self.aggregate(&parts).is_healthy() {
+            return phase;
+        }
+        if !question.own {
+            self.mark_started();
+            return self.life.phase();
+        }
+        // To another service it has started: two that wait for each other would wait for ever.
+        Phase {
+            started: true,
+            ..phase
+        }
     }
 
     /// The aggregator may be the user's and may panic.

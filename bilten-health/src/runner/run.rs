@@ -6,6 +6,7 @@ use crate::caught::discard;
 use crate::check::{Alive, CheckContext, Verdict};
 use crate::report::Reason;
 use crate::slot::{Next, Situation, Slot, next};
+use crate::status::Status;
 use std::any::Any;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
@@ -59,9 +60,8 @@ fn step(
 }
 
 fn still_running() -> Verdict {
-    let verdict =
-        Verdict::down("an earlier run has not ended; no new one is started before it does");
-    verdict.reason(Reason::StillRunning)
+    let why = "an earlier run has not ended; no new one is started before it does";
+    Verdict::told(Status::Down, why).reason(Reason::StillRunning)
 }
 
 /// Owns the run: wakes all waiters when it ends, and clears it when the runtime ends before it could store a result.
@@ -102,7 +102,8 @@ async fn supervise(hub: Arc<Hub>, running: Running, alive: Alive) {
         // Where all threads were blocked, the answer is there before anybody looks at the time.
         Ok(Ok(verdict)) if took <= limit => verdict,
         Ok(Ok(_)) | Err(_) => {
-            Verdict::down(format!("no answer within {limit:?}")).reason(Reason::Timeout)
+            let why = format!("no answer within {limit:?}");
+            Verdict::told(Status::Down, why).reason(Reason::Timeout)
         }
     };
     hub.store(slot, verdict, took);

@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) readiness: bool,
     pub(crate) startup: bool,
     pub(crate) liveness: bool,
+    pub(crate) peer: bool,
     pub(crate) tags: Arc<[&'static str]>,
     pub(crate) background: Option<Duration>,
     pub(crate) max_staleness: Option<Duration>,
@@ -108,7 +109,10 @@ impl Slot {
             Group::Liveness => self.settings.liveness,
             Group::Readiness => self.settings.readiness,
             Group::Startup => self.settings.startup,
-            Group::Tag(tag) => self.settings.tags.contains(&tag),
+            Group::Tag(tag) => {
+                let mut tags = self.settings.tags.iter();
+                tags.any(|own| own.eq_ignore_ascii_case(tag))
+            }
             Group::Named(_) => false,
         }
     }

@@ -18,7 +18,10 @@ impl Slot {
             let details = std::mem::take(&mut verdict.details);
             verdict = Verdict {
                 details,
-                ..Verdict::degraded(format!("took {duration:?}, more than {limit:?}"))
+                ..Verdict::told(
+                    Status::Degraded,
+                    format!("took {duration:?}, more than {limit:?}"),
+                )
             };
         }
         let mut state = self.state();
@@ -155,6 +158,7 @@ mod tests {
             readiness: false,
             startup: false,
             liveness: false,
+            peer: false,
             tags: [].into(),
             background,
             max_staleness: None,

@@ -1,7 +1,7 @@
 //! What cannot be meant is refused, with the name and the remedy.
 
 use crate::doubles::{built, ms, passing};
-use bilten_health::{BuildError, Health, checks};
+use bilten_health::{BuildError, Health, Status, checks};
 use std::time::Duration;
 
 fn refused(health: Result<Health, BuildError>, parts: &[&str]) {
@@ -45,6 +45,60 @@ fn names_that_could_break_something_are_refused() {
 }
 
 #[test]
+fn a_refused_name_is_told_what_it_may_be_made_of() {
+    let check = built([passing("")]).unwrap_err().to_string();
+    assert_eq!(
+        check,
+        "check name `` is empty: use 1 to 64 of the characters A-Z a-z 0-9 - _ . : /"
+    );
+    let group = Health::builder().check(passing("a")).group("a/b", ["a"]);
+    assert_eq!(
+        group.build().unwrap_err().to_string(),
+        "group name `a/b` has a slash in it: use 1 to 64 of the characters A-Z a-z 0-9 - _ . :"
+    );
+}
+
+// A nanosecond is a mistake for a millisecond: no timer can tell it, and no run can keep it.
+#[test]
+fn durations_below_a_millisecond_are_refused_with_their_check() {
+    let short = Duration::from_nanos(1);
+    for (setting, refusal) in [
+        ("timeout", built([passing("a").timeout(short)])),
+        ("background", built([passing("a").background(short)])),
+        (
+            "degraded_above",
+            built([passing("a").degraded_above(short)]),
+        ),
+        ("max_age", built([checks::heartbeat("a", short).1])),
+        ("max", built([checks::runtime_lag("a", short)])),
+    ] {
+        refused(refusal, &[&format!("`{setting}` of check `a` is 1ns")]);
+    }
+    for (setting, set) in [
+        ("deadline", Health::builder().deadline(short)),
+        ("default_timeout", Health::builder().default_timeout(short)),
+    ] {
+        refused(set.build(), &[setting, "the whole set is 1ns"]);
+    }
+    assert!(
+        built([passing("a").cache(short)]).is_ok(),
+        "each question runs it"
+    );
+    assert!(built([passing("a").timeout(ms(1)).background(ms(1))]).is_ok());
+}
+
+// Without an end these say something nevertheless.
+#[tokio::test]
+async fn limits_that_are_never_reached_leave_the_rest_of_a_check() {
+    let (heartbeat, beat) = checks::heartbeat("beat", Duration::MAX);
+    let lag = checks::runtime_lag("lag", Duration::MAX);
+    let health = crate::doubles::patient([beat.cache(Duration::ZERO), lag]);
+    assert_eq!(health.check().await.status, Status::Unknown);
+    heartbeat.beat();
+    assert!(health.check().await.healthy);
+}
+
+#[test]
 fn two_checks_of_one_name_are_refused_whatever_the_case() {
     refused(
         built([passing("db"), passing("DB")]),
@@ -56,7 +110,7 @@ fn two_checks_of_one_name_are_refused_whatever_the_case() {
 fn durations_that_make_no_sense_are_refused() {
     refused(
         built([passing("a").timeout(Duration::ZERO)]),
-        &["`timeout` of check `a` is zero"],
+        &["`timeout` of check `a` is 0ns", "at least 1 ms"],
     );
     refused(
         built([passing("a").timeout(Duration::MAX)]),
@@ -68,7 +122,7 @@ fn durations_that_make_no_sense_are_refused() {
     );
     refused(
         built([passing("a").background(Duration::ZERO)]),
-        &["`background` of check `a` is zero"],
+        &["`background` of check `a` is 0ns"],
     );
     refused(built([passing("a").background(Duration::MAX)]), &["24 h"]);
     refused(
@@ -85,7 +139,7 @@ fn durations_that_make_no_sense_are_refused() {
     );
     refused(
         Health::builder().deadline(Duration::ZERO).build(),
-        &["`deadline` of the whole set is zero"],
+        &["`deadline` of the whole set is 0ns"],
     );
     refused(
         Health::builder().default_timeout(Duration::ZERO).build(),
@@ -130,11 +184,11 @@ fn limits_that_no_run_can_keep_are_refused() {
     let zero = Duration::ZERO;
     refused(
         built([checks::heartbeat("beat", zero).1.in_liveness()]),
-        &["`max_age` of check `beat` is zero", "never be up"],
+        &["`max_age` of check `beat` is 0ns", "never be up"],
     );
     refused(
         built([checks::runtime_lag("lag", zero).in_liveness()]),
-        &["`max` of check `lag` is zero", "100 ms"],
+        &["`max` of check `lag` is 0ns", "100 ms"],
     );
     let napping = |timeout| built([checks::runtime_lag("lag", ms(300)).timeout(ms(timeout))]);
     refused(napping(20), &["`timeout` of check `lag` is 20ms", "sleeps"]);

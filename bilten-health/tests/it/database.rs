@@ -1,5 +1,7 @@
 //! A database as it comes and goes, with a real server.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::doubles::unhurried;
 use crate::doubles::{health, ms, of, patient};
 use crate::polling::becomes;
 use bilten_health::{Reason, Status, checks};
@@ -94,7 +96,7 @@ async fn one_connection(url: String) -> DatabaseConnection {
 async fn a_full_pool_is_degraded_and_not_down() {
     let database = shared::postgres().unwrap().database("full").unwrap();
     let connection = one_connection(database.primary_url()).await;
-    let health = health([checks::database("postgres", &connection).cache(Duration::ZERO)]);
+    let health = unhurried([checks::database("postgres", &connection).cache(Duration::ZERO)]);
     becomes(&health, true).await;
     let transaction = connection.begin().await.unwrap();
     for _ in 0..2 {
@@ -104,6 +106,20 @@ async fn a_full_pool_is_degraded_and_not_down() {
     }
     transaction.rollback().await.unwrap();
     assert_eq!(health.check().await.status, Status::Up);
+}
+
+#[cfg(feature = "sqlite")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_pool_to_sqlite_is_degraded_and_not_down() {
+    let connection = one_connection("sqlite::memory:".into()).await;
+    let health = unhurried([checks::database("sqlite", &connection).cache(Duration::ZERO)]);
+    becomes(&health, true).await;
+    let transaction = connection.begin().await.unwrap();
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Degraded, "{}", report.to_json());
+    assert_eq!(of(&report, "sqlite").reason, Some(Reason::Saturated));
+    transaction.rollback().await.unwrap();
+    becomes(&health, true).await;
 }
 
 // The question itself takes the only connection and gets no answer: the pool is full, and that is no excuse.
@@ -123,7 +139,7 @@ async fn a_database_that_hangs_is_down_however_small_its_pool() {
     becomes(&health, true).await;
 }
 
-// The order: the check is up, the server ends the session behind the only connection, the next question goes into it.
+// The order: the check is up and its connection back in the pool, the server ends the session behind it, the next question goes into it.
 #[cfg(feature = "postgres")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_that_fails_is_down_and_leaves_no_broken_connection_behind() {
@@ -139,6 +155,13 @@ async fn a_question_that_fails_is_down_and_leaves_no_broken_connection_behind() 
     let end_all_others = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
                           WHERE datname = current_database() AND pid <> pg_backend_pid()";
     let other = one_connection(database.primary_url()).await;
+    let pool = connection.get_postgres_connection_pool();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while pool.num_idle() == 0 {
+        let now = tokio::time::Instant::now();
+        assert!(now < deadline, "the connection never came back");
+        tokio::time::sleep(ms(5)).await;
+    }
     other.execute_unprepared(end_all_others).await.unwrap();
     let report = health.check().await;
     assert_eq!(

@@ -70,6 +70,22 @@ async fn check_tells_serving_not_serving_and_not_found() {
 }
 
 #[tokio::test]
+async fn a_call_from_another_health_check_is_answered_for_this_service_alone() {
+    let other = Switch::new(false);
+    let health = health([
+        passing("a").in_readiness(),
+        other.check("b").peer().in_readiness(),
+    ]);
+    let mut client = client(&health).await;
+    let mut call = tonic::Request::new(of(""));
+    call.metadata_mut()
+        .insert(bilten_health::hop::HOP_HEADER, "1".parse().unwrap());
+    let answer = client.check(call).await.unwrap();
+    assert_eq!((answer.get_ref().status(), other.runs.get()), (Serving, 0));
+    assert_eq!(check(&mut client, "").await, Ok(NotServing));
+}
+
+#[tokio::test]
 async fn watch_tells_the_status_and_each_change_and_ends_with_the_shutdown() {
     let switch = Switch::new(true);
     let health = health([switch.check("a").in_readiness().cache(Duration::ZERO)]);
@@ -158,11 +174,16 @@ async fn names_no_one_expects_are_not_found() {
         "x".repeat(1 << 20),
         "\0\n\u{1b}[31m".into(),
         "../livez".into(),
-        "ALL".into(),
+        "all/".into(),
     ] {
         assert_eq!(check(&mut client, &name).await, Err(Code::NotFound));
     }
     assert_eq!(check(&mut client, "all").await, Ok(Serving));
+    assert_eq!(
+        check(&mut client, "Readiness").await,
+        Ok(Serving),
+        "whatever the case"
+    );
 }
 
 // The client gives up long before the check does: the run goes on, and the next question has its result.

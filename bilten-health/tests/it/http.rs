@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use bilten_health::{Health, check};
+use bilten_health::{Group, Health, check};
 use http_body_util::BodyExt;
 use tokio::time::advance;
 use tower::ServiceExt;
@@ -249,16 +249,65 @@ async fn a_hundred_probes_a_second_are_all_answered_from_one_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_question_from_another_health_check_runs_nothing() {
-    let switch = Switch::new(true);
-    let app = app(&health([switch.check("other-service").in_readiness()]));
-    let hop = || Request::get("/readyz").header(bilten_health::hop::HOP_HEADER, "1");
-    assert_eq!(ask(&app, hop()).await.status, 503, "nothing is known yet");
-    assert_eq!(switch.runs.get(), 0);
-    get(&app, "/readyz").await;
-    advance(ms(5000)).await;
-    assert_eq!(ask(&app, hop()).await.status, 200);
-    assert_eq!(switch.runs.get(), 1);
+async fn a_question_from_another_health_check_is_answered_for_this_service_alone() {
+    let (db, other) = (Switch::new(true), Switch::new(false));
+    let health = Health::builder()
+        .check(db.check("db").in_readiness())
+        .check(other.check("other").peer().in_readiness())
+        .group("others", ["other"])
+        .build()
+        .unwrap();
+    let app = app(&health);
+    let hop = |path: &str| Request::get(path).header(bilten_health::hop::HOP_HEADER, "1");
+    for path in ["/readyz", "/healthz", "/healthz/others"] {
+        assert_eq!(ask(&app, hop(path)).await.status, 200, "{path}");
+    }
+    assert_eq!((db.runs.get(), other.runs.get()), (1, 0));
+    for path in ["/readyz", "/healthz", "/healthz/others"] {
+        assert_eq!(get(&app, path).await.status, 503, "{path}");
+    }
+    assert_eq!(
+        (db.runs.get(), other.runs.get()),
+        (1, 1),
+        "one run for both"
+    );
+
+    db.set(false);
+    advance(ms(1001)).await;
+    assert_eq!(ask(&app, hop("/readyz")).await.status, 503);
+    assert_eq!(other.runs.get(), 1);
+    health.begin_shutdown();
+    assert_eq!(ask(&app, hop("/healthz/others")).await.status, 503);
+    assert_eq!(ask(&app, hop("/livez")).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slash_at_the_end_and_the_case_of_a_group_change_nothing() {
+    let health = Health::builder()
+        .check(passing("a").tags(["Slow"]).in_readiness())
+        .check(failing("b"))
+        .group("Edge", ["A"])
+        .build()
+        .unwrap();
+    let app = app(&health);
+    for (path, status) in [
+        ("/livez/", 200),
+        ("/readyz/", 200),
+        ("/startupz/", 200),
+        ("/healthz/", 503),
+        ("/healthz/edge", 200),
+        ("/healthz/EDGE/", 200),
+        ("/healthz/ALL/", 503),
+        ("/healthz/nobody/", 404),
+    ] {
+        let answer = get(&app, path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
+    }
+    for group in [Group::Named("eDGE"), Group::Tag("sLOW")] {
+        let report = health.check_group(group).await;
+        assert_eq!(report.checks.len(), 1, "{group}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use crate::doubles::{Count, ms, of, patient};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Redirect;
 use axum::routing::get;
 use bilten_health::{Health, Reason, Status, checks};
@@ -87,34 +87,6 @@ async fn the_body_is_not_read() {
     };
     let base = serve(Router::new().route("/", get(endless))).await;
     assert!(patient([checks::http("other", base)]).check().await.healthy);
-}
-
-#[tokio::test]
-async fn two_services_that_check_each_other_do_not_go_round_in_a_circle() {
-    let hops = Count::default();
-    let counter = hops.clone();
-    let seen = get(move |headers: HeaderMap| async move {
-        counter.add();
-        headers[bilten_health::hop::HOP_HEADER]
-            .to_str()
-            .unwrap()
-            .to_owned()
-    });
-    let witness = serve(Router::new().route("/", seen)).await;
-    let b = Health::builder()
-        .check(checks::http("a", witness).in_readiness())
-        .build()
-        .unwrap();
-    let b_url = serve(Router::new().merge(b.routes())).await;
-    let a = patient([checks::http("b", format!("{b_url}/readyz"))]);
-
-    assert!(
-        !a.check().await.healthy,
-        "b has never been asked by anyone else"
-    );
-    assert_eq!(hops.get(), 0, "and does not ask because a asks");
-    assert!(b.check_group(bilten_health::Group::Readiness).await.healthy);
-    assert_eq!(hops.get(), 1);
 }
 
 #[test]

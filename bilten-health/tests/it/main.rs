@@ -9,6 +9,8 @@ mod cache;
 #[cfg(all(feature = "http", feature = "tls"))]
 mod certified;
 mod changes;
+#[cfg(all(feature = "axum", feature = "http"))]
+mod circle;
 #[cfg(feature = "bilten-db")]
 mod cluster;
 #[cfg(feature = "sea-orm")]
@@ -30,10 +32,10 @@ mod life_cycle;
 mod load;
 #[cfg(feature = "axum")]
 mod manifests;
+#[cfg(feature = "mysql")]
+mod mariadb;
 #[cfg(all(feature = "axum", feature = "metrics"))]
 mod metrics;
-#[cfg(feature = "mysql")]
-mod mysql;
 #[cfg(any(
     feature = "bilten-cache",
     feature = "bilten-db",

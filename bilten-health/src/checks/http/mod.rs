@@ -25,8 +25,9 @@ pub use https::https;
 
 /// Sends `GET` to `url`; an answer from 200 to 299 is up.
 ///
-/// A redirect is not followed and counts as down, and the body is not read. It sends `x-health-hop: 1`, so that two services that
-/// check each other do not go round in a circle. `https` needs the feature `tls` and trusts what the system trusts; for a
+/// A redirect is not followed and counts as down, and the body is not read. It sends `x-health-hop: 1`: a service with these
+/// checks answers that for itself alone, so that two services that check each other neither go round in a circle nor hold each
+/// other down. Whether what the other one needs works, it tells its own probes. `https` needs the feature `tls` and trusts what the system trusts; for a
 /// certificate of your own authority see `checks::https`. Other schemes and URLs that are none are refused at build.
 ///
 /// ```
@@ -58,7 +59,7 @@ fn asking(
         .pool_max_idle_per_host(0)
         .build(connector);
     let uri = parsed.unwrap_or_default();
-    check(name, Http { client, uri }).refuse(
+    check(name, Http { client, uri }).peer().refuse(
         url,
         problem,
         "a full URL, such as http://payments.internal/livez, without user and password",

@@ -1,0 +1,113 @@
+//! Credentials among the words of a command: pure.
+
+use regex::{Captures, Regex};
+use std::sync::LazyLock;
+
+/// Settings and commands whose next word is a secret.
+static SETTING: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)\b((?:requirepass|masterauth|primaryauth|auth-pass\s+[^\s]+|login\s+[^\s]+\s+password)",
+    r#"["']?[\s=:,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',;]+)"#
+));
+
+/// Rules of a Redis user: `ACL SETUSER a on >x`, and `user a on >x` as they are listed.
+static USER_RULES: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)\b(?:setuser\b|user\s+[^\s]+\s+(?:on|off)\s+(?:(?:skip-)?sanitize-payload\s+)?[>#])",
+    r"[^\r\n]*"
+));
+
+/// `>x` adds a password, `<x` takes it away, `#x` and `!x` are the same with its hash.
+static USER_PASSWORD: LazyLock<Regex> = pattern!(r#"([\s"'])([><#!])[^\s"']+"#);
+
+/// A login behind an option of curl and others.
+static LOGIN: LazyLock<Regex> = pattern!(concat!(
+    r#"(^|[\s"'\[,])((?:-u|-U|--user|--proxy-user)["']?[\s,=]+)"#,
+    r#"("[^"\r\n]*:[^"\r\n]+"|'[^'\r\n]*:[^'\r\n]+'|[^\s"',:]*:[^\s"',]+)"#
+));
+
+/// An option with a password in the next word.
+static OPTION: LazyLock<Regex> =
+    pattern!(r#"(^|[\s"'\[,])(-[apw]["']?[\s,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',\[\]]+)"#);
+
+/// An option with a password in the same word.
+static ATTACHED: LazyLock<Regex> = pattern!(r#"(^|[\s"'\[,])(-p)([^\s"',\[\]]+)"#);
+
+/// Programs that take a password with an option, where others take something else.
+const PROGRAMS: [(&str, &[&str]); 3] = [
+    ("-a", &["redis-cli", "valkey-cli", "keydb-cli"]),
+    ("-p", &["mysql", "mariadb", "sshpass"]),
+    ("-w", &["ldapsearch", "ldapmodify"]),
+];
+
+/// `requirepass x`, `ACL SETUSER a >x`, `redis-cli -a x`, `mysql -px`, `curl -u u:p`.
+pub(super) fn mask_commands(text: &str) -> String {
+    let text = SETTING.replace_all(text, setting);
+    let text = USER_RULES.replace_all(&text, |rules: &Captures<'_>| {
+        USER_PASSWORD.replace_all(&rules[0], "$1$2***").into_owned()
+    });
+    let text = LOGIN.replace_all(&text, login);
+    let lines = text.split_inclusive(['\r', '\n']);
+    lines.map(mask_options).collect()
+}
+
+/// The options of one line, on which the program stands as well, if it stands anywhere.
+fn mask_options(line: &str) -> String {
+    let lower = line.to_ascii_lowercase();
+    let known = PROGRAMS.map(|(option, programs)| {
+        let runs = programs.iter().any(|program| lower.contains(program));
+        (option, runs)
+    });
+    let mask = |found: &Captures<'_>| {
+        let option = &found[2][..2];
+        mask_if(
+            found,
+            known.contains(&(option, true)) || looks_like_one(&found[3]),
+        )
+    };
+    let line = ATTACHED.replace_all(line, mask);
+    OPTION.replace_all(&line, mask).into_owned()
+}
+
+/// The value of an item of a list of words, `previous` the one in front of it and `first` the program.
+pub(super) fn is_argument_of_a_secret(first: &str, previous: &str, item: &str) -> bool {
+    let before = previous.to_ascii_lowercase();
+    if !before.starts_with('-') && !before.contains("pass") && !before.contains("auth") {
+        return false;
+    }
+    let line = format!("{first} {previous} {item}");
+    let masked = mask_commands(&line);
+    masked != line && masked.starts_with(&format!("{first} {previous} ***"))
+}
+
+/// A user and a group in numbers are no login, and neither is a URL, whose own login is masked already.
+fn login(found: &Captures<'_>) -> String {
+    let numbers = |byte: u8| byte.is_ascii_digit() || byte == b':';
+    let other = found[3].bytes().all(numbers) || found[3].contains("://");
+    mask_if(found, !other)
+}
+
+fn setting(found: &Captures<'_>) -> String {
+    const ENGLISH: [&str; 12] = [
+        "is", "was", "not", "must", "has", "needs", "set", "to", "and", "or", "for", "in",
+    ];
+    mask_if(found, !ENGLISH.contains(&&found[2]))
+}
+
+/// The last group becomes `***`, or all stays.
+fn mask_if(found: &Captures<'_>, secret: bool) -> String {
+    if !secret {
+        return found[0].to_owned();
+    }
+    let last = found.len() - 1;
+    let kept = found[0].len() - found[last].len();
+    format!("{}***", &found[0][..kept])
+}
+
+/// Letters and digits, as nobody names a file or a port: `-a file` and `-p 5432` are something else.
+fn looks_like_one(value: &str) -> bool {
+    let value = value.trim_matches(['"', '\'']);
+    let has = |is: fn(char) -> bool| value.contains(is);
+    value.len() >= 5
+        && has(|c| c.is_ascii_alphabetic())
+        && has(|c| c.is_ascii_digit())
+        && !value.contains(['/', '.', '-', '_', '=', ':'])
+}

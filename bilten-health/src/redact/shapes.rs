@@ -1,0 +1,73 @@
+//! Secrets that are known by their own shape, and short names that count only with a sign: pure.
+
+use super::names::names_a_secret;
+use regex::{Captures, Regex};
+use std::sync::LazyLock;
+
+/// A private key in PEM, to its last line or, where that is missing, to the end.
+static PRIVATE_KEY: LazyLock<Regex> =
+    pattern!(r"(?s)(-----BEGIN [A-Z0-9 ]*PRIVATE KEY[A-Z ]*-----).*?(-----END [A-Z0-9 ]*-----|\z)");
+
+/// `<password>x</password>`, with attributes and CDATA.
+static ELEMENT: LazyLock<Regex> =
+    pattern!(r"(<([A-Za-z_][A-Za-z0-9_:.-]*)(?: [^<>]*)?>)(?:<!\[CDATA\[[^\]<]*\]\]>|[^<>]+)</");
+
+/// A JSON web token, signed or encrypted: base64url of `{"`, and one to four more parts.
+static WEB_TOKEN: LazyLock<Regex> =
+    pattern!(r"\beyJ[A-Za-z0-9_-]{2,}\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){0,3}");
+
+/// What issuers put in front of their tokens, so that they are found where they should not be.
+static PREFIXED: LazyLock<Regex> = pattern!(concat!(
+    r"\b(?:(gh[oprsu]_|github_pat_|glpat-|xox[abeoprs]-|[rs]k_(?:live|test)_|whsec_|dop_v1_|shpat_|hvs\.)[A-Za-z0-9_.=-]{4,}",
+    r"|(npm_|hf_|AIza|ya29\.|SG\.|pypi-|sk-)[A-Za-z0-9_.-]{20,}",
+    r"|(AKIA|ASIA)[A-Z0-9]{12,})"
+));
+
+/// A URL with a login that was encoded to be a part of another one, once or more often.
+static ENCODED_URL: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)((?::|%(?:25){0,3}3a)%(?:25){0,3}2f%(?:25){0,3}2f)",
+    r#"(?:[^\s"'<>&/?#%@]|%(?:25){0,3}(?:[013-9a-f][0-9a-f]|2[0-9a-e]|3[0-9a-e]))+"#,
+    r"(@|%(?:25){0,3}40)"
+));
+
+/// Names that are words elsewhere: they count with `=`, or quoted as in JSON.
+static SHORT_NAME: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)(^|[^a-z0-9])((?:sig|signature|sid|[a-z]{0,5}sessid|auth|jwt|bearer|dsn|pw|otp|totp|pin)",
+    r#"(?:["'\]]{0,2}\s*=\s*|\\?["']\s*:\s*))"#,
+    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
+));
+
+/// The same with a colon alone, which few write behind them in another meaning.
+static COLON_NAME: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)(^|[^a-z0-9])((?:jwt|otp|totp|pin|sid)\s*:\s*)",
+    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
+));
+
+/// A key has a longer name where it is none: `primary_key=id`.
+static KEY: LazyLock<Regex> = pattern!(concat!(
+    r#"(?i)(^|[\s?&;,"'({\[])(key["'\]]{0,2}\s*=\s*)"#,
+    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
+));
+
+/// Everything whose beginning and end tell what it is.
+pub(super) fn mask_shapes(text: &str) -> String {
+    let text = PRIVATE_KEY.replace_all(text, "$1***$2");
+    let text = ELEMENT.replace_all(&text, element);
+    let text = WEB_TOKEN.replace_all(&text, "***");
+    let text = PREFIXED.replace_all(&text, "$1$2$3***");
+    ENCODED_URL.replace_all(&text, "$1***$2").into_owned()
+}
+
+fn element(found: &Captures<'_>) -> String {
+    match names_a_secret(&found[2]) {
+        true => format!("{}***</", &found[1]),
+        false => found[0].to_owned(),
+    }
+}
+
+/// `sig=x`, `"sid": "x"`, `pin: x`, `key=x`.
+pub(super) fn mask_short_names(text: &str) -> String {
+    let text = SHORT_NAME.replace_all(text, "$1$2***");
+    let text = COLON_NAME.replace_all(&text, "$1$2***");
+    KEY.replace_all(&text, "$1$2***").into_owned()
+}

@@ -1,0 +1,315 @@
+//! One table of the shapes in which secrets come, and one of texts that only look like them.
+
+use super::{mask, redact};
+use std::time::{Duration, Instant};
+
+/// What comes in, and what may be seen of it.
+const SHAPES: &[(&str, &str)] = &[
+    // Redis and its command line
+    (
+        "CONFIG SET requirepass hunter2",
+        "CONFIG SET requirepass ***",
+    ),
+    (
+        r#"requirepass "hunt er2" at line 3"#,
+        "requirepass *** at line 3",
+    ),
+    (
+        r#"["CONFIG", "SET", "masterauth", "hunter2"]"#,
+        r#"["CONFIG", "SET", "masterauth", ***]"#,
+    ),
+    (
+        "sentinel auth-pass main hunter2",
+        "sentinel auth-pass main ***",
+    ),
+    (
+        "ACL SETUSER app on >hunter2 ~* +@all",
+        "ACL SETUSER app on >*** ~* +@all",
+    ),
+    (
+        r#""ACL" "SETUSER" "app" ">hunter2" "<old2""#,
+        r#""ACL" "SETUSER" "app" ">***" "<***""#,
+    ),
+    (
+        "user app on #5e884898da28 ~* +@all",
+        "user app on #*** ~* +@all",
+    ),
+    (
+        "redis-cli -h db -a hunter ping",
+        "redis-cli -h db -a *** ping",
+    ),
+    (r#""valkey-cli" "-a" "hunter""#, r#""valkey-cli" "-a" ***"#),
+    ("failed: -a hunter2", "failed: -a ***"),
+    // Other command lines
+    ("mysql -uroot -phunter shop", "mysql -uroot -p*** shop"),
+    (
+        r#"["mariadb-dump", "-phunter"]"#,
+        r#"["mariadb-dump", "-p***"]"#,
+    ),
+    ("failed: -phunter2", "failed: -p***"),
+    ("sshpass -p hunter ssh db", "sshpass -p *** ssh db"),
+    ("ldapsearch -w hunter -b dc=x", "ldapsearch -w *** -b dc=x"),
+    ("curl -u bob:hunter https://db/", "curl -u *** https://db/"),
+    ("curl --user 'bob:hunt er' x", "curl --user *** x"),
+    (
+        "machine db login bob password hunter",
+        "machine db login bob password ***",
+    ),
+    // Clouds
+    (
+        "AccountName=shop;AccountKey=hunt+er2/==;EndpointSuffix=core.windows.net",
+        "AccountName=shop;AccountKey=***;EndpointSuffix=core.windows.net",
+    ),
+    (
+        "https://x.blob.core.windows.net/c?sv=2022&sig=hunt%2Ber2%3D&se=2026",
+        "https://x.blob.core.windows.net/c?sv=2022&sig=***&se=2026",
+    ),
+    (
+        "SharedAccessSignature sr=hub&sig=hunter&se=1&skn=all",
+        "SharedAccessSignature sr=hub&sig=***&se=1&skn=all",
+    ),
+    (
+        "Endpoint=sb://x/;SharedAccessKey=hunter=",
+        "Endpoint=sb://x/;SharedAccessKey=***",
+    ),
+    (
+        "GET /k?X-Amz-Expires=60&X-Amz-Signature=hunter&x=1",
+        "GET /k?X-Amz-Expires=60&X-Amz-Signature=***&x=1",
+    ),
+    // Sessions and one-time codes
+    ("session_id=hunter expired", "session_id=***"),
+    ("sessionId: hunter", "sessionId: ***"),
+    ("PHPSESSID=hunter; path=/", "PHPSESSID=***; path=/"),
+    ("sid=hunter is gone", "sid=*** is gone"),
+    (r#"{"sid":"hunter","n":1}"#, r#"{"sid":***,"n":1}"#),
+    (r#"{"auth": "hunter", "n": 1}"#, r#"{"auth": ***, "n": 1}"#),
+    ("key=hunter not found", "key=*** not found"),
+    ("GET /x?key=hunter&y=2", "GET /x?key=***&y=2"),
+    ("pin=1234, otp=987654", "pin=***, otp=***"),
+    ("pin: 1234", "pin: ***"),
+    ("jwt=hunter", "jwt=***"),
+    // Values of types, columns, elements
+    (
+        r#"Config { user: "a", pw: Password("hunt)er") }"#,
+        r#"Config { user: "a", pw: Password(***) }"#,
+    ),
+    ("Secret(hunter) is wrong", "Secret(***) is wrong"),
+    (r#"SecretString("hunter")"#, "SecretString(***)"),
+    ("USER\tPASSWORD\thunter\tHOST", "USER PASSWORD *** HOST"),
+    (
+        "<user>bob</user><password>hunt er</password>",
+        "<user>bob</user><password>***</password>",
+    ),
+    (
+        r#"<wsse:Password Type="x"><![CDATA[hunter]]></wsse:Password>"#,
+        r#"<wsse:Password Type="x">***</wsse:Password>"#,
+    ),
+    // What is known by itself
+    (
+        "bad key: -----BEGIN RSA PRIVATE KEY-----\nMIIEhunter\n-----END RSA PRIVATE KEY----- at x",
+        "bad key: -----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY----- at x",
+    ),
+    (
+        "-----BEGIN PRIVATE KEY-----\nMIIEhunter",
+        "-----BEGIN PRIVATE KEY-----***",
+    ),
+    (
+        "eyJhbGciOiJIUzI1NiJ9.eyJodW50ZXIiOjJ9.aHVudGVy is expired",
+        "*** is expired",
+    ),
+    (
+        "no access for ghp_hunter2hunter2 to x",
+        "no access for ghp_*** to x",
+    ),
+    ("xoxb-12345-hunter", "xoxb-***"),
+    ("AKIAIOSFODNN7EXAMPLE", "AKIA***"),
+    // Within another URL
+    (
+        "GET /go?to=postgres%3A%2F%2Fbob%3Ahunter2%40db%2Fshop",
+        "GET /go?to=postgres%3A%2F%2F***%40db%2Fshop",
+    ),
+    (
+        "amqp%253A%252F%252Fbob%253Ahunter2%2540db",
+        "amqp%253A%252F%252F***%2540db",
+    ),
+];
+
+/// Nothing is secret in these, and all of it is needed.
+const PLAIN: &[&str] = &[
+    "keyspace shop does not exist",
+    "the task is pinned to core 3",
+    "monkey=3 donkey=4",
+    "signal=9 signals=2",
+    "spin=1 laptop=2 inside=3",
+    "cannot read -path",
+    "unknown option -pthread",
+    "ssh -p 5432 db and docker -p8080:80",
+    "ls -a file and tar -w x",
+    "docker run -u 1000:1000 shop",
+    "for user bob on <db-1>",
+    "primary_key=id, cache_key=users",
+    "Key (id)=(5) already exists",
+    "key: users:42 not found",
+    "auth: failed for bob",
+    "authenticated=true author=x",
+    "invalid signature: too short",
+    "signature mismatch",
+    "token(s) expired, Token(s) left: none",
+    "password (optional)",
+    "password authentication failed",
+    "requirepass is not set",
+    "secretary: bob",
+    "https%3A%2F%2Fexample.com%2Fx%3Fmail%3Dbob%40example.com",
+    "<user>bob</user><host>db</host>",
+    "-----BEGIN CERTIFICATE----- is missing",
+    "npm_config_cache and hf_hub",
+    "task-sk-1 failed",
+    "a.b.c and eyJ",
+    "assigned=3 design=4 resigned",
+    "opened the dsn file",
+    "10.0.0.1:5432 refused, 3 of 5 pings lost",
+];
+
+#[test]
+fn each_shape_of_a_secret_is_masked_and_the_rest_stays() {
+    for (text, shown) in SHAPES {
+        assert_eq!(redact(text), *shown, "{text}");
+    }
+}
+
+#[test]
+fn what_is_masked_stays_masked_wherever_it_stands() {
+    for (text, _) in SHAPES {
+        for around in [
+            format!("no: {text}"),
+            format!("({text})"),
+            format!("ä\u{1f511} {text} ä"),
+            format!("{text}\n{text}"),
+            redact(text),
+        ] {
+            let shown = redact(&around);
+            for secret in [
+                "hunt", "er2", "MIIE", "1234", "9876", "5e88", "old2", "IOSF", "aHVu",
+            ] {
+                assert!(!shown.contains(secret), "{around} -> {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn ordinary_texts_stay_readable() {
+    for text in PLAIN {
+        assert_eq!(redact(text), *text);
+    }
+}
+
+/// Pieces that make a reader look far ahead, or far back, when they come again and again.
+const HOSTILE: &[&str] = &[
+    "password=",
+    "password=(",
+    "token: [",
+    "pass=\"",
+    "secret'",
+    "x://",
+    "x://:",
+    "x://a:b",
+    "a:b@",
+    "@",
+    "cookie: x\n",
+    "authorization: \"",
+    "Bearer ",
+    "basic ",
+    "AUTH ",
+    "AUTH a",
+    "--token ",
+    "--token=\"",
+    "-p",
+    "-a \"",
+    "-u \"a:",
+    "mysql -p",
+    "requirepass ",
+    "login x password ",
+    "auth-pass ",
+    "SETUSER >",
+    "<password>",
+    "<password ",
+    "<a><![CDATA[",
+    "<p><![CDATA[<a>x</a>",
+    "-----BEGIN PRIVATE KEY-----",
+    "eyJaa.",
+    "ghp_aaaa",
+    "sk-",
+    ":%2f%2f",
+    "%3a%2f%2fa",
+    "%25",
+    "sig=",
+    "sig=\"",
+    "key='",
+    "pin : ",
+    "password   ",
+    "password\t",
+    "password=a   ",
+    "password=a,",
+    "password=a &b",
+    "(",
+    "\"",
+    "\\\"",
+    "password\\\"",
+    " ",
+    "\n",
+    "ä",
+    "Password(",
+    "Password(\"",
+    "Secret(\"(",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_text_made_of_hostile_pieces_breaks_anything(
+        pieces in proptest::collection::vec(proptest::sample::select(HOSTILE), 1..200),
+    ) {
+        proptest::prop_assert!(redact(&pieces.concat()).len() <= 1030);
+    }
+}
+
+// Told apart without a stopwatch: 16 times the text takes 16 times as long, or 256 times. The machine may be busy.
+#[test]
+fn a_text_sixteen_times_as_long_takes_no_sixty_times_as_long() {
+    for piece in HOSTILE {
+        let text = |bytes: usize| piece.repeat(bytes / piece.len());
+        let (short, long) = (text(2 << 10), text(32 << 10));
+        in_the_end(piece, || {
+            let (short, long) = (time(|| mask(&short)), time(|| mask(&long)));
+            (short * 60 + Duration::from_millis(20), long)
+        });
+    }
+}
+
+#[test]
+fn a_megabyte_of_anything_is_cut_before_it_is_read() {
+    for piece in HOSTILE.iter().step_by(5) {
+        let text = |bytes: usize| piece.repeat(bytes / piece.len());
+        let (window, all) = (text(8 << 10), text(1 << 20));
+        in_the_end(piece, || {
+            let (window, all) = (time(|| redact(&window)), time(|| redact(&all)));
+            (window * 10 + Duration::from_millis(20), all)
+        });
+    }
+}
+
+fn time(work: impl Fn() -> String) -> Duration {
+    let begun = Instant::now();
+    std::hint::black_box(work());
+    begun.elapsed()
+}
+
+/// One of a few tries keeps its limit.
+fn in_the_end(piece: &str, measure: impl Fn() -> (Duration, Duration)) {
+    let tries: Vec<_> = (0..5)
+        .map(|_| measure())
+        .take_while(|(limit, took)| took > limit)
+        .collect();
+    assert!(tries.len() < 5, "{piece:?}: limits and times {tries:?}");
+}
