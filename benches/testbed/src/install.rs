@@ -24,7 +24,7 @@ use crate::machine::user::ServerUser;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Plan {
-    /// Redis, PostgreSQL, MariaDB and Prometheus are there.
+    /// Redis, PostgreSQL, MariaDB, Prometheus and PgBouncer are there.
     Nothing,
     /// [`run`] may do it: root on Debian or Ubuntu. These are the command lines.
     Run(Vec<String>),
@@ -118,6 +118,9 @@ fn missing() -> Vec<&'static str> {
     }
     if program::find("prometheus").is_none() || program::find("promtool").is_none() {
         missing.push("prometheus");
+    }
+    if program::find("pgbouncer").is_none() {
+        missing.push("pgbouncer");
     }
     missing
 }

@@ -8,6 +8,7 @@ mod proxy;
 mod wait_async;
 
 mod mariadb;
+mod pgbouncer;
 mod postgres;
 mod prometheus;
 mod redis;
@@ -29,6 +30,7 @@ pub use browser::Browser;
 pub use environment::{PG_REPLICA_URLS, PG_URL, REDIS_URL, SOURCE};
 pub use error::Error;
 pub use mariadb::{MariaDb, MariaDbBuilder, MariaDbNode};
+pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresBuilder, PostgresNode};
 pub use prometheus::{Prometheus, promtool};
 #[cfg(feature = "proxy")]
