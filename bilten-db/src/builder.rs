@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sea_orm::DatabaseConnection;
 
+use crate::address::check_id;
 use crate::balance::{Balance, Mask};
 use crate::blueprint::Blueprint;
 use crate::budget::Budget;
@@ -324,13 +325,7 @@ impl ClusterBuilder {
         }
         let mut ids = HashSet::from(["primary"]);
         for (id, _) in &self.replicas {
-            if id.is_empty() {
-                return Err(Error::invalid(
-                    "replica id",
-                    "is empty",
-                    "give each replica a name, such as `r1`",
-                ));
-            }
+            check_id(id)?;
             if !ids.insert(id) {
                 return Err(Error::invalid(
                     format!("replica id `{id}`"),

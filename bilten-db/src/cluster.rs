@@ -142,6 +142,20 @@ impl Cluster {
     ///
     /// Ask again rather than keep it: after a failure of the primary its pool is replaced.
     ///
+    /// A `Migrator` takes it, and not the cluster, of which a part could read from replicas what the last step has not yet
+    /// changed there:
+    ///
+    /// ```compile_fail,E0277
+    /// use bilten_db::Cluster;
+    /// use bilten_db::sea_orm::IntoDatabaseExecutor; // what sea-orm-migration asks for
+    ///
+    /// fn up<'c>(db: impl IntoDatabaseExecutor<'c>) {}
+    /// fn migrate(db: &Cluster) {
+    ///     up(&db.primary());
+    ///     up(db); // does not compile
+    /// }
+    /// ```
+    ///
     /// ```
     /// # use bilten_db::{Cluster, Error, sea_orm::ConnectionTrait};
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Error> {

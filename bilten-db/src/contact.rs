@@ -8,7 +8,7 @@ use sea_orm::DbBackend;
 
 use crate::Error;
 use crate::driver::Prober;
-use crate::node::{Node, cause};
+use crate::node::Node;
 use crate::router::Router;
 use crate::watch::{Watches, look};
 
@@ -68,14 +68,14 @@ async fn first_contact(
             "is a directory",
             "give the path of a file; a new one is created",
         ),
-        false => explain(primary.backend.kind(), &cause(&fault)),
+        false => explain(primary.backend.kind(), &fault.cause()),
     };
     Err(Error::Unreachable {
         node: primary.id.to_string(),
         address: primary.backend.address().to_owned(),
         problem,
         remedy,
-        source: Box::new(fault.into_db_err(&primary.id, primary.backend.address())),
+        source: fault.cause().into(),
     })
 }
 

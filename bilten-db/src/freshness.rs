@@ -78,3 +78,18 @@ pub async fn with_freshness<F: Future>(freshness: Freshness, future: F) -> F::Ou
 pub(crate) fn wanted() -> Freshness {
     FRESHNESS.try_with(|wanted| *wanted).unwrap_or_default()
 }
+
+/// What a read asks of a replica.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Want<'a> {
+    pub(crate) max_lag: Option<Duration>,
+    pub(crate) at_least: Option<Token>,
+    pub(crate) group: Option<&'a str>,
+}
+
+impl Want<'_> {
+    /// Whether any state of the data will do.
+    pub(crate) fn is_any(&self) -> bool {
+        self.max_lag.is_none() && self.at_least.is_none()
+    }
+}

@@ -8,6 +8,8 @@ use crate::status::Rotation;
 
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// From here on the pause is the longest.
+const MOST_STRIKES: u32 = 6;
 
 /// The state of one node. Reading it costs one atomic load.
 #[derive(Debug)]
@@ -70,7 +72,9 @@ impl Health {
     }
 
     /// Takes the node out of rotation; `true` when it was in it.
-    pub(crate) fn eject(&self, now: Instant, reason: String) -> bool {
+    ///
+    /// What `lasts` is not mended by waiting a second: the next trial is that of a node long gone.
+    pub(crate) fn eject(&self, now: Instant, reason: String, lasts: bool) -> bool {
         let mut detail = self.detail();
         let was_up = self.is_up();
         if was_up
@@ -82,7 +86,10 @@ impl Health {
         }
         // Many calls fail at once on the same broken node: that is one strike, not many.
         if was_up || detail.until.is_none_or(|until| now >= until) {
-            let strikes = self.strikes.fetch_add(1, Ordering::Relaxed);
+            let strikes = match self.strikes.fetch_add(1, Ordering::Relaxed) {
+                _ if lasts => MOST_STRIKES,
+                strikes => strikes,
+            };
             detail.until = Some(now + pause(strikes, fastrand::f64()));
         }
         detail.reason = Some(reason);
@@ -140,7 +147,7 @@ impl Health {
 
 /// One second doubling to one minute, a fifth more or less by `dice` from 0 to 1.
 pub(crate) fn pause(strikes: u32, dice: f64) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(1 << strikes.min(6));
+    let doubled = FIRST_PAUSE.saturating_mul(1 << strikes.min(MOST_STRIKES));
     doubled.min(LONGEST_PAUSE).mul_f64(0.8 + 0.4 * dice)
 }
 
@@ -162,9 +169,9 @@ mod tests {
     fn many_failures_at_once_are_one_strike() {
         let health = Health::new();
         let now = Instant::now();
-        assert!(health.eject(now, "refused".into()));
+        assert!(health.eject(now, "refused".into(), false));
         for _ in 0..50 {
-            assert!(!health.eject(now, "refused".into()));
+            assert!(!health.eject(now, "refused".into(), false));
         }
         assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
         assert_eq!(health.ejections(), 1);
@@ -176,7 +183,7 @@ mod tests {
         let health = Health::new();
         let now = Instant::now();
         assert!(!health.answered(now));
-        health.eject(now, "silent".into());
+        health.eject(now, "silent".into(), false);
         assert!(!health.answered(now), "it was under way already");
         assert!(!health.pause_left(now).is_zero());
         let later = now + Duration::from_millis(1);
@@ -191,7 +198,7 @@ mod tests {
         let health = Health::new();
         health.order(Rotation::Out);
         assert!(health.is_up() && !health.is_in_rotation());
-        health.eject(Instant::now(), "refused".into());
+        health.eject(Instant::now(), "refused".into(), false);
         health.order(Rotation::In);
         assert!(!health.is_up() && health.is_in_rotation());
         health.order(Rotation::Auto);
@@ -210,13 +217,21 @@ mod tests {
     }
 
     #[test]
+    fn what_lasts_is_not_tried_every_second() {
+        let health = Health::new();
+        let now = Instant::now();
+        health.eject(now, "wrong password".into(), true);
+        assert!(health.pause_left(now) >= LONGEST_PAUSE.mul_f64(0.8));
+    }
+
+    #[test]
     fn a_failed_trial_makes_the_next_pause_longer() {
         let health = Health::new();
         let now = Instant::now();
-        health.eject(now, "refused".into());
+        health.eject(now, "refused".into(), false);
         let trial = now + Duration::from_secs(2);
         assert_eq!(health.pause_left(trial), Duration::ZERO);
-        health.eject(trial, "refused".into());
+        health.eject(trial, "refused".into(), false);
         assert!(health.pause_left(trial) >= Duration::from_millis(1600));
     }
 
@@ -224,13 +239,13 @@ mod tests {
     fn strikes_are_forgotten_after_a_good_minute() {
         let health = Health::new();
         let now = Instant::now();
-        health.eject(now, "a".into());
+        health.eject(now, "a".into(), false);
         assert!(health.readmit(now));
         assert!(health.is_up() && health.reason().is_none());
-        health.eject(now + Duration::from_secs(30), "b".into());
+        health.eject(now + Duration::from_secs(30), "b".into(), false);
         assert_eq!(health.strikes.load(Ordering::Relaxed), 2);
         health.readmit(now + Duration::from_secs(60));
-        health.eject(now + Duration::from_secs(121), "c".into());
+        health.eject(now + Duration::from_secs(121), "c".into(), false);
         assert_eq!(health.strikes.load(Ordering::Relaxed), 1);
         assert_eq!(health.reason().as_deref(), Some("c"));
     }

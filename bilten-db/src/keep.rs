@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::health::pause;
-use crate::node::{Node, cause};
+use crate::node::Node;
 
 /// Between two looks at the pool, which cost a few atomic loads.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -20,7 +20,7 @@ pub(crate) async fn keep(node: Weak<Node>) {
                 Ok(()) => 0,
                 Err(fault) => {
                     if refusals == 0 {
-                        tracing::warn!(node = %node.id, address = node.backend.address(), cause = cause(&fault),
+                        tracing::warn!(node = %node.id, address = node.backend.address(), cause = fault.cause(),
                             "the server refuses the connections that PoolConfig::min asks for: lower it or raise the server's limit");
                     }
                     refusals + 1

@@ -5,6 +5,7 @@
 //! writes nothing new, so its replicas are at the newest note and have no lag.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Ten minutes at one note per second.
@@ -57,6 +58,34 @@ impl Trail {
             bytes: newest - replayed,
             time: now.saturating_duration_since(*seen),
         })
+    }
+}
+
+/// So many measurements in a row must show little lag before a replica that lagged serves reads again.
+const GOOD_IN_A_ROW: u32 = 3;
+
+/// Whether a replica lags too much: it leaves at the first sign of it and comes back after several good ones, so that it
+/// does not flap.
+#[derive(Debug, Default)]
+pub(crate) struct Hysteresis {
+    lagging: AtomicBool,
+    good_in_a_row: AtomicU32,
+}
+
+impl Hysteresis {
+    pub(crate) fn is_lagging(&self) -> bool {
+        self.lagging.load(Ordering::Relaxed)
+    }
+
+    /// Takes in a measurement; whether the replica lags now, if that is new. Not knowing the lag counts as too much.
+    pub(crate) fn judge(&self, lag: Option<Lag>, limit: Duration) -> Option<bool> {
+        if lag.is_none_or(|lag| lag.time > limit) {
+            self.good_in_a_row.store(0, Ordering::Relaxed);
+            return (!self.lagging.swap(true, Ordering::Relaxed)).then_some(true);
+        }
+        let good = self.good_in_a_row.fetch_add(1, Ordering::Relaxed) + 1;
+        let is_back = good >= GOOD_IN_A_ROW && self.lagging.swap(false, Ordering::Relaxed);
+        is_back.then_some(false)
     }
 }
 
@@ -113,5 +142,28 @@ mod tests {
         let mut trail = trail(start, &[100]);
         trail.clear();
         assert_eq!(trail.lag(start, 100), None);
+    }
+
+    #[test]
+    fn a_lag_that_swings_around_the_limit_changes_the_state_once() {
+        let limit = Duration::from_secs(1);
+        let seconds = |seconds| Lag {
+            time: Duration::from_secs(seconds),
+            bytes: 1,
+        };
+        let replica = Hysteresis::default();
+        assert_eq!(replica.judge(Some(seconds(1)), limit), None);
+        // A minute of one bad measurement after two good ones.
+        let changes: Vec<_> = (0..60)
+            .filter_map(|n| replica.judge(Some(seconds(u64::from(n % 3 == 0) * 2)), limit))
+            .collect();
+        assert_eq!(changes, [true]);
+        let still = [Some(seconds(0)); 4].map(|good| replica.judge(good, limit));
+        assert_eq!(still, [Some(false), None, None, None]);
+        assert_eq!(
+            replica.judge(None, limit),
+            Some(true),
+            "unknown is too much"
+        );
     }
 }

@@ -79,6 +79,8 @@ mod pool_config;
 )]
 mod gtid;
 mod lag;
+
+mod findings;
 pub mod status;
 
 mod error;

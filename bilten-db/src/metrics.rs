@@ -162,6 +162,37 @@ impl NodeMetrics {
     }
 }
 
+/// The handles of a discovery.
+#[derive(Debug)]
+pub(crate) struct DiscoveryMetrics {
+    answers: Counter,
+    failures: Counter,
+    refused: Gauge,
+}
+
+impl DiscoveryMetrics {
+    pub(crate) fn new() -> Self {
+        let [answers, failures] = ["ok", "error"]
+            .map(|outcome| metrics::counter!("bilten_db_discoveries_total", "outcome" => outcome));
+        Self {
+            answers,
+            failures,
+            refused: metrics::gauge!("bilten_db_discovery_refused"),
+        }
+    }
+
+    /// `refused` counts the replicas of the answer that could not be added.
+    pub(crate) fn answered(&self, refused: usize) {
+        self.answers.increment(1);
+        self.refused
+            .set(f64::from(u32::try_from(refused).unwrap_or(u32::MAX)));
+    }
+
+    pub(crate) fn missed(&self) {
+        self.failures.increment(1);
+    }
+}
+
 /// Says what each metric means, for recorders that show it.
 pub(crate) fn describe() {
     metrics::describe_counter!(
@@ -223,5 +254,13 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(
         "bilten_db_pool_connections",
         "Connections of the node's pool by state, as of the last probe."
+    );
+    metrics::describe_counter!(
+        "bilten_db_discoveries_total",
+        "Questions for the replicas by outcome; an error is also a panic, no answer in time, and an answer that names none."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_discovery_refused",
+        "Replicas of the last answer that could not be added."
     );
 }

@@ -9,18 +9,19 @@ use sea_orm::DbErr;
 use tokio::sync::Notify;
 use tracing::Instrument;
 
+use crate::Error;
 use crate::attempt::Attempt;
 use crate::balance::Load;
 use crate::call::Call;
 use crate::driver::{Backend, Sample};
 use crate::fault::{Fault, Trouble};
+use crate::freshness::Want;
 use crate::health::Health;
-use crate::lag::{Lag, STALE};
+use crate::lag::{Hysteresis, Lag, STALE};
 use crate::latency::Latency;
 use crate::metrics::NodeMetrics;
 use crate::route::View;
 use crate::status::Rotation;
-use crate::{Error, Token};
 
 /// A server and everything known about it.
 pub(crate) struct Node {
@@ -42,10 +43,11 @@ pub(crate) struct Node {
     seen: Mutex<Option<Seen>>,
     /// 0 until the node said it.
     system_id: AtomicU64,
-    lagging: AtomicBool,
-    good_in_a_row: AtomicU32,
+    lagging: Hysteresis,
     /// 0 until the node said it.
     started: AtomicI64,
+    /// A pooler that mixes statements was told of.
+    mixes: AtomicBool,
 }
 
 /// What the operator said about a node.
@@ -82,24 +84,6 @@ impl Seen {
     }
 }
 
-/// What a read asks of a replica.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Want<'a> {
-    pub(crate) max_lag: Option<Duration>,
-    pub(crate) at_least: Option<Token>,
-    pub(crate) group: Option<&'a str>,
-}
-
-impl Want<'_> {
-    /// Whether any state of the data will do.
-    pub(crate) fn is_any(&self) -> bool {
-        self.max_lag.is_none() && self.at_least.is_none()
-    }
-}
-
-/// So many probes in a row must show little lag before a replica that lagged serves reads again.
-const GOOD_IN_A_ROW: u32 = 3;
-
 impl Node {
     pub(crate) fn new(
         id: Arc<str>,
@@ -123,15 +107,15 @@ impl Node {
             answers: AtomicU64::new(0),
             seen: Mutex::new(None),
             system_id: AtomicU64::new(0),
-            lagging: AtomicBool::new(false),
-            good_in_a_row: AtomicU32::new(0),
+            lagging: Hysteresis::default(),
             started: AtomicI64::new(0),
+            mixes: AtomicBool::new(false),
         }
     }
 
     /// `stale` lets a replica pass that lags more than the cluster allows; `timed` looks at the latency too.
     pub(crate) fn view(&self, want: &Want<'_>, primary: &Self, stale: bool, timed: bool) -> View {
-        let in_time = stale || !self.lagging.load(Ordering::Relaxed);
+        let in_time = stale || !self.lagging.is_lagging();
         let fit = match self.health.rotation() {
             Rotation::Auto => in_time && self.health.is_up(),
             Rotation::In => true,
@@ -233,23 +217,18 @@ impl Node {
         self.system_id.load(Ordering::Relaxed)
     }
 
-    /// Leaves at the first sign of too much lag and comes back after several good ones, so that it does not flap.
     pub(crate) fn judge_lag(&self, lag: Option<Lag>, limit: Duration) {
-        if lag.is_none_or(|lag| lag.time > limit) {
-            self.good_in_a_row.store(0, Ordering::Relaxed);
-            if !self.lagging.swap(true, Ordering::Relaxed) {
-                self.changed.notify_one();
-                tracing::warn!(node = %self.id, ?lag, ?limit, "replica lags");
-            }
-        } else if self.good_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= GOOD_IN_A_ROW
-            && self.lagging.swap(false, Ordering::Relaxed)
-        {
-            self.changed.notify_one();
+        let Some(lags) = self.lagging.judge(lag, limit) else {
+            return;
+        };
+        self.changed.notify_one();
+        if lags {
+            tracing::warn!(node = %self.id, ?lag, ?limit, "replica lags");
         }
     }
 
     pub(crate) fn is_lagging(&self) -> bool {
-        self.lagging.load(Ordering::Relaxed)
+        self.lagging.is_lagging()
     }
 
     fn seen_slot(&self) -> MutexGuard<'_, Option<Seen>> {
@@ -311,15 +290,26 @@ impl Node {
     /// A fault asks for a look at the node; only a refused connection is proof enough by itself.
     fn note(&self, fault: &Fault) {
         match fault.trouble() {
-            Trouble::Unreachable if self.backend.is_watched() => self.eject(&cause(fault)),
+            Trouble::Unreachable if self.backend.is_watched() => self.eject_for(fault),
             // It may have restarted: what it had replayed before proves nothing now.
             Trouble::Lost => self.set_seen(None),
             Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
-            Trouble::Answer => return self.answered(),
+            Trouble::Answer => {
+                self.look_for_pooler(fault);
+                return self.answered();
+            }
             // What found the silence has seen to it.
             Trouble::Silent | Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly => return,
         }
         self.suspicion.notify_one();
+    }
+
+    /// Tells once of a pooler on the way that mixes the prepared statements of its clients.
+    fn look_for_pooler(&self, fault: &Fault) {
+        if fault.tells_of_a_pooler() && !self.mixes.swap(true, Ordering::Relaxed) {
+            tracing::warn!(node = %self.id, address = self.backend.address(), cause = fault.cause(),
+                "a pooler gives statements to sessions that did not prepare them, so an answer may be that of another statement: let it pool sessions, or know prepared statements (PgBouncer 1.21, max_prepared_statements)");
+        }
     }
 
     fn answered(&self) {
@@ -333,7 +323,16 @@ impl Node {
 
     /// Takes the node out of rotation and fails those who wait for a connection to it.
     pub(crate) fn eject(&self, reason: &str) {
-        if self.health.eject(Instant::now(), reason.to_owned()) {
+        self.take_out(reason, false);
+    }
+
+    /// As [`eject`](Self::eject), for what the node answered, or did not.
+    pub(crate) fn eject_for(&self, fault: &Fault) {
+        self.take_out(&fault.cause(), fault.lasts());
+    }
+
+    fn take_out(&self, reason: &str, lasts: bool) {
+        if self.health.eject(Instant::now(), reason.to_owned(), lasts) {
             self.metrics.ejected();
             self.changed.notify_one();
             tracing::warn!(node = %self.id, address = self.backend.address(), reason, "node ejected");
@@ -399,19 +398,6 @@ impl fmt::Debug for Node {
             .field("id", &self.id)
             .field("up", &self.health.is_up())
             .finish_non_exhaustive()
-    }
-}
-
-/// What the driver said, without the wrapping.
-pub(crate) fn cause(fault: &Fault) -> String {
-    match fault {
-        Fault::Unreachable(error) => error.to_string(),
-        Fault::Statement(error) => error.to_string(),
-        Fault::ConnectTimeout(limit) => format!("no connection or no answer within {limit:?}"),
-        Fault::Silent(limit) => format!("no answer to anything for {limit:?}"),
-        Fault::Discarded | Fault::Saturated { .. } | Fault::QueryTimeout(_) => {
-            "no answer".to_owned()
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::address::check_id;
 use crate::node::Node;
 use crate::pool_config::LONGEST;
 use crate::status::{ClusterStatus, Rotation};
@@ -55,15 +56,10 @@ impl Cluster {
         replica: impl Into<Replica>,
     ) -> Result<(), Error> {
         let id = id.into();
-        if id.is_empty() {
-            return Err(Error::invalid(
-                "replica id",
-                "is empty",
-                "give each replica a name, such as `r1`",
-            ));
-        }
-        let node = self.crew().blueprint.replica(&id, &replica.into())?;
+        check_id(&id)?;
         let router = self.shared_router();
+        router.topology().has_room(&id)?;
+        let node = self.crew().blueprint.replica(&id, &replica.into())?;
         let primary = Arc::clone(&router.topology().primary);
         if node.backend.kind() != primary.backend.kind() {
             return Err(Error::invalid(

@@ -167,7 +167,10 @@ impl PoolConfig {
         self
     }
 
-    /// Prepared statements kept per connection. Defaults to 100. Set 0 behind a pooler that mixes sessions.
+    /// Prepared statements kept per connection. Defaults to 100.
+    ///
+    /// With 0 each statement is prepared anew, under a name of its own all the same: that does not help behind a pooler that
+    /// mixes sessions.
     #[must_use]
     pub fn statement_cache(mut self, statements: usize) -> Self {
         self.statement_cache = statements;

@@ -10,8 +10,9 @@ use crate::balance::Mask;
 use crate::driver::Sample;
 use crate::election::{Claim, elect};
 use crate::fault::{Fault, Trouble};
+use crate::findings::Findings;
 use crate::lag::Trail;
-use crate::node::{Node, Seen, cause};
+use crate::node::{Node, Seen};
 
 /// The parts at one moment.
 #[derive(Debug)]
@@ -55,6 +56,25 @@ impl Topology {
         })
     }
 
+    /// Whether one more replica could join under this name.
+    pub(crate) fn has_room(&self, id: &str) -> Result<(), Error> {
+        if self.nodes().any(|other| &*other.id == id) {
+            return Err(Error::invalid(
+                format!("replica id `{id}`"),
+                "is taken",
+                "give the new replica another name, or remove the old one first",
+            ));
+        }
+        if self.replicas.len() == Mask::MOST {
+            return Err(Error::invalid(
+                "replicas",
+                format!("are {} already", Mask::MOST),
+                "remove one first",
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn has(&self, node: &Node) -> bool {
         self.is_primary(node) || self.is_replica(node)
     }
@@ -81,6 +101,7 @@ pub(crate) struct Roster {
     /// Replicas must be standbys of the primary.
     strict: bool,
     max_lag: Option<Duration>,
+    pub(crate) findings: Findings,
 }
 
 impl Roster {
@@ -91,6 +112,7 @@ impl Roster {
             trail: Mutex::default(),
             strict,
             max_lag,
+            findings: Findings::default(),
         }
     }
 
@@ -102,20 +124,7 @@ impl Roster {
     pub(crate) fn add(&self, node: &Arc<Node>) -> Result<(), Error> {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
-        if topology.nodes().any(|other| other.id == node.id) {
-            return Err(Error::invalid(
-                format!("replica id `{}`", node.id),
-                "is taken",
-                "give the new replica another name, or remove the old one first",
-            ));
-        }
-        if topology.replicas.len() == Mask::MOST {
-            return Err(Error::invalid(
-                "replicas",
-                format!("are {} already", Mask::MOST),
-                "remove one first",
-            ));
-        }
+        topology.has_room(&node.id)?;
         let mut replicas = topology.replicas.clone();
         replicas.push(Arc::clone(node));
         self.deal(&topology.primary, replicas);
@@ -180,7 +189,7 @@ impl Roster {
             return;
         }
         node.set_seen(None);
-        node.eject(&cause(fault));
+        node.eject_for(fault);
         if fault.trouble() == Trouble::Silent {
             node.backend.give_up();
         }

@@ -1,18 +1,17 @@
 //! SeaORM's three traits for everything that routes calls.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
-    Statement, StreamTrait, TransactionError, TransactionOptions, TransactionTrait,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StreamTrait,
+    TransactionOptions,
 };
 
 use crate::call::{Begin, Execute, ExecuteUnprepared, OpenStream, QueryAll, QueryOne};
 use crate::rows::Rows;
-use crate::transaction::Tx;
+use crate::transaction::{Tx, begins};
 use crate::{Cluster, Session};
 
 // A blanket implementation of a foreign trait is not allowed, so each type gets its own.
@@ -70,67 +69,21 @@ macro_rules! implement {
             }
         }
 
-        #[async_trait]
-        impl TransactionTrait for $type {
-            type Transaction = Tx;
-
-            async fn begin(&self) -> Result<Tx, DbErr> {
-                self.begin_with_options(TransactionOptions::default()).await
-            }
-
-            async fn begin_with_config(
-                &self,
-                isolation_level: Option<IsolationLevel>,
-                access_mode: Option<AccessMode>,
-            ) -> Result<Tx, DbErr> {
-                let options = TransactionOptions {
-                    isolation_level,
-                    access_mode,
-                    ..TransactionOptions::default()
-                };
-                self.begin_with_options(options).await
-            }
-
-            async fn begin_with_options(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
-                self.run(&Begin(options)).await
-            }
-
-            async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
-            where
-                F: for<'c> FnOnce(
-                        &'c Tx,
-                    )
-                        -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-                    + Send,
-                T: Send,
-                E: fmt::Display + fmt::Debug + Send,
-            {
-                self.transaction_with_config(callback, None, None).await
-            }
-
-            async fn transaction_with_config<F, T, E>(
-                &self,
-                callback: F,
-                isolation_level: Option<IsolationLevel>,
-                access_mode: Option<AccessMode>,
-            ) -> Result<T, TransactionError<E>>
-            where
-                F: for<'c> FnOnce(
-                        &'c Tx,
-                    )
-                        -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-                    + Send,
-                T: Send,
-                E: fmt::Display + fmt::Debug + Send,
-            {
-                let begun = self.begin_with_config(isolation_level, access_mode).await;
-                let tx = begun.map_err(TransactionError::Connection)?;
-                let outcome = callback(&tx).await;
-                tx.end(outcome).await
-            }
-        }
+        begins!($type);
     };
 }
 
 implement!(Cluster);
 implement!(Session);
+
+impl Cluster {
+    async fn begin_tx(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
+        self.run(&Begin(options)).await
+    }
+}
+
+impl Session {
+    async fn begin_tx(&self, options: TransactionOptions) -> Result<Tx, DbErr> {
+        self.run(&Begin(options)).await
+    }
+}

@@ -18,6 +18,7 @@ pub(crate) fn snapshot(router: &Router) -> ClusterStatus {
             .chain(replicas)
             .collect(),
         learned_writes: router.learned(),
+        discovery: router.roster().findings.get(),
     }
 }
 
@@ -30,6 +31,7 @@ fn node_status(node: &Node, role: Role) -> NodeStatus {
         role,
         state: state(node),
         reason: node.health.reason(),
+        next_trial: (!node.health.is_up()).then(|| node.pause_left()),
         rotation: node.health.rotation(),
         in_flight: node.in_flight(),
         weight: node.traits().weight,

@@ -1,5 +1,6 @@
 //! What a cluster looks like from inside, for health checks and dashboards.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -22,6 +23,8 @@ pub struct ClusterStatus {
     pub nodes: Vec<NodeStatus>,
     /// Statements that looked like reads and are known to write.
     pub learned_writes: usize,
+    /// How the search for replicas goes; `None` without a [`discovery`](crate::ClusterBuilder::discovery).
+    pub discovery: Option<DiscoveryStatus>,
 }
 
 impl ClusterStatus {
@@ -41,6 +44,35 @@ impl ClusterStatus {
     }
 }
 
+/// How the search for replicas goes: see [`discovery`](crate::discovery). Holds no password.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+/// use bilten_db::Cluster;
+/// use bilten_db::discovery::Dns;
+///
+/// let db = Cluster::builder()
+///     .primary("sqlite::memory:")
+///     .discovery(Dns::new("postgres://app@localhost/shop")) // of another kind than the primary
+///     .connect()
+///     .await?;
+/// let found = db.status().discovery.expect("asked once when the cluster was built");
+/// assert_eq!(found.problem, None, "the name is known");
+/// assert!(found.refused.values().all(|problem| problem.contains("another kind of database")));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct DiscoveryStatus {
+    /// Why the last question brought no replica: an error, a panic, no answer in time, or an answer that names none. `None`
+    /// after an answer. The replicas known by then stay.
+    pub problem: Option<String>,
+    /// Questions without a usable answer, in all.
+    pub failures: u64,
+    /// Replicas of the last answer that could not be added, by id, each with the reason.
+    pub refused: BTreeMap<String, String>,
+}
+
 /// One node at one moment.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -55,6 +87,9 @@ pub struct NodeStatus {
     pub state: State,
     /// Why it is not.
     pub reason: Option<String>,
+    /// For how long it is left alone before the next trial, of a node that is out of rotation: 1 s doubling to about a
+    /// minute, and that at once when it refused the user or the password.
+    pub next_trial: Option<Duration>,
     /// What the operator ordered.
     pub rotation: Rotation,
     /// Statements running or waiting for a connection.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel,
-    QueryResult, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionSession,
-    TransactionStream, TransactionTrait,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+    StreamTrait, TransactionError, TransactionOptions, TransactionSession, TransactionStream,
+    TransactionTrait,
 };
 
 use crate::Error;
@@ -197,28 +197,83 @@ impl StreamTrait for Tx {
     }
 }
 
-#[async_trait]
-impl TransactionTrait for Tx {
-    type Transaction = Self;
+/// SeaORM's trait for what can begin a [`Tx`]: `begin_tx` is all that differs.
+macro_rules! begins {
+    ($type:ty) => {
+        #[async_trait::async_trait]
+        impl sea_orm::TransactionTrait for $type {
+            type Transaction = $crate::transaction::Tx;
 
-    async fn begin(&self) -> Result<Self, DbErr> {
-        self.begin_with_options(TransactionOptions::default()).await
-    }
+            async fn begin(&self) -> Result<Self::Transaction, sea_orm::DbErr> {
+                self.begin_tx(sea_orm::TransactionOptions::default()).await
+            }
 
-    async fn begin_with_config(
-        &self,
-        isolation_level: Option<IsolationLevel>,
-        access_mode: Option<AccessMode>,
-    ) -> Result<Self, DbErr> {
-        let options = TransactionOptions {
-            isolation_level,
-            access_mode,
-            ..TransactionOptions::default()
-        };
-        self.begin_with_options(options).await
-    }
+            async fn begin_with_config(
+                &self,
+                isolation_level: Option<sea_orm::IsolationLevel>,
+                access_mode: Option<sea_orm::AccessMode>,
+            ) -> Result<Self::Transaction, sea_orm::DbErr> {
+                let options = sea_orm::TransactionOptions {
+                    isolation_level,
+                    access_mode,
+                    ..Default::default()
+                };
+                self.begin_tx(options).await
+            }
 
-    async fn begin_with_options(&self, options: TransactionOptions) -> Result<Self, DbErr> {
+            async fn begin_with_options(
+                &self,
+                options: sea_orm::TransactionOptions,
+            ) -> Result<Self::Transaction, sea_orm::DbErr> {
+                self.begin_tx(options).await
+            }
+
+            async fn transaction<F, T, E>(
+                &self,
+                callback: F,
+            ) -> Result<T, sea_orm::TransactionError<E>>
+            where
+                F: for<'c> FnOnce(
+                        &'c Self::Transaction,
+                    ) -> std::pin::Pin<
+                        Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
+                    > + Send,
+                T: Send,
+                E: std::fmt::Display + std::fmt::Debug + Send,
+            {
+                self.transaction_with_config(callback, None, None).await
+            }
+
+            async fn transaction_with_config<F, T, E>(
+                &self,
+                callback: F,
+                isolation_level: Option<sea_orm::IsolationLevel>,
+                access_mode: Option<sea_orm::AccessMode>,
+            ) -> Result<T, sea_orm::TransactionError<E>>
+            where
+                F: for<'c> FnOnce(
+                        &'c Self::Transaction,
+                    ) -> std::pin::Pin<
+                        Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
+                    > + Send,
+                T: Send,
+                E: std::fmt::Display + std::fmt::Debug + Send,
+            {
+                let begun = self.begin_with_config(isolation_level, access_mode).await;
+                let tx = begun.map_err(sea_orm::TransactionError::Connection)?;
+                let outcome = callback(&tx).await;
+                tx.end(outcome).await
+            }
+        }
+    };
+}
+pub(crate) use begins;
+
+begins!(Tx);
+
+impl Tx {
+    /// A savepoint.
+    async fn begin_tx(&self, options: TransactionOptions) -> Result<Self, DbErr> {
         let inner = self.bounded(self.inner.begin_with_options(options)).await?;
         Ok(Self {
             inner,
@@ -226,36 +281,6 @@ impl TransactionTrait for Tx {
         })
     }
 
-    async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
-    where
-        F: for<'c> FnOnce(&'c Self) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-            + Send,
-        T: Send,
-        E: fmt::Display + fmt::Debug + Send,
-    {
-        self.transaction_with_config(callback, None, None).await
-    }
-
-    async fn transaction_with_config<F, T, E>(
-        &self,
-        callback: F,
-        isolation_level: Option<IsolationLevel>,
-        access_mode: Option<AccessMode>,
-    ) -> Result<T, TransactionError<E>>
-    where
-        F: for<'c> FnOnce(&'c Self) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>>
-            + Send,
-        T: Send,
-        E: fmt::Display + fmt::Debug + Send,
-    {
-        let begun = self.begin_with_config(isolation_level, access_mode).await;
-        let tx = begun.map_err(TransactionError::Connection)?;
-        let outcome = callback(&tx).await;
-        tx.end(outcome).await
-    }
-}
-
-impl Tx {
     /// Commits what succeeded and rolls back what did not.
     pub(crate) async fn end<T, E>(self, outcome: Result<T, E>) -> Result<T, TransactionError<E>>
     where

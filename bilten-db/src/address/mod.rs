@@ -1,30 +1,76 @@
-//! Where a node is, as it may be shown: never with a user name or a password.
+//! Where a node is: what is wrong with its URL, and how it may be shown, never with a user name or a password.
+
+mod authority;
+mod parameters;
+mod veil;
+
+pub(crate) use veil::veiled;
 
 use sea_orm::DbBackend;
 
 use crate::Error;
 
-/// The kind of database that a URL names.
+/// The kind of database that a URL names, once nothing is wrong with the URL.
 ///
-/// `field` is the name under which the URL was given.
+/// `field` is the name under which the URL was given. No part of the URL is shown that may belong to a password.
+pub(crate) fn check(field: &str, url: &str) -> Result<DbBackend, Error> {
+    let backend = backend_of(field, url)?;
+    match backend {
+        DbBackend::Sqlite => check_file(field, url)?,
+        _ => authority::check(field, url)?,
+    }
+    parameters::check(field, backend, url)?;
+    Ok(backend)
+}
+
+/// The kind of database that the scheme of a URL names.
 pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    // `postgres:host` would be read as a database on localhost. A SQLite path needs no slashes.
-    let scheme = match scheme {
-        "sqlite" => scheme,
-        _ if rest.starts_with("//") => scheme,
-        _ => "",
-    };
     match scheme {
-        "postgres" | "postgresql" => Ok(DbBackend::Postgres),
-        "mysql" | "mariadb" => Ok(DbBackend::MySql),
-        "sqlite" => Ok(DbBackend::Sqlite),
-        _ => Err(Error::invalid(
-            field,
-            "is not a database URL",
-            "write it as postgres://user:password@host:5432/database, mysql://.. or sqlite://path",
-        )),
+        // A SQLite path needs no slashes. `postgres:host` would be read as a database on localhost.
+        "sqlite" => return Ok(DbBackend::Sqlite),
+        "postgres" | "postgresql" if rest.starts_with("//") => return Ok(DbBackend::Postgres),
+        "mysql" | "mariadb" if rest.starts_with("//") => return Ok(DbBackend::MySql),
+        _ => {}
     }
+    let is_name = !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase());
+    let problem = match is_name && rest.starts_with("//") {
+        true => format!("has the scheme `{scheme}`, which is none of a database known here"),
+        false => "is not a database URL".to_owned(),
+    };
+    Err(Error::invalid(
+        field,
+        problem,
+        "write it as postgres://user:password@host:5432/database, mysql://.. or sqlite://path",
+    ))
+}
+
+/// Refuses a SQLite URL that names no file: each connection would get a database of its own, which goes with it.
+fn check_file(field: &str, url: &str) -> Result<(), Error> {
+    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
+    let path = rest.trim_start_matches("//").split('?').next();
+    if path.is_some_and(|path| !path.is_empty()) || rest.contains("mode=memory") {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "names no file",
+        "write sqlite://path/to/file, or sqlite::memory: for a database in memory",
+    ))
+}
+
+/// What a replica may be called: it shows in metrics, logs and the status.
+pub(crate) fn check_id(id: &str) -> Result<(), Error> {
+    let problem = match id {
+        "" => "is empty",
+        _ if id.contains("://") => "is a URL, and a name is shown where no password may be",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(
+        "replica id",
+        problem,
+        "give each replica a name, such as `r1`",
+    ))
 }
 
 /// A URL sets an address of IPv6 in brackets, which name resolution does not know.
@@ -42,159 +88,129 @@ pub(crate) fn host_and_port(host: &str, port: u16) -> String {
     }
 }
 
-/// Refuses a URL whose password holds characters that end it early.
-///
-/// With an `@` behind the host, part of the password was read as host, port or database, and a message about
-/// those would show it.
-#[allow(dead_code, reason = "used by the drivers that are compiled in")]
-pub(crate) fn check_authority(field: &str, url: &str) -> Result<(), Error> {
-    let rest = url.split_once("://").map_or("", |(_, rest)| rest);
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, behind) = rest.split_at(end);
-    if behind.contains('@') || authority.matches('@').count() > 1 {
-        return Err(Error::invalid(
-            field,
-            "has an `@` where none can be",
-            "percent-encode special characters of the user name and the password (@ is %40, / is %2F, # is %23, ? is %3F)",
-        ));
-    }
-    Ok(())
-}
-
-/// Refuses parameters that the PostgreSQL driver does not know.
-///
-/// It would only warn, and write the value into the log: a misspelt `password` among them. The name is not shown
-/// either, since it may be the end of a password with a `?` in it.
-#[allow(dead_code, reason = "used by the drivers that are compiled in")]
-pub(crate) fn check_parameters(field: &str, url: &str) -> Result<(), Error> {
-    const KNOWN: [&str; 18] = [
-        "sslmode",
-        "ssl-mode",
-        "sslrootcert",
-        "ssl-root-cert",
-        "ssl-ca",
-        "sslcert",
-        "ssl-cert",
-        "sslkey",
-        "ssl-key",
-        "statement-cache-capacity",
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "password",
-        "application_name",
-        "options",
-    ];
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    let query = query.split('#').next().unwrap_or_default();
-    let is_known = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        pair.is_empty() || KNOWN.contains(&name) || name.starts_with("options[")
-    };
-    if query.split('&').all(is_known) {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        field,
-        "has a parameter that the driver does not know",
-        format!("remove it, or use one of {}, options[..]", KNOWN.join(", ")),
-    ))
-}
-
-/// Refuses a SQLite URL that names no file: each connection would get a database of its own, which goes with it.
-#[allow(dead_code, reason = "used by the drivers that are compiled in")]
-pub(crate) fn check_file(field: &str, url: &str) -> Result<(), Error> {
-    let rest = url.split_once(':').map_or("", |(_, rest)| rest);
-    let path = rest.trim_start_matches("//").split('?').next();
-    if path.is_some_and(|path| !path.is_empty()) || rest.contains("mode=memory") {
-        return Ok(());
-    }
-    Err(Error::invalid(
-        field,
-        "names no file",
-        "write sqlite://path/to/file, or sqlite::memory: for a database in memory",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_scheme_names_the_database() {
-        let table = [
-            ("postgres://a/b", Some(DbBackend::Postgres)),
-            ("postgresql://a/b", Some(DbBackend::Postgres)),
-            ("mysql://a/b", Some(DbBackend::MySql)),
-            ("mariadb://a/b", Some(DbBackend::MySql)),
-            ("sqlite::memory:", Some(DbBackend::Sqlite)),
-            ("http://a/b", None),
-            ("postgres:app:secret@h", None),
-            ("mysql:h/b", None),
-            ("secret", None),
-            ("", None),
-        ];
-        for (url, backend) in table {
-            assert_eq!(backend_of("primary", url).ok(), backend, "{url}");
+    /// The URL, and what the error says; nothing for a URL that is fine.
+    fn tell(table: &[(&str, &str)]) {
+        for (url, expected) in table {
+            let told = match check("primary", url) {
+                Ok(_) => String::new(),
+                Err(error) => {
+                    let Error::Invalid { field, remedy, .. } = &error else {
+                        panic!("{url}: {error:?}");
+                    };
+                    assert!(field == "primary" && !remedy.is_empty(), "{url}: {error}");
+                    format!("{error} {error:?}")
+                }
+            };
+            assert_eq!(told.is_empty(), expected.is_empty(), "{url}: {told}");
+            assert!(told.contains(expected), "{url}: {told}");
+            assert!(!told.contains("cret"), "{url}: {told}");
         }
     }
 
     #[test]
-    fn an_unknown_parameter_is_refused_and_not_shown() {
+    fn the_scheme_names_the_database() {
         let table = [
-            ("postgres://app@db/shop", true),
-            ("postgres://app@db/shop?", true),
-            ("postgres://app@db/shop?sslmode=require&options[a]=b", true),
-            ("postgres://app@db/shop?pwd=s3cret", false),
-            ("postgres://app@db/shop?sslmode=require&s3cret", false),
+            ("postgres://a/b", DbBackend::Postgres),
+            ("postgresql://a/b", DbBackend::Postgres),
+            ("mysql://a/b", DbBackend::MySql),
+            ("mariadb://a/b", DbBackend::MySql),
+            ("sqlite::memory:", DbBackend::Sqlite),
         ];
-        for (url, fine) in table {
-            let checked = check_parameters("primary", url);
-            assert_eq!(checked.is_ok(), fine, "{url}");
-            if let Err(error) = checked {
-                assert!(!format!("{error} {error:?}").contains("cret"));
-            }
+        for (url, backend) in table {
+            assert_eq!(check("primary", url).unwrap(), backend, "{url}");
         }
+        tell(&[
+            ("http://app:s3cret@db/shop", "the scheme `http`"),
+            ("mssql://app:s3cret@db/shop", "the scheme `mssql`"),
+            ("PostgreS3cret://db", "is not a database URL"),
+            ("postgres:app:s3cret@h", "is not a database URL"),
+            ("mysql:h/b", "is not a database URL"),
+            ("s3cret", "is not a database URL"),
+            ("", "is not a database URL"),
+        ]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_url_is_named_without_the_password() {
+        tell(&[
+            ("postgres://app:s3%40cret@db:5432/shop", ""),
+            ("postgres://app@[::1]:5432/shop", ""),
+            ("postgres:///shop?host=/run/postgresql", ""),
+            ("postgres://%2Frun%2Fpostgresql/shop", ""),
+            ("postgres://app:s3cret@db:99999/shop", "from 1 to 65535"),
+            ("postgres://app:s3cret@db:0/shop", "from 1 to 65535"),
+            ("postgres://app:s3cret@db:/shop", "from 1 to 65535"),
+            ("mysql://app:s3cret@db:many/shop", "from 1 to 65535"),
+            ("postgres://app:s3cret", "from 1 to 65535"),
+            ("postgres://app:s3cret@::1/shop", "in brackets"),
+            ("postgres://app:s3cret@[::1/shop", "IPv6"),
+            ("postgres://app:s3cret@[::1]5432/shop", "IPv6"),
+            ("postgres://app:s3cret@[db]/shop", "IPv6"),
+            ("mysql://app:s3cret@[fe80::7%25eth0]/shop", "IPv6"),
+            ("postgres://app:s3cret@db-1,db-2/shop", "several hosts"),
+            ("postgres://app:s3cret@db-1:1,db-2:2/shop", "several hosts"),
+            ("postgres://app:s3cret@d b/shop", "space"),
+            ("postgres://app:s3/cret@db/shop", "%40"),
+            ("postgres://app:12/cret@db/shop", "%40"),
+            ("postgres://app:12?cret@db/shop", "%40"),
+            ("postgres://app:12#cret@db/shop", "%40"),
+            ("postgres://app:s3@cret@db/shop", "%40"),
+        ]);
+    }
+
+    #[test]
+    fn a_parameter_that_the_driver_would_not_take_is_named_without_its_value() {
+        tell(&[
+            ("postgres://app@db/shop?", ""),
+            ("postgres://app@db/shop?sslmode=Require&options[a]=b", ""),
+            ("postgres://app@db/shop?sslmode=verify%2Dfull#part", ""),
+            ("mysql://app@db/shop?ssl-mode=REQUIRED&charset=utf8mb4", ""),
+            ("sqlite://shop.db?mode=rwc&cache=private", ""),
+            ("postgres://db/shop?sslmode=s3cret", "`sslmode`"),
+            ("postgres://db/shop?sslmode=s3cret", "verify-full"),
+            ("postgres://db/shop?sslmode", "`sslmode`"),
+            ("mysql://db/shop?ssl-mode=require", "VERIFY_IDENTITY"),
+            ("postgres://db/shop?port=99999", "`port`"),
+            ("postgres://db/shop?hostaddr=db", "`hostaddr`"),
+            ("postgres://db/shop?pwd=s3cret", "`pwd`"),
+            ("postgres://db/shop?pwd=s3cret", "application_name"),
+            ("mysql://db/shop?useSSL=s3cret", "`useSSL`"),
+            ("postgres://db/shop?sslmode=require&s3cret", "a parameter"),
+            ("postgres://db/shop?s3%63ret=1", "a parameter"),
+            (
+                "postgres://db/shop?statement-cache-capacity=0",
+                "PoolConfig::statement_cache",
+            ),
+            ("sqlite://shop.db?mode=all", "`mode`"),
+            ("sqlite://shop.db?journal_mode=wal", "`journal_mode`"),
+        ]);
     }
 
     #[test]
     fn sqlite_needs_a_file_or_memory() {
-        let table = [
-            ("sqlite://shop.db", true),
-            ("sqlite:shop.db?mode=ro", true),
-            ("sqlite:///tmp/shop.db", true),
-            ("sqlite::memory:", true),
-            ("sqlite://?mode=memory", true),
-            ("sqlite://", false),
-            ("sqlite:", false),
-            ("sqlite://?mode=ro", false),
-        ];
-        for (url, fine) in table {
-            assert_eq!(check_file("primary", url).is_ok(), fine, "{url}");
-        }
+        tell(&[
+            ("sqlite://shop.db", ""),
+            ("sqlite:shop.db?mode=ro", ""),
+            ("sqlite:///tmp/shop.db", ""),
+            ("sqlite::memory:", ""),
+            ("sqlite://?mode=memory", ""),
+            ("sqlite://", "names no file"),
+            ("sqlite:", "names no file"),
+            ("sqlite://?mode=ro", "names no file"),
+        ]);
     }
 
     #[test]
-    fn a_password_that_ends_the_host_early_is_refused_without_being_shown() {
-        let table = [
-            ("postgres://app:s3cret@db/shop", true),
-            ("postgres://app:s3%40cret@db:5432/shop", true),
-            ("postgres://app:s3/cret@db/shop", false),
-            ("postgres://app:12/cret@db/shop", false),
-            ("postgres://app:12?cret@db/shop", false),
-            ("postgres://app:12#cret@db/shop", false),
-            ("postgres://app:s3@cret@db/shop", false),
-        ];
-        for (url, fine) in table {
-            let checked = check_authority("primary", url);
-            assert_eq!(checked.is_ok(), fine, "{url}");
-            if let Err(error) = checked {
-                let text = format!("{error} {error:?}");
-                assert!(text.contains("primary") && text.contains("%40"), "{text}");
-                assert!(!text.contains("cret"), "{text}");
-            }
+    fn a_url_is_no_name() {
+        assert!(check_id("r1").is_ok() && check_id("10.0.0.7:5432").is_ok());
+        for id in ["", "postgres://app:s3cret@db/shop"] {
+            let error = check_id(id).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains("replica id") && !text.contains("cret"));
         }
     }
 }

@@ -45,6 +45,10 @@ impl Known {
         self.0.insert(id.to_owned(), 0);
     }
 
+    pub(crate) fn has(&self, id: &str) -> bool {
+        self.0.contains_key(id)
+    }
+
     pub(crate) fn removed(&mut self, id: &str) {
         self.0.remove(id);
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Discover, Failure};
-use crate::{Error, Replica};
+use crate::{Error, Replica, address};
 
 /// The addresses of one name, each a replica.
 ///
@@ -114,6 +114,11 @@ impl<R: Resolve> Discover for Dns<R> {
         let replica =
             |address: &SocketAddr| (address.to_string(), Replica::new(named.at(*address)));
         Ok(found.iter().map(replica).collect())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        address::check("discovery", &self.url)?;
+        Named::parse(&self.url).map(drop)
     }
 }
 

@@ -7,20 +7,29 @@
 //! An answer that fails, comes too late or is empty changes nothing: a name service that is away must not take the
 //! replicas with it. A replica leaves only when it was missing from several answers in a row
 //! ([`Discovery::grace`]), because name servers often tell a part of what they know.
+//!
+//! A [`Discover`] that panics counts as one that fails: it is asked again after the next pause. Replicas of an answer that
+//! cannot be added, for a wrong URL say, are left out and the others join. Both are logged once, and
+//! [`ClusterStatus::discovery`](crate::status::ClusterStatus::discovery) shows them for as long as they last.
 
 mod changes;
 mod dns;
 
 pub use dns::{Dns, Resolve, SystemResolver};
 
-pub(crate) use changes::Known;
+pub(crate) use changes::{Changes, Known};
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
+use crate::address::veiled;
 use crate::pool_config::LONGEST;
 use crate::{Error, Replica};
 
@@ -57,6 +66,15 @@ pub trait Discover: Send + Sync + 'static {
     ///
     /// Dropped when it takes longer than [`Discovery::timeout`].
     fn discover(&self) -> impl Future<Output = Result<Vec<(String, Replica)>, Failure>> + Send;
+
+    /// Whether it can ever answer. Asked once, when the cluster is built; by default it can.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for settings without meaning: the cluster is not built then.
+    fn check(&self) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 type Answer<'a> =
@@ -65,11 +83,37 @@ type Answer<'a> =
 /// [`Discover`] in a form that can be kept.
 pub(crate) trait Source: Send + Sync {
     fn ask(&self) -> Answer<'_>;
+    fn check(&self) -> Result<(), Error>;
 }
 
 impl<D: Discover> Source for D {
     fn ask(&self) -> Answer<'_> {
-        Box::pin(self.discover())
+        // Called when polled, so that a panic before the first await is that of the future too.
+        Box::pin(async move { self.discover().await })
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        Discover::check(self)
+    }
+}
+
+/// A question without an answer that could be used.
+#[derive(Debug)]
+pub(crate) enum Missed {
+    Failed(Failure),
+    Late(Duration),
+    Panicked(String),
+    Empty,
+}
+
+impl fmt::Display for Missed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => f.write_str(&veiled(&failure.to_string())),
+            Self::Late(limit) => write!(f, "no answer within {limit:?}"),
+            Self::Panicked(message) => write!(f, "it panicked: {}", veiled(message)),
+            Self::Empty => f.write_str("the answer names no replica"),
+        }
     }
 }
 
@@ -134,6 +178,7 @@ impl Discovery {
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
+        self.source.check()?;
         if self.interval < SHORTEST {
             return Err(Error::invalid(
                 "discovery.every",
@@ -163,13 +208,25 @@ impl Discovery {
         self.interval.min(LONGEST).mul_f64(0.8 + 0.4 * dice)
     }
 
-    pub(crate) async fn ask(&self) -> Result<Vec<(String, Replica)>, Failure> {
+    /// An answer that names at least one replica.
+    pub(crate) async fn ask(&self) -> Result<Vec<(String, Replica)>, Missed> {
         let limit = self.timeout.min(LONGEST);
-        match tokio::time::timeout(limit, self.source.ask()).await {
-            Ok(answer) => answer,
-            Err(_) => Err(format!("no answer within {limit:?}").into()),
+        let asked = AssertUnwindSafe(self.source.ask()).catch_unwind();
+        match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(Ok(told))) if told.is_empty() => Err(Missed::Empty),
+            Ok(Ok(Ok(told))) => Ok(told),
+            Ok(Ok(Err(failure))) => Err(Missed::Failed(failure)),
+            Ok(Err(panic)) => Err(Missed::Panicked(message_of(&*panic))),
+            Err(_) => Err(Missed::Late(limit)),
         }
     }
+}
+
+/// What was said with a panic.
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
 }
 
 impl<D: Discover> From<D> for Discovery {

@@ -20,11 +20,11 @@ use sea_orm::DbBackend;
 use super::Backend;
 use super::target::Target;
 use crate::Error;
-use crate::address::backend_of;
+use crate::address::check;
 
-/// Makes the pool that a URL means; each driver checks what is its own in the URL. Connects to nothing yet.
+/// Makes the pool that a URL means. Connects to nothing yet.
 pub(crate) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    match backend_of(target.field, target.url)? {
+    match check(target.field, target.url)? {
         DbBackend::MySql => mysql::open(target),
         DbBackend::Sqlite => sqlite::open(target),
         _ => postgres::open(target),
@@ -38,7 +38,8 @@ pub(crate) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     reason = "takes what a driver takes; unused when every driver is compiled in"
 )]
 mod missing {
-    use super::{Arc, Backend, Error, Target, backend_of};
+    use super::{Arc, Backend, Error, Target};
+    use crate::address::backend_of;
 
     pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
         let feature = format!("{:?}", backend_of(target.field, target.url)?).to_lowercase();

@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
 
 use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
-use crate::address::{check_authority, check_parameters, host_and_port, resolvable};
+use crate::address::{host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
 /// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote.
@@ -24,8 +24,6 @@ const SAMPLE: &str = "select r, \
     from (select pg_is_in_recovery() as r) as node";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    check_authority(target.field, target.url)?;
-    check_parameters(target.field, target.url)?;
     open_pool::<Postgres>(target)
 }
 

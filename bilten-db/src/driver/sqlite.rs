@@ -12,14 +12,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Sqlite};
 
 use super::target::{Target, open_pool};
 use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
-use crate::address::check_file;
 use crate::{Error, PoolConfig};
 
 /// For writers in other processes; within this one they queue for the only connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) fn open(mut target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
-    check_file(target.field, target.url)?;
     let in_memory = is_in_memory(target.url);
     if in_memory && target.read_only {
         return Err(Error::invalid(

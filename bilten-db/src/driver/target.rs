@@ -30,7 +30,7 @@ pub(super) fn open_pool<D: Driver>(target: Target<'_>) -> Result<Arc<dyn Backend
         Error::invalid(
             target.field,
             "is not a URL that the driver understands",
-            "percent-encode special characters (@ is %40, / is %2F, # is %23) and check the port and the parameters",
+            "percent-encode special characters (@ is %40, / is %2F, # is %23), and check the host and the parameters",
         )
     })?;
     let Target {

@@ -71,6 +71,17 @@ impl Fault {
         }
     }
 
+    /// Whether a second try will fail as well: the server knows the user or the password to be wrong. Many such tries
+    /// lock a user out where failed logins are counted.
+    pub(crate) fn lasts(&self) -> bool {
+        match self {
+            Self::Unreachable(sqlx::Error::Database(answer)) => {
+                answer.code().is_some_and(|code| code.starts_with("28"))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the node may have worked on the statement.
     pub(crate) fn was_sent(&self) -> bool {
         match self {
@@ -96,6 +107,34 @@ impl Fault {
             self.trouble(),
             Trouble::Unreachable | Trouble::Lost | Trouble::ReadOnly
         )
+    }
+
+    /// Whether a prepared statement of ours is missing, or there before it was made: another client's session answers.
+    pub(crate) fn tells_of_a_pooler(&self) -> bool {
+        let Self::Statement(DbErr::Exec(inner) | DbErr::Query(inner)) = self else {
+            return false;
+        };
+        let RuntimeErr::SqlxError(error) = inner else {
+            return false;
+        };
+        let Some(answer) = error.as_database_error() else {
+            return false;
+        };
+        let is_about_one = matches!(answer.code().as_deref(), Some("26000" | "42P05"));
+        is_about_one && answer.message().contains("sqlx_s_")
+    }
+
+    /// What the driver said, without the wrapping.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Unreachable(error) => error.to_string(),
+            Self::Statement(error) => error.to_string(),
+            Self::ConnectTimeout(limit) => format!("no connection or no answer within {limit:?}"),
+            Self::Silent(limit) => format!("no answer to anything for {limit:?}"),
+            Self::Discarded | Self::Saturated { .. } | Self::QueryTimeout(_) => {
+                "no answer".to_owned()
+            }
+        }
     }
 
     /// What a caller of SeaORM sees.

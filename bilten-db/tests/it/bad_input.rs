@@ -1,3 +1,4 @@
+use std::error::Error as _;
 use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
@@ -21,6 +22,12 @@ async fn a_frozen_host_is_told_at_the_start_as_one_that_does_not_answer() {
         text.contains("did not answer in time") && text.contains("connect_timeout"),
         "{text}"
     );
+    let source = error.source().unwrap();
+    assert_eq!(
+        source.to_string(),
+        "no connection or no answer within 500ms"
+    );
+    assert!(source.source().is_none(), "nothing is said twice");
 }
 
 #[tokio::test]

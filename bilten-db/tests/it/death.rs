@@ -3,7 +3,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{ConnectionTrait, Statement, StreamTrait};
-use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_db::status::Rotation;
+use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
 use futures_util::TryStreamExt;
 use tokio::task::JoinSet;
@@ -142,11 +143,18 @@ async fn fallback_error_spares_the_primary() {
         .unwrap();
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
-    let error = who_reads(&db).await.unwrap_err();
-    assert!(
-        error.to_string().contains("no replica is in rotation"),
-        "{error}"
-    );
+    // At once: 2,000 of them in the time that is allowed leave each a hundredth of a second.
+    let begun = Instant::now();
+    for _ in 0..2_000 {
+        let error = who_reads(&db).await.unwrap_err();
+        assert!(
+            matches!(Error::of(&error), Some(Error::NoReplica)),
+            "{error}"
+        );
+    }
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    let untouched = db.status().primary().pool.size;
+    assert_eq!(untouched, 0, "no read opened a connection there");
     db.execute_unprepared("insert into event (name) values ('a')")
         .await
         .unwrap();
@@ -179,6 +187,51 @@ async fn a_frozen_replica_is_left_and_keeps_no_permits() {
     until_up(&db, "r1", true).await;
     eventually_async(LIMIT, || async {
         tally(&db, 20).await.get(&port(postgres.replica(0))) == Some(&10)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_freezes_leave_every_place_in_the_pool_free() {
+    let postgres = private(1);
+    let pool = PoolConfig::default()
+        .max(3)
+        .connect_timeout(Duration::from_millis(400))
+        .query_timeout(Duration::from_millis(200));
+    let db = builder_for(&postgres)
+        .pool(pool)
+        .fallback(Fallback::Error)
+        .connect()
+        .await
+        .unwrap();
+    let all_three = |sql: &'static str| {
+        let db = db.clone();
+        async move {
+            let reads = (0..3).map(|_| ask::<i32>(&db, sql));
+            futures_util::future::join_all(reads).await
+        }
+    };
+    let free = || {
+        let status = db.status();
+        let r1 = status.replicas().next().unwrap();
+        (r1.pool.size, r1.in_flight) == (0, 0)
+    };
+    // Asked even when a probe has noticed: after twenty ejections it would be left alone for minutes.
+    db.order("r1", Rotation::In).unwrap();
+    for round in 0..20 {
+        eventually_async(LIMIT, || async {
+            let sql = "select pid from pg_backend_pid() pid, pg_sleep(0.02)";
+            all_three(sql).await.iter().all(Result::is_ok)
+        })
+        .await;
+        postgres.replica(0).pause().unwrap();
+        let answers = timeout(LIMIT, all_three("select 1")).await.unwrap();
+        assert!(answers.iter().all(Result::is_err), "round {round}");
+        eventually(LIMIT, free);
+        postgres.replica(0).resume().unwrap();
+    }
+    eventually_async(LIMIT, || async {
+        all_three("select 1").await.iter().all(Result::is_ok)
     })
     .await;
 }

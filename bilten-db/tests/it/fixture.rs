@@ -93,7 +93,20 @@ pub(crate) mod place {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(crate) enum Relation {}
+    pub(crate) enum Relation {
+        #[sea_orm(
+            has_many = "super::numbers::Entity",
+            from = "Column::Id",
+            to = "super::numbers::Column::Id"
+        )]
+        Numbers,
+    }
+
+    impl Related<super::numbers::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Numbers.def()
+        }
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }
@@ -110,7 +123,20 @@ pub(crate) mod numbers {
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub(crate) enum Relation {}
+    pub(crate) enum Relation {
+        #[sea_orm(
+            belongs_to = "super::place::Entity",
+            from = "Column::Id",
+            to = "super::place::Column::Id"
+        )]
+        Place,
+    }
+
+    impl Related<super::place::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Place.def()
+        }
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

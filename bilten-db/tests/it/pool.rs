@@ -1,13 +1,12 @@
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bilten_db::sea_orm::{ConnectOptions, Database};
+use bilten_db::sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
 
 use crate::fixture::{LIMIT, Shop, ask, is_up, who_reads};
+use crate::warnings::Warnings;
 
 fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
     Cluster::builder().primary(&shop.primary).pool(pool)
@@ -63,8 +62,27 @@ async fn min_connections_are_open_before_anyone_asks() {
 }
 
 #[tokio::test]
+async fn a_connection_that_lay_idle_is_tested_before_a_write_is_sent() {
+    let shop = Shop::open("pool_ping").await;
+    let write = async |ping: Option<Duration>| {
+        let pool = PoolConfig::default().max(1).ping_if_idle(ping);
+        let db = alone(&shop, pool).connect().await.unwrap();
+        let pid: i32 = ask(&db, "select pg_backend_pid()").await.unwrap();
+        let other = Database::connect(&shop.primary).await.unwrap();
+        let end = format!("select pg_terminate_backend({pid}, 10000)");
+        assert!(ask::<bool>(&other, &end).await.unwrap());
+        db.execute_unprepared("insert into event (name) values ('a')")
+            .await
+    };
+    write(Some(Duration::from_millis(1))).await.unwrap();
+    write(None)
+        .await
+        .expect_err("what is dead is found by the write itself");
+}
+
+#[tokio::test]
 async fn a_min_that_the_server_refuses_is_told_once_and_ends_with_the_cluster() {
-    let warnings = Warnings::default();
+    let warnings = Warnings::of("bilten_db::keep");
     let _told = tracing::subscriber::set_default(warnings.clone());
     let postgres = Postgres::builder().max_connections(12).start().unwrap();
     let sessions = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
@@ -77,7 +95,7 @@ async fn a_min_that_the_server_refuses_is_told_once_and_ends_with_the_cluster() 
         .connect()
         .await
         .unwrap();
-    let told = || warnings.0.load(Ordering::Relaxed);
+    let told = || warnings.told();
     eventually_async(LIMIT, || async { told() > 0 }).await;
     let refused = told();
     let told_again = Instant::now() + Duration::from_secs(3);
@@ -93,29 +111,6 @@ async fn a_min_that_the_server_refuses_is_told_once_and_ends_with_the_cluster() 
     for _ in 0..200 {
         assert_eq!(others().await, 0, "something goes on opening sessions");
     }
-}
-
-/// Counts what is logged about refused connections.
-#[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "bilten_db::keep" && *metadata.level() == tracing::Level::WARN
-    }
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

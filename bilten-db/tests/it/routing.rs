@@ -1,14 +1,14 @@
-use bilten_db::access::{Access, classify};
 use bilten_db::scope::{Route, with_route, with_tags};
 use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
 use bilten_db::sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseBackend,
-    DatabaseConnection, EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter,
-    QueryOrder, QuerySelect, Statement, StreamTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseConnection,
+    EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    Statement, StreamTrait,
 };
 use futures_util::TryStreamExt;
 
 use crate::fixture::{Shop, ask, builder_for, event, place, private, tally, ticket, who_reads};
+use crate::pieces::Pieces;
 
 #[tokio::test]
 async fn reads_are_dealt_evenly_over_the_replicas() {
@@ -364,33 +364,16 @@ async fn no_statement_called_a_read_is_refused_by_a_standby() {
         " limit 1 offset 0",
         " order by 1 for no key update of event",
         " -- for update",
-        " into temp copied",
     ];
-    let (mut reads, mut writes) = (0, 0);
-    for head in heads {
-        for column in columns {
-            for source in sources {
-                for tail in tails {
-                    let into = if tail.contains("into") { tail } else { "" };
-                    let rest = if into.is_empty() { tail } else { "" };
-                    let sql = format!("{head}select {column}{into} from {source}{rest}");
-                    if classify(DatabaseBackend::Postgres, &sql) == Access::Write {
-                        writes += 1;
-                        continue;
-                    }
-                    reads += 1;
-                    if let Err(error) = standby.execute_unprepared(&sql).await {
-                        let text = error.to_string();
-                        assert!(
-                            !text.contains("read-only transaction")
-                                && !text.contains("during recovery"),
-                            "{sql}: {text}"
-                        );
-                    }
-                }
-            }
-        }
-    }
+    let pieces = Pieces {
+        heads: &heads,
+        columns: &columns,
+        sources: &sources,
+        tails: &tails,
+        middles: &[" into temp copied"],
+    };
+    let refusals = ["read-only transaction", "during recovery"];
+    let (reads, writes) = pieces.are_not_refused(&standby, &refusals).await;
     assert!(
         reads > 100 && writes > 100,
         "{reads} reads, {writes} writes"

@@ -1,14 +1,17 @@
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder, TransactionTrait,
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, LoaderTrait,
+    PaginatorTrait, QueryFilter, QueryOrder, TransactionTrait,
 };
 use bilten_db::{Cluster, PageExt, PageRequest, PoolConfig, Token};
 use bilten_testbed::{Postgres, eventually};
+use futures_util::future::join_all;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, event, numbers, port, prepared, private, until_up, who_reads,
+    LIMIT, Shop, ask, builder_for, event, numbers, place, port, prepared, private, until_up,
+    who_reads,
 };
 
 fn named(name: String) -> event::ActiveModel {
@@ -74,13 +77,47 @@ async fn a_token_made_without_waiting_for_the_disk_is_honoured_too() {
             .unwrap(),
     );
     let db = builder_for(&postgres).connect().await.unwrap();
-    for n in 0..40 {
+    let write_and_find = async |n: usize| {
         let session = db.session();
         let id = named(format!("{n}")).insert(&session).await.unwrap().id;
         let token = session.token().await.unwrap().unwrap();
         let next = db.session_with(token).wait(Duration::from_secs(2));
         assert!(is_there(&next, id).await, "write {n} was missed");
+        next.node()
+    };
+    // Each waits for the log to reach a replica, so many do it at once.
+    let mut by_replicas = 0;
+    for round in 0..15 {
+        let answered = join_all((0..20).map(|n| write_and_find(20 * round + n))).await;
+        let replicas = answered.iter().flatten().filter(|node| *node != "primary");
+        by_replicas += replicas.count();
     }
+    assert!(by_replicas > 0, "the primary alone proves nothing");
+}
+
+/// The servers that answered for a parent and for its children, which a loader asks for with a second statement.
+async fn parent_and_child(db: &impl ConnectionTrait) -> (i32, i32) {
+    let parents = place::Entity::find().all(db).await.unwrap();
+    let children = parents.load_many(numbers::Entity, db).await.unwrap();
+    (parents[0].port, children[0][0].port)
+}
+
+#[tokio::test]
+async fn a_loader_in_a_session_reads_children_where_it_read_the_parents() {
+    let shop = Shop::open("session_loader").await;
+    let db = shop.connect().await;
+    let (parent, child) = parent_and_child(&db).await;
+    assert_ne!(
+        parent, child,
+        "without a session they come from two states of the data"
+    );
+    let mut servers = BTreeSet::new();
+    for _ in 0..8 {
+        let (parent, child) = parent_and_child(&db.session()).await;
+        assert_eq!(parent, child);
+        servers.insert(parent);
+    }
+    assert_eq!(servers, shop.replica_ports().into_iter().collect());
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ async fn a_refused_primary_fails_the_start_at_once_with_the_cause() {
         "{text}"
     );
     assert!(text.contains("Connection refused"), "{text}");
+    assert!(error.source().unwrap().source().is_none(), "said once");
     assert!(!text.contains("s3cret") && !text.contains("app:"), "{text}");
 }
 
@@ -171,6 +172,12 @@ async fn a_wrong_password_is_told_without_being_shown() {
         "{}",
         reason(&db, "r1")
     );
+    let status = db.status();
+    let pause = status.replicas().next().and_then(|r1| r1.next_trial);
+    assert!(
+        pause.is_some_and(|pause| pause > Duration::from_secs(30)),
+        "tried again and again, it would lock the user out: {pause:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,9 +212,14 @@ async fn senseless_settings_are_named_with_their_remedy() {
             "primary",
         ),
         (
-            Cluster::builder().primary("postgres://app:s3cret@db:many/shop"),
+            Cluster::builder().primary("postgres://app:s3cret@db:99999/shop"),
             "primary",
         ),
+        (
+            with().replica("r1", "postgres://app:s3cret@db/shop?sslmode=bogus"),
+            "replica `r1`",
+        ),
+        (with().replica(url, url), "replica id"),
         (with().replica("", url), "replica id"),
         (
             with().replica("r1", url).replica("r1", url),

@@ -1,6 +1,6 @@
 use bilten_db::sea_orm::{
-    AccessMode, ActiveModelTrait, ActiveValue::Set, DbErr, EntityTrait, IsolationLevel,
-    PaginatorTrait, TransactionError, TransactionTrait,
+    AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait,
+    IntoDatabaseExecutor, IsolationLevel, PaginatorTrait, TransactionError, TransactionTrait,
 };
 
 use crate::fixture::{Shop, ask, event, who_reads};
@@ -28,6 +28,27 @@ async fn a_transaction_and_all_its_reads_run_on_one_connection_of_the_primary() 
     }
     assert_eq!(event::Entity::find().count(&tx).await.unwrap(), 1);
     tx.commit().await.unwrap();
+}
+
+/// A step of a migration, with what `Migrator::up` of sea-orm-migration asks for.
+async fn step<'c>(db: impl IntoDatabaseExecutor<'c>) -> i32 {
+    let db = db.into_database_executor();
+    let sql = "create table step (id int primary key, port int default inet_server_port())";
+    db.execute_unprepared(sql).await.unwrap();
+    let sql = "insert into step (id) values (1)";
+    db.execute_unprepared(sql).await.unwrap();
+    ask(&db, "select port from step").await.unwrap()
+}
+
+#[tokio::test]
+async fn a_migration_takes_the_primary_and_reads_there_what_it_wrote() {
+    let shop = Shop::open("tx_migration").await;
+    let db = shop.connect().await;
+    assert_eq!(step(&db.primary()).await, shop.primary_port());
+    db.execute_unprepared("drop table step").await.unwrap();
+    let tx = db.begin().await.unwrap();
+    assert_eq!(step(&*tx).await, shop.primary_port());
+    tx.rollback().await.unwrap();
 }
 
 #[tokio::test]

@@ -222,6 +222,16 @@ pub(crate) const DB: &[Spec] = &[
         &[NODE, STATE],
         "Connections of the node's pool by state, as of the last probe.",
     ),
+    counter(
+        same("bilten_db_discoveries_total"),
+        &[PLAIN_OUTCOME],
+        "Questions for the replicas by outcome; an error is also a panic, no answer in time, and an answer that names none.",
+    ),
+    gauge(
+        same("bilten_db_discovery_refused"),
+        &[],
+        "Replicas of the last answer that could not be added.",
+    ),
 ];
 
 /// `bilten-health`.

@@ -122,6 +122,8 @@ mod tests {
             "bilten_db_retries_refused_total",
             "bilten_db_overloaded_total",
             "bilten_db_lag_bytes",
+            "bilten_db_discoveries_total",
+            "bilten_db_discovery_refused",
         ];
         assert_eq!(hidden, left_out);
     }

@@ -1,0 +1,120 @@
+//! A cluster that reaches its servers through a PgBouncer each.
+
+use bilten_db::sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, EntityTrait,
+    TransactionTrait,
+};
+use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
+use bilten_testbed::{PgBouncer, Postgres, PostgresNode};
+use futures_util::future::join_all;
+
+use crate::fixture::{ask, event, port, private, tally, who_reads};
+use crate::warnings::Warnings;
+
+/// What the driver sends at the start of a session and PgBouncer would refuse.
+const IGNORED: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits, options");
+
+struct Poolers {
+    postgres: Postgres,
+    primary: PgBouncer,
+    replica: PgBouncer,
+}
+
+impl Poolers {
+    fn start(mode: &str) -> Self {
+        let postgres = private(1);
+        let before = |node: &PostgresNode| {
+            let settings = [("pool_mode", mode), ("default_pool_size", "2"), IGNORED];
+            PgBouncer::before(node, &settings).unwrap()
+        };
+        let primary = before(postgres.primary());
+        let replica = before(postgres.replica(0));
+        Self {
+            postgres,
+            primary,
+            replica,
+        }
+    }
+
+    fn builder(&self) -> ClusterBuilder {
+        Cluster::builder()
+            .primary(self.primary.url())
+            .replica("r1", self.replica.url())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_for_sessions_is_not_noticed() {
+    let poolers = Poolers::start("session");
+    // Two server connections: one for the probe, and one for the pool.
+    let db = poolers.builder().pool(PoolConfig::default().max(1));
+    let db = db.connect().await.unwrap();
+    let [primary, replica] = [poolers.postgres.primary(), poolers.postgres.replica(0)];
+    assert_eq!(tally(&db, 20).await, [(port(replica), 20)].into());
+    for n in 0..20 {
+        let session = db.session();
+        let name = Set(format!("{n}"));
+        let new = event::ActiveModel {
+            name,
+            ..Default::default()
+        };
+        let id = new.insert(&session).await.unwrap().id;
+        let token = session.token().await.unwrap().unwrap();
+        let next = db.session_with(token);
+        let found = event::Entity::find_by_id(id).one(&next).await.unwrap();
+        assert!(found.is_some(), "write {n}");
+    }
+    let tx = db.begin().await.unwrap();
+    assert_eq!(who_reads(&tx).await.unwrap(), port(primary));
+    tx.commit().await.unwrap();
+    let written: i32 = ask(&db, "select hidden_write()").await.unwrap();
+    assert_eq!(written, port(primary), "the replica refused it");
+}
+
+#[tokio::test]
+async fn a_pooler_that_mixes_prepared_statements_is_told_by_its_remedy() {
+    let warnings = Warnings::of("bilten_db::node");
+    let _told = tracing::subscriber::set_default(warnings.clone());
+    let poolers = Poolers::start("transaction");
+    let db = poolers.builder().connect().await.unwrap();
+    let mut mixed = 0;
+    for n in 0..200 {
+        // Each is the first statement of some session, and all of them have the same name.
+        let sql = format!("select {n} + pg_backend_pid() * 0 from pg_sleep(0.001)");
+        let answers = join_all((0..4).map(|_| ask::<i32>(&db, &sql))).await;
+        mixed += answers.iter().filter(|answer| answer.is_err()).count();
+        if mixed > 3 {
+            break;
+        }
+    }
+    assert!(mixed > 3, "this PgBouncer knows prepared statements");
+    assert_eq!(warnings.told(), 1);
+}
+
+/// Why it is no matter of errors alone: one server connection is left to two clients whose first statements have one name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_mixes_prepared_statements_can_give_the_answer_of_another() {
+    let poolers = Poolers::start("transaction");
+    let client = async || {
+        let mut options = ConnectOptions::new(poolers.primary.url());
+        options.max_connections(1).test_before_acquire(false);
+        Database::connect(options).await.unwrap()
+    };
+    let [one, two, three] = [client().await, client().await, client().await];
+    let sql = |n| format!("select {n} from pg_sleep(0.2)");
+    let (first, second) = (sql(1), sql(2));
+    let both = async || {
+        let answers = tokio::join!(ask::<i32>(&one, &first), ask::<i32>(&two, &second));
+        (answers.0.unwrap(), answers.1.unwrap())
+    };
+    // Each is prepared on a server connection of its own.
+    let tx = one.begin().await.unwrap();
+    assert_eq!(ask::<i32>(&tx, &first).await.unwrap(), 1);
+    assert_eq!(ask::<i32>(&two, &second).await.unwrap(), 2);
+    tx.commit().await.unwrap();
+    let tx = three.begin().await.unwrap();
+    tx.execute_unprepared("select 3").await.unwrap();
+    let (one, two) = both().await;
+    assert_eq!(one, two, "the same statement answered both");
+    tx.rollback().await.unwrap();
+}
