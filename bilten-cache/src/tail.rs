@@ -82,8 +82,8 @@ async fn follow(engine: Arc<Engine>) {
         } else {
             0
         };
-        if unanswered >= AWAY_AFTER {
-            gate.probe().await;
+        if unanswered >= AWAY_AFTER && !gate.probe().await {
+            engine.coherence.question();
         }
         // Whatever answers next may be another server, or an older copy of this one.
         tail.next_pulse = 0;
@@ -132,13 +132,14 @@ impl Tail<'_> {
     async fn turn(&mut self) -> Result<(), Interruption> {
         let engine = self.engine;
         self.answered = false;
-        if !engine.coherence.is_synced() {
+        if !engine.coherence.has_snapshot() {
             sync(engine, self.gate).await?;
             self.answered = true;
         }
         let asked = engine.clock.now();
         if asked >= self.next_pulse {
             self.pulse().await?;
+            engine.coherence.confirm();
             // What was new then has been read, so this much is known also where reads that wait get no answer.
             engine.coherence.contact(asked);
             self.answered = true;

@@ -36,6 +36,8 @@ pub(crate) struct Coherence {
     /// Rises whenever the view was found to be wrong, so that a snapshot asked for earlier does not count.
     doubts: AtomicU64,
     synced: AtomicBool,
+    /// Whether whatever answers next may be another server than the one that was followed.
+    questioned: AtomicBool,
     last_contact: AtomicU64,
     /// Milliseconds since 1970 by the store's clock, minus ours.
     server_offset: AtomicI64,
@@ -67,6 +69,7 @@ impl Coherence {
             incarnation: AtomicU64::new(0),
             doubts: AtomicU64::new(0),
             synced: AtomicBool::new(false),
+            questioned: AtomicBool::new(false),
             last_contact: AtomicU64::new(if isolated_after.is_some() { 0 } else { NEVER }),
             server_offset: AtomicI64::new(0),
             view: RwLock::default(),
@@ -119,8 +122,24 @@ impl Coherence {
     }
 
     /// Whether the markers are known, without which nothing in L2 can be trusted.
-    pub(crate) fn is_synced(&self) -> bool {
+    pub(crate) fn has_snapshot(&self) -> bool {
         self.synced.load(Ordering::Acquire)
+    }
+
+    /// The same, and they are those of the server that answers now.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.has_snapshot() && !self.questioned.load(Ordering::Acquire)
+    }
+
+    /// Nobody answered, whoever asked for whatever: who answers next may be a copy that never had the last records. Until its log was
+    /// looked at, its values do not count.
+    pub(crate) fn question(&self) {
+        self.questioned.store(true, Ordering::Release);
+    }
+
+    /// It is the log that was followed so far.
+    pub(crate) fn confirm(&self) {
+        self.questioned.store(false, Ordering::Release);
     }
 
     pub(crate) fn markers(&self) -> (usize, u64) {

@@ -103,6 +103,7 @@ impl Coherence {
         self.void();
         let unchanged = self.doubts.load(Ordering::Acquire) == doubts;
         self.synced.store(unchanged, Ordering::Release);
+        self.confirm();
     }
 
     /// The view is wrong: nothing in L1 or L2 is trusted until the next snapshot.

@@ -113,11 +113,17 @@ impl Gate {
 
     /// Finds out for all calls whether the store is there, by giving back a lease that nobody has. If not, they are turned away at
     /// once until [`answered`](Self::answered): no caller has to wait to find out too.
-    pub(crate) async fn probe(&self) {
+    pub(crate) async fn probe(&self) -> bool {
         let asked = tokio::time::timeout(self.limits.budget, self.remote.release("", 0)).await;
         match asked.unwrap_or(Err(RemoteError::Timeout)) {
-            Ok(()) | Err(RemoteError::Refused(_)) => self.answered(),
-            Err(error) => self.is_away(&error),
+            Ok(()) | Err(RemoteError::Refused(_)) => {
+                self.answered();
+                true
+            }
+            Err(error) => {
+                self.is_away(&error);
+                false
+            }
         }
     }
 

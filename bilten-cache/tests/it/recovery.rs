@@ -224,3 +224,35 @@ async fn while_l2_is_known_to_be_away_no_change_waits_for_it() {
     eventually("all are delivered", || node.cache.status().waiting == 0).await;
     assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Everywhere);
 }
+
+#[tokio::test]
+async fn who_answers_after_an_outage_is_not_read_before_its_log_was_looked_at() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.clone()).memory_bytes(0);
+    let node = Node::of(cache.build().await.unwrap());
+    assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    store.fail(true);
+    eventually("it is known to be away", || {
+        node.cache.stats().breaker_opened == 1
+    })
+    .await;
+    // It answers again, but for the log: it may be a copy that never had the last records.
+    store.cut_log(true);
+    store.fail(false);
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while node.stock.remove("jam").await.unwrap() != Ack::Everywhere {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "no call goes through"
+        );
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(node.stock.get("tea").await, None);
+    store.cut_log(false);
+    eventually("its log was looked at", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+}

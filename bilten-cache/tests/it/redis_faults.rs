@@ -1,5 +1,7 @@
 //! A real Redis that is killed, frozen, flushed or cut off.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
@@ -296,6 +298,7 @@ async fn another_record_under_our_position_begins_a_new_incarnation(client: Redi
 }
 
 async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClient) {
+    let stop = Arc::new(AtomicBool::new(false));
     let group = bilten_testbed::RedisSentinel::start().unwrap();
     let one = node(client, group.url()).await;
     assert_eq!(one.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
@@ -315,6 +318,7 @@ async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClien
     old.cli(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
     // Only the primary knows, which does not live to tell.
     assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    let reader = tokio::spawn(reads_until_stopped(one.clone(), Arc::clone(&stop)));
     old.kill().unwrap();
     for replica in replicas {
         replica.resume().unwrap();
@@ -331,4 +335,20 @@ async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClien
     for node in [&one, &two] {
         assert_eq!(node.stock.get("tea").await, None);
     }
+    stop.store(true, Ordering::SeqCst);
+    assert_eq!(
+        reader.await.unwrap(),
+        0,
+        "who removed it never reads it again"
+    );
+}
+
+/// How often a key was found that was removed before.
+async fn reads_until_stopped(node: Node, stop: Arc<AtomicBool>) -> u32 {
+    let mut found = 0;
+    while !stop.load(Ordering::SeqCst) {
+        found += u32::from(node.stock.get("tea").await.is_some());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    found
 }
