@@ -16,7 +16,29 @@ thread_local! {
 struct Current {
     is_serving: Cell<bool>,
     known: Cell<Option<Arc<Known>>>,
-    trace: Cell<Option<TraceId>>,
+    trace: Cell<Words>,
+}
+
+/// A trace in two words, zeros for none: a number of 16 bytes would make everything that holds it longer.
+#[derive(Clone, Copy, Default)]
+struct Words([u64; 2]);
+
+impl Words {
+    #[expect(clippy::cast_possible_truncation, reason = "the halves of the number")]
+    const fn of(trace: Option<TraceId>) -> Self {
+        match trace {
+            Some(trace) => {
+                let number = trace.number();
+                Self([(number >> 64) as u64, number as u64])
+            }
+            None => Self([0, 0]),
+        }
+    }
+
+    const fn trace(self) -> Option<TraceId> {
+        let [high, low] = self.0;
+        TraceId::new((high as u128) << 64 | low as u128)
+    }
 }
 
 impl Current {
@@ -24,7 +46,7 @@ impl Current {
         Self {
             is_serving: Cell::new(false),
             known: Cell::new(None),
-            trace: Cell::new(None),
+            trace: Cell::new(Words([0, 0])),
         }
     }
 
@@ -79,7 +101,7 @@ impl RequestContext {
             }
             let make = || {
                 Arc::new(Known {
-                    trace: current.trace.get(),
+                    trace: current.trace.get().trace(),
                     ..Known::default()
                 })
             };
@@ -123,14 +145,14 @@ impl fmt::Debug for RequestContext {
 #[derive(Clone, Default)]
 pub(crate) struct Frame {
     known: Option<Arc<Known>>,
-    trace: Option<TraceId>,
+    trace: Words,
 }
 
 impl Frame {
     /// A place that shares somebody else's context.
     pub(crate) fn of(context: RequestContext) -> Self {
         Self {
-            trace: context.0.trace,
+            trace: Words::of(context.0.trace),
             known: Some(context.0),
         }
     }
@@ -141,11 +163,14 @@ impl Frame {
         expect(dead_code, reason = "only a request brings a trace along")
     )]
     pub(crate) const fn traced(trace: Option<TraceId>) -> Self {
-        Self { known: None, trace }
+        Self {
+            known: None,
+            trace: Words::of(trace),
+        }
     }
 
     pub(crate) const fn trace(&self) -> Option<TraceId> {
-        self.trace
+        self.trace.trace()
     }
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
@@ -186,7 +211,7 @@ pub(crate) struct Entered<'a> {
     frame: &'a mut Frame,
     was_serving: bool,
     outer: Option<Arc<Known>>,
-    outer_trace: Option<TraceId>,
+    outer_trace: Words,
 }
 
 impl Drop for Entered<'_> {
@@ -216,7 +241,7 @@ fn facts_of(known: Option<&Arc<Known>>) -> Vec<Fact> {
 
 /// The trace of the current request, if there is one and it has any.
 pub(crate) fn current_trace() -> Option<TraceId> {
-    CURRENT.with(|current| current.trace.get())
+    CURRENT.with(|current| current.trace.get().trace())
 }
 
 /// Notes a query of the current request; without one nothing is noted.

@@ -41,6 +41,7 @@ mod context;
 mod counter;
 mod error;
 mod label;
+mod lasting;
 mod names;
 mod outcome;
 mod registry;

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, SharedString};
 
+use crate::lasting::{self, Reach};
 use crate::names::{Family, Kind, Naming, Pair, Spec};
 use crate::table::hash_text;
 
@@ -88,6 +89,14 @@ impl Registry {
             Some(recorder) => f(recorder.as_ref(), true),
             None => metrics::with_recorder(|recorder| f(recorder, !is_noop(recorder))),
         }
+    }
+
+    /// What a recorder has to say for its handles to be kept for good.
+    const fn needed(&self) -> Option<Reach> {
+        Some(match self.recorder {
+            Some(_) => Reach::Given,
+            None => Reach::Process,
+        })
     }
 
     /// Whether there is a recorder that keeps anything.
@@ -185,6 +194,8 @@ struct Resolved<H> {
 pub(crate) struct Cached<H> {
     pub(crate) ids: Box<[Arc<SeriesId>]>,
     resolved: ArcSwapOption<Resolved<H>>,
+    /// From a recorder that keeps what somebody holds: these need no second look.
+    lasting: OnceLock<Box<[H]>>,
 }
 
 impl<H: Handle> Cached<H> {
@@ -192,6 +203,7 @@ impl<H: Handle> Cached<H> {
         Self {
             ids,
             resolved: ArcSwapOption::const_empty(),
+            lasting: OnceLock::new(),
         }
     }
 
@@ -202,6 +214,9 @@ impl<H: Handle> Cached<H> {
 
     /// Calls `f` with the handles, in the order of `ids`. `now` is a reading of the monitor's clock.
     pub(crate) fn with(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
+        if let Some(handles) = self.lasting.get() {
+            return f(handles);
+        }
         let current = self.resolved.load();
         let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
         if let Some(resolved) = current.as_deref().filter(fresh) {
@@ -213,24 +228,34 @@ impl<H: Handle> Cached<H> {
 
     #[cold]
     fn ask_again(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
-        let resolved = Arc::new(self.resolve(registry, now));
+        let (resolved, lasts) = self.resolve(registry, now);
+        if lasts {
+            return f(self.lasting.get_or_init(|| resolved.handles));
+        }
+        let resolved = Arc::new(resolved);
         f(&resolved.handles);
         self.resolved.store(Some(resolved));
     }
 
-    fn resolve(&self, registry: &Registry, now: u64) -> Resolved<H> {
+    /// The handles, and whether they last.
+    fn resolve(&self, registry: &Registry, now: u64) -> (Resolved<H>, bool) {
         registry.with(|recorder, live| {
+            let mut lasts = live;
             let register = |id: &Arc<SeriesId>| {
                 if live {
                     registry.describe(recorder, id);
                 }
-                H::register(recorder, id)
+                let handle = H::register(recorder, id);
+                lasts &= lasting::said_by(recorder) >= registry.needed();
+                handle
             };
-            Resolved {
+            let handles = self.ids.iter().map(register).collect();
+            let resolved = Resolved {
                 at: now,
                 live,
-                handles: self.ids.iter().map(register).collect(),
-            }
+                handles,
+            };
+            (resolved, lasts)
         })
     }
 }

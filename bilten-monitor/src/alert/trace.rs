@@ -26,6 +26,10 @@ impl TraceId {
         }
     }
 
+    pub(crate) const fn number(self) -> u128 {
+        self.0.get()
+    }
+
     /// The trace that a `traceparent` header names; nothing when the header is not valid.
     #[must_use]
     pub fn from_traceparent(header: &str) -> Option<Self> {

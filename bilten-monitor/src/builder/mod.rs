@@ -225,7 +225,8 @@ impl MonitorBuilder {
 
     /// How long a handle of the recorder is used before it is asked for again. Defaults to 10 s.
     ///
-    /// Keep it below an exporter's idle timeout, or samples of a forgotten series are lost.
+    /// Keep it below an exporter's idle timeout, or samples of a forgotten series are lost. Our own exporter never
+    /// forgets one that is held, so its handles are kept for good.
     pub fn refresh_handles(mut self, period: Duration) -> Self {
         self.refresh_handles = period;
         self

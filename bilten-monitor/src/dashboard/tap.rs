@@ -9,6 +9,7 @@ use metrics::{
 
 use super::board::{Board, Cell};
 use crate::clock::nanos;
+use crate::lasting;
 use crate::stats;
 
 /// A recorder that hands everything on, and keeps what the live page shows of the cache, the database and health.
@@ -40,6 +41,15 @@ impl<R: Recorder> Tap<R> {
     pub(super) const fn on(recorder: R, board: Arc<Board>) -> Self {
         Self { recorder, board }
     }
+
+    /// A handle of the recorder's; ours lasts where that one does.
+    fn handed_on<H>(&self, register: impl FnOnce(&R) -> H) -> H {
+        let handle = register(&self.recorder);
+        if let Some(reach) = lasting::said_by(&self.recorder) {
+            lasting::say(self, reach);
+        }
+        handle
+    }
 }
 
 impl<R: Recorder> Recorder for Tap<R> {
@@ -56,7 +66,7 @@ impl<R: Recorder> Recorder for Tap<R> {
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        let handle = self.recorder.register_counter(key, metadata);
+        let handle = self.handed_on(|recorder| recorder.register_counter(key, metadata));
         match self.board.cell(key, || Cell::Counter(Arc::default())) {
             Some(Cell::Counter(cell)) => Counter::from_arc(Arc::new(Both(handle, cell))),
             _ => handle,
@@ -64,7 +74,7 @@ impl<R: Recorder> Recorder for Tap<R> {
     }
 
     fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        let handle = self.recorder.register_gauge(key, metadata);
+        let handle = self.handed_on(|recorder| recorder.register_gauge(key, metadata));
         match self.board.cell(key, || Cell::Gauge(Arc::default())) {
             Some(Cell::Gauge(cell)) => Gauge::from_arc(Arc::new(Both(handle, cell))),
             _ => handle,
@@ -72,7 +82,7 @@ impl<R: Recorder> Recorder for Tap<R> {
     }
 
     fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        let handle = self.recorder.register_histogram(key, metadata);
+        let handle = self.handed_on(|recorder| recorder.register_histogram(key, metadata));
         if !key.name().ends_with("_seconds") {
             return handle;
         }

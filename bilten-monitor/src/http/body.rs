@@ -19,16 +19,22 @@ pin_project! {
         #[pin]
         body: B,
         exchange: Option<Exchange>,
-        remaining: Option<u64>,
+        // Of a declared length; the largest number without one.
+        remaining: u64,
     }
 }
+
+const UNDECLARED: u64 = u64::MAX;
 
 impl<B> TimedBody<B> {
     pub(super) const fn new(body: B, remaining: Option<u64>, exchange: Exchange) -> Self {
         Self {
             body,
             exchange: Some(exchange),
-            remaining,
+            remaining: match remaining {
+                Some(length) => length,
+                None => UNDECLARED,
+            },
         }
     }
 
@@ -36,7 +42,7 @@ impl<B> TimedBody<B> {
         Self {
             body,
             exchange: None,
-            remaining: None,
+            remaining: UNDECLARED,
         }
     }
 }
@@ -81,7 +87,7 @@ impl<B: Body> Body for TimedBody<B> {
 fn after<D: Buf, E>(
     exchange: &mut Exchange,
     frame: Option<&Result<Frame<D>, E>>,
-    remaining: &mut Option<u64>,
+    remaining: &mut u64,
     at_end: impl FnOnce() -> bool,
 ) -> Option<Ended> {
     let Some(frame) = frame else {
@@ -92,17 +98,20 @@ fn after<D: Buf, E>(
     };
     let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
     exchange.sent(length);
-    *remaining = remaining.map(|left| left.saturating_sub(length));
-    let whole = *remaining == Some(0) || frame.is_trailers() || at_end();
+    if *remaining != UNDECLARED {
+        *remaining = remaining.saturating_sub(length);
+    }
+    let whole = *remaining == 0 || frame.is_trailers() || at_end();
     whole.then_some(Ended::Whole)
 }
 
 fn end(exchange: &mut Option<Exchange>, ended: Ended) {
-    match (exchange.take(), ended) {
-        (Some(exchange), Ended::Whole) => exchange.complete(),
-        (Some(exchange), Ended::Failed) => exchange.end(Outcome::Error("body")),
+    match (exchange.as_mut(), ended) {
+        (Some(open), Ended::Whole) => open.complete(),
+        (Some(open), Ended::Failed) => open.end(Outcome::Error("body")),
         (None, _) => {}
     }
+    *exchange = None;
 }
 
 /// How a response's body ended by itself.

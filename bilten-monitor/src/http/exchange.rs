@@ -1,5 +1,6 @@
 //! One request and its response: the guard that makes exactly one observation of it.
 
+use std::mem;
 use std::sync::Arc;
 
 use http::header::CONTENT_LENGTH;
@@ -25,8 +26,8 @@ const UNDECLARED: u64 = u64::MAX;
 pub(super) struct Exchange {
     route: Arc<Route>,
     started: u64,
-    sent: u64,
-    request_size: u64,
+    /// What the request declares of itself until the head is there, and what was sent from then on.
+    bytes: u64,
     frame: Frame,
     status: u16,
     method: u8,
@@ -35,6 +36,7 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
+    #[inline]
     pub(super) fn begin<B>(shared: &Shared, request: &Request<B>) -> Self {
         let route = Arc::clone(shared.route(request.uri(), request.extensions()));
         let method = method::index(request.method());
@@ -52,10 +54,9 @@ impl Exchange {
             method,
             started,
             status: 0,
-            sent: 0,
             open: true,
             frame: Frame::traced(trace_of(request.headers())),
-            request_size: declared_length(request.headers()).unwrap_or(UNDECLARED),
+            bytes: declared_length(request.headers()).unwrap_or(UNDECLARED),
         }
     }
 
@@ -72,14 +73,15 @@ impl Exchange {
         let head = self.route.head(self.method, self.status);
         head.first_byte
             .record(hub, now, seconds(now.saturating_sub(self.started)));
-        if self.request_size != UNDECLARED {
-            head.request_size.record(hub, now, bytes(self.request_size));
+        let declared = mem::take(&mut self.bytes);
+        if declared != UNDECLARED {
+            head.request_size.record(hub, now, bytes(declared));
         }
         now
     }
 
     pub(super) const fn sent(&mut self, bytes: u64) {
-        self.sent = self.sent.saturating_add(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// Whether a response of this status to this request has no body that anybody would read.
@@ -92,13 +94,13 @@ impl Exchange {
     }
 
     /// The response is whole.
-    pub(super) fn complete(self) {
+    pub(super) fn complete(&mut self) {
         let now = self.route.endpoint.hub.time.now();
         self.complete_at(now);
     }
 
     /// The response has been whole since this reading of the clock.
-    pub(super) fn complete_at(mut self, now: u64) {
+    pub(super) fn complete_at(&mut self, now: u64) {
         let outcome = if self.status >= 500 {
             Outcome::Error(SERVER_ERROR)
         } else {
@@ -108,14 +110,14 @@ impl Exchange {
     }
 
     /// The response wants no trace: nothing is recorded, and the numbers in flight go back.
-    pub(super) fn forget(mut self) {
+    pub(super) fn forget(&mut self) {
         self.open = false;
         self.route.slots.release(self.place);
         self.route.recent.forget();
         self.route.endpoint.active(self.method).leave();
     }
 
-    pub(super) fn end(mut self, outcome: Outcome) {
+    pub(super) fn end(&mut self, outcome: Outcome) {
         self.close_now(outcome);
     }
 
@@ -140,7 +142,8 @@ impl Exchange {
             status: self.status,
             outcome,
         };
-        let values = [seconds(took), bytes(self.sent)];
+        let sent = if self.status > 0 { self.bytes } else { 0 };
+        let values = [seconds(took), bytes(sent)];
         self.route.end(ended).record(hub, now, &values);
         if took > self.route.threshold_nanos {
             self.alert(now, took, outcome);
@@ -183,7 +186,7 @@ pub(super) struct Unwinding<'a>(pub(super) &'a mut Option<Exchange>);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {
-        if let Some(exchange) = self.0.take() {
+        if let Some(mut exchange) = self.0.take() {
             exchange.end(Outcome::Panicked);
         }
     }

@@ -48,7 +48,7 @@ where
         Poll::Ready(match result {
             Ok(response) => Ok(answered(response, exchange)),
             Err(error) => {
-                if let Some(exchange) = exchange {
+                if let Some(mut exchange) = exchange {
                     exchange.end(Outcome::Error(short_type_name::<E>()));
                 }
                 Err(error)

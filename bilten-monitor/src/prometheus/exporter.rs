@@ -4,6 +4,7 @@ use std::sync::Arc;
 use metrics::Recorder;
 
 use super::buckets::{bounds, fault};
+use super::installed::Installed;
 use super::options::Options;
 use super::recorder::TextRecorder;
 use super::service::MetricsService;
@@ -67,7 +68,7 @@ impl Exporter {
     }
 
     pub(super) fn install(&self) -> Result<(), Error> {
-        metrics::set_global_recorder(tapped(Arc::clone(&self.0)))
+        metrics::set_global_recorder(tapped(Installed(Arc::clone(&self.0))))
             .map_err(|refused| Error::RecorderInstalled(refused.to_string().into()))
     }
 }

@@ -5,6 +5,7 @@ mod burn;
 mod dashboard;
 mod distribution;
 mod exporter;
+mod installed;
 mod known;
 mod objectives;
 mod options;

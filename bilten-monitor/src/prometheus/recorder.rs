@@ -12,6 +12,7 @@ use super::storage::{Kept, Shelf};
 use super::text::{Family, Value, written};
 use crate::clock::nanos;
 use crate::hub;
+use crate::lasting::{self, Reach};
 use crate::names::{EXPORT_REJECTED, Kind, all, exported};
 
 type Description = (SharedString, Option<Unit>);
@@ -198,6 +199,8 @@ impl Recorder for TextRecorder {
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        // One that is held is never forgotten, whatever `idle_timeout` says.
+        lasting::say(self, Reach::Given);
         if let Some(kept) = self.registry.get_counter(key) {
             return Counter::from_arc(kept);
         }
@@ -207,6 +210,8 @@ impl Recorder for TextRecorder {
     }
 
     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        // One that is held is never forgotten, whatever `idle_timeout` says.
+        lasting::say(self, Reach::Given);
         if let Some(kept) = self.registry.get_gauge(key) {
             return Gauge::from_arc(kept);
         }
@@ -216,6 +221,8 @@ impl Recorder for TextRecorder {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        // One that is held is never forgotten, whatever `idle_timeout` says.
+        lasting::say(self, Reach::Given);
         if let Some(kept) = self.registry.get_histogram(key) {
             return Histogram::from_arc(kept);
         }

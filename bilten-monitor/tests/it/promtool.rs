@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use bilten_monitor::prometheus::{Exporter, Options, rules};
+use bilten_monitor::prometheus::{Exporter, Options, dashboard, rules};
 use bilten_monitor::{Monitor, Naming};
 use bilten_testbed::{Prometheus, promtool};
+use serde_json::{Value, json};
 
 use crate::scene::SOON;
 
@@ -39,6 +40,46 @@ fn promtool_reads_the_rules_under_both_names() {
 #[test]
 fn the_rules_fire_and_fall_silent_when_they_should() {
     promtool(&["test", "rules", "rules_test.yml"], &example(), "").expect("every test passes");
+}
+
+/// 60 satisfied, 30 tolerating, 10 frustrated, of whom half failed at once.
+#[test]
+fn an_apdex_of_sixty_thirty_and_ten_is_three_quarters_and_failures_are_frustrated() {
+    let dashboard: Value = serde_json::from_str(&dashboard(Naming::OpenTelemetry)).expect("JSON");
+    let mut panels = dashboard["panels"].as_array().expect("panels").iter();
+    let apdex = |panel: &&Value| panel["title"] == "Apdex at 0.25 s";
+    let panel = panels.find(apdex).expect("the panel");
+    let expression = panel["targets"][0]["expr"].as_str().expect("one");
+    let name = "http_server_request_duration_seconds";
+    let series = |part: &str, labels: &str, each_minute: u32| {
+        json!({
+            "series": format!("{name}_{part}{{http_route=\"/\",{labels}}}"),
+            "values": format!("0+{each_minute}x10"),
+        })
+    };
+    let (ok, failed) = ("outcome=\"success\"", "outcome=\"error\"");
+    let tests = json!({"evaluation_interval": "1m", "tests": [{
+        "interval": "1m",
+        "input_series": [
+            series("bucket", &format!("{ok},le=\"0.25\""), 60),
+            series("bucket", &format!("{ok},le=\"1\""), 90),
+            series("count", ok, 95),
+            series("bucket", &format!("{failed},le=\"0.25\""), 5),
+            series("bucket", &format!("{failed},le=\"1\""), 5),
+            series("count", failed, 5),
+        ],
+        "promql_expr_test": [{
+            "expr": expression.replace("$__rate_interval", "5m"),
+            "eval_time": "10m",
+            "exp_samples": [{"labels": "{}", "value": 0.75}],
+        }],
+    }]});
+    let directory = std::env::temp_dir().join(format!("bilten-apdex-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("a directory");
+    std::fs::write(directory.join("apdex.yml"), tests.to_string()).expect("a file");
+    let told = promtool(&["test", "rules", "apdex.yml"], &directory, "");
+    std::fs::remove_dir_all(&directory).expect("removed");
+    assert!(told.expect("no fault").contains("SUCCESS"));
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! No recorder, a late one, one that forgets.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_monitor::prometheus::{Exporter, Options};
 use bilten_monitor::{Monitor, prometheus};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use metrics_util::CompositeKey;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 
-use crate::scene::{SOON, Scene, eventually};
+use crate::scene::{SOON, Scene, Turned, eventually};
 use crate::scrape::Scrape;
 
 const COUNT: &str = "db_client_operation_duration_seconds_count";
@@ -129,6 +131,49 @@ fn two_recorders_each_get_what_their_own_monitor_sees_whoever_asks_and_on_which_
     }
     assert_eq!(Scrape::parse(&around.render()).sum(COUNT, &[]), 3.0);
     drop(open);
+}
+
+/// A recorder of somebody else, around ours.
+struct Around {
+    ours: Arc<dyn Recorder + Send + Sync>,
+    asked: AtomicU32,
+}
+
+impl Recorder for Around {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        self.ours.register_counter(key, metadata)
+    }
+
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.ours.register_gauge(key, metadata)
+    }
+
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.ours.register_histogram(key, metadata)
+    }
+}
+
+#[test]
+fn a_recorder_around_ours_is_asked_again_as_any_other_that_may_forget() {
+    let exporter = Exporter::local(Options::default()).expect("an exporter");
+    let around = Arc::new(Around {
+        ours: exporter.recorder(),
+        asked: AtomicU32::new(0),
+    });
+    let clock = Turned::default();
+    let builder = Monitor::builder().recorder(Arc::clone(&around) as _);
+    let monitor = builder.clock(clock.clone()).build().expect("a monitor");
+    for asked in 1..=3 {
+        (0..10).for_each(|_| run(&monitor));
+        assert_eq!(around.asked.load(Ordering::SeqCst), asked);
+        clock.advance(Duration::from_secs(11));
+    }
+    assert_eq!(Scrape::parse(&exporter.render()).sum(COUNT, &[]), 30.0);
 }
 
 /// The number in flight as another recorder than ours has it.
