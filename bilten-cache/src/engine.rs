@@ -84,15 +84,9 @@ impl Engine {
         entry.is_fresh(now) && self.coherence.trusts(key, entry, now)
     }
 
-    /// The entry, if L1 may serve it.
-    pub(crate) fn hit(&self, key: &str, now: Nanos) -> Option<Kept> {
-        let entry = self.memory.get(key)?;
-        self.serves(key, &entry, now).then_some(entry)
-    }
-
     /// The entry whatever its age, if nothing invalidated it.
     pub(crate) fn retained(&self, key: &str, now: Nanos) -> Option<Kept> {
-        let entry = self.memory.get(key)?;
+        let entry = self.memory.find(key)?;
         self.coherence.trusts(key, &entry, now).then_some(entry)
     }
 
@@ -103,7 +97,7 @@ impl Engine {
 
     /// The same with an entry that somebody else keeps as well.
     pub(crate) fn fill_shared(&self, key: &str, entry: &Kept, ticket: Ticket) -> bool {
-        self.coherence.is_valid(key, &entry.tags, entry.began)
+        self.coherence.is_valid(key, entry.tags(), entry.began())
             && self
                 .memory
                 .insert_if(entry, || self.tickets.is_current(ticket))

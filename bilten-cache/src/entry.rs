@@ -1,38 +1,45 @@
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::clock::Nanos;
+use crate::clock::{NEVER, Nanos};
 use crate::staleness::Age;
 
 /// What an entry costs beside its key and its value: the maps' nodes and the entry itself.
 const OVERHEAD: usize = 192;
 
+/// Steps of 67 ms, in which 2^32 are nine years of a process.
+const KNOWN_SHIFT: u32 = 26;
+const SECOND: Nanos = 1_000_000_000;
+
 /// One entry of L1. A hit clones the `Arc` of the value and changes nothing but, now and then, `checked`.
 pub(crate) struct Entry {
     pub(crate) value: Arc<dyn Any + Send + Sync>,
-    pub(crate) tags: Box<[Arc<str>]>,
-    pub(crate) began: Began,
-    /// Until when the value is known to be right without the log: when its load began, or 0 if only the log vouches for it.
-    pub(crate) known_at: Nanos,
+    /// Most entries have none.
+    extras: Option<Box<Extras>>,
+    /// The log position that its read had seen.
+    pub(crate) position: u64,
     /// Lowered by `expire`.
     fresh_until: AtomicU64,
     /// From when on a read has to ask whether it loads anew ahead of time.
     pub(crate) due_from: Nanos,
     /// When the time to live ends, which L1 may cut short for itself. Can lie before the clock's beginning.
     pub(crate) ends: i64,
-    /// When nobody has a use for it any more.
-    pub(crate) kept_until: Nanos,
-    pub(crate) load_time: Nanos,
     /// When it was made, by the store's clock: the same on every node that has it.
     pub(crate) created_millis: u64,
-    pub(crate) validators: Option<Box<Validators>>,
-    pub(crate) weight: u32,
     /// Until when its load is not tried again.
     retry_at: AtomicU64,
     /// The marker epoch at which the entry was last found valid.
     checked: AtomicU64,
+    // Less exact than they could be: there are many entries.
+    generation: u32,
+    known_at: u32,
+    kept_until: u32,
+    load_micros: u32,
+    pub(crate) weight: u32,
+    /// The era in which the policy was told last that somebody reads it.
+    told: AtomicU32,
 }
 
 /// What was known when the read that made a value began.
@@ -49,26 +56,70 @@ pub(crate) struct Began {
 impl Entry {
     pub(crate) fn new<V: Any + Send + Sync>(
         value: Arc<V>,
-        tags: Box<[Arc<str>]>,
+        extras: Extras,
         began: Began,
         life: Life,
     ) -> Self {
         Self {
             value,
-            tags,
-            began,
-            known_at: life.known_at,
+            extras: (extras != Extras::default()).then(|| Box::new(extras)),
+            position: began.position,
             fresh_until: AtomicU64::new(life.fresh_until),
             due_from: life.due_from,
             ends: life.ends,
-            kept_until: life.kept_until,
-            load_time: life.load_time,
             created_millis: life.created_millis,
-            validators: None,
-            weight: life.weight,
             retry_at: AtomicU64::new(0),
             checked: AtomicU64::new(u64::MAX),
+            generation: short(began.generation),
+            known_at: short(life.known_at >> KNOWN_SHIFT),
+            kept_until: short(life.kept_until.div_ceil(SECOND)),
+            load_micros: short(life.load_time / 1_000),
+            weight: life.weight,
+            told: AtomicU32::new(0),
         }
+    }
+
+    pub(crate) fn tags(&self) -> &[Arc<str>] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.tags)
+    }
+
+    pub(crate) fn validators(&self) -> Option<&Validators> {
+        self.extras.as_ref()?.validators.as_ref()
+    }
+
+    /// What was known when its read began. Its log matters to envelopes only: in another one there is no such generation.
+    pub(crate) fn began(&self) -> Began {
+        Began {
+            position: self.position,
+            generation: self.generation.into(),
+            incarnation: 0,
+        }
+    }
+
+    /// Until when the value is known to be right without the log: a little before its load began, or 0 if only the log vouches for it.
+    pub(crate) fn known_at(&self) -> Nanos {
+        Nanos::from(self.known_at) << KNOWN_SHIFT
+    }
+
+    /// When nobody has a use for it any more: a second after that, at most.
+    pub(crate) fn kept_until(&self) -> Nanos {
+        match self.kept_until {
+            u32::MAX => NEVER,
+            seconds => Nanos::from(seconds) * SECOND,
+        }
+    }
+
+    /// How long its load took, an hour at most.
+    pub(crate) fn load_time(&self) -> Nanos {
+        Nanos::from(self.load_micros) * 1_000
+    }
+
+    pub(crate) fn was_told_in(&self, era: u32) -> bool {
+        self.told.load(Ordering::Relaxed) == era
+    }
+
+    pub(crate) fn told_in(&self, era: u32) {
+        self.told.store(era, Ordering::Relaxed);
     }
 
     pub(crate) fn is_fresh(&self, now: Nanos) -> bool {
@@ -134,10 +185,14 @@ impl Entry {
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Entry")
-            .field("began", &self.began)
+            .field("began", &self.began())
             .field("age", &self.age())
             .finish_non_exhaustive()
     }
+}
+
+fn short(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// How long an entry of L1 lives and what it weighs; see [`Entry`] for the fields.
@@ -151,6 +206,13 @@ pub(crate) struct Life {
     pub(crate) load_time: Nanos,
     pub(crate) created_millis: u64,
     pub(crate) weight: u32,
+}
+
+/// What came with a value.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    pub(crate) tags: Box<[Arc<str>]>,
+    pub(crate) validators: Option<Validators>,
 }
 
 /// By what a loader asks its source whether a value is still good. Opaque to the cache.

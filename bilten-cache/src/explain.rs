@@ -104,7 +104,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let Some(entry) = self.engine.memory.get(key) else {
             return Verdict::Absent;
         };
-        if let Some(verdict) = self.invalidated(key, &entry.tags, entry.began) {
+        if let Some(verdict) = self.invalidated(key, entry.tags(), entry.began()) {
             return verdict;
         }
         if !self.engine.coherence.trusts(key, &entry, now) {

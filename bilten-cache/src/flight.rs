@@ -1,16 +1,21 @@
 //! One flight of a key, in a task of its own: L1, then L2, then the loader, then both levels.
+//!
+//! Its longer parts are boxed, so that each allocation is small. What a load leaves behind would otherwise lie in the room of a large
+//! one that is gone, which then is too small for the next: the process would grow to several times what it keeps.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::engine::Start;
-use crate::error::{BoxError, Error, in_full};
+use crate::error::{Error, SharedError, in_full};
 use crate::events::{Event, Refusal};
-use crate::job::{Job, Outcome};
+use crate::job::{How, Job, Outcome};
 use crate::kept::Kept;
-use crate::loader::{LoadContext, Loaded, Stale};
-use crate::lookup::{self, Look, Want};
+use crate::loader::{Load, Loaded, Stale};
+use crate::lookup::{self, Answer, Found, Look, Want};
 use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
@@ -20,21 +25,16 @@ use crate::staleness::Course;
 
 type Shared<V> = Arc<RegionState<V>>;
 
-/// `than` is set when the caller has a value already, made then, and wants a newer one.
-pub(crate) async fn fly<V, T, E, F, Fut>(
+/// `than` is set when the caller has a value already, made then, and wants a newer one; `seen` when it has looked for one.
+pub(crate) async fn fly<V: Send + Sync + 'static>(
     state: Shared<V>,
     pilot: Pilot<Landed<V>, Start>,
-    mut job: Job,
+    mut job: Box<Job>,
     than: Option<u64>,
-    load: F,
-) where
-    V: Send + Sync + 'static,
-    F: FnOnce(LoadContext<V>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    T: Into<Loaded<V>>,
-    E: Into<BoxError>,
-{
-    let Some(need) = search(&state, pilot, &job, than).await else {
+    seen: Option<Seen<V>>,
+    load: Load<V>,
+) {
+    let Some(need) = Box::pin(search(&state, pilot, &job, than, seen)).await else {
         return;
     };
     let Need {
@@ -57,7 +57,10 @@ pub(crate) async fn fly<V, T, E, F, Fut>(
             match state.pack(key, loaded, start.began, took) {
                 Ok(packed) => {
                     let start = manner.uses(Use::MemoryWrite).then_some(start);
-                    keep(&state, key, start, packed, token, pilot).await;
+                    let (envelope, keep) = serve(&state, key, start, packed, pilot);
+                    if let Some(envelope) = envelope {
+                        Box::pin(store(&state, key, envelope, token, keep)).await;
+                    }
                 }
                 Err(large) => {
                     pilot.land(Ok((large.value, Level::Loader)));
@@ -99,25 +102,66 @@ struct Need<V> {
     before: Start,
 }
 
+/// What a flight has seen on its way that found nothing fresh.
+pub(crate) struct Seen<V> {
+    /// The stale value of L1, which may stand in for a load that fails, unless something changes meanwhile.
+    stale: Option<Kept>,
+    before: Start,
+    /// What L2 had, if it was asked.
+    found: Option<Answer<V>>,
+}
+
+/// L1 and the first question to L2. `Err`: there is a value.
+pub(crate) async fn look<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    than: Option<u64>,
+    how: &How,
+) -> Result<Seen<V>, (Arc<V>, Level)> {
+    let from_memory = how.manner.uses(Use::MemoryRead);
+    // Another flight may have landed between the caller's look into L1 and this one's start.
+    if let Some(value) = state.hit_newer(key, than).filter(|_| from_memory) {
+        return Err((value, Level::Memory));
+    }
+    let before = state.engine.start(key);
+    let stale = state.retained(key).filter(|_| from_memory);
+    let found = lookup::ask(state, key, Want::newer(than, how)).await;
+    match found {
+        Some(Ok(Found::Fresh(value, _))) => Err((value, Level::Remote)),
+        found => Ok(Seen {
+            stale,
+            before,
+            found,
+        }),
+    }
+}
+
 /// L1 and L2. `None`: the flight has landed.
 async fn search<V: Send + Sync + 'static>(
     state: &Shared<V>,
     mut pilot: Pilot<Landed<V>, Start>,
     job: &Job,
     than: Option<u64>,
+    seen: Option<Seen<V>>,
 ) -> Option<Need<V>> {
     let (key, manner) = (&job.key, job.how.manner);
-    let from_memory = manner.uses(Use::MemoryRead);
-    // Another flight may have landed between the caller's look into L1 and this one's start.
-    if let Some(value) = state.hit_newer(key, than).filter(|_| from_memory) {
-        pilot.land(Ok((value, Level::Memory)));
-        return None;
-    }
-    // What is in hand from here on may stand in for a load that fails, unless something changes meanwhile.
-    let before = state.engine.start(key);
-    let mut stale = state.retained(key).filter(|_| from_memory);
+    let seen = match seen {
+        Some(seen) => Ok(seen),
+        None => look(state, key, than, &job.how).await,
+    };
+    let Seen {
+        mut stale,
+        before,
+        found,
+    } = match seen {
+        Ok(seen) => seen,
+        Err(found) => {
+            pilot.land(Ok(found));
+            return None;
+        }
+    };
     let want = Want::newer(than, &job.how);
-    let mut look = lookup::look(state, key, want).await;
+    let mut look = lookup::look(state, key, want, found).await;
     if let Look::Stale(value, entry) = look {
         if state.course_of(&entry) == Course::ServeAndRefresh && !manner.is_private() {
             pilot.land(Ok((value, Level::Stale)));
@@ -148,22 +192,15 @@ async fn search<V: Send + Sync + 'static>(
 }
 
 /// Calls the loader.
-async fn run<V, T, E, F, Fut>(
+async fn run<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     job: &Job,
     token: Option<u64>,
     stale: Option<&Kept>,
-    load: F,
-) -> Result<Loaded<V>, Error>
-where
-    V: Send + Sync + 'static,
-    F: FnOnce(LoadContext<V>) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
-    T: Into<Loaded<V>>,
-    E: Into<BoxError>,
-{
+    load: Load<V>,
+) -> Result<Loaded<V>, Error> {
     let seen = stale.and_then(Stale::of);
-    let load = async {
+    let load = Box::pin(async {
         let deadline = job.deadline();
         let _places = state.admit(job, deadline).await?;
         let began = Instant::now();
@@ -178,7 +215,7 @@ where
             });
         }
         result
-    };
+    });
     holding(state, &job.key, token, load).await
 }
 
@@ -207,15 +244,14 @@ fn fall_back<V: Send + Sync + 'static>(
     }
 }
 
-/// L1 if `start` allows it, then those who wait, then L2: nobody waits for L2's write.
-async fn keep<V: Send + Sync + 'static>(
+/// L1 if `start` allows it, then those who wait. What is left is for L2, whose write nobody waits for.
+fn serve<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
     start: Option<Start>,
     packed: Packed<V>,
-    token: Option<u64>,
     pilot: Pilot<Landed<V>, Start>,
-) {
+) -> (Option<Result<Bytes, SharedError>>, Duration) {
     let Packed {
         value,
         entry,
@@ -228,14 +264,24 @@ async fn keep<V: Send + Sync + 'static>(
         state.refused(key, Refusal::Changed);
     }
     pilot.land(Ok((value, Level::Loader)));
+    (envelope, keep)
+}
+
+async fn store<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    envelope: Result<Bytes, SharedError>,
+    token: Option<u64>,
+    keep: Duration,
+) {
     match (envelope, token, &state.engine.gate) {
-        (Some(Ok(envelope)), Some(token), Some(gate)) => {
+        (Ok(envelope), Some(token), Some(gate)) => {
             let stored = gate.store(key, token, envelope, keep).await;
             if stored.is_ok_and(|stored| !stored) {
                 state.refused(key, Refusal::LeaseLost);
             }
         }
-        (Some(Err(source)), ..) => {
+        (Err(source), ..) => {
             state.kept_in_memory_only(key, source);
             release(state, key, token).await;
         }
@@ -274,6 +320,6 @@ async fn holding<V: Send + Sync + 'static, T>(
 async fn release<V: Send + Sync + 'static>(state: &RegionState<V>, key: &str, token: Option<u64>) {
     if let (Some(token), Some(gate)) = (token, &state.engine.gate) {
         // If this fails, the lease runs out by itself.
-        let _ = gate.call(|remote| remote.release(key, token)).await;
+        let _ = Box::pin(gate.call(|remote| remote.release(key, token))).await;
     }
 }

@@ -249,7 +249,7 @@ async fn place(
 
 fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
     if let (Some(position), Some(entry)) = (position, &mut change.entry) {
-        entry.began.position = entry.began.position.max(position.number);
+        entry.position = entry.position.max(position.number);
     }
     let ticket = engine.tickets.bump(&change.key, Some(change.ticket));
     let fill = ticket.zip(change.entry);

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use crate::error::{BoxError, Error, panic_message};
-use crate::loader::{LoadContext, Loaded, Stale};
+use crate::loader::{Load, LoadContext, Loaded, Stale};
 use crate::manner::Manner;
 use crate::remote::Demand;
 
@@ -31,7 +31,7 @@ pub(crate) fn at_least() -> Option<Demand> {
 }
 
 #[derive(Debug)]
-struct Chain {
+pub(crate) struct Chain {
     cache: u64,
     key: Arc<str>,
     around: Option<Arc<Self>>,
@@ -44,6 +44,31 @@ pub(crate) type OnWait = Arc<dyn Fn() + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) on_wait: OnWait,
+}
+
+/// The loads that the current task runs.
+///
+/// # Errors
+///
+/// [`Error::Recursive`] when one of them is of one of these keys.
+pub(crate) fn around(
+    cache: u64,
+    region: &Arc<str>,
+    keys: &[Arc<str>],
+) -> Result<Option<Arc<Chain>>, Error> {
+    let around = LOADING.try_with(|loading| loading.keys.clone());
+    let around = around.unwrap_or_default();
+    let mut outer = around.as_ref();
+    while let Some(chain) = outer {
+        if chain.cache == cache && keys.contains(&chain.key) {
+            return Err(Error::Recursive {
+                region: Arc::clone(region),
+                key: Arc::clone(&chain.key),
+            });
+        }
+        outer = chain.around.as_ref();
+    }
+    Ok(around)
 }
 
 /// How a caller asks for a load.
@@ -88,18 +113,7 @@ impl Job {
         keys: &[Arc<str>],
         timeout: Duration,
     ) -> Result<Self, Error> {
-        let around = LOADING.try_with(|loading| loading.keys.clone());
-        let around = around.unwrap_or_default();
-        let mut outer = around.as_ref();
-        while let Some(chain) = outer {
-            if chain.cache == cache && keys.contains(&chain.key) {
-                return Err(Error::Recursive {
-                    region: Arc::clone(region),
-                    key: Arc::clone(&chain.key),
-                });
-            }
-            outer = chain.around.as_ref();
-        }
+        let around = around(cache, region, keys)?;
         let link = |around, key: &Arc<str>| {
             let key = Arc::clone(key);
             Some(Arc::new(Chain { cache, key, around }))
@@ -135,21 +149,13 @@ impl Job {
     }
 
     /// Runs the loader to its end, its panic or its time limit.
-    pub(crate) async fn run<V, T, E, F, Fut>(
+    pub(crate) async fn run<V>(
         &self,
         stale: Option<Stale<V>>,
-        load: F,
-    ) -> Result<Loaded<V>, Error>
-    where
-        F: FnOnce(LoadContext<V>) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        T: Into<Loaded<V>>,
-        E: Into<BoxError>,
-    {
+        load: Load<V>,
+    ) -> Result<Loaded<V>, Error> {
         let context = LoadContext::new(self.deadline(), stale, self.at_least.clone());
-        // The loader is called inside, so that a panic before its first await is caught as well, and so is that of a conversion.
-        self.guard(async move { load(context).await.map(Into::into) })
-            .await
+        self.guard(load(context)).await
     }
 
     /// The same for any future.
@@ -214,6 +220,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loader::erased;
 
     fn job(timeout: Duration) -> Job {
         Job::new(1, &"event".into(), &"event:1".into(), timeout).unwrap()
@@ -223,7 +230,10 @@ mod tests {
     async fn a_loader_that_never_returns_is_given_up() {
         let limit = Duration::from_secs(3);
         let never = job(limit)
-            .run::<u8, u8, BoxError, _, _>(None, |_| std::future::pending())
+            .run::<u8>(
+                None,
+                erased(|_| std::future::pending::<Result<u8, BoxError>>()),
+            )
             .await;
         assert!(matches!(never, Err(Error::LoadTimeout { after, .. }) if after == limit));
     }
@@ -231,25 +241,27 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_error_wherever_it_happens() {
         let job = job(Duration::MAX);
-        let at_once =
-            job.run::<u8, u8, BoxError, _, std::future::Ready<_>>(None, |_| panic!("at once"));
+        let panics = |_| -> std::future::Ready<Result<u8, BoxError>> { panic!("at once") };
+        let at_once = job.run::<u8>(None, erased(panics));
         assert!(at_once.await.unwrap_err().to_string().ends_with("at once"));
-        let late = job.run::<u8, u8, BoxError, _, _>(None, |_| async {
+        let panics = |_| async {
             tokio::task::yield_now().await;
             panic!("{}", "late")
-        });
+        };
+        let late = job.run::<u8>(None, erased::<u8, u8, BoxError, _, _>(panics));
         assert!(late.await.unwrap_err().to_string().ends_with("late"));
     }
 
     #[tokio::test]
     async fn a_key_inside_its_own_load_is_recursion_and_another_is_not() {
         let job = job(Duration::MAX);
-        let nested = job.run::<u8, u8, BoxError, _, _>(None, |_| async {
+        let nest = |_| async {
             assert!(Job::new(1, &"event".into(), &"event:2".into(), Duration::MAX).is_ok());
             assert!(Job::new(2, &"event".into(), &"event:1".into(), Duration::MAX).is_ok());
             Job::new(1, &"event".into(), &"event:1".into(), Duration::MAX)?;
             Ok(1)
-        });
+        };
+        let nested = job.run(None, erased::<u8, u8, BoxError, _, _>(nest));
         let error = nested.await.unwrap_err();
         assert!(matches!(
             error.source_as::<Error>(),

@@ -40,6 +40,7 @@ mod job;
 mod loader;
 mod manner;
 mod memory;
+mod outlook;
 mod recovery;
 mod single_flight;
 mod tasks;

@@ -1,10 +1,13 @@
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::entry::Validators;
+use crate::error::BoxError;
 use crate::kept::Kept;
 use crate::remote::Demand;
 
@@ -116,6 +119,26 @@ impl<V> From<V> for Loaded<V> {
     fn from(value: V) -> Self {
         Self::new(value)
     }
+}
+
+/// A loader whose types are forgotten, so that the long way around a load is compiled once for each type of value, and takes
+/// no room for the loader at every step.
+pub(crate) type Load<V> = Box<dyn FnOnce(LoadContext<V>) -> Answer<V> + Send>;
+type Answer<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>, BoxError>> + Send>>;
+
+/// The loader is called inside of its future, so that a panic before its first await is one of the future, and so is that of a
+/// conversion.
+pub(crate) fn erased<V, T, E, F, Fut>(load: F) -> Load<V>
+where
+    V: Send + Sync + 'static,
+    F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Into<Loaded<V>> + Send + 'static,
+    E: Into<BoxError> + Send + 'static,
+{
+    Box::new(move |context| {
+        Box::pin(async move { load(context).await.map(Into::into).map_err(Into::into) })
+    })
 }
 
 /// What a loader can ask about its call.
@@ -230,13 +253,13 @@ impl<V> Stale<V> {
     /// What [`Loaded::etag`] was told when the value was loaded.
     #[must_use]
     pub fn etag(&self) -> Option<&str> {
-        self.entry.validators.as_ref()?.etag.as_deref()
+        self.entry.validators()?.etag.as_deref()
     }
 
     /// What [`Loaded::last_modified`] was told when the value was loaded.
     #[must_use]
     pub fn last_modified(&self) -> Option<&str> {
-        self.entry.validators.as_ref()?.last_modified.as_deref()
+        self.entry.validators()?.last_modified.as_deref()
     }
 
     /// The answer of a loader whose source says that the value is still good: it lives for another time to live, with
@@ -244,13 +267,8 @@ impl<V> Stale<V> {
     #[must_use]
     pub fn not_modified(&self) -> Loaded<V> {
         Loaded {
-            tags: self.entry.tags.to_vec(),
-            validators: self
-                .entry
-                .validators
-                .as_deref()
-                .cloned()
-                .unwrap_or_default(),
+            tags: self.entry.tags().to_vec(),
+            validators: self.entry.validators().cloned().unwrap_or_default(),
             extended: true,
             ..Loaded::shared(Arc::clone(&self.value))
         }

@@ -57,8 +57,10 @@ impl<'a> Want<'a> {
     }
 }
 
-/// What one read found.
-enum Found<V> {
+/// What one read found, if it could be made.
+pub(crate) type Answer<V> = Result<Found<V>, ()>;
+
+pub(crate) enum Found<V> {
     /// With when it was made.
     Fresh(Arc<V>, u64),
     Stale(Arc<V>, Kept),
@@ -83,32 +85,44 @@ pub(crate) async fn fresh<V: Send + Sync + 'static>(
     }
 }
 
-/// Reads L2, and takes the lease if there is nothing.
+/// Reads L2, unless it is not to be read or a lease is asked for at once.
+pub(crate) async fn ask<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    want: Want<'_>,
+) -> Option<Answer<V>> {
+    let asks_lease = want.stores(state) && (want.how.asked.is_some() || !state.outlook.is_good());
+    let gate = state.readable(key)?;
+    if !want.reads() || asks_lease {
+        return None;
+    }
+    let found = read(state, gate, key, want).await;
+    match &found {
+        Ok(Found::Fresh(..)) => state.outlook.hit(),
+        Ok(_) if !state.options.windows.keep() => state.outlook.missed(),
+        _ => {}
+    }
+    Some(found)
+}
+
+/// Takes the lease if there was nothing of use, or nothing was asked for yet.
 pub(crate) async fn look<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
     want: Want<'_>,
+    found: Option<Answer<V>>,
 ) -> Look<V> {
     let Some(gate) = state.readable(key) else {
         return Look::Missing(None);
     };
     let stores = want.stores(state);
-    if !want.reads() {
-        return match stores {
-            true => lease(state, gate, key, want, true).await,
-            false => Look::Missing(None),
-        };
-    }
-    if want.how.asked.is_some() && stores {
-        return lease(state, gate, key, want, false).await;
-    }
-    match read(state, gate, key, want).await {
-        Ok(Found::Fresh(value, _)) => Look::Found(value),
-        Ok(Found::Stale(value, entry)) => Look::Stale(value, entry),
-        Ok(_) if !stores => Look::Missing(None),
-        Ok(Found::Useless) => lease(state, gate, key, want, true).await,
-        Ok(Found::Nothing) => lease(state, gate, key, want, false).await,
-        Err(()) => Look::Missing(None),
+    match found {
+        None if stores => lease(state, gate, key, want, !want.reads()).await,
+        Some(Ok(Found::Fresh(value, _))) => Look::Found(value),
+        Some(Ok(Found::Stale(value, entry))) => Look::Stale(value, entry),
+        Some(Ok(Found::Useless)) if stores => lease(state, gate, key, want, true).await,
+        Some(Ok(Found::Nothing)) if stores => lease(state, gate, key, want, false).await,
+        Some(_) | None => Look::Missing(None),
     }
 }
 
@@ -221,7 +235,10 @@ async fn lease<V: Send + Sync + 'static>(
             Ok(Lease::Owned) => return Look::Missing(Some(token)),
             Ok(Lease::OwnedAfter(demands)) => return Look::MissingAfter(token, demands),
             Ok(Lease::Value(bytes)) => match accept(state, key, &bytes, start, want) {
-                Found::Fresh(value, _) => return Look::Found(value),
+                Found::Fresh(value, _) => {
+                    state.outlook.hit();
+                    return Look::Found(value);
+                }
                 _ => over_value = true,
             },
             // What another load brings began before this call.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::clock::{Nanos, nanos};
 use crate::codec::{Unencodable, compress, decompress};
 use crate::engine::Start;
-use crate::entry::{Began, Entry, Life, spread, weigh};
+use crate::entry::{Began, Entry, Extras, Life, spread, weigh};
 use crate::envelope::Envelope;
 use crate::error::SharedError;
 use crate::events::Refusal;
@@ -88,8 +88,11 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             created_millis: envelope.created_millis,
             weight,
         };
-        let mut entry = Entry::new(Arc::clone(&value), envelope.tags.into(), began, life);
-        entry.validators = envelope.validators.map(Box::new);
+        let extras = Extras {
+            tags: envelope.tags.into(),
+            validators: envelope.validators,
+        };
+        let entry = Entry::new(Arc::clone(&value), extras, began, life);
         Some((value, entry))
     }
 
@@ -177,8 +180,11 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             created_millis,
             weight: self.weight(key, heap_bytes),
         };
-        let mut entry = Entry::new(Arc::clone(&loaded.value), loaded.tags.into(), began, life);
-        entry.validators = validators.map(Box::new);
+        let extras = Extras {
+            tags: loaded.tags.into(),
+            validators,
+        };
+        let entry = Entry::new(Arc::clone(&loaded.value), extras, began, life);
         Ok(Packed {
             value: loaded.value,
             entry,

@@ -1,7 +1,7 @@
 //! What a caller gets that has no fresh value in L1: a stale one at once, or a place on the key's flight.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use tracing::Instrument;
 
 use crate::engine::Start;
 use crate::error::{BoxError, Error};
-use crate::flight;
-use crate::job::{How, Job};
-use crate::loader::{LoadContext, Loaded};
+use crate::flight::{self, Seen};
+use crate::job::{self, How, Job};
+use crate::loader::{Load, LoadContext, Loaded, erased};
 use crate::lookup;
 use crate::manner::{Manner, Use};
 use crate::region_state::{Landed, Level, RegionState};
-use crate::single_flight::{Passenger, Seat};
+use crate::remote::Gate;
+use crate::single_flight::{Passenger, Pilot, Seat};
 use crate::staleness::Course;
 
 /// How often somebody whose patience is over looks whether there is a stale value by now.
@@ -24,12 +25,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 type Shared<V> = Arc<RegionState<V>>;
 
 /// A place on a flight; with the caller's own loader, if it is somebody else's flight, which may bring nothing home.
-pub(crate) type Place<V, F> = (Passenger<Landed<V>>, Option<Box<F>>);
+pub(crate) type Place<V, F> = (Passenger<Landed<V>>, Option<F>);
 
 /// Where a caller stands.
 pub(crate) enum Boarded<V, F> {
     Served(Arc<V>),
-    Waits(Passenger<Landed<V>>, Option<Box<F>>),
+    Waits(Passenger<Landed<V>>, Option<F>),
 }
 
 /// Reads from L2 only, for a key that L1 does not have.
@@ -89,7 +90,7 @@ where
     let _ = take_off(state, key, Some(than), load, How::default());
 }
 
-/// Boards the flight of the key, or starts one.
+/// Boards the flight of the key, or starts one in a task.
 pub(crate) fn take_off<V, T, E, F, Fut>(
     state: &Shared<V>,
     key: &Arc<str>,
@@ -104,48 +105,137 @@ where
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let engine = &state.engine;
-    let limit = state.options.load_timeout + state.options.late_results;
-    let mut job = Job::new(engine.node, &state.name, key, limit)?;
-    let manner = how.manner;
-    job.how = how;
+    match seat(state, key, &how, false)? {
+        Seat::Passenger(passenger) => {
+            state.meters.coalesced.add(1);
+            Ok((passenger, Some(load)))
+        }
+        Seat::Pilot(pilot) => {
+            let job = job(state, key, how)?;
+            let passenger = launch(state, pilot, job, than, None, erased(load));
+            Ok((passenger, None))
+        }
+    }
+}
+
+/// A seat on the flight of the key. `in_hand`: the pilot's is to [`lead`].
+pub(crate) fn seat<V: Send + Sync + 'static>(
+    state: &Shared<V>,
+    key: &Arc<str>,
+    how: &How,
+    in_hand: bool,
+) -> Result<Seat<Landed<V>, Start>, Error> {
+    let (engine, manner) = (&state.engine, how.manner);
+    job::around(engine.node, &state.name, std::slice::from_ref(key))?;
     if manner.is_anew() {
         // What began before is not to replace it.
         engine.tickets.bump(key, None);
     }
     let may_join = |start: &Start| manner.may_join() && engine.is_current(key, start);
     // What is kept in fewer places is of use to nobody else.
-    let flights = match manner.is_private() {
-        true => Arc::default(),
-        false => Arc::clone(&state.flights),
+    let private = manner.is_private().then(Arc::default);
+    let flights = private.as_ref().unwrap_or(&state.flights);
+    let start = || engine.start(key);
+    Ok(flights.board(key, may_join, start, state.lost(), in_hand))
+}
+
+/// The load of a key that the current task asks for.
+fn job<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    how: How,
+) -> Result<Box<Job>, Error> {
+    let limit = state.options.load_timeout + state.options.late_results;
+    let mut job = Job::new(state.engine.node, &state.name, key, limit)?;
+    job.how = how;
+    Ok(Box::new(job))
+}
+
+/// Flies in a task of its own: whoever is dropped, the load goes on for those who wait.
+fn launch<V: Send + Sync + 'static>(
+    state: &Shared<V>,
+    pilot: Pilot<Landed<V>, Start>,
+    job: Box<Job>,
+    than: Option<u64>,
+    seen: Option<Seen<V>>,
+    load: Load<V>,
+) -> Passenger<Landed<V>> {
+    let passenger = pilot.passenger(state.lost());
+    pilot.hand_over();
+    let flight = flight::fly(Arc::clone(state), pilot, job, than, seen, load);
+    let engine = &state.engine;
+    // What the loader does belongs to whoever asked for it.
+    let span = tracing::info_span!("load", cache = %engine.name, region = %state.name);
+    engine.tasks.spawn(flight.instrument(span));
+    passenger
+}
+
+/// Whether a caller flies as far as the second level in its own task: a hit there then costs no other. Not where a caller may leave
+/// early, and not where a lease is asked for first: those belong to a task.
+pub(crate) fn leads<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &str,
+    manner: Manner,
+) -> bool {
+    let has_stale = || {
+        let course = state.course(key).filter(|_| manner.uses(Use::MemoryRead));
+        course.is_some_and(|(_, course)| course != Course::Load)
     };
-    match flights.board(key, may_join, || engine.start(key), state.lost()) {
-        Seat::Passenger(passenger) => {
-            state.meters.coalesced.add(1);
-            Ok((passenger, Some(Box::new(load))))
-        }
-        Seat::Pilot(pilot) => {
-            let passenger = pilot.passenger(state.lost());
-            // A task of its own: whoever is dropped, the load goes on for those who wait.
-            let flight = flight::fly(Arc::clone(state), pilot, job, than, load);
-            // What the loader does belongs to whoever asked for it.
-            let span = tracing::info_span!("load", cache = %engine.name, region = %state.name);
-            engine.tasks.spawn(flight.instrument(span));
-            Ok((passenger, None))
-        }
-    }
+    manner.uses(Use::RemoteRead)
+        && state.options.has_patient_callers()
+        && state.outlook.is_good()
+        && state.readable(key).is_some()
+        && !has_stale()
 }
 
-/// Waits for the flight, as long as the region lets its callers wait. Boxed, so that the usual caller's future stays
-/// small.
-pub(crate) fn arrive_in_time<'a, V: Send + Sync + 'static>(
-    state: &'a RegionState<V>,
-    key: &'a Arc<str>,
+/// Flies as far as the second level, and has a task do the rest if that has nothing. Dropped before, nothing has begun, and one of
+/// those who wait takes over.
+pub(crate) async fn lead<V, T, E, F, Fut>(
+    state: &Shared<V>,
+    key: &Arc<str>,
+    pilot: Pilot<Landed<V>, Start>,
+    how: How,
+    load: F,
+) -> Landed<V>
+where
+    V: Send + Sync + 'static,
+    F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Into<Loaded<V>> + Send + 'static,
+    E: Into<BoxError> + Send + 'static,
+{
+    let seen = match flight::look(state, key, None, &how).await {
+        Ok(seen) => seen,
+        Err(found) => {
+            let landed = Ok(found);
+            pilot.land(landed.clone());
+            return landed;
+        }
+    };
+    let job = job(state, key, how)?;
+    let passenger = launch(state, pilot, job, None, Some(seen), erased(load));
+    passenger.arrive().await
+}
+
+/// Waits for the flight, as long as the region lets its callers wait. `None`: it does not get on, see [`Passenger::arrive_unless`].
+pub(crate) async fn arrive<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
     passenger: Passenger<Landed<V>>,
-) -> Pin<Box<dyn Future<Output = Landed<V>> + Send + 'a>> {
-    Box::pin(wait(state, key, passenger))
+) -> Option<Landed<V>> {
+    if state.options.has_patient_callers() {
+        let gate = state.engine.gate.as_ref();
+        // As long as a caller takes who is not held up by something else.
+        let budget = gate.map_or(Duration::ZERO, Gate::budget);
+        return passenger
+            .arrive_unless(tokio::time::sleep(2 * budget))
+            .await;
+    }
+    // Boxed, so that the usual caller's future stays small.
+    Some(Box::pin(wait(state, key, passenger)).await)
 }
 
+/// Where callers do not wait for ever, no flight is in one's hand.
 async fn wait<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,

@@ -16,6 +16,7 @@ use crate::job::Job;
 use crate::kept::Kept;
 use crate::memory::Glance;
 use crate::options::Options;
+use crate::outlook::Outlook;
 use crate::remote::Gate;
 use crate::single_flight::{Flights, Seat};
 use crate::staleness::{Course, RefreshAhead};
@@ -54,6 +55,7 @@ pub(crate) struct RegionState<V> {
     pub(crate) flights: Arc<Flights<Landed<V>, Start>>,
     pub(crate) meters: Arc<RegionMeters>,
     pub(crate) admission: Admission,
+    pub(crate) outlook: Outlook,
     pub(crate) key_type: &'static str,
     /// Whether it was told that values do not serialise.
     pub(crate) told_unencodable: AtomicBool,
@@ -100,12 +102,16 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         }
         let ahead = self.options.ahead;
         now >= entry.age().retry_at
-            && ahead.is_due(now, entry.ends, entry.load_time, fastrand::f64())
+            && ahead.is_due(now, entry.ends, entry.load_time(), fastrand::f64())
     }
 
     /// The value, if L1 may serve it and it was made later than `than`.
     pub(crate) fn hit_newer(&self, key: &str, than: Option<u64>) -> Option<Arc<V>> {
-        let entry = self.engine.hit(key, self.engine.clock.now())?;
+        let now = self.engine.clock.now();
+        let entry = self.engine.memory.find(key)?;
+        if !self.engine.serves(key, &entry, now) {
+            return None;
+        }
         let newer = than.is_none_or(|than| entry.created_millis > than);
         newer.then(|| entry.value())?
     }
@@ -241,7 +247,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     /// A seat on the key's flight, after ours has landed with a stale value.
     pub(crate) fn board_anew(&self, key: &Arc<str>) -> Seat<Landed<V>, Start> {
         let begin = || self.engine.start(key);
-        self.flights.board(key, |_| true, begin, self.lost())
+        self.flights.board(key, |_| true, begin, self.lost(), false)
     }
 
     /// L2, if values of this region go there and it may be read for this key now.

@@ -1,5 +1,9 @@
 use std::collections::HashMap;
+use std::future::Future;
 use std::hash::BuildHasher;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(test))]
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(test)]
@@ -9,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 #[cfg(test)]
 use shuttle::sync::{Mutex, MutexGuard};
 
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// One map per shard, so that loads of different keys seldom wait for each other.
 const SHARDS: usize = 16;
@@ -24,12 +28,31 @@ pub(crate) struct Flights<T, B> {
     hasher: foldhash::fast::RandomState,
 }
 
-type Shard<T, B> = Mutex<HashMap<Arc<str>, Flight<T, B>>>;
+type Shard<T, B> = Mutex<Aloft<T, B>>;
+type Aloft<T, B> = HashMap<Arc<str>, Flight<T, B>, foldhash::fast::RandomState>;
 
 #[derive(Debug)]
 struct Flight<T, B> {
     began: B,
-    result: watch::Receiver<Option<T>>,
+    board: Arc<Board<T>>,
+}
+
+/// Where those who wait see what became of a flight.
+#[derive(Debug)]
+struct Board<T> {
+    /// `None`: it turned back.
+    result: OnceLock<Option<T>>,
+    changed: Notify,
+    /// Whether a caller flies it in a task that is not ours.
+    in_hand: AtomicBool,
+    /// Whether somebody has waited too long for such a caller.
+    stuck: AtomicBool,
+}
+
+impl<T> Board<T> {
+    fn is_in_hand(&self) -> bool {
+        self.in_hand.load(Ordering::Acquire)
+    }
 }
 
 impl<T: Clone, B> Default for Flights<T, B> {
@@ -56,34 +79,40 @@ impl<T: Clone, B> Flights<T, B> {
     }
 
     /// Boards the key's flight if `may_join` accepts when it began, or starts one that began at `now`.
+    ///
+    /// `in_hand`: whoever starts it begins the work in a task of its own, which may be dropped or not be run for a while. Until
+    /// [`Pilot::hand_over`] nobody depends on it.
     pub(crate) fn board(
         self: &Arc<Self>,
         key: &Arc<str>,
         may_join: impl FnOnce(&B) -> bool,
         now: impl FnOnce() -> B,
         lost: T,
+        in_hand: bool,
     ) -> Seat<T, B> {
         let mut shard = self.shard(key);
         if let Some(flight) = shard.get(key)
             && may_join(&flight.began)
+            && !flight.board.stuck.load(Ordering::Acquire)
         {
-            return Seat::Passenger(Passenger {
-                result: flight.result.clone(),
-                lost,
-            });
+            let board = Arc::clone(&flight.board);
+            return Seat::Passenger(Passenger { board, lost });
         }
-        let (sender, result) = watch::channel(None);
-        shard.insert(
-            Arc::clone(key),
-            Flight {
-                began: now(),
-                result,
-            },
-        );
+        let board = Arc::new(Board {
+            result: OnceLock::new(),
+            changed: Notify::new(),
+            in_hand: AtomicBool::new(in_hand),
+            stuck: AtomicBool::new(false),
+        });
+        let flight = Flight {
+            began: now(),
+            board: Arc::clone(&board),
+        };
+        shard.insert(Arc::clone(key), flight);
         Seat::Pilot(Pilot {
             flights: Arc::clone(self),
             key: Arc::clone(key),
-            sender,
+            board,
             lost: Some(lost),
         })
     }
@@ -98,7 +127,7 @@ impl<T: Clone, B> Flights<T, B> {
 }
 
 impl<T, B> Flights<T, B> {
-    fn shard(&self, key: &str) -> MutexGuard<'_, HashMap<Arc<str>, Flight<T, B>>> {
+    fn shard(&self, key: &str) -> MutexGuard<'_, Aloft<T, B>> {
         let index = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
         self.shards[index]
             .lock()
@@ -106,26 +135,31 @@ impl<T, B> Flights<T, B> {
     }
 }
 
-/// The duty to land a flight. Dropped without landing, it lands with `lost`: nobody waits for ever.
+/// The duty to land a flight. Dropped without landing, it lands with `lost`, or turns back while it is in hand: nobody waits for
+/// ever.
 #[derive(Debug)]
 pub(crate) struct Pilot<T: Clone, B> {
     flights: Arc<Flights<T, B>>,
     key: Arc<str>,
-    sender: watch::Sender<Option<T>>,
+    board: Arc<Board<T>>,
     lost: Option<T>,
 }
 
 impl<T: Clone, B> Pilot<T, B> {
     /// A seat on one's own flight.
     pub(crate) fn passenger(&self, lost: T) -> Passenger<T> {
-        Passenger {
-            result: self.sender.subscribe(),
-            lost,
-        }
+        let board = Arc::clone(&self.board);
+        Passenger { board, lost }
+    }
+
+    /// From here on the flight is in a task that runs to its end whatever becomes of callers.
+    pub(crate) fn hand_over(&self) {
+        self.board.in_hand.store(false, Ordering::Release);
     }
 
     /// Hands the result to everybody who waits. Those who come now start anew.
     pub(crate) fn land(mut self, result: T) {
+        self.hand_over();
         self.lost = Some(result);
     }
 }
@@ -136,28 +170,57 @@ impl<T: Clone, B> Drop for Pilot<T, B> {
         // A newer flight of the key may have taken the place after an invalidation.
         if shard
             .get(&self.key)
-            .is_some_and(|flight| flight.result.same_channel(&self.sender.subscribe()))
+            .is_some_and(|flight| Arc::ptr_eq(&flight.board, &self.board))
         {
             shard.remove(&self.key);
         }
         drop(shard);
-        self.sender.send_replace(self.lost.take());
+        let result = self.lost.take().filter(|_| !self.board.is_in_hand());
+        let _ = self.board.result.set(result);
+        self.board.changed.notify_waiters();
     }
 }
 
 /// A place among those who wait.
 #[derive(Debug)]
 pub(crate) struct Passenger<T> {
-    result: watch::Receiver<Option<T>>,
+    board: Arc<Board<T>>,
     lost: T,
 }
 
 impl<T: Clone> Passenger<T> {
-    /// The result of the flight.
-    pub(crate) async fn arrive(mut self) -> T {
-        match self.result.wait_for(Option::is_some).await {
-            Ok(result) => result.clone().unwrap_or(self.lost),
-            Err(_) => self.lost,
+    /// The result of a flight that is in nobody's hand.
+    pub(crate) async fn arrive(self) -> T {
+        let lost = self.lost.clone();
+        self.arrive_unless(std::future::pending())
+            .await
+            .unwrap_or(lost)
+    }
+
+    /// The result of the flight. `None`: it is in the hand of a caller who has dropped it, or does not get on with it until `enough`
+    /// ends. Whoever boards now starts another one.
+    pub(crate) async fn arrive_unless(self, enough: impl Future<Output = ()>) -> Option<T> {
+        let mut enough = pin!(enough);
+        let mut patient = true;
+        loop {
+            let changed = self.board.changed.notified();
+            let mut changed = pin!(changed);
+            // Before the look, so that a landing in between is not missed.
+            changed.as_mut().enable();
+            if let Some(result) = self.board.result.get() {
+                return result.clone();
+            }
+            tokio::select! {
+                biased;
+                () = &mut changed => {}
+                () = &mut enough, if patient && self.board.is_in_hand() => {
+                    patient = false;
+                    if self.board.is_in_hand() {
+                        self.board.stuck.store(true, Ordering::Release);
+                        return None;
+                    }
+                }
+            }
         }
     }
 }
@@ -172,7 +235,7 @@ mod tests {
     use super::*;
 
     fn board(flights: &Arc<Flights<u32, u32>>, began: u32, join: bool) -> Seat<u32, u32> {
-        flights.board(&"a".into(), |_| join, || began, 0)
+        flights.board(&"a".into(), |_| join, || began, 0, false)
     }
 
     fn pilot(seat: Seat<u32, u32>) -> Pilot<u32, u32> {
@@ -240,6 +303,48 @@ mod tests {
         shuttle::check_random(test, 1);
     }
 
+    fn in_hand(flights: &Arc<Flights<u32, u32>>) -> Seat<u32, u32> {
+        flights.board(&"a".into(), |_| true, || 1, 0, true)
+    }
+
+    #[test]
+    fn a_flight_in_hand_that_is_dropped_turns_back_and_one_that_was_handed_over_is_lost() {
+        let test = || {
+            let flights = Arc::new(Flights::new());
+            for (handed_over, result) in [(false, None), (true, Some(0))] {
+                let pilot = pilot(in_hand(&flights));
+                let waiting = passenger(in_hand(&flights));
+                if handed_over {
+                    pilot.hand_over();
+                }
+                drop(pilot);
+                let waiting = waiting.arrive_unless(std::future::pending());
+                assert_eq!(shuttle::future::block_on(waiting), result);
+                assert_eq!(flights.len(), 0);
+            }
+        };
+        shuttle::check_random(test, 1);
+    }
+
+    #[test]
+    fn nobody_waits_for_a_caller_that_does_not_get_on_and_the_next_one_flies() {
+        let test = || {
+            let flights = Arc::new(Flights::new());
+            let slow = pilot(in_hand(&flights));
+            let waiting = passenger(in_hand(&flights));
+            let waiting = waiting.arrive_unless(std::future::ready(()));
+            assert_eq!(shuttle::future::block_on(waiting), None);
+            let quick = pilot(in_hand(&flights));
+            slow.land(1);
+            let waiting = passenger(in_hand(&flights));
+            quick.hand_over();
+            quick.land(2);
+            let waiting = waiting.arrive_unless(std::future::ready(()));
+            assert_eq!(shuttle::future::block_on(waiting), Some(2));
+        };
+        shuttle::check_random(test, 1);
+    }
+
     /// Callers, of whom one in three drops its flight, and a change that nobody's flight may outlive. A caller that
     /// hangs is a deadlock, which shuttle reports.
     fn callers_around_a_change() {
@@ -250,7 +355,7 @@ mod tests {
             thread::spawn(move || {
                 let known = changes.load(Ordering::SeqCst);
                 let count = || changes.load(Ordering::SeqCst);
-                let seat = flights.board(&"a".into(), |began| *began == count(), count, 0);
+                let seat = flights.board(&"a".into(), |began| *began == count(), count, 0, false);
                 let result = match seat {
                     Seat::Passenger(passenger) => arrive(passenger),
                     Seat::Pilot(pilot) => {

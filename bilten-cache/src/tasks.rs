@@ -1,7 +1,10 @@
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -23,10 +26,7 @@ impl Tasks {
         work: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         let mark = Mark::new(Arc::clone(&self.running));
-        tokio::spawn(async move {
-            let _mark = mark;
-            work.await
-        })
+        tokio::spawn(Marked { work, mark })
     }
 
     /// How many have not ended.
@@ -44,6 +44,24 @@ impl Tasks {
             }
             none.await;
         }
+    }
+}
+
+pin_project! {
+    /// By hand: an `async` block would keep room for the work twice.
+    struct Marked<F> {
+        #[pin]
+        work: F,
+        // Dropped after the work.
+        mark: Mark,
+    }
+}
+
+impl<F: Future> Future for Marked<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().work.poll(cx)
     }
 }
 

@@ -12,7 +12,7 @@ impl Coherence {
     /// invalidated since the last look.
     pub(crate) fn trusts(&self, key: &str, entry: &Entry, now: Nanos) -> bool {
         let trusted_from = entry
-            .known_at
+            .known_at()
             .max(self.last_contact.load(Ordering::Relaxed));
         if now.saturating_sub(trusted_from) >= self.isolated_after {
             return false;
@@ -28,7 +28,7 @@ impl Coherence {
 
     #[cold]
     fn check(&self, key: &str, entry: &Entry, epoch: u64) -> bool {
-        let valid = self.is_valid(key, &entry.tags, entry.began);
+        let valid = self.is_valid(key, entry.tags(), entry.began());
         if valid {
             entry.checked_at(epoch);
         }

@@ -80,16 +80,13 @@ where
                 None => Ok(Loaded::new(Stored::Pass).uncached()),
             }
         };
-        let (passenger, not_run) =
-            reader
-                .shared
-                .pages
-                .reload(found.key.as_str(), found.than, load)?;
+        let pages = &reader.shared.pages;
+        let (passenger, is_pilot) = pages.reload(found.key.as_str(), found.than, load)?;
         Ok(InFlight {
             ticket,
             reply,
             passenger,
-            is_pilot: not_run.is_none(),
+            is_pilot,
         })
     }
 }

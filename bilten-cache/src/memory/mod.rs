@@ -78,12 +78,18 @@ impl<P: Policy> Memory<P> {
         }
     }
 
+    /// The entry, for somebody of whose interest in it the policy has heard.
+    pub(crate) fn find(&self, key: &str) -> Option<Kept> {
+        let spot = self.index.spot(key.as_bytes());
+        self.index.read(spot, key, Kept::clone)
+    }
+
     /// Puts an entry in if `allowed` still says so while nobody else touches its key.
     pub(crate) fn insert_if(&self, kept: &Kept, allowed: impl FnOnce() -> bool) -> bool {
         let spot = self.index.spot(kept.key());
         let mut inserted = false;
         if !self.policy.has_room_for(kept) {
-            self.policy.change(spot, |_| {
+            self.policy.change(spot, || {
                 inserted = allowed();
                 match inserted {
                     true => self.taken_out(spot, kept.key()),
@@ -93,7 +99,7 @@ impl<P: Policy> Memory<P> {
             return inserted;
         }
         self.eras.begins(kept);
-        self.policy.change(spot, |_| {
+        self.policy.change(spot, || {
             inserted = self.index.insert_if(spot, kept, allowed);
             match inserted {
                 true => Change::Put(kept.clone()),
@@ -117,23 +123,21 @@ impl<P: Policy> Memory<P> {
         if self.index.holds(spot, kept) {
             return;
         }
-        self.policy.change(spot, |there| match there {
-            Some(stray) if !self.index.holds(spot, stray) => Change::Remove,
-            _ => Change::Nothing,
-        });
+        self.policy
+            .drop_if(spot, |stray| !self.index.holds(spot, stray));
     }
 
     /// Removes a key under the same lock under which it is put in.
     pub(crate) fn remove(&self, key: &str) {
         let spot = self.index.spot(key.as_bytes());
         self.policy
-            .change(spot, |_| self.taken_out(spot, key.as_bytes()));
+            .change(spot, || self.taken_out(spot, key.as_bytes()));
     }
 
     /// Makes a key stale under the same lock, so that no fill slips in between.
     pub(crate) fn expire(&self, key: &str) {
         let spot = self.index.spot(key.as_bytes());
-        self.policy.change(spot, |_| {
+        self.policy.change(spot, || {
             self.index.read(spot, key, |kept| kept.expire());
             Change::Nothing
         });
@@ -176,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::clock::NEVER;
-    use crate::entry::{Began, Life};
+    use crate::entry::{Began, Extras, Life};
     use crate::ticket::Tickets;
 
     fn kept(key: &str, weight: u32) -> Kept {
@@ -195,7 +199,7 @@ mod tests {
             generation: 0,
             incarnation: 0,
         };
-        let entry = Entry::new(Arc::new(1_u8), Box::default(), began, life);
+        let entry = Entry::new(Arc::new(1_u8), Extras::default(), began, life);
         Kept::new(key, entry)
     }
 
@@ -269,10 +273,9 @@ mod tests {
     }
 
     impl Policy for Whim {
-        fn change(&self, spot: Spot, change: impl FnOnce(Option<&Kept>) -> Change) {
+        fn change(&self, spot: Spot, change: impl FnOnce() -> Change) {
             let _alone = self.change.lock().unwrap();
-            let there = self.kept.lock().unwrap().valid.get(&spot).cloned();
-            let change = change(there.as_ref());
+            let change = change();
             let mut kept = self.kept.lock().unwrap();
             let gone = match change {
                 Change::Nothing => None,
@@ -281,6 +284,14 @@ mod tests {
             };
             if let Some(gone) = gone {
                 self.index.remove_exactly(spot, &gone);
+            }
+        }
+
+        fn drop_if(&self, spot: Spot, is_stray: impl FnOnce(&Kept) -> bool) {
+            let _alone = self.change.lock().unwrap();
+            let there = self.kept.lock().unwrap().valid.get(&spot).cloned();
+            if there.is_some_and(|there| is_stray(&there)) {
+                self.kept.lock().unwrap().valid.remove(&spot);
             }
         }
 

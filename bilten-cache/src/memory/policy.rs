@@ -1,9 +1,8 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use moka::Expiry;
 use moka::notification::RemovalCause;
-use moka::ops::compute::Op;
 
 use super::index::{Index, Spot};
 use crate::clock::{Clock, NEVER};
@@ -16,7 +15,10 @@ use crate::kept::Kept;
 /// [`Index::remove_exactly`]. Each [`Kept`] is put into it at most once.
 pub(crate) trait Policy: std::fmt::Debug + Send + Sync {
     /// Changes what is kept at a spot. Nobody else changes it from before `change` is called until all is done.
-    fn change(&self, spot: Spot, change: impl FnOnce(Option<&Kept>) -> Change);
+    fn change(&self, spot: Spot, change: impl FnOnce() -> Change);
+
+    /// In the same way, gives up what is kept at a spot if it is a stray.
+    fn drop_if(&self, spot: Spot, is_stray: impl FnOnce(&Kept) -> bool);
 
     /// Whether the entry would fit in if nothing else were there. One that does not is never put in.
     fn has_room_for(&self, kept: &Kept) -> bool;
@@ -49,7 +51,12 @@ pub(crate) enum Change {
 pub(crate) struct Moka {
     store: Store,
     bytes: u64,
+    /// By spot. moka's own way to change a key under a lock makes one for each change.
+    changing: Box<[Mutex<()>]>,
 }
+
+/// A power of two.
+const LOCKS: usize = 64;
 
 type Store = moka::sync::Cache<u64, Kept, foldhash::fast::RandomState>;
 
@@ -73,19 +80,39 @@ impl Moka {
             .expire_after(Death(clock))
             .eviction_listener(gone)
             .build_with_hasher(foldhash::fast::RandomState::default());
-        Self { store, bytes }
+        Self {
+            store,
+            bytes,
+            changing: (0..LOCKS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    fn lock(&self, spot: Spot) -> MutexGuard<'_, ()> {
+        let number = usize::try_from(spot.0 >> 40 & (LOCKS as u64 - 1)).unwrap_or(0);
+        let lock = self.changing[number].lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Policy for Moka {
-    fn change(&self, spot: Spot, change: impl FnOnce(Option<&Kept>) -> Change) {
-        self.store.entry(spot.0).and_compute_with(|there| {
-            match change(there.as_ref().map(moka::Entry::value)) {
-                Change::Put(kept) => Op::Put(kept),
-                Change::Remove if there.is_some() => Op::Remove,
-                Change::Remove | Change::Nothing => Op::Nop,
-            }
-        });
+    fn change(&self, spot: Spot, change: impl FnOnce() -> Change) {
+        let _alone = self.lock(spot);
+        match change() {
+            Change::Put(kept) => self.store.insert(spot.0, kept),
+            Change::Remove => self.store.invalidate(&spot.0),
+            Change::Nothing => {}
+        }
+    }
+
+    fn drop_if(&self, spot: Spot, is_stray: impl FnOnce(&Kept) -> bool) {
+        let _alone = self.lock(spot);
+        if self
+            .store
+            .get(&spot.0)
+            .is_some_and(|there| is_stray(&there))
+        {
+            self.store.invalidate(&spot.0);
+        }
     }
 
     fn has_room_for(&self, kept: &Kept) -> bool {
@@ -127,7 +154,7 @@ struct Death(Clock);
 
 impl Death {
     fn after(&self, entry: &Entry) -> Option<Duration> {
-        let left = entry.kept_until.saturating_sub(self.0.now());
+        let left = entry.kept_until().saturating_sub(self.0.now());
         (left < NEVER / 2).then(|| Duration::from_nanos(left))
     }
 }

@@ -10,6 +10,7 @@ use crate::codec::Codec;
 use crate::error::Error;
 use crate::key::Key;
 use crate::options::Options;
+use crate::outlook::Outlook;
 use crate::region_state::{RegionState, Weigher};
 use crate::shared::Shared;
 use crate::single_flight::Flights;
@@ -168,6 +169,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 flights: Arc::new(Flights::new()),
                 meters,
                 admission: Admission::new(options.max_concurrent_loads),
+                outlook: Outlook::default(),
                 key_type: std::any::type_name::<K>(),
                 told_unencodable: AtomicBool::new(false),
                 told_too_large: AtomicBool::new(false),

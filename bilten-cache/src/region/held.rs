@@ -12,9 +12,10 @@ use crate::key::{self, Key};
 use crate::loader::{LoadContext, Loaded};
 use crate::lookup;
 use crate::manner::Manner;
-use crate::read_through::{self, Place};
-use crate::region_state::Level;
+use crate::read_through;
+use crate::region_state::{Landed, Level};
 use crate::remote::Scope;
+use crate::single_flight::Passenger;
 
 /// A value with its age.
 #[derive(Debug)]
@@ -31,7 +32,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     pub(crate) async fn held(&self, key: &K) -> Option<Held<V>> {
         let engine = &self.state.engine;
         let key: Arc<str> = key::encode(&self.state.name, key).into();
-        let (value, made, level) = match engine.hit(&key, engine.clock.now()) {
+        let now = engine.clock.now();
+        let entry = engine.memory.get(&key);
+        let entry = entry.filter(|entry| engine.serves(&key, entry, now));
+        let (value, made, level) = match entry {
             Some(entry) => (entry.value()?, entry.created_millis, Level::Memory),
             None => {
                 let gate = self.state.readable(&key)?;
@@ -50,13 +54,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         })
     }
 
-    /// Loads a value that is newer than one which was made at `than`, or boards the flight of somebody who does.
+    /// Loads a value that is newer than one which was made at `than`, or boards the flight of somebody who does. Whether it is the caller's own.
     pub(crate) fn reload<T, E, F, Fut>(
         &self,
         key: &K,
         than: Option<u64>,
         load: F,
-    ) -> Result<Place<V, F>, Error>
+    ) -> Result<(Passenger<Landed<V>>, bool), Error>
     where
         F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -64,7 +68,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         E: Into<BoxError> + Send + 'static,
     {
         let key = key::encode(&self.state.name, key).into();
-        read_through::take_off(&self.state, &key, than, load, How::default())
+        let (passenger, not_run) =
+            read_through::take_off(&self.state, &key, than, load, How::default())?;
+        Ok((passenger, not_run.is_none()))
     }
 
     /// Counts one read.

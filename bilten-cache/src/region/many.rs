@@ -15,7 +15,7 @@ use crate::error::{BoxError, Error};
 use crate::invalidate::Ack;
 use crate::job::{Asked, How, Job, Outcome};
 use crate::key::{self, Key};
-use crate::loader::{LoadContext, Loaded};
+use crate::loader::{Load, LoadContext, Loaded, erased};
 use crate::lookup;
 use crate::manner::Manner;
 use crate::read_through::{self, Boarded};
@@ -32,7 +32,8 @@ const READ_AT_ONCE: usize = 1_000;
 /// How one of the keys gets its value.
 enum Way<V> {
     Here(Arc<V>),
-    Comes(Passenger<Landed<V>>, Arc<str>),
+    /// With what asks for a load if the flight is somebody else's and brings nothing.
+    Comes(Passenger<Landed<V>>, Arc<str>, Option<Load<V>>),
     /// Too long to be cached.
     Alone(tokio::task::JoinHandle<Result<Loaded<V>, Outcome>>),
 }
@@ -335,9 +336,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 ways.push((at, Way::Here(value)));
                 continue;
             }
+            let on_wait = place.on_wait();
             let how = How {
                 asked: Some(Asked {
-                    on_wait: place.on_wait(),
+                    on_wait: Arc::clone(&on_wait),
                 }),
                 ..How::default()
             };
@@ -348,7 +350,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     self.state.answered(&key, Some(Level::Stale));
                     Way::Here(value)
                 }
-                Boarded::Waits(passenger, _) => Way::Comes(passenger, key),
+                Boarded::Waits(passenger, None) => Way::Comes(passenger, key, None),
+                Boarded::Waits(passenger, Some(load)) => {
+                    // It may need a load after all, but nobody is to wait until that is known.
+                    on_wait();
+                    Way::Comes(passenger, key, Some(erased(load)))
+                }
             };
             ways.push((at, way));
         }
@@ -368,12 +375,18 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Err(Outcome::Failed(error)) => Err(error),
                 };
             }
-            Way::Comes(passenger, key) if self.state.options.has_patient_callers() => {
-                (passenger.arrive().await, key)
-            }
-            Way::Comes(passenger, key) => {
-                let arrival = read_through::arrive_in_time(&self.state, &key, passenger);
-                (arrival.await, key)
+            Way::Comes(passenger, key, own) => {
+                match (
+                    read_through::arrive(&self.state, &key, passenger).await,
+                    own,
+                ) {
+                    // Its pilot has left.
+                    (None, Some(own)) => {
+                        let load = |cx| own(cx);
+                        return self.arrive(key, Manner::default(), load).await.map(Some);
+                    }
+                    (landed, _) => (landed.unwrap_or_else(|| self.state.lost()), key),
+                }
             }
         };
         let from = landed.as_ref().ok().map(|(_, level)| *level);

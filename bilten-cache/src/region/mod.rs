@@ -23,10 +23,11 @@ use crate::error::{BoxError, Error};
 use crate::explain::Explanation;
 use crate::job::{How, Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
-use crate::loader::{LoadContext, Loaded};
+use crate::loader::{LoadContext, Loaded, erased};
 use crate::manner::{Manner, Use};
 use crate::read_through::{self, Boarded};
 use crate::region_state::{Level, RegionState};
+use crate::single_flight::Seat;
 use crate::stats::Stats;
 
 /// A typed view of a [`Cache`](crate::Cache): one kind of key, one kind of value, one set of defaults.
@@ -134,7 +135,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Looked::Miss(key) => key,
             Looked::TooLong => return self.load_alone(load).await,
         };
-        self.arrive(key, Manner::default(), load).await
+        // Boxed: a caller whose value is here has no room to make for the long way.
+        Box::pin(self.arrive(key, Manner::default(), load)).await
     }
 
     /// The same in another manner. Boxed, because it is rare and a caller's future would have to make room.
@@ -174,31 +176,44 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         T: Into<Loaded<V>> + Send + 'static,
         E: Into<BoxError> + Send + 'static,
     {
+        let state = &self.state;
+        let mut waited = false;
         let result = loop {
             let how = How {
                 manner,
                 ..How::default()
             };
-            let (passenger, own) = match read_through::board(&self.state, &key, load, how)? {
-                Boarded::Served(value) => {
-                    self.state.answered(&key, Some(Level::Stale));
-                    return Ok(value);
+            let (passenger, own) = if read_through::leads(state, &key, manner) {
+                match read_through::seat(state, &key, &how, true)? {
+                    Seat::Pilot(pilot) => {
+                        break read_through::lead(state, &key, pilot, how, load).await;
+                    }
+                    Seat::Passenger(passenger) => {
+                        // Once, on however many flights.
+                        state.meters.coalesced.add(u64::from(!waited));
+                        waited = true;
+                        (passenger, Some(load))
+                    }
                 }
-                Boarded::Waits(passenger, own) => (passenger, own),
-            };
-            let result = if self.state.options.has_patient_callers() {
-                passenger.arrive().await
             } else {
-                read_through::arrive_in_time(&self.state, &key, passenger).await
+                match read_through::board(state, &key, load, how)? {
+                    Boarded::Served(value) => {
+                        state.answered(&key, Some(Level::Stale));
+                        return Ok(value);
+                    }
+                    Boarded::Waits(passenger, own) => (passenger, own),
+                }
             };
-            match (&result, own) {
+            match (read_through::arrive(state, &key, passenger).await, own) {
+                // Its pilot has left.
+                (None, Some(own)) => load = own,
                 // Somebody's load of many keys had nothing to say about this one: then it is our turn.
-                (Err(error), Some(own)) if Outcome::is_absent(error) => load = *own,
-                _ => break result,
+                (Some(Err(error)), Some(own)) if Outcome::is_absent(&error) => load = own,
+                (landed, _) => break landed.unwrap_or_else(|| state.lost()),
             }
         };
         let from = result.as_ref().ok().map(|(_, level)| *level);
-        self.state.answered(&key, from);
+        state.answered(&key, from);
         result.map(|(value, _)| value)
     }
 
@@ -246,9 +261,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             self.state.options.load_timeout,
         );
         Box::pin(async move {
-            job?.run(None, load)
-                .await
-                .map(|loaded: Loaded<V>| loaded.value)
+            let loaded = job?.run(None, erased(load)).await?;
+            Ok(loaded.value)
         })
     }
 

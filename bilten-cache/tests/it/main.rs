@@ -24,6 +24,7 @@ mod http_flights;
 mod http_keys;
 mod http_pages;
 mod http_servers;
+mod in_hand;
 mod late;
 mod levels;
 mod limits;

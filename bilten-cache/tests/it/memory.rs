@@ -28,6 +28,60 @@ where
     region.build().unwrap()
 }
 
+/// Bytes that stay allocated when `work` is done, in this thread, which does all of it.
+fn left_behind<T>(work: impl FnOnce() -> T) -> (T, i64) {
+    let mut result = None;
+    let counted = allocation_counter::measure(|| result = Some(work()));
+    (result.unwrap(), counted.bytes_current)
+}
+
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+struct Row([u64; 16]);
+
+/// As a user of moka would keep them, with the time to live that ours have too.
+fn in_moka(keys: &[String]) -> moka::sync::Cache<String, Arc<Row>> {
+    let cache = moka::sync::Cache::builder().max_capacity(2 * keys.len() as u64);
+    let cache = cache.time_to_live(Duration::from_secs(300)).build();
+    for key in keys {
+        cache.insert(key.clone(), Arc::new(Row([0; 16])));
+    }
+    cache.run_pending_tasks();
+    assert_eq!(cache.entry_count(), keys.len() as u64);
+    cache
+}
+
+fn in_ours(runtime: &tokio::runtime::Runtime, keys: &[String]) -> (Cache, Region<str, Row>) {
+    runtime.block_on(async {
+        let room = 1_024 * 2 * keys.len() as u64;
+        let cache = Cache::builder("large").memory_bytes(room).build();
+        let cache = cache.await.unwrap();
+        let rows = cache.region::<str, Row>("row").build().unwrap();
+        for key in keys {
+            let load = async |_| Ok::<_, io::Error>(Row([0; 16]));
+            rows.get_or_load(key, load).await.unwrap();
+        }
+        assert_eq!(cache.status().memory_entries, keys.len() as u64);
+        (cache, rows)
+    })
+}
+
+#[test]
+fn an_entry_takes_at_most_1_3_times_the_memory_that_it_takes_in_moka() {
+    let runtime = runtime();
+    let keys: Vec<String> = (0..20_000).map(|n| format!("resident:{n}")).collect();
+    let (theirs, raw) = left_behind(|| in_moka(&keys));
+    let (ours, all) = left_behind(|| in_ours(&runtime, &keys));
+    let each = |bytes: i64| bytes as f64 / keys.len() as f64;
+    let ratio = all as f64 / raw as f64;
+    assert!(
+        ratio <= 1.3,
+        "{:.0} bytes and {:.0} in moka, {ratio:.2}",
+        each(all),
+        each(raw)
+    );
+    drop((theirs, ours));
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Set(u8),

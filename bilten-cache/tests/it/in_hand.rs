@@ -1,0 +1,101 @@
+//! A caller reads the second level in its own task; others who want the key wait for it, but do not depend on it.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Waker};
+
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+
+use crate::harness::{DEADLINE, Node, eventually};
+
+#[tokio::test]
+async fn a_hit_in_l2_costs_no_task() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let answer = store.trap(Call::Read, Moment::After);
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let before = metrics.num_alive_tasks();
+    {
+        let read = async { two.load("tea", 2).await };
+        let mut read = pin!(read);
+        let is_pending = |read: std::pin::Pin<&mut _>| {
+            Future::poll(read, &mut Context::from_waker(Waker::noop())).is_pending()
+        };
+        assert!(is_pending(read.as_mut()), "it waits for L2");
+        assert_eq!(metrics.num_alive_tasks(), before);
+        answer.release();
+        assert_eq!(read.await, 1);
+    }
+    assert_eq!(metrics.num_alive_tasks(), before);
+}
+
+#[tokio::test]
+async fn when_the_reader_is_dropped_one_of_those_who_wait_reads_and_one_load_serves_all() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let request = store.trap(Call::Read, Moment::Before);
+    let (_held, leader) = node.start_load("tea");
+    request.caught().await;
+    let followers = [1; 10].map(|value| {
+        let node = node.clone();
+        tokio::spawn(async move { node.load("tea", value).await })
+    });
+    eventually("they wait", || node.stock.stats().coalesced == 10).await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    for follower in followers {
+        let value = tokio::time::timeout(DEADLINE, follower).await;
+        assert_eq!(value.expect("nobody hangs").unwrap(), 1);
+    }
+    let stats = node.stock.stats();
+    assert_eq!((stats.loads, stats.misses, stats.coalesced), (1, 10, 10));
+    assert_eq!(store.calls(Call::Read), 2);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_neither_run_nor_dropped_holds_nobody_up() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let answer = store.trap(Call::Read, Moment::After);
+    let stuck = node
+        .stock
+        .get_or_load("tea", async |_| Ok::<_, io::Error>(1));
+    let mut stuck = pin!(stuck);
+    let once = stuck.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(once.is_pending());
+    answer.release();
+    // Its answer is there, and nobody runs it.
+    let other = tokio::time::timeout(DEADLINE, node.load("tea", 2)).await;
+    assert_eq!(other.expect("nobody hangs"), 2);
+    // Whatever it does now, nobody gets an older value than he had.
+    let late = stuck.await.unwrap();
+    assert!([1, 2].contains(&*late));
+    assert_eq!(node.stock.stats().loads, 1 + u64::from(*late == 1));
+}
+
+#[tokio::test]
+async fn where_nothing_was_found_for_a_while_a_load_waits_for_one_round_trip_and_finds_what_is_there_all_the_same()
+ {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    for n in 0..8 {
+        one.load(&n.to_string(), n).await;
+    }
+    let reads = store.calls(Call::Read);
+    assert_eq!((reads, store.calls(Call::Lease)), (8, 8));
+    assert_eq!(one.load("next", 9).await, 9);
+    assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (8, 9));
+    eventually("it is stored", || store.bytes("stock:next").is_some()).await;
+
+    let _ = two.stock.set("tea", 3).await.unwrap();
+    assert_eq!(
+        one.load("tea", 4).await,
+        3,
+        "the lease answers with the value"
+    );
+    let _ = two.stock.set("milk", 5).await.unwrap();
+    assert_eq!(one.load("milk", 6).await, 5);
+    assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (9, 10));
+}
