@@ -1,5 +1,6 @@
 //! Runs scenarios over peers in interleaved rounds.
 
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 
 use crate::contenders::{Contender, MEMORY_BASELINE, REDIS_BASELINE};
@@ -29,6 +30,7 @@ pub(crate) async fn run(
     plan: Plan,
 ) -> Result<Table, Failure> {
     server.flush().await?;
+    let name = scenario.name();
     let mut entries = Vec::new();
     for (number, contender) in contenders.iter().enumerate() {
         let redis_url = server.url(number);
@@ -37,6 +39,7 @@ pub(crate) async fn run(
             redis_url,
             plan,
         };
+        progress(format_args!("{name}: {} gets ready", contender.name));
         let state = match contender.prepare(scenario, stand).await {
             Ok(Some(round)) => State::Running {
                 round,
@@ -50,15 +53,22 @@ pub(crate) async fn run(
             state,
         });
     }
-    for number in 0..scenario.rounds(&plan) {
+    let rounds = scenario.rounds(&plan);
+    for number in 0..rounds {
         // Each round begins with another peer: nobody is always first after a pause.
         let first = number % entries.len().max(1);
         entries.rotate_left(first);
         for entry in &mut entries {
+            let round = number + 1;
+            progress(format_args!(
+                "{name}: round {round} of {rounds}, {}",
+                entry.name
+            ));
             entry.turn().await;
         }
         entries.rotate_right(first);
     }
+    progress(format_args!(""));
     let rows = entries
         .into_iter()
         .map(|entry| entry.row(scenario.columns().len()))
@@ -73,6 +83,15 @@ pub(crate) async fn run(
         },
         rows,
     })
+}
+
+/// Says what is going on, in one line that the next one replaces: a whole run takes minutes. Nothing where nobody looks.
+fn progress(what: std::fmt::Arguments<'_>) {
+    let mut out = std::io::stderr();
+    if out.is_terminal() {
+        // It is only for people.
+        let _ = write!(out, "\r\x1b[2K{what}").and_then(|()| out.flush());
+    }
 }
 
 impl Entry {

@@ -7,8 +7,8 @@ use super::{Column, Plan, Round, Sample, Stand, compared, counted};
 use crate::peer::{Failure, Peer, Setup};
 use crate::workload::{Drift, Item, drifting};
 
-const KEYS: usize = 1_000_000;
-const ROOM: usize = 10_000;
+const KEYS: usize = 100_000;
+const ROOM: usize = 1_000;
 
 pub(super) const COLUMNS: &[Column] = &[
     compared("% hits, Zipf 0.99", 1),
