@@ -43,6 +43,7 @@ mod error;
 mod label;
 mod lasting;
 mod names;
+mod nanos;
 mod outcome;
 mod registry;
 mod repeats;

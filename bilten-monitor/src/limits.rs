@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::clock::nanos;
+use crate::nanos::nanos;
 use crate::repeats::Rule;
 
 /// Thresholds in nanoseconds; the largest value means never.

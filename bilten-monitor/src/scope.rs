@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::alert::{AlertKind, Incident};
-use crate::clock::nanos;
 use crate::context::{Frame, RequestContext};
 use crate::hub::Hub;
 use crate::monitor::Monitor;
+use crate::nanos::nanos;
 use crate::outcome::Outcome;
 use crate::repeats::Repeated;
 

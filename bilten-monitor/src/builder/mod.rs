@@ -10,12 +10,13 @@ use metrics::Recorder;
 
 use crate::alert::{AlertSink, Desk, Policy, TraceId, TraceOf, TracingSink};
 use crate::budget::Budget;
-use crate::clock::{Clock, Time, nanos};
+use crate::clock::{Clock, Time};
 use crate::error::Error;
 use crate::hub::Hub;
 use crate::limits::Limits;
 use crate::monitor::Monitor;
 use crate::names::Naming;
+use crate::nanos::nanos;
 use crate::outbox::Outbox;
 use crate::registry::Registry;
 use crate::repeats::Rule;

@@ -8,8 +8,8 @@ use metrics::{
 };
 
 use super::board::{Board, Cell};
-use crate::clock::nanos;
 use crate::lasting;
+use crate::nanos::nanos;
 use crate::stats;
 
 /// A recorder that hands everything on, and keeps what the live page shows of the cache, the database and health.

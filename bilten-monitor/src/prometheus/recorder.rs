@@ -10,10 +10,10 @@ use metrics_util::registry::Registry;
 
 use super::storage::{Kept, Shelf};
 use super::text::{Family, Value, written};
-use crate::clock::nanos;
 use crate::hub;
 use crate::lasting::{self, Reach};
 use crate::names::{EXPORT_REJECTED, Kind, all, exported};
+use crate::nanos::nanos;
 
 type Description = (SharedString, Option<Unit>);
 

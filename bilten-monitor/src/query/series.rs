@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use metrics::SharedString;
 
 use crate::alert::{AlertKind, Gate, Incident};
-use crate::clock::seconds;
 use crate::context;
 use crate::hub::Hub;
 use crate::in_flight::Mirror;
 use crate::names::{self, label};
+use crate::nanos::seconds;
 use crate::outcome::Outcome;
 use crate::recorded::Recorded;
 use crate::repeats::Repeatable;
