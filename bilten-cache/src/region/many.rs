@@ -362,6 +362,41 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         Ok(ways)
     }
 
+    /// Waits for a flight, and for another one when its pilot leaves. `own` is still one of many: its batch takes a place, and what it says
+    /// nothing about is no error.
+    async fn landed(
+        &self,
+        mut passenger: Passenger<Landed<V>>,
+        key: &Arc<str>,
+        mut own: Option<Load<V>>,
+    ) -> Result<Landing<V>, Error> {
+        loop {
+            let landed = read_through::arrive(&self.state, key, passenger).await;
+            let load = match (landed, own) {
+                (None, Some(load)) => load,
+                (landed, _) => {
+                    let landed = landed.unwrap_or_else(|| self.state.lost());
+                    return Ok(Landing::Landed(landed));
+                }
+            };
+            // Nobody else's load waits for this one any more.
+            let asked = Asked {
+                on_wait: Arc::new(|| {}),
+            };
+            let how = How {
+                asked: Some(asked),
+                ..How::default()
+            };
+            (passenger, own) = match read_through::board(&self.state, key, load, how)? {
+                Boarded::Waits(passenger, own) => (passenger, own),
+                Boarded::Served(value) => {
+                    self.state.answered(key, Some(Level::Stale));
+                    return Ok(Landing::Served(value));
+                }
+            };
+        }
+    }
+
     async fn arrived(&self, way: Way<V>) -> Result<Option<Arc<V>>, Error> {
         let (landed, key) = match way {
             Way::Here(value) => return Ok(Some(value)),
@@ -375,19 +410,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Err(Outcome::Failed(error)) => Err(error),
                 };
             }
-            Way::Comes(passenger, key, own) => {
-                match (
-                    read_through::arrive(&self.state, &key, passenger).await,
-                    own,
-                ) {
-                    // Its pilot has left.
-                    (None, Some(own)) => {
-                        let load = |cx| own(cx);
-                        return self.arrive(key, Manner::default(), load).await.map(Some);
-                    }
-                    (landed, _) => (landed.unwrap_or_else(|| self.state.lost()), key),
-                }
-            }
+            Way::Comes(passenger, key, own) => match self.landed(passenger, &key, own).await? {
+                Landing::Served(value) => return Ok(Some(value)),
+                Landing::Landed(landed) => (landed, key),
+            },
         };
         let from = landed.as_ref().ok().map(|(_, level)| *level);
         self.state.answered(&key, from);
@@ -397,6 +423,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Where waiting for a flight ended.
+enum Landing<V> {
+    /// With a stale value, which has been counted.
+    Served(Arc<V>),
+    Landed(Landed<V>),
 }
 
 /// A place for the one call that loads many keys.

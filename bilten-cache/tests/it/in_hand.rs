@@ -3,8 +3,10 @@
 use std::future::Future;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
+use bilten_cache::Cache;
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 
 use crate::harness::{DEADLINE, Node, eventually};
@@ -98,4 +100,38 @@ async fn where_nothing_was_found_for_a_while_a_load_waits_for_one_round_trip_and
     let _ = two.stock.set("milk", 5).await.unwrap();
     assert_eq!(one.load("milk", 6).await, 5);
     assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (9, 10));
+}
+
+/// What a load of many keys finds that waits for a reader who leaves, where only one load may run.
+async fn many_after_a_reader_left(rows: &'static [(&'static str, u32)]) -> Vec<Option<Arc<u32>>> {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.build().await.unwrap();
+    let region = cache.region::<str, u32>("stock").max_concurrent_loads(1);
+    let stock = region.build().unwrap();
+    let node = Node { cache, stock };
+    let request = store.trap(Call::Read, Moment::Before);
+    let (_held, leader) = node.start_load("tea");
+    request.caught().await;
+    let many = tokio::spawn({
+        let stock = node.stock.clone();
+        let load = move |_: Vec<&'static str>| async move { Ok::<_, io::Error>(rows.to_vec()) };
+        async move { stock.get_or_load_many(["tea"], load).await }
+    });
+    eventually("they wait", || node.stock.stats().coalesced == 1).await;
+    leader.abort();
+    assert!(leader.await.unwrap_err().is_cancelled());
+    let found = tokio::time::timeout(DEADLINE, many).await;
+    found.expect("nobody hangs").unwrap().expect("no error")
+}
+
+#[tokio::test]
+async fn when_the_reader_is_dropped_a_load_of_many_that_waits_for_it_takes_one_place() {
+    let found = many_after_a_reader_left(&[("tea", 3)]).await;
+    assert_eq!(found[0].as_deref(), Some(&3));
+}
+
+#[tokio::test]
+async fn when_the_reader_is_dropped_what_a_load_of_many_leaves_out_is_no_error() {
+    assert_eq!(many_after_a_reader_left(&[]).await, [None]);
 }
