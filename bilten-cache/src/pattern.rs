@@ -110,7 +110,16 @@ impl Pattern {
         }
     }
 
-    /// Whether the pattern takes a key, which is written `region:key`.
+    /// Whether the pattern takes a key, in the form that keys have in the cache: [`key::encode`] writes it, and `region:key` has it when
+    /// nothing in it needs to be escaped.
+    ///
+    /// ```
+    /// use bilten_cache::{Pattern, key};
+    ///
+    /// let streets = Pattern::prefix("street:Main St");
+    /// assert!(streets.matches(&key::encode("street", "Main St 4")));
+    /// assert!(!streets.matches("street:Main St 4"), "no key has a blank");
+    /// ```
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
         match &self.shape {
