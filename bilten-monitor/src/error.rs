@@ -48,6 +48,12 @@ pub enum Error {
         /// The name as it was given.
         name: &'static str,
     },
+    /// A label that a time series database keeps for itself: its server would refuse everything that the program exports.
+    #[error("{name:?} is a label that Prometheus keeps for itself: give it another name")]
+    LabelName {
+        /// The label as it was given.
+        name: &'static str,
+    },
     /// Another metric is already written the same way once dots become underscores.
     #[error(
         "metric {name:?} collides with {taken:?}, which is exported under the same name: rename one"

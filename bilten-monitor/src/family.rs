@@ -110,6 +110,14 @@ fn check_name(name: &'static str) -> Result<(), Error> {
     Err(Error::MetricName { name })
 }
 
+fn check_label(name: &'static str, kind: Kind) -> Result<(), Error> {
+    check_name(name)?;
+    if names::is_reserved(&names::exported(name), kind) {
+        return Err(Error::LabelName { name });
+    }
+    Ok(())
+}
+
 /// One name and kind.
 #[derive(Debug)]
 pub(crate) struct Family {
@@ -138,7 +146,9 @@ impl Family {
             series.record(hub, value);
             return Ok(());
         }
-        labels.iter().try_for_each(|(label, _)| check_name(label))?;
+        labels
+            .iter()
+            .try_for_each(|(label, _)| check_label(label, self.kind))?;
         let make = || Series::new(self, labels, labels.iter().map(|(_, value)| value.text()));
         if let Some(series) = self.series.find_or_insert(hash, same, make) {
             series.record(hub, value);

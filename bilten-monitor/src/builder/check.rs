@@ -8,6 +8,8 @@ use crate::limits::Limits;
 
 /// Queues are allocated at once.
 const MAX_QUEUE: usize = 1_000_000;
+/// A recorder of somebody else's takes a value so many times over, one by one.
+const MOST_SAMPLED: usize = 10_000;
 /// A time series database suffers long before this.
 const MAX_LABEL_VALUES: usize = 100_000;
 
@@ -46,7 +48,9 @@ impl MonitorBuilder {
         if let Some(&(field, _, remedy)) = numbers.iter().find(|(_, is_zero, _)| *is_zero) {
             return Err(Error::Zero { field, remedy });
         }
+        let rarest = sampled.values().max().map_or(0, |n| *n as usize);
         let sizes = [
+            ("sample_query", rarest, MOST_SAMPLED),
             ("alert_queue", self.alert_queue, MAX_QUEUE),
             ("metric_queue", self.metric_queue, MAX_QUEUE),
             ("max_label_values", self.max_label_values, MAX_LABEL_VALUES),

@@ -181,7 +181,7 @@ impl MonitorBuilder {
         self
     }
 
-    /// Measures one in so many of a very frequent query; that one stands for all of them. Defaults to every one.
+    /// Measures one in so many of a very frequent query, at most 10,000; that one stands for all of them. Defaults to every one.
     ///
     /// Counts stay right on average; a metric sink reads [`Sample::weight`]. What is not measured costs one addition, is not among those in flight, is not
     /// watched and raises no alert.

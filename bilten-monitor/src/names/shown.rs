@@ -17,6 +17,11 @@ pub(crate) fn exported(name: &str) -> String {
     name.chars().enumerate().map(fits).collect()
 }
 
+/// Whether a label, as it is exported, belongs to Prometheus: `le` in a histogram, and what begins with two underscores.
+pub(crate) fn is_reserved(label: &str, kind: Kind) -> bool {
+    label.starts_with("__") || (label == "le" && kind == Kind::Histogram)
+}
+
 /// The whole name: with its unit, and with `_total` when it counts.
 pub(crate) fn shown(name: &str, kind: Kind, unit: Option<Unit>) -> String {
     let mut shown = exported(name);

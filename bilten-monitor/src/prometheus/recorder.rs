@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use metrics_util::registry::Registry;
 
 use super::storage::{Kept, Shelf};
-use super::text::{Family, Value, written};
+use super::text::{Family, Value, is_unfit, written};
 use crate::hub;
 use crate::lasting::{self, Reach};
 use crate::names::{EXPORT_REJECTED, Kind, all, exported};
@@ -22,8 +22,8 @@ pub(super) struct TextRecorder {
     /// By exported name; the table's own texts are there from the start.
     described: Mutex<HashMap<String, Description>>,
     refused: Arc<AtomicU64>,
-    /// Names that were refused because another metric has them.
-    collided: Mutex<HashSet<String>>,
+    /// Metrics that were refused.
+    told: Mutex<HashSet<String>>,
     idle_nanos: Option<u64>,
     epoch: Instant,
 }
@@ -48,7 +48,7 @@ impl TextRecorder {
                 born: AtomicU64::new(0),
             }),
             refused,
-            collided: Mutex::default(),
+            told: Mutex::default(),
             idle_nanos: idle.map(nanos),
             epoch: Instant::now(),
         }
@@ -110,6 +110,16 @@ impl TextRecorder {
         let mut families: HashMap<(String, Kind), Family> = HashMap::new();
         for seen in found {
             let name = seen.key.name();
+            if is_unfit(&seen.key, seen.kind) {
+                self.refuse(
+                    seen.kind,
+                    name,
+                    &exported(name),
+                    "a metric is not exported because it has no name, or a label without a name or with one that \
+                     Prometheus keeps for itself: rename it",
+                );
+                continue;
+            }
             let make = || match described.get(&exported(name)) {
                 Some((help, unit)) => Family::new(name, seen.kind, help, *unit),
                 None => Family::new(name, seen.kind, "Recorded by the application.", None),
@@ -129,16 +139,22 @@ impl TextRecorder {
             taken.extend(names);
             return true;
         }
-        let mut collided = self.collided.lock().unwrap_or_else(PoisonError::into_inner);
-        if collided.insert(format!("{} {}", family.kind.label(), family.source)) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(
-                target: "bilten_monitor",
-                metric = family.source, exported = family.name,
-                "a metric is not exported because another one has its name: rename one of the two",
-            );
-        }
+        self.refuse(
+            family.kind,
+            &family.source,
+            &family.name,
+            "a metric is not exported because another one has its name: rename one of the two",
+        );
         false
+    }
+
+    /// Tells once for each metric.
+    fn refuse(&self, kind: Kind, metric: &str, exported: &str, why: &'static str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(format!("{} {metric}", kind.label())) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(target: "bilten_monitor", metric, exported, "{why}");
+        }
     }
 
     fn refusals(&self) -> Family {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use metrics::{Key, Unit};
 
 use super::distribution::Reading;
-use crate::names::{Kind, exported, shown};
+use crate::names::{Kind, exported, is_reserved, shown};
 
 /// What a series holds.
 #[derive(Debug)]
@@ -67,6 +67,14 @@ impl Family {
         }
         names
     }
+}
+
+/// Whether a server that reads this series would refuse the whole text for its sake.
+pub(super) fn is_unfit(key: &Key, kind: Kind) -> bool {
+    let unfit = |label: &metrics::Label| {
+        label.key().is_empty() || is_reserved(&exported(label.key()), kind)
+    };
+    key.name().is_empty() || key.labels().any(unfit)
 }
 
 /// The families one after the other.
@@ -188,6 +196,18 @@ mod tests {
             assert!(text.contains(line), "{line}\n{text}");
         }
         assert_eq!(text.lines().count(), 7, "{text}");
+    }
+
+    #[test]
+    fn names_that_prometheus_keeps_for_itself_are_unfit() {
+        for name in ["", "__name__", "__x", "-_x", "le"] {
+            assert!(
+                is_unfit(&key(&[("a", "1"), (name, "v")]), Kind::Histogram),
+                "{name}"
+            );
+        }
+        assert!(is_unfit(&Key::from_static_name(""), Kind::Gauge));
+        assert!(!is_unfit(&key(&[("le", "1"), ("_x", "2")]), Kind::Counter));
     }
 
     #[test]

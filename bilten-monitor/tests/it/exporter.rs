@@ -217,6 +217,25 @@ fn a_gauge_that_is_set_to_nan_is_left_out_until_it_has_a_value_again() {
 }
 
 #[test]
+fn what_would_keep_prometheus_from_reading_anything_is_left_out_and_told() {
+    let exporter = Exporter::local(Options::default()).expect("an exporter");
+    let recorder = exporter.recorder();
+    metrics::with_local_recorder(&recorder, || {
+        metrics::counter!("fine").increment(1);
+        metrics::counter!("c1", "" => "v").increment(1);
+        metrics::counter!("c2", "__name__" => "v").increment(1);
+        metrics::gauge!("").set(1.0);
+        metrics::histogram!("h", "le" => "1").record(1.0);
+    });
+    for _ in 0..2 {
+        let text = exporter.render();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        let rejected = "bilten_monitor_export_rejected_total 4";
+        assert_eq!(lines, [rejected, "fine_total 1"], "each is told once");
+    }
+}
+
+#[test]
 fn of_two_names_that_are_written_alike_the_first_stays() {
     let exporter = Exporter::local(Options::default()).expect("an exporter");
     metrics::with_local_recorder(&exporter.recorder(), || {

@@ -125,6 +125,15 @@ fn unfit_names_and_labels_are_refused() {
         metric("ok").label("b\"ad", "v").increment(1),
         Err(Error::MetricName { name: "b\"ad" })
     ));
+    assert!(matches!(
+        metric("ok").label("__name__", "v").increment(1),
+        Err(Error::LabelName { name: "__name__" })
+    ));
+    assert!(matches!(
+        metric("spread").label("le", "v").observe(1.0),
+        Err(Error::LabelName { name: "le" })
+    ));
+    assert!(metric("ok").label("le", "v").increment(1).is_ok());
     let crowded = (0..9).fold(metric("crowded"), |metric, _| metric.label("l", "v"));
     assert!(matches!(
         crowded.increment(1),

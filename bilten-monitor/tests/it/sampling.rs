@@ -102,6 +102,15 @@ fn a_second_sink_is_told_how_many_a_sampled_value_stands_for() {
 }
 
 #[test]
+fn one_in_more_than_a_recorder_can_take_is_refused() {
+    let refused = bilten_monitor::Monitor::builder()
+        .sample_query("hot", 20_000_000)
+        .build();
+    let told = refused.expect_err("too rare").to_string();
+    assert!(told.contains("sample_query is above 10000"), "{told}");
+}
+
+#[test]
 fn one_in_none_is_refused() {
     let refused = bilten_monitor::Monitor::builder()
         .sample_query("hot", 0)
