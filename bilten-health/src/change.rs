@@ -1,10 +1,14 @@
 //! Changes of status, and who is told of them.
 
 use crate::caught::caught;
+use crate::said::Said;
 use crate::status::Status;
+use crate::thread;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
+use tracing::dispatcher::{get_default, with_default};
+use tracing::{Dispatch, Level, enabled};
 
 /// More changes than this do not wait for a listener that is too slow; the oldest are left out.
 const QUEUE: usize = 1024;
@@ -37,9 +41,40 @@ pub struct Change {
     pub changes: u64,
 }
 
+/// The same with what the check said as it came.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) check: Arc<str>,
+    pub(crate) from: Status,
+    pub(crate) to: Status,
+    pub(crate) at: SystemTime,
+    pub(crate) error: Option<Said>,
+    pub(crate) changes: u64,
+}
+
+impl Changed {
+    fn is_logged(&self) -> bool {
+        match &self.error {
+            Some(_) if !self.to.is_healthy() => enabled!(Level::WARN),
+            _ => enabled!(Level::INFO),
+        }
+    }
+
+    fn shown(self) -> Change {
+        Change {
+            check: self.check,
+            from: self.from,
+            to: self.to,
+            at: self.at,
+            error: self.error.as_ref().map(Said::shown),
+            changes: self.changes,
+        }
+    }
+}
+
 pub(crate) type Listener = Arc<dyn Fn(&Change) + Send + Sync>;
 
-/// Tells listeners of changes, in order, on a thread where they may block, one change at a time.
+/// Tells the log and listeners of changes, in order, on a thread of their own where they may block, one change at a time.
 #[derive(Default)]
 pub(crate) struct Listeners {
     listeners: Vec<Listener>,
@@ -48,7 +83,7 @@ pub(crate) struct Listeners {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Change>,
+    waiting: VecDeque<Changed>,
     delivering: bool,
     left_out: u64,
 }
@@ -61,9 +96,9 @@ impl Listeners {
         }
     }
 
-    /// Queues the change and returns at once. Within a Tokio runtime only.
-    pub(crate) fn tell(&self, change: Change) {
-        if self.listeners.is_empty() {
+    /// Queues the change and returns at once.
+    pub(crate) fn tell(&self, change: Changed) {
+        if self.listeners.is_empty() && !change.is_logged() {
             return;
         }
         let mut queue = lock(&self.queue);
@@ -78,8 +113,18 @@ impl Listeners {
                 queue: Arc::clone(&self.queue),
                 ended: false,
             };
-            tokio::task::spawn_blocking(move || delivery.run());
+            drop(queue);
+            deliver(delivery);
         }
+    }
+}
+
+/// Begins a delivery. A system that has no thread left gives one another time: the next change tries again.
+fn deliver(delivery: Delivery) {
+    // The log of whoever found the change, which may be its own.
+    let log = get_default(Dispatch::clone);
+    if let Err(error) = thread::start(move || with_default(&log, || delivery.run())) {
+        tracing::error!(%error, "no thread to tell of a change of health; the next change tries again");
     }
 }
 
@@ -96,9 +141,12 @@ impl Delivery {
             if left_out > 0 {
                 tracing::warn!(
                     left_out,
-                    "a listener of health changes is too slow; the oldest changes were left out"
+                    "the log or a listener of health changes is too slow; the oldest changes were left out"
                 );
             }
+            // Masked here, and not where a question waits for it.
+            let change = change.shown();
+            log(&change);
             for listener in &self.listeners {
                 if caught(|| listener(&change)).is_none() {
                     tracing::error!(
@@ -111,7 +159,7 @@ impl Delivery {
     }
 
     /// The next change; when there is none, the place is given free under the same lock, so that none is forgotten.
-    fn next(&mut self) -> Option<(Change, u64)> {
+    fn next(&mut self) -> Option<(Changed, u64)> {
         let mut queue = lock(&self.queue);
         let Some(change) = queue.waiting.pop_front() else {
             queue.delivering = false;
@@ -128,6 +176,16 @@ impl Drop for Delivery {
         if !self.ended {
             lock(&self.queue).delivering = false;
         }
+    }
+}
+
+fn log(change: &Change) {
+    let (check, from, to) = (&*change.check, change.from.as_str(), change.to.as_str());
+    match &change.error {
+        Some(error) if !change.to.is_healthy() => {
+            tracing::warn!(check, from, to, %error, "health check changed")
+        }
+        _ => tracing::info!(check, from, to, "health check changed"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The gRPC health checking protocol, from the same reports.
 
-use crate::group::Group;
+use crate::group::{Group, Question};
 use crate::health::Health;
 use crate::hop::HOP_HEADER;
 use crate::status::Status;
@@ -61,11 +61,9 @@ impl health_server::Health for Service {
         let Some(group) = self.group(&request.get_ref().service) else {
             return Err(tonic::Status::not_found("no such service"));
         };
-        let report = match request.metadata().contains_key(HOP_HEADER) {
-            true => self.0.check_own(group).await,
-            false => self.0.check_group(group).await,
-        };
-        Ok(Response::new(answer(serving(report.status))))
+        let own = request.metadata().contains_key(HOP_HEADER);
+        let found = self.0.runner.answer(Question { group, own }).await;
+        Ok(Response::new(answer(serving(found.public.status))))
     }
 
     /// A service nobody knows is told so and kept waiting, as the protocol wants; a shutdown ends every stream, because it
@@ -116,7 +114,7 @@ impl Followed {
                 biased;
                 // Also of groups that no shutdown touches: an open stream would keep the server from stopping.
                 () = self.health.runner.life.shutdown_begun() => {
-                    (self.health.check_group(self.group).await.status, true)
+                    (self.health.runner.answer(self.group.into()).await.public.status, true)
                 }
                 status = self.watch.next() => (status, false),
             };

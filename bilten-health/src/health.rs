@@ -9,6 +9,7 @@ use crate::runner::Runner;
 use crate::slot::{Settings, Slot};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// A set of checks and what is known about them. Cheap to clone; all clones share everything.
 ///
@@ -64,7 +65,7 @@ impl Health {
     ///
     /// As [`Health::check`].
     pub async fn check_group(&self, group: Group) -> Arc<Report> {
-        self.runner.report(group.into()).await
+        self.report(group.into()).await
     }
 
     /// The same without the checks that ask other services how they are: `checks::http`, and what says
@@ -94,7 +95,7 @@ impl Health {
     ///
     /// As [`Health::check`].
     pub async fn check_own(&self, group: Group) -> Arc<Report> {
-        self.runner.report(Question { group, own: true }).await
+        self.report(Question { group, own: true }).await
     }
 
     /// The report of a group from what is stored: starts no run and does not wait.
@@ -102,7 +103,8 @@ impl Health {
     /// A check that never ran is `Unknown`, and so is one whose result is too old.
     #[must_use]
     pub fn last(&self, group: Group) -> Arc<Report> {
-        self.runner.stored(group.into())
+        let deadline = Instant::now() + self.runner.deadline();
+        self.runner.stored(group.into()).report_at_once(deadline)
     }
 
     /// The service has started: `/startupz` is 200 from now on, for ever, and `/readyz` depends on its checks alone.
@@ -143,6 +145,11 @@ impl Health {
             self.runner.retire(slot);
         }
         removed.is_some()
+    }
+
+    async fn report(&self, question: Question) -> Arc<Report> {
+        let deadline = Instant::now() + self.runner.deadline();
+        self.runner.answer(question).await.report(deadline).await
     }
 
     /// Without a runtime the first question starts it.

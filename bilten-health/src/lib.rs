@@ -25,15 +25,21 @@ mod check;
 mod format;
 mod history;
 
+mod answer;
+
 pub mod aggregate;
 mod bystander;
-mod caught;
 mod error;
 mod group;
 #[cfg(any(feature = "axum", feature = "http", feature = "tonic"))]
 pub mod hop;
-mod redact;
 mod report;
+mod said;
+
+mod redact;
+mod thread;
+
+mod caught;
 mod status;
 
 pub use builder::HealthBuilder;

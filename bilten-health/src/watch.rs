@@ -72,7 +72,7 @@ impl Watch {
             self.asked = Some(Instant::now());
             // Marked as seen before the report is made: a change in between wakes the wait below.
             self.raised.mark_unchanged();
-            let status = self.runner.report(self.group.into()).await.status;
+            let status = self.runner.answer(self.group.into()).await.public.status;
             if self.told.replace(status) != Some(status) {
                 return status;
             }

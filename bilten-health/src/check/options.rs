@@ -124,7 +124,7 @@ impl CheckBuilder {
         self
     }
 
-    /// Declares that the check asks nothing outside this process.
+    /// Declares that the check asks nothing outside this process. It cannot be said of a [`peer`](CheckBuilder::peer).
     pub const fn local(mut self) -> Self {
         self.options.local = true;
         self
@@ -156,8 +156,9 @@ impl CheckBuilder {
         self
     }
 
-    /// A background result older than this counts as unknown. Defaults to three intervals, or, where that is
-    /// longer, to the timeout and 1.1 intervals: the most that can lie between two results.
+    /// A background result older than this counts as unknown, and so does a status that is up although the last success is older:
+    /// `thresholds` spare failures, but not for ever. Defaults to three intervals, or, where that is longer, to the timeout and 1.1
+    /// intervals: the most that can lie between two results; and to one interval more for each failure that `thresholds` spare.
     pub const fn max_staleness(mut self, age: Duration) -> Self {
         self.options.max_staleness = Some(age);
         self
@@ -169,8 +170,9 @@ impl CheckBuilder {
         self
     }
 
-    /// So many failures in a row make it down, so many successes up again. Defaults to 1 and 1; zero counts as 1. A check that
-    /// never succeeded is never up, whatever the threshold. A Kubernetes probe has thresholds of its own: these multiply.
+    /// So many failures in a row make it down, so many successes make it up, the first time as well: until then it is unknown.
+    /// Defaults to 1 and 1; zero counts as 1. A check that never succeeded is never up, whatever the threshold, and one whose last
+    /// success is older than its [`max_staleness`](CheckBuilder::max_staleness) is up no longer. A Kubernetes probe has thresholds of its own: these multiply.
     pub fn thresholds(mut self, failures: u32, successes: u32) -> Self {
         self.options.thresholds = Thresholds {
             failure: failures.max(1),
@@ -259,7 +261,8 @@ impl CheckBuilder {
             not_too_long(setting, of, value)?;
         }
         self.fits_together(timeout, deadline)?;
-        if options.liveness && !options.local && !options.external_liveness {
+        let leaves = !options.local || options.peer;
+        if options.liveness && leaves && !options.external_liveness {
             let check = self.name.clone();
             return Err(BuildError::ExternalInLiveness { check });
         }
@@ -315,6 +318,11 @@ impl Options {
     pub(crate) fn staleness(&self, timeout: Duration) -> Option<Duration> {
         let by_default =
             |interval: Duration| (interval * 3).max(between_results(interval, timeout));
+        // A success has to last for as many failures as are spared.
+        let spared = self.thresholds.failure - 1;
+        let by_default = |interval: Duration| {
+            by_default(interval).saturating_add(interval.saturating_mul(spared))
+        };
         self.max_staleness.or(self.background.map(by_default))
     }
 }

@@ -1,10 +1,12 @@
 //! What one run of a check found.
 
-use crate::redact::{redact, redact_value, takes};
+use crate::redact::bounded;
 use crate::report::Reason;
+use crate::said::{Facts, Said, Window};
 use crate::status::Status;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::error::Error;
+use std::fmt::Write;
 use std::iter::successors;
 use std::sync::Arc;
 
@@ -26,8 +28,8 @@ const MAX_DETAIL_BYTES: usize = 32 << 10;
 pub struct Verdict {
     pub(crate) status: Status,
     pub(crate) reason: Option<Reason>,
-    pub(crate) error: Option<Arc<str>>,
-    pub(crate) details: Map<String, Value>,
+    pub(crate) error: Option<Said>,
+    pub(crate) details: Facts,
     /// How many bytes of details still fit.
     pub(crate) room: usize,
 }
@@ -40,7 +42,7 @@ impl Verdict {
             status: Status::Up,
             reason: None,
             error: None,
-            details: Map::new(),
+            details: Facts::default(),
             room: MAX_DETAIL_BYTES,
         }
     }
@@ -66,16 +68,18 @@ impl Verdict {
     /// It does not work, with the error and all its causes as the text.
     #[must_use]
     pub fn failed(error: &(dyn Error + 'static)) -> Self {
-        let mut text = error.to_string();
+        let mut text = Window::of(error);
         // Bounded: an error may name itself as its cause.
         for inner in successors(error.source(), |&inner| inner.source()).take(MAX_CAUSES) {
-            let inner_text = inner.to_string();
+            let cause = Window::of(inner);
             // Many drivers repeat the cause in their own message.
-            if !text.contains(&inner_text) {
-                text = format!("{text}: {inner_text}");
+            if !text.as_str().contains(cause.as_str())
+                && write!(text, ": {}", cause.as_str()).is_err()
+            {
+                break;
             }
         }
-        Self::down(text)
+        Self::down(text.as_str())
     }
 
     /// Sets a more exact reason than `Failed`.
@@ -94,29 +98,30 @@ impl Verdict {
         if self.room == 0 {
             return self;
         }
-        let key = key.into();
-        let shown = redact(&key);
-        if takes(&mut self.room, shown.len()) {
-            let value = redact_value(&key, value.into(), &mut self.room);
-            self.details.insert(shown, value);
+        if let Some((key, value)) = bounded(&key.into(), value.into(), &mut self.room) {
+            self.details.add(key, value);
         }
         if self.room == 0 {
             self.details
-                .insert("…".to_owned(), "the rest is left out".into());
+                .add("…".to_owned(), "the rest is left out".into());
         }
         self
     }
 
     fn because(status: Status, why: &str) -> Self {
-        Self::told(status, redact(why))
+        Self::said(status, Said::new(why))
     }
 
     /// With a text of our own, in which there is nothing to mask: thousands of checks may time out at the same moment.
     pub(crate) fn told(status: Status, why: impl Into<Arc<str>>) -> Self {
+        Self::said(status, Said::told(why))
+    }
+
+    fn said(status: Status, why: Said) -> Self {
         Self {
             status,
             reason: Some(Reason::Failed),
-            error: Some(why.into()),
+            error: Some(why),
             ..Self::up()
         }
     }
@@ -164,8 +169,13 @@ impl<T: IntoVerdict, E: Into<Box<dyn Error + Send + Sync>>> IntoVerdict for Resu
 
 #[cfg(test)]
 mod tests {
-    use super::{IntoVerdict, Verdict};
+    use super::{IntoVerdict, Said, Verdict};
     use crate::status::Status;
+    use std::sync::Arc;
+
+    fn error(verdict: &Verdict) -> Option<Arc<str>> {
+        verdict.error.as_ref().map(Said::shown)
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("query failed")]
@@ -177,7 +187,7 @@ mod tests {
             .into_verdict();
         assert_eq!(verdict.status, Status::Down);
         assert_eq!(
-            verdict.error.as_deref(),
+            error(&verdict).as_deref(),
             Some("query failed: no route to db://***@h")
         );
     }
@@ -200,13 +210,17 @@ mod tests {
     #[test]
     fn an_error_that_is_its_own_cause_comes_to_an_end() {
         let verdict = Verdict::failed(&OwnCause);
-        assert_eq!(verdict.error.as_deref(), Some("it bites its tail"));
+        assert_eq!(error(&verdict).as_deref(), Some("it bites its tail"));
     }
 
     #[test]
     fn details_have_an_end_however_many_and_however_long() {
-        let names = |verdict: &Verdict| verdict.details.len();
-        let size = |verdict: &Verdict| serde_json::to_string(&verdict.details).unwrap().len();
+        let names = |verdict: &Verdict| verdict.details.shown().len();
+        let size = |verdict: &Verdict| {
+            serde_json::to_string(&verdict.details.shown())
+                .unwrap()
+                .len()
+        };
         let many = (0..50_000).fold(Verdict::up(), |verdict, i| {
             verdict.detail(format!("key-{i:05}"), i)
         });
@@ -215,30 +229,31 @@ mod tests {
             "{}",
             size(&many)
         );
-        assert_eq!(many.details["key-00000"], 0);
-        assert_eq!(many.details["…"], "the rest is left out");
+        assert_eq!(many.details.shown()["key-00000"], 0);
+        assert_eq!(many.details.shown()["…"], "the rest is left out");
 
         let long = Verdict::up().detail("text", "x".repeat(1 << 20));
         assert!(size(&long) < 1100);
         let items = Verdict::up().detail("list", vec!["x".repeat(600); 50_000]);
         assert!(size(&items) < 40_000, "{}", size(&items));
-        let list = items.details["list"].as_array().unwrap();
+        let list = items.details.shown()["list"].clone();
+        let list = list.as_array().unwrap();
         assert!(list.len() > 20 && list.last().unwrap() == "…");
         let fields: serde_json::Map<_, _> = (0..50_000)
             .map(|i| (format!("f{i:05}"), i.into()))
             .collect();
         let nested = Verdict::up().detail("fields", fields);
-        assert!(size(&nested) < 40_000 && nested.details["fields"]["…"] == "…");
+        assert!(size(&nested) < 40_000 && nested.details.shown()["fields"]["…"] == "…");
         let after = nested.detail("later", 1);
-        assert!(!after.details.contains_key("later"));
+        assert!(!after.details.shown().contains_key("later"));
     }
 
     #[test]
     fn details_are_masked_too() {
         let verdict = Verdict::up().detail("url", "db://u:hunter2@h");
-        assert_eq!(verdict.details["url"], "db://***@h");
+        assert_eq!(verdict.details.shown()["url"], "db://***@h");
         let nested = serde_json::json!([{ "url": "db://u:hunter2@h" }]);
         let verdict = Verdict::up().detail("nodes", nested);
-        assert_eq!(verdict.details["nodes"][0]["url"], "db://***@h");
+        assert_eq!(verdict.details.shown()["nodes"][0]["url"], "db://***@h");
     }
 }

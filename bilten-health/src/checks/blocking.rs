@@ -1,15 +1,17 @@
 //! A check whose work blocks its thread.
 
 use crate::check::{Check, CheckBuilder, CheckContext, IntoVerdict, Verdict, check};
+use crate::thread::wait_for;
 use std::sync::Arc;
 
-/// Runs a closure that blocks, on Tokio's threads for blocking work.
+/// Runs a closure that blocks, on a thread of its own: neither other checks nor other blocking work of the process can keep it from
+/// running. A system that gives no thread is an error of the check.
 ///
 /// When it takes longer than its timeout it is given up, but it still occupies its thread: so no second run is started before
 /// it has returned, and the report says `still_running`.
 ///
-/// Dropping a Tokio runtime waits for such a thread, however long it takes, and so does `#[tokio::main]` at its end. Where the work
-/// may never return, end the runtime with `shutdown_timeout` or `shutdown_background`, or give the work a limit of its own.
+/// Dropping a Tokio runtime does not wait for such a thread, and neither does `#[tokio::main]` at its end: work under way ends with the
+/// process. A paused clock of Tokio does not wait for it either: test such a check in real time.
 ///
 /// ```
 /// use bilten_health::{Health, checks};
@@ -40,18 +42,11 @@ where
     async fn check(&self, context: &CheckContext) -> Verdict {
         let work = Arc::clone(&self.0);
         let alive = context.clone();
-        let thread = tokio::task::spawn_blocking(move || {
+        let done = wait_for(move || {
             // The run counts as alive until the thread is free again.
             let _alive = alive;
             work().into_verdict()
         });
-        match thread.await {
-            Ok(verdict) => verdict,
-            Err(error) => match error.try_into_panic() {
-                // Goes on in the check's own task, where the runner expects a panic.
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(error) => Verdict::failed(&error),
-            },
-        }
+        done.await.unwrap_or_else(|error| Verdict::failed(&error))
     }
 }

@@ -1,6 +1,7 @@
 //! Looking up addresses without leaving threads behind.
 
 use crate::check::CheckContext;
+use crate::thread::wait_for;
 use std::io::{Error, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -16,7 +17,7 @@ pub(super) async fn resolve(
         return Ok(vec![address]);
     }
     let alive = context.clone();
-    let lookup = tokio::task::spawn_blocking(move || {
+    let lookup = wait_for(move || {
         let _alive = alive;
         target.to_socket_addrs().map(Iterator::collect::<Vec<_>>)
     });
@@ -25,6 +26,6 @@ pub(super) async fn resolve(
             Err(Error::new(ErrorKind::NotFound, "the name has no address"))
         }
         Ok(result) => result,
-        Err(error) => Err(Error::other(error)),
+        Err(error) => Err(error),
     }
 }

@@ -11,6 +11,7 @@ mod commands;
 mod headers;
 mod keys;
 mod names;
+mod room;
 mod shapes;
 mod urls;
 mod values;
@@ -24,6 +25,7 @@ use commands::{is_argument_of_a_secret, mask_commands};
 use headers::{mask_auth_commands, mask_headers, mask_schemes};
 use keys::mask_key_values;
 use names::{names_a_secret, names_several};
+pub(crate) use room::bounded;
 use serde_json::{Map, Value};
 use shapes::{mask_shapes, mask_short_names};
 use urls::{mask_logins, mask_url_credentials};
@@ -31,11 +33,14 @@ use urls::{mask_logins, mask_url_credentials};
 /// Longest error text kept, in bytes; a driver may hand over a whole statement.
 const MAX_BYTES: usize = 1024;
 
+/// As much of a text is looked at.
+const WINDOW: usize = 8 * MAX_BYTES;
+
+/// As much of a text is kept until it is masked.
+pub(crate) const RAW_BYTES: usize = WINDOW + 8;
+
 /// Values nested deeper are left out: nobody reads them, and walking them takes stack.
 const MAX_DEPTH: usize = 8;
-
-/// What each value of a detail takes beside its text.
-const VALUE_BYTES: usize = 16;
 
 /// What stands for something that was left out.
 const LEFT_OUT: &str = "…";
@@ -43,7 +48,7 @@ const LEFT_OUT: &str = "…";
 /// Cuts to [`MAX_BYTES`], turns control characters into spaces and masks credentials.
 pub(crate) fn redact(text: &str) -> String {
     // Masked before it is cut: a cut in the middle of `user:pw@host` would hide the `@`.
-    let window = floor(text, 8 * MAX_BYTES);
+    let window = floor(text, WINDOW);
     let mut out = mask(window);
     if out.len() > MAX_BYTES || window.len() < text.len() {
         out.truncate(floor(&out, MAX_BYTES).len());
@@ -82,36 +87,26 @@ fn mask(text: &str) -> String {
     out.replace(['\r', '\n', '\t'], " ")
 }
 
-/// The same for each text within `value`, however nested; what stands under the name of a secret is masked whole, and what
-/// finds no `room`, in bytes, is left out.
-pub(crate) fn redact_value(name: &str, value: Value, room: &mut usize) -> Value {
-    redact_nested(name, value, 0, room)
+/// The same for each text within `value`, however nested; what stands under the name of a secret is masked whole.
+pub(crate) fn redact_value(name: &str, value: Value) -> Value {
+    redact_nested(name, value, 0)
 }
 
-fn redact_nested(name: &str, value: Value, depth: usize, room: &mut usize) -> Value {
-    if !takes(room, VALUE_BYTES) {
-        return LEFT_OUT.into();
-    }
+fn redact_nested(name: &str, value: Value, depth: usize) -> Value {
     match value {
         Value::Null | Value::Bool(_) => value,
         Value::Number(_) if names_several(name) => value,
         _ if names_a_secret(name) => "***".into(),
         Value::Number(_) => value,
-        Value::String(text) => {
-            let text = redact(&text);
-            match takes(room, text.len()) {
-                true => text.into(),
-                false => LEFT_OUT.into(),
-            }
-        }
+        Value::String(text) => redact(&text).into(),
         Value::Array(_) | Value::Object(_) if depth == MAX_DEPTH => LEFT_OUT.into(),
-        Value::Array(items) => redact_items(name, items, depth + 1, room),
-        Value::Object(fields) => redact_fields(fields, depth + 1, room),
+        Value::Array(items) => redact_items(name, items, depth + 1),
+        Value::Object(fields) => redact_fields(fields, depth + 1),
     }
 }
 
 /// Items may be the arguments of a command: `["--password", "x"]`.
-fn redact_items(name: &str, items: Vec<Value>, depth: usize, room: &mut usize) -> Value {
+fn redact_items(name: &str, items: Vec<Value>, depth: usize) -> Value {
     let first = items
         .first()
         .and_then(Value::as_str)
@@ -119,12 +114,8 @@ fn redact_items(name: &str, items: Vec<Value>, depth: usize, room: &mut usize) -
         .to_owned();
     let first = floor(&first, MAX_BYTES);
     let mut previous = String::new();
-    let mut kept = Vec::new();
+    let mut kept = Vec::with_capacity(items.len());
     for item in items {
-        if *room == 0 {
-            kept.push(LEFT_OUT.into());
-            break;
-        }
         let text = floor(item.as_str().unwrap_or_default(), MAX_BYTES).to_owned();
         let follows_a_name = previous.starts_with('-') && names_a_secret(&previous);
         let is_secret = !text.is_empty()
@@ -132,40 +123,30 @@ fn redact_items(name: &str, items: Vec<Value>, depth: usize, room: &mut usize) -
                 || !previous.is_empty() && is_argument_of_a_secret(first, &previous, &text));
         kept.push(match is_secret {
             true => "***".into(),
-            false => redact_nested(name, item, depth, room),
+            false => redact_nested(name, item, depth),
         });
         previous = text;
     }
     kept.into()
 }
 
-fn redact_fields(fields: Map<String, Value>, depth: usize, room: &mut usize) -> Value {
+fn redact_fields(fields: Map<String, Value>, depth: usize) -> Value {
     // `{"name": "DB_PASSWORD", "value": "x"}`, as in a list of variables.
     let named = fields.get("name").or_else(|| fields.get("key"));
     let named = named.and_then(Value::as_str).is_some_and(names_a_secret);
-    let mut kept = Map::new();
-    for (name, value) in fields {
-        let shown = redact(&name);
-        if takes(room, shown.len()) {
-            let value = match named && name.eq_ignore_ascii_case("value") {
-                true => "***".into(),
-                false => redact_nested(&name, value, depth, room),
-            };
-            kept.insert(shown, value);
-        }
-        if *room == 0 {
-            kept.insert(LEFT_OUT.to_owned(), LEFT_OUT.into());
-            break;
-        }
-    }
-    kept.into()
+    let masked = fields.into_iter().map(|(name, value)| {
+        let value = match named && name.eq_ignore_ascii_case("value") {
+            true => "***".into(),
+            false => redact_nested(&name, value, depth),
+        };
+        (redact(&name), value)
+    });
+    masked.collect::<Map<_, _>>().into()
 }
 
-/// Takes so many bytes of the room; when there are fewer, none is left.
-pub(crate) fn takes(room: &mut usize, bytes: usize) -> bool {
-    let left = room.checked_sub(bytes);
-    *room = left.unwrap_or(0);
-    left.is_some()
+/// What has to be kept of a text so that it can be masked later: all that is looked at, and a little to show that there was more.
+pub(crate) fn cut(text: &str) -> &str {
+    floor(text, RAW_BYTES)
 }
 
 /// The longest prefix of `text` of at most `max` bytes that ends between two characters.

@@ -1,11 +1,7 @@
 //! What becomes of credentials wherever they stand.
 
-use super::redact;
+use super::{redact, redact_value};
 use serde_json::{Value, json};
-
-fn redact_value(name: &str, value: Value) -> Value {
-    super::redact_value(name, value, &mut usize::MAX.clone())
-}
 
 #[test]
 fn credentials_never_survive_however_nested() {

@@ -1,14 +1,14 @@
 //! The reports that may be repeated.
 
+use crate::answer::Answer;
 use crate::group::Question;
-use crate::report::Report;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Keeps one report per question until a result changes or runs out.
+/// Keeps one answer per question until a result changes or runs out.
 ///
 /// Every change of any input raises the epoch *after* it is visible; whoever puts a report together reads the epoch *before* it
 /// reads the inputs. So a report made from old inputs carries an old epoch and is never repeated.
@@ -21,7 +21,7 @@ pub(crate) struct Board {
 
 #[derive(Debug)]
 struct Kept {
-    report: Arc<Report>,
+    answer: Arc<Answer>,
     epoch: u64,
     until: Instant,
 }
@@ -40,21 +40,21 @@ impl Board {
         self.raised.subscribe()
     }
 
-    pub(crate) fn get(&self, question: Question, now: Instant) -> Option<Arc<Report>> {
+    pub(crate) fn get(&self, question: Question, now: Instant) -> Option<Arc<Answer>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         let found = kept.get(&question)?;
-        (found.epoch == self.epoch() && now < found.until).then(|| Arc::clone(&found.report))
+        (found.epoch == self.epoch() && now < found.until).then(|| Arc::clone(&found.answer))
     }
 
-    pub(crate) fn put(&self, question: Question, report: &Arc<Report>, epoch: u64, until: Instant) {
-        let report = Arc::clone(report);
+    pub(crate) fn put(&self, question: Question, answer: &Arc<Answer>, epoch: u64, until: Instant) {
+        let answer = Arc::clone(answer);
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         // A slow writer must not put an older report over a newer one.
         if kept.get(&question).is_none_or(|found| found.epoch <= epoch) {
             kept.insert(
                 question,
                 Kept {
-                    report,
+                    answer,
                     epoch,
                     until,
                 },

@@ -2,7 +2,8 @@
 
 use super::board::Board;
 use super::measure::measure;
-use crate::change::{Change, Listeners};
+use crate::caught::caught;
+use crate::change::Listeners;
 use crate::check::Verdict;
 use crate::slot::Slot;
 use std::time::Duration;
@@ -43,21 +44,12 @@ impl Hub {
                     "the log or the metrics are too slow for the results of this health check; the oldest were left out"
                 );
             }
-            measure(&slot.name, &note);
+            if caught(|| measure(&slot.name, &note)).is_none() {
+                tracing::error!(check = &*slot.name, "the recorder of the metrics panicked");
+            }
             if let Some(change) = note.change {
-                log(&change);
                 self.listeners.tell(change);
             }
         });
-    }
-}
-
-fn log(change: &Change) {
-    let (check, from, to) = (&*change.check, change.from.as_str(), change.to.as_str());
-    match &change.error {
-        Some(error) if !change.to.is_healthy() => {
-            tracing::warn!(check, from, to, %error, "health check changed")
-        }
-        _ => tracing::info!(check, from, to, "health check changed"),
     }
 }

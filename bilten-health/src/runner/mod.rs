@@ -10,12 +10,13 @@ mod measure;
 mod run;
 
 use crate::aggregate::{Aggregate, Part};
+use crate::answer::{Answer, Standing};
 use crate::caught::caught;
 use crate::change::Listeners;
 use crate::group::{Group, Question};
 use crate::life::{Life, Phase, overlay};
 use crate::registry::Registry;
-use crate::report::{CheckReport, Report};
+use crate::report::Report;
 use crate::slot::Slot;
 use crate::status::Status;
 use hub::Hub;
@@ -53,13 +54,12 @@ impl Runner {
     }
 
     /// After how long a group is answered.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))]
     pub(crate) const fn deadline(&self) -> Duration {
         self.deadline
     }
 
     /// The answer: repeated while it counts, else from runs that are started or joined, within the deadline.
-    pub(crate) async fn report(&self, question: Question) -> Arc<Report> {
+    pub(crate) async fn answer(&self, question: Question) -> Arc<Answer> {
         let (asked, group) = (Instant::now(), question.group);
         if let Some(kept) = self.hub.board.get(question, asked) {
             return kept;
@@ -85,7 +85,7 @@ impl Runner {
     }
 
     /// The answer from what is stored: runs nothing, waits for nothing.
-    pub(crate) fn stored(&self, question: Question) -> Arc<Report> {
+    pub(crate) fn stored(&self, question: Question) -> Arc<Answer> {
         self.hub
             .board
             .get(question, Instant::now())
@@ -159,7 +159,7 @@ impl Runner {
         }
     }
 
-    fn assemble(&self, question: Question, asked: Option<Instant>) -> Arc<Report> {
+    fn assemble(&self, question: Question, asked: Option<Instant>) -> Arc<Answer> {
         // The epoch first, the inputs after it: see `Board`.
         let epoch = self.hub.board.epoch();
         let slots = self.members(question);
@@ -167,26 +167,27 @@ impl Runner {
         let mut until = now + REPEAT_AT_MOST;
         let mut checks = Vec::with_capacity(slots.len());
         for slot in &slots {
-            let (report, valid) = slot.report(now, asked);
+            let (standing, valid) = slot.report(now, asked);
             until = until.min(valid);
-            checks.push(report);
+            checks.push(standing);
         }
         let status = self.status(question, &slots, &checks);
-        let report = Arc::new(Report {
+        let public = Report {
             healthy: status.is_healthy(),
             status,
             timestamp: SystemTime::now(),
             duration: asked.map_or(Duration::ZERO, |asked| now.duration_since(asked)),
-            checks,
-        });
-        self.hub.board.put(question, &report, epoch, until);
-        report
+            checks: Vec::new(),
+        };
+        let answer = Arc::new(Answer::new(public, checks));
+        self.hub.board.put(question, &answer, epoch, until);
+        answer
     }
 
-    fn status(&self, question: Question, slots: &[Arc<Slot>], checks: &[CheckReport]) -> Status {
+    fn status(&self, question: Question, slots: &[Arc<Slot>], checks: &[Standing]) -> Status {
         let group = question.group;
         let phase = self.phase(question, slots);
-        let part = |check: &CheckReport| Part::new(check.status, check.critical);
+        let part = |check: &Standing| Part::new(check.report.status, check.report.critical);
         let parts: Vec<_> = checks.iter().map(part).collect();
         let may_lack_checks = matches!(group, Group::Named(_) | Group::Tag(_));
         let status = if parts.is_empty() && may_lack_checks && self.is_empty(group) {

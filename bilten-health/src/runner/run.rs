@@ -5,6 +5,7 @@ use crate::bystander::wake_another_thread;
 use crate::caught::discard;
 use crate::check::{Alive, CheckContext, Verdict};
 use crate::report::Reason;
+use crate::said::Window;
 use crate::slot::{Next, Situation, Slot, next};
 use crate::status::Status;
 use std::any::Any;
@@ -93,24 +94,34 @@ async fn supervise(hub: Arc<Hub>, running: Running, alive: Alive) {
     let context = CheckContext::new(limit, alive);
     let started = Instant::now();
     // The closure is called inside the task as well: it may panic before there is a future.
-    let mut task = Abort(tokio::spawn(async move { check.check(&context).await }));
+    let mut task = Abort(tokio::spawn(async move {
+        let verdict = check.check(&context).await;
+        // Its own end counts: whoever waits for it may be woken late.
+        (verdict, Instant::now())
+    }));
     wake_another_thread();
     let answer = timeout(limit, &mut task.0).await;
-    let took = started.elapsed();
+    let ended = match &answer {
+        Ok(Ok((_, ended))) => *ended,
+        _ => Instant::now(),
+    };
+    let took = ended.duration_since(started);
     let verdict = match answer {
         Ok(Err(error)) => broken(error),
         // Where all threads were blocked, the answer is there before anybody looks at the time.
-        Ok(Ok(verdict)) if took <= limit => verdict,
-        Ok(Ok(_)) | Err(_) => {
-            let why = format!("no answer within {limit:?}");
-            Verdict::told(Status::Down, why).reason(Reason::Timeout)
-        }
+        Ok(Ok((verdict, _))) if took <= limit => verdict,
+        Ok(Ok(_)) | Err(_) => too_late(limit),
     };
     hub.store(slot, verdict, took);
 }
 
+fn too_late(limit: Duration) -> Verdict {
+    let why = format!("no answer within {limit:?}");
+    Verdict::told(Status::Down, why).reason(Reason::Timeout)
+}
+
 /// Aborts the check when it is given up; does not wait for it to stop.
-struct Abort(JoinHandle<Verdict>);
+struct Abort(JoinHandle<(Verdict, Instant)>);
 
 impl Drop for Abort {
     fn drop(&mut self) {
@@ -121,7 +132,8 @@ impl Drop for Abort {
 fn broken(error: JoinError) -> Verdict {
     match error.try_into_panic() {
         Ok(panic) => {
-            let verdict = Verdict::down(format!("panicked: {}", message(&*panic)));
+            let verdict =
+                Verdict::down(Window::of(&format_args!("panicked: {}", message(&*panic))).as_str());
             discard(panic);
             verdict.reason(Reason::Panicked)
         }
@@ -201,7 +213,9 @@ mod tests {
     use super::{ensure, jittered, step};
     use crate::change::Listeners;
     use crate::check::{Alive, Verdict, check};
-    use crate::health::Defaults;
+    use crate::group::Group;
+    use crate::health::{Defaults, Health};
+    use crate::report::Reason;
     use crate::runner::hub::Hub;
     use crate::slot::Slot;
     use crate::status::Status;
@@ -238,6 +252,34 @@ mod tests {
         });
     }
 
+    // One poll each and nothing masked: that is all a run costs before the answer, so no timer can overtake it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_thousand_failures_at_once_are_answered_before_any_is_masked() {
+        let failing = |i| {
+            let text = || std::future::ready(Err::<(), _>("password=Hunter2xQ9 ".repeat(50)));
+            check(format!("c{i}"), text)
+        };
+        let builder = Health::builder()
+            .deadline(Duration::from_secs(60))
+            .default_timeout(Duration::from_secs(50));
+        let builder = (0..1000).fold(builder, |builder, i| builder.check(failing(i)));
+        let health = builder.build().unwrap();
+        let answer = health.runner.answer(Group::All.into()).await;
+        assert_eq!(answer.public.status, Status::Down);
+        for standing in &answer.standings {
+            assert_eq!(standing.report.reason, Some(Reason::Failed));
+            assert!(!standing.is_masked());
+        }
+        let report = answer
+            .report(Instant::now() + Duration::from_secs(60))
+            .await;
+        assert!(!report.to_json().contains("Hunter2xQ9"));
+        assert!(answer.standings.iter().all(|standing| standing.is_masked()));
+        // What is said again is masked already.
+        let late = answer.report_at_once(Instant::now());
+        assert!(Arc::ptr_eq(&report, &late));
+    }
+
     // The order: a question finds that an earlier run has not ended. Before its answer is stored that run ends, and a second
     // question goes as far as it can: to the end of the next run, if nothing stops it.
     #[test]
@@ -257,7 +299,7 @@ mod tests {
             let waits = step(&hub, &slot, |situation| situation, overdue, Instant::now());
             assert!(waits.is_none());
         });
-        let (report, _) = slot.report(Instant::now(), None);
+        let report = slot.report(Instant::now(), None).0.report;
         assert_eq!(
             (report.status, report.changes),
             (Status::Up, 2),

@@ -7,10 +7,12 @@ mod record;
 pub(crate) use next::{Next, Situation, next};
 pub(crate) use outbox::Note;
 
+use crate::answer::Standing;
 use crate::check::{DynCheck, Verdict};
 use crate::group::Group;
 use crate::history::{History, Thresholds};
 use crate::report::{CheckReport, Reason};
+use crate::said::{Facts, Said};
 use crate::status::Status;
 use outbox::Outbox;
 use serde_json::Map;
@@ -56,6 +58,7 @@ pub(crate) struct Settings {
 pub(crate) struct State {
     last: Option<Stored>,
     last_success: Option<SystemTime>,
+    succeeded: Option<Instant>,
     history: History,
     /// When the history took its last result.
     counted: Option<Instant>,
@@ -84,6 +87,7 @@ impl Slot {
             state: Mutex::new(State {
                 last: None,
                 last_success: None,
+                succeeded: None,
                 history: History::new(),
                 counted: None,
                 outbox: Outbox::default(),
@@ -134,7 +138,7 @@ impl Slot {
     /// How the check stands at `now`, and until when that may be repeated.
     ///
     /// With `asked`, a result has to have counted at that moment or come later; without, the stored one is taken as it is.
-    pub(crate) fn report(&self, now: Instant, asked: Option<Instant>) -> (CheckReport, Instant) {
+    pub(crate) fn report(&self, now: Instant, asked: Option<Instant>) -> (Standing, Instant) {
         let state = self.state();
         let Some(last) = &state.last else {
             return (self.without_result(&state, now, asked), now);
@@ -151,22 +155,34 @@ impl Slot {
         report.duration = last.duration;
         report.age = age;
         report.checked_at = Some(last.checked_at);
-        report.details = last.verdict.details.clone();
         report.reason = last.verdict.reason;
-        report.error.clone_from(&last.verdict.error);
+        let age = self.oldest_reason(&state, now).unwrap_or(age);
         if age > max_age {
             report.reason = Some(Reason::Stale);
-            report.error = Some(record::too_old(age, max_age));
             report.status = report.status.max(Status::Unknown);
             report.healthy = false;
-            return (report, now);
+            let error = record::too_old(age, max_age);
+            let details = last.verdict.details.clone();
+            return (Standing::new(report, Some(error), details), now);
         }
         let lifetime = if on_demand {
             self.settings.cache
         } else {
             max_age
         };
-        (report, last.finished + lifetime)
+        let (error, details) = (last.verdict.error.clone(), last.verdict.details.clone());
+        (
+            Standing::new(report, error, details),
+            now + lifetime.saturating_sub(age),
+        )
+    }
+
+    /// How old the success is that a background check is up for, while thresholds spare the failures since; none where the last
+    /// result is what counts.
+    fn oldest_reason(&self, state: &State, now: Instant) -> Option<Duration> {
+        let spares = self.settings.background.is_some() && state.history.reported().is_healthy();
+        let succeeded = state.succeeded.filter(|_| spares)?;
+        Some(now.duration_since(succeeded))
     }
 
     /// Whether it has ever been reported as up or degraded.
@@ -182,25 +198,25 @@ impl Slot {
         }
     }
 
-    fn without_result(&self, state: &State, now: Instant, asked: Option<Instant>) -> CheckReport {
+    fn without_result(&self, state: &State, now: Instant, asked: Option<Instant>) -> Standing {
         if asked.is_some() && state.run.is_some() {
             return self.overrun(state, now);
         }
         let mut report = self.blank(state, Status::Unknown);
         report.reason = Some(Reason::NotRun);
-        report
+        Standing::new(report, None, Facts::default())
     }
 
     /// The run under way did not end before the answer had to be given.
-    fn overrun(&self, state: &State, now: Instant) -> CheckReport {
+    fn overrun(&self, state: &State, now: Instant) -> Standing {
         let mut report = self.blank(state, Status::Down);
         report.reason = Some(Reason::Timeout);
-        report.error = Some("no answer within the deadline".into());
         if let Some(last) = &state.last {
             report.age = now.duration_since(last.finished);
             report.checked_at = Some(last.checked_at);
         }
-        report
+        let error = Said::told("no answer within the deadline");
+        Standing::new(report, Some(error), Facts::default())
     }
 
     fn blank(&self, state: &State, status: Status) -> CheckReport {

@@ -1,7 +1,7 @@
 //! What is still to be told of a check, in the order in which it happened.
 
 use super::Slot;
-use crate::change::Change;
+use crate::change::Changed;
 use crate::status::Status;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub(crate) struct Note {
     pub(crate) found: Option<Status>,
     /// How long the run took; none when it was no run.
     pub(crate) duration: Option<Duration>,
-    pub(crate) change: Option<Change>,
+    pub(crate) change: Option<Changed>,
 }
 
 /// Filled under the lock under which results are stored, so its order is theirs.

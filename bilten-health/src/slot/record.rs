@@ -1,8 +1,9 @@
 //! What a result changes, and what its age does.
 
 use super::{Note, Slot, State, Stored};
-use crate::change::Change;
+use crate::change::Changed;
 use crate::check::Verdict;
+use crate::said::Said;
 use crate::status::Status;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,7 @@ impl Slot {
         let mut state = self.state();
         // Together with the result: nobody may join a run whose result is already older than the question.
         state.run = None;
+        state.reuse_what_is_masked(&mut verdict);
         self.count(&mut state, &verdict, Some(duration));
         state.keep(verdict, duration);
     }
@@ -57,6 +59,7 @@ impl Slot {
         let healthy = verdict.status.is_healthy();
         if healthy {
             state.last_success = Some(SystemTime::now());
+            state.succeeded = Some(Instant::now());
         }
         state.counted = Some(Instant::now());
         let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
@@ -67,8 +70,8 @@ impl Slot {
         });
     }
 
-    fn change(&self, state: &State, from: Status, to: Status, error: Option<Arc<str>>) -> Change {
-        Change {
+    fn change(&self, state: &State, from: Status, to: Status, error: Option<Said>) -> Changed {
+        Changed {
             check: Arc::clone(&self.name),
             from,
             to,
@@ -100,7 +103,7 @@ impl Slot {
     /// Takes note that the last result has become too old by now; says whether it has.
     pub(crate) fn expire(&self, now: Instant) -> bool {
         let mut state = self.state();
-        let Some(last) = state.last.as_ref().map(|last| last.finished) else {
+        let Some(last) = Self::counts_from(&state) else {
             return false;
         };
         if self.stale_at(&state).is_none_or(|at| now < at) {
@@ -118,19 +121,42 @@ impl Slot {
         true
     }
 
+    /// From when the status of a background check is: its last success while it is up, else its last result.
+    fn counts_from(state: &State) -> Option<Instant> {
+        let last = state.last.as_ref().map(|last| last.finished);
+        state
+            .succeeded
+            .filter(|_| state.history.reported().is_healthy())
+            .or(last)
+    }
+
     fn stale_at(&self, state: &State) -> Option<Instant> {
-        let last = state.last.as_ref()?;
         // A timer knows milliseconds: the first one that is later for certain.
-        let at = last.finished + self.max_age() + Duration::from_millis(1);
+        let at = Self::counts_from(state)? + self.max_age() + Duration::from_millis(1);
         state.history.reported().is_healthy().then_some(at)
     }
 }
 
-pub(super) fn too_old(age: Duration, max_age: Duration) -> Arc<str> {
-    format!("the last result is {age:?} old, more than {max_age:?}").into()
+pub(super) fn too_old(age: Duration, max_age: Duration) -> Said {
+    Said::told(format!(
+        "the last result is {age:?} old, more than {max_age:?}"
+    ))
 }
 
 impl State {
+    /// The same text as last time is masked already, or will be once for both.
+    fn reuse_what_is_masked(&self, verdict: &mut Verdict) {
+        let Some(last) = &self.last else {
+            return;
+        };
+        if verdict.error == last.verdict.error {
+            verdict.error.clone_from(&last.verdict.error);
+        }
+        if verdict.details == last.verdict.details {
+            verdict.details = last.verdict.details.clone();
+        }
+    }
+
     fn keep(&mut self, verdict: Verdict, duration: Duration) {
         self.last = Some(Stored {
             verdict,
@@ -189,7 +215,7 @@ mod tests {
         slot.record_overdue(&mut slot.state(), Verdict::down("late"));
         tokio::time::advance(Duration::from_millis(31)).await;
         slot.record_overdue(&mut slot.state(), Verdict::down("later"));
-        let (report, _) = slot.report(Instant::now(), None);
+        let report = slot.report(Instant::now(), None).0.report;
         assert!(!report.healthy, "{report:?}");
     }
 }

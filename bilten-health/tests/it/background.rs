@@ -32,6 +32,26 @@ async fn a_question_before_the_first_result_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_success_that_is_too_old_is_not_up_however_many_failures_are_spared() {
+    let switch = Switch::new(true);
+    let health = health([switch
+        .check("a")
+        .background(TEN)
+        .max_staleness(Duration::from_secs(30))
+        .thresholds(100, 1)]);
+    sleep(ms(1)).await;
+    switch.set(false);
+    sleep(Duration::from_secs(29)).await;
+    assert!(health.check().await.healthy, "failures are spared");
+    sleep(Duration::from_secs(2)).await;
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Unknown, "{}", report.to_json());
+    switch.set(true);
+    sleep(TEN + TEN).await;
+    assert!(health.check().await.healthy);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_background_result_that_is_too_old_is_not_up() {
     let runs = Count::default();
     let counter = runs.clone();

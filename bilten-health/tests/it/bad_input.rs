@@ -253,6 +253,7 @@ fn a_check_that_leaves_the_process_is_refused_in_liveness() {
     );
     assert!(built([passing("db").in_liveness().allow_external_liveness()]).is_ok());
     assert!(built([passing("loop").local().in_liveness()]).is_ok());
+    assert!(built([passing("friend").local().peer().in_liveness()]).is_err());
 }
 
 #[test]

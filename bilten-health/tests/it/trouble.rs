@@ -1,6 +1,6 @@
 //! Checks that hang, block, panic or never stop.
 
-use crate::doubles::{Count, hanging, health, ms, of, passing, slow};
+use crate::doubles::{Count, hanging, health, ms, of, passing, patient, slow};
 use bilten_health::{Check, CheckContext, Group, Health, Reason, Status, Verdict, check, checks};
 use std::future::pending;
 use std::sync::mpsc;
@@ -26,7 +26,7 @@ async fn a_check_that_hangs_times_out_and_leaves_the_others_alone() {
     assert!(!report.healthy);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_check_that_panics_is_down_and_leaves_the_others_alone() {
     async fn panics() {
         panic!("inside postgres://u:hunter2@h")
@@ -36,7 +36,7 @@ async fn a_check_that_panics_is_down_and_leaves_the_others_alone() {
         panic!("before there is a future")
     });
     let in_thread = checks::blocking("thread", || -> Verdict { panic!("in a thread") });
-    let report = health([passing("a"), in_future, in_closure, in_thread])
+    let report = patient([passing("a"), in_future, in_closure, in_thread])
         .check()
         .await;
     for name in ["future", "closure", "thread"] {
@@ -173,6 +173,54 @@ async fn blocking_work_that_overruns_keeps_its_run_alive() {
         Some(Reason::StillRunning)
     );
     assert_eq!(runs.get(), 1);
+    drop(release);
+}
+
+// The order: tokio's only thread for blocking work is taken and stays so, and so do the threads of two checks.
+#[test]
+fn hung_blocking_work_touches_neither_other_checks_nor_listeners() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    let (release, gate) = mpsc::channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let hung = |name: &str| {
+        let gate = Arc::clone(&gate);
+        let work = move || {
+            let _ = gate.lock().unwrap().recv();
+        };
+        checks::blocking(name, work).non_critical().timeout(ms(50))
+    };
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let health = Health::builder()
+        .deadline(Duration::from_secs(30))
+        .default_timeout(Duration::from_secs(20))
+        .check(hung("one"))
+        .check(hung("two"))
+        .check(checks::blocking("good", || {
+            drop(tokio::runtime::Handle::current())
+        }))
+        .on_change(move |change| tell.lock().unwrap().send(change.check.to_string()).unwrap())
+        .build()
+        .unwrap();
+    let taken = Arc::clone(&gate);
+    let report = runtime.block_on(async {
+        tokio::task::spawn_blocking(move || {
+            let _ = taken.lock().unwrap().recv();
+        });
+        health.check().await
+    });
+    assert_eq!(of(&report, "one").reason, Some(Reason::Timeout));
+    assert!(of(&report, "good").healthy, "{}", report.to_json());
+    let mut names: Vec<_> = (0..3)
+        .map(|_| told.recv_timeout(Duration::from_secs(20)).unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["good", "one", "two"]);
     drop(release);
 }
 

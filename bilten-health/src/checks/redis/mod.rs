@@ -221,7 +221,7 @@ mod tests {
             assert_eq!(with_role(Verdict::up(), &strange), Verdict::up());
         }
         let cut = with_role(Verdict::up(), &array(&["master"]));
-        assert_eq!(cut.details["replicas"], 0);
+        assert_eq!(cut.details.shown()["replicas"], 0);
         assert_eq!(
             with_role(Verdict::up(), &array(&["slave"])).status,
             Status::Degraded
