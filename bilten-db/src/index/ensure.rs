@@ -1,9 +1,17 @@
+use std::time::Duration;
+
 use sea_orm::{ConnectionTrait, DbErr, RuntimeErr};
+use sqlx::error::DatabaseError;
 
 use super::catalog::{Found, State, look_up};
 use super::spec::IndexSpec;
 use crate::Error;
 use crate::scope::{Route, with_route};
+
+/// Several processes that begin the same concurrent build wait for each other, and the database ends one of them, which leaves a
+/// rest behind: whoever was ended looks again.
+const TRIES: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What [`IndexSpec::ensure`] found or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,22 +58,35 @@ impl IndexSpec {
     pub async fn ensure<C: ConnectionTrait>(&self, db: &C) -> Result<Ensured, Error> {
         let sql = self.to_sql(db.get_database_backend())?;
         with_route(Route::Primary, async {
-            match look_up(db, self).await? {
-                None => self.make(db, &sql, Ensured::Created).await,
-                Some(found) if found.state == State::Building => Ok(Ensured::Building),
-                Some(found) if found.state == State::Invalid => {
-                    tracing::warn!(
-                        index = self.name,
-                        "dropping what a failed build left behind"
-                    );
-                    let dropped = self.drop_sql(db.get_database_backend());
-                    run(db, &dropped, self).await?;
-                    self.make(db, &sql, Ensured::Rebuilt).await
+            for attempt in 1..TRIES {
+                match self.ensure_once(db, &sql).await {
+                    Err(Error::Db(error)) if is_clash(&error) => {
+                        let pause = PAUSE * attempt;
+                        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    }
+                    done => return done,
                 }
-                Some(found) => self.compare(&found).map(|()| Ensured::Present),
             }
+            self.ensure_once(db, &sql).await
         })
         .await
+    }
+
+    async fn ensure_once<C: ConnectionTrait>(&self, db: &C, sql: &str) -> Result<Ensured, Error> {
+        match look_up(db, self).await? {
+            None => self.make(db, sql, Ensured::Created).await,
+            Some(found) if found.state == State::Building => Ok(Ensured::Building),
+            Some(found) if found.state == State::Invalid => {
+                tracing::warn!(
+                    index = self.name,
+                    "dropping what a failed build left behind"
+                );
+                let dropped = self.drop_sql(db.get_database_backend());
+                run(db, &dropped, self).await?;
+                self.make(db, sql, Ensured::Rebuilt).await
+            }
+            Some(found) => self.compare(&found).map(|()| Ensured::Present),
+        }
     }
 
     async fn make<C: ConnectionTrait>(
@@ -112,11 +133,32 @@ async fn run<C: ConnectionTrait>(db: &C, sql: &str, spec: &IndexSpec) -> Result<
 }
 
 fn is_inside_transaction(error: &DbErr) -> bool {
+    has_code(error, &["25001"])
+}
+
+/// Dead-locked with another session, or overtaken by one: the name, or its row in the catalog, was taken meanwhile or is gone.
+fn is_clash(error: &DbErr) -> bool {
+    // A catalog's own uniqueness: that of the rows is told as 23505 too, and looking again does not help there.
+    let in_catalog = |error: &dyn DatabaseError| {
+        error
+            .constraint()
+            .is_some_and(|name| name.starts_with("pg_"))
+    };
+    has_code(error, &["40P01", "42P07", "42704"])
+        || of_database(error)
+            .is_some_and(|error| error.code().as_deref() == Some("23505") && in_catalog(error))
+}
+
+fn has_code(error: &DbErr, codes: &[&str]) -> bool {
+    let code = of_database(error).and_then(DatabaseError::code);
+    code.is_some_and(|code| codes.contains(&&*code))
+}
+
+fn of_database(error: &DbErr) -> Option<&dyn DatabaseError> {
     let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
         error
     else {
-        return false;
+        return None;
     };
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| code == "25001")
+    error.as_database_error()
 }

@@ -184,6 +184,18 @@ impl IndexSpec {
         if names.any(|name| name.is_empty() || name.contains('\0')) {
             return refused("has an empty name, or one with a NUL byte", "name it");
         }
+        // Longer ones are cut short by the server, and not found under their name again.
+        let longest = match backend {
+            DbBackend::Postgres => 63,
+            DbBackend::MySql => 64,
+            _ => usize::MAX,
+        };
+        if self.name.len() > longest {
+            return refused(
+                &format!("has a name of more than {longest} bytes"),
+                "shorten it",
+            );
+        }
         let postgres = backend == DbBackend::Postgres;
         if !self.include.is_empty() && !postgres {
             return refused(
@@ -282,11 +294,16 @@ mod tests {
             (spec().column("a").include(["b"]), Sqlite, "includes"),
             (spec().column("a").method("gin"), MySql, "method"),
             (spec().column("a").filter("b"), MySql, "filter"),
+            (
+                IndexSpec::new("i".repeat(64), "t").column("a"),
+                Postgres,
+                "more than 63 bytes",
+            ),
         ];
         for (spec, backend, problem) in table {
             let error = spec.to_sql(backend).unwrap_err().to_string();
             assert!(
-                error.starts_with("index `i`") && error.contains(problem),
+                error.starts_with("index `i") && error.contains(problem),
                 "{error}"
             );
         }

@@ -87,6 +87,25 @@ async fn what_a_failed_build_left_behind_is_mended() {
 }
 
 #[tokio::test]
+async fn many_processes_that_start_at_once_make_one_index() {
+    let shop = Shop::open("index_race").await;
+    let db = shop.connect().await;
+    fill(&db).await;
+    for round in 0..3 {
+        let spec = IndexSpec::new(format!("event_race_{round}"), "event")
+            .columns(["name", "port"])
+            .concurrently();
+        let primary = db.primary();
+        let starts = (0..8).map(|_| spec.ensure(&primary));
+        for ensured in futures_util::future::join_all(starts).await {
+            ensured.unwrap();
+        }
+        assert_eq!(spec.ensure(&primary).await.unwrap(), Ensured::Present);
+    }
+    assert!(invalid(&db.primary()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn a_concurrent_build_says_that_it_cannot_be_in_a_transaction() {
     let shop = Shop::open("index_tx").await;
     let db = shop.connect().await;
