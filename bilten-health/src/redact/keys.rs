@@ -4,7 +4,7 @@ use super::names::begins_a_word;
 use super::values::{Open, bare, closing, value_length};
 
 /// Names of secrets as they stand in a text, in lower case.
-const KEYS: [&str; 31] = [
+const KEYS: [&str; 41] = [
     "password",
     "passwd",
     "passphrase",
@@ -29,6 +29,16 @@ const KEYS: [&str; 31] = [
     "private-key",
     "privatekey",
     "signing_key",
+    "signing-key",
+    "encryption-key",
+    "subscription-key",
+    "pre_shared_key",
+    "pre-shared-key",
+    "presharedkey",
+    "api key",
+    "access key",
+    "secret key",
+    "signing key",
     "signingkey",
     "encryption_key",
     "encryptionkey",
@@ -40,6 +50,9 @@ const KEYS: [&str; 31] = [
 
 /// Keys whose value follows at once, as in SQL, or that are masked as headers when it is not quoted.
 const QUOTED_KEYS: [&str; 4] = ["identified by", "_password by", "authorization", "cookie"];
+
+/// More letters than this are no name of a type.
+const LONGEST_NAME: usize = 128;
 
 /// The longest word that is looked back at for the `--` of an argument.
 const LONGEST_ARGUMENT: usize = 128;
@@ -92,6 +105,7 @@ impl<'text> Place<'text> {
         let plural = behind.starts_with('s');
         let name_end =
             behind[usize::from(plural)..].trim_start_matches(|c: char| c.is_ascii_digit());
+        let name_end = without_suffixes(name_end);
         if let Some(inside) = self.wrapped(behind) {
             return self.range(inside, inside_length(inside));
         }
@@ -121,6 +135,10 @@ impl<'text> Place<'text> {
         if counts || !quoted && QUOTED_KEYS.contains(&self.key) {
             return None;
         }
+        // MySQL says so of each login that fails.
+        if has_sign && self.lower[..self.at].ends_with("using ") && matches!(first, "yes" | "no") {
+            return None;
+        }
         let sign = rest.chars().next().filter(|_| has_sign).unwrap_or(' ');
         self.range(value, value_length(value, sign, open.closers()))
     }
@@ -134,7 +152,12 @@ impl<'text> Place<'text> {
     /// What stands behind the bracket in `Password("x")`, `SecretString("x")` and `Token(x)`. `token(s)` is English.
     fn wrapped(&self, behind: &'text str) -> Option<&'text str> {
         let name = |c: char| c.is_alphanumeric() || c == '_';
-        let call = behind.trim_start_matches(name);
+        // Looked at from each key again: so not without an end.
+        let end = behind
+            .char_indices()
+            .take(LONGEST_NAME)
+            .find(|&(_, c)| !name(c))?;
+        let call = &behind[end.0..];
         let inside = call.strip_prefix('(')?;
         let quoted = inside.trim_start().starts_with(['"', '\'', '\\']);
         let is_key = call.len() == behind.len();
@@ -154,6 +177,25 @@ impl<'text> Place<'text> {
             let word = word.rsplit(['[', ',', '"', '\'']).next();
             word.is_some_and(|word| word.starts_with("--"))
         })
+    }
+}
+
+/// What tells one secret from its like: `TOKEN_PROD`, `PASSWORD_1`, `SECRET_KEY_BASE`.
+const SUFFIXES: [&str; 12] = [
+    "base", "prod", "staging", "dev", "test", "ro", "rw", "v1", "v2", "v3", "old", "new",
+];
+
+/// `name` behind the suffixes that it begins with; each is a word of its own.
+fn without_suffixes(name: &str) -> &str {
+    let Some(word) = name.strip_prefix(['_', '-']) else {
+        return name;
+    };
+    let end = word.find(|c: char| !c.is_ascii_alphanumeric());
+    let (word, rest) = word.split_at(end.unwrap_or(word.len()));
+    let number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    match number || SUFFIXES.contains(&word) {
+        true => rest,
+        false => name,
     }
 }
 

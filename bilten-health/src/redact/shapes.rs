@@ -19,9 +19,30 @@ static WEB_TOKEN: LazyLock<Regex> =
 /// What issuers put in front of their tokens, so that they are found where they should not be.
 static PREFIXED: LazyLock<Regex> = pattern!(concat!(
     r"\b(?:(gh[oprsu]_|github_pat_|glpat-|xox[abeoprs]-|[rs]k_(?:live|test)_|whsec_|dop_v1_|shpat_|hvs\.)[A-Za-z0-9_.=-]{4,}",
+    r"|(lin_api_|sq0[a-z]{3}-|dckr_pat_|AGE-SECRET-KEY-1|1//0)[A-Za-z0-9_-]{8,}",
     r"|(npm_|hf_|AIza|ya29\.|SG\.|pypi-|sk-)[A-Za-z0-9_.-]{20,}",
     r"|(AKIA|ASIA)[A-Z0-9]{12,})"
 ));
+
+/// Tokens whose beginning is too short to tell, but not their length: of Mailgun, Vault and Telegram.
+static MEASURED: LazyLock<Regex> = pattern!(concat!(
+    r"\b(?:(key-)[0-9a-f]{32}|(s\.)[A-Za-z0-9]{24}|([0-9]{8,10}:)[A-Za-z0-9_-]{35}|(EAA)[A-Za-z0-9]{20,})\b"
+));
+
+/// URLs that are secret as a whole: whoever knows one may write there.
+static WEBHOOK: LazyLock<Regex> = pattern!(
+    r"(?i)(hooks\.slack\.com/(?:services|workflows)/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]+"
+);
+
+/// Prose of servers that refuse one: the value stands behind the colon.
+static REFUSED: LazyLock<Regex> = pattern!(
+    r#"(?i)(\b(?:api[ _-]?key|access[ _-]?key|token|password) (?:provided|used|given|supplied): *)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"']+)"#
+);
+
+/// `<add key="password" value="x"/>`, in which the name is a value itself.
+static ATTRIBUTES: LazyLock<Regex> = pattern!(
+    r#"(?i)(\b(?:key|name)=["']([A-Za-z0-9_.:-]{1,64})["']\s+value=)("[^"\r\n]*"|'[^'\r\n]*')"#
+);
 
 /// A URL with a login that was encoded to be a part of another one, once or more often.
 static ENCODED_URL: LazyLock<Regex> = pattern!(concat!(
@@ -32,7 +53,7 @@ static ENCODED_URL: LazyLock<Regex> = pattern!(concat!(
 
 /// Names that are words elsewhere: they count with `=`, or quoted as in JSON.
 static SHORT_NAME: LazyLock<Regex> = pattern!(concat!(
-    r"(?i)(^|[^a-z0-9])((?:sig|signature|sid|[a-z]{0,5}sessid|auth|jwt|bearer|dsn|pw|otp|totp|pin)",
+    r"(?i)(^|[^a-z0-9])((?:sig|signature|sid|[a-z]{0,5}sessid|auth|jwt|bearer|dsn|pw|otp|totp|pin|psk|hmac|bindpw|community)",
     r#"(?:["'\]]{0,2}\s*=\s*|\\?["']\s*:\s*))"#,
     r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
 ));
@@ -54,8 +75,19 @@ pub(super) fn mask_shapes(text: &str) -> String {
     let text = PRIVATE_KEY.replace_all(text, "$1***$2");
     let text = ELEMENT.replace_all(&text, element);
     let text = WEB_TOKEN.replace_all(&text, "***");
-    let text = PREFIXED.replace_all(&text, "$1$2$3***");
+    let text = PREFIXED.replace_all(&text, "$1$2$3$4***");
+    let text = MEASURED.replace_all(&text, "$1$2$3$4***");
+    let text = WEBHOOK.replace_all(&text, "$1***");
+    let text = REFUSED.replace_all(&text, "$1***");
+    let text = ATTRIBUTES.replace_all(&text, attributes);
     ENCODED_URL.replace_all(&text, "$1***$2").into_owned()
+}
+
+fn attributes(found: &Captures<'_>) -> String {
+    match names_a_secret(&found[2]) {
+        true => format!("{}***", &found[1]),
+        false => found[0].to_owned(),
+    }
 }
 
 fn element(found: &Captures<'_>) -> String {
@@ -69,5 +101,13 @@ fn element(found: &Captures<'_>) -> String {
 pub(super) fn mask_short_names(text: &str) -> String {
     let text = SHORT_NAME.replace_all(text, "$1$2***");
     let text = COLON_NAME.replace_all(&text, "$1$2***");
-    KEY.replace_all(&text, "$1$2***").into_owned()
+    let key = |found: &Captures<'_>| {
+        let end = found.get(0).map_or(0, |whole| whole.end());
+        // `<add key="host" value="x"/>`: the key is a name.
+        match text[end..].trim_ascii_start().starts_with("value=") {
+            true => found[0].to_owned(),
+            false => format!("{}{}***", &found[1], &found[2]),
+        }
+    };
+    KEY.replace_all(&text, key).into_owned()
 }

@@ -123,6 +123,39 @@ const SHAPES: &[(&str, &str)] = &[
     ),
     ("xoxb-12345-hunter", "xoxb-***"),
     ("AKIAIOSFODNN7EXAMPLE", "AKIA***"),
+    ("dckr_pat_hunter2hunter2", "dckr_pat_***"),
+    ("lin_api_hunter2hunter2", "lin_api_***"),
+    (
+        "POST https://hooks.slack.com/services/T0/B0/hunter2 failed",
+        "POST https://hooks.slack.com/services/*** failed",
+    ),
+    (
+        "https://discord.com/api/webhooks/1/hunter2",
+        "https://discord.com/api/webhooks/***",
+    ),
+    (
+        "Incorrect API key provided: hunter2",
+        "Incorrect API key provided: ***",
+    ),
+    (
+        r#"<add key="password" value="hunter2"/>"#,
+        r#"<add key="password" value=***/>"#,
+    ),
+    // Longer names
+    ("SECRET_KEY_BASE=hunter2", "SECRET_KEY_BASE=***"),
+    ("TOKEN_PROD=hunter2", "TOKEN_PROD=***"),
+    ("PASSWORD_1=hunter2", "PASSWORD_1=***"),
+    ("APP_SECRET_V2=hunter2", "APP_SECRET_V2=***"),
+    ("db_password_ro: hunter2", "db_password_ro: ***"),
+    ("signing-key: hunter2", "signing-key: ***"),
+    ("api key: hunter2", "api key: ***"),
+    ("access key: hunter2", "access key: ***"),
+    (
+        "Ocp-Apim-Subscription-Key: hunter2",
+        "Ocp-Apim-Subscription-Key: ***",
+    ),
+    ("pre_shared_key=hunter2", "pre_shared_key=***"),
+    ("psk=hunter2, hmac=hunter2", "psk=***, hmac=***"),
     // Within another URL
     (
         "GET /go?to=postgres%3A%2F%2Fbob%3Ahunter2%40db%2Fshop",
@@ -167,6 +200,12 @@ const PLAIN: &[&str] = &[
     "a.b.c and eyJ",
     "assigned=3 design=4 resigned",
     "opened the dsn file",
+    "Access denied for user 'app' (using password: YES)",
+    "(using password: NO)",
+    "ask mailto:joe@example.com",
+    "password_test failed, token_bucket is full",
+    "no api key given, no access key found",
+    r#"<add key="host" value="db"/>"#,
     "10.0.0.1:5432 refused, 3 of 5 pings lost",
 ];
 
@@ -252,6 +291,12 @@ const HOSTILE: &[&str] = &[
     "password=a   ",
     "password=a,",
     "password=a &b",
+    "password_prod",
+    "token used: ",
+    "1//0",
+    "hooks.slack.com/services/",
+    "key=\"password\" value=\"",
+    "123456789:",
     "(",
     "\"",
     "\\\"",

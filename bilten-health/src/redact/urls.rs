@@ -49,6 +49,7 @@ pub(super) fn mask_logins(text: &str) -> String {
             Some(at)
                 if at > opening
                     && word[opening..at].contains(':')
+                    && !word[opening..].starts_with("mailto:")
                     && !word[..at].ends_with("***") =>
             {
                 out.push_str(&word[..opening]);
