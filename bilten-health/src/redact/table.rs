@@ -141,6 +141,10 @@ const SHAPES: &[(&str, &str)] = &[
         r#"<add key="password" value="hunter2"/>"#,
         r#"<add key="password" value=***/>"#,
     ),
+    (
+        "http://bob:hunter2@h/@scope and https://bob:hunter2@h",
+        "http://***@scope and https://***@h",
+    ),
     // Longer names
     ("SECRET_KEY_BASE=hunter2", "SECRET_KEY_BASE=***"),
     ("TOKEN_PROD=hunter2", "TOKEN_PROD=***"),
@@ -203,6 +207,9 @@ const PLAIN: &[&str] = &[
     "Access denied for user 'app' (using password: YES)",
     "(using password: NO)",
     "ask mailto:joe@example.com",
+    "GET http://host:8080/path@v2 failed",
+    "https://h/@scope/pkg is gone",
+    "http://h/a?x=1&y=@z",
     "password_test failed, token_bucket is full",
     "no api key given, no access key found",
     r#"<add key="host" value="db"/>"#,

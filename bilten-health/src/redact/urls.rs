@@ -17,7 +17,9 @@ pub(super) fn mask_url_credentials(text: &str) -> String {
             .map_or(text.len(), |next| start + next);
         // The last `@` counts: a password may hold `@`, and even `/`, when nobody encoded it.
         let at = match last {
-            Some(at) if at >= start => Some(at),
+            Some(at) if at >= start => {
+                Some(at).filter(|_| !is_plain_http(&text[..start], &text[start..end]))
+            }
             // What ended the URL may be a part of its password.
             _ if promises_a_password(&text[start..end]) => {
                 text[start..next].rfind('@').map(|at| start + at)
@@ -50,6 +52,7 @@ pub(super) fn mask_logins(text: &str) -> String {
                 if at > opening
                     && word[opening..at].contains(':')
                     && !word[opening..].starts_with("mailto:")
+                    && !names_plain_http(word)
                     && !word[..at].ends_with("***") =>
             {
                 out.push_str(&word[..opening]);
@@ -84,6 +87,23 @@ fn promises_a_password(token: &str) -> bool {
             !authority.starts_with('[') && !port.bytes().all(|byte| byte.is_ascii_digit())
                 || port.is_empty()
         }
+        None => false,
+    }
+}
+
+/// `h:80/path@v2` behind `http://`: no login, for nobody writes one into such a URL without encoding its slashes.
+fn is_plain_http(before: &str, token: &str) -> bool {
+    let scheme = before.trim_end_matches("://");
+    let scheme = scheme.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
+    let http = scheme.is_some_and(|scheme| ["http", "https"].contains(&scheme));
+    let authority = token.split(['/', '?', '#']).next().unwrap_or_default();
+    http && !authority.is_empty() && !authority.contains('@') && !promises_a_password(token)
+}
+
+/// The same of a word that holds one such URL and no other.
+fn names_plain_http(word: &str) -> bool {
+    match word.split_once("://") {
+        Some((before, token)) => !token.contains("://") && is_plain_http(before, token),
         None => false,
     }
 }
