@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use bilten_cache::test_util::FaultyRemote;
-use bilten_cache::{Cache, Error, Pattern, Region};
+use bilten_cache::{Cache, Error, Pattern, Region, events::Event, remote::Scope};
 
 type Prices = Region<str, u32>;
 
@@ -16,7 +16,7 @@ type Prices = Region<str, u32>;
 async fn main() -> Result<(), Error> {
     let store = FaultyRemote::new();
     let (cache, here) = process(store.clone()).await?;
-    let (_other, there) = process(store.another_node()).await?;
+    let (other, there) = process(store.another_node()).await?;
     println!("{}", cache.status());
     cache.clear().await;
 
@@ -25,17 +25,18 @@ async fn main() -> Result<(), Error> {
     here.set("coffee", 4).await?; // into both levels
     println!("there {:?}", there.get("coffee").await); // from the second level
 
-    // One append to a log, whether three keys match or three million; news take about a millisecond.
-    println!(
-        "{:?}",
-        cache.invalidate_pattern(&Pattern::glob("price:*")?).await
-    );
-    while there.peek("coffee").is_some() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // One append to a log, whether three keys match or three million; the news take about a millisecond.
+    let mut news = other.events();
+    let ack = cache.invalidate_pattern(&Pattern::glob("price:*")?).await;
+    println!("{ack:?}");
+    while !news.next().await.is_some_and(is_of_a_pattern) {}
     println!("there {:?}", there.get("coffee").await);
     println!("there {}", price(&there, 5).await?); // loads
     Ok(())
+}
+
+fn is_of_a_pattern(event: Event) -> bool {
+    matches!(event, Event::Invalidated { scope, .. } if matches!(scope, Scope::Pattern(_)))
 }
 
 async fn process(store: FaultyRemote) -> Result<(Cache, Prices), Error> {

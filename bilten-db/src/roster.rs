@@ -146,10 +146,12 @@ impl Roster {
     }
 
     fn deal(&self, primary: &Arc<Node>, replicas: Vec<Arc<Node>>) {
+        let changed = Arc::clone(&primary.changed);
         let primary = Arc::clone(primary);
-        primary.changed.notify_one();
         self.topology
             .store(Arc::new(Topology { primary, replicas }));
+        // After it: whoever is woken before would tell of the old parts, and nobody of the new ones.
+        changed.notify_one();
     }
 
     /// Takes in what a node said about itself.
