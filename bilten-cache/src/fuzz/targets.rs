@@ -108,7 +108,11 @@ pub(super) fn zstd(input: &[u8]) -> u64 {
         return 0;
     };
     assert!(payload.len() <= LIMIT);
-    1 + u64::from(payload.len().ilog2())
+    // A frame of nothing is a kind of its own.
+    payload
+        .len()
+        .checked_ilog2()
+        .map_or(1, |log| 2 + u64::from(log))
 }
 
 pub(super) fn pattern(input: &[u8]) -> u64 {
