@@ -99,6 +99,8 @@ pub(crate) async fn ask<V: Send + Sync + 'static>(
     let found = read(state, gate, key, want).await;
     match &found {
         Ok(Found::Fresh(..)) => state.outlook.hit(),
+        // What the caller has is there too.
+        Ok(Found::Useless) if want.than.is_some() => {}
         Ok(_) if !state.options.windows.keep() => state.outlook.missed(),
         _ => {}
     }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tracing::Instrument;
 
 use crate::engine::Start;
@@ -106,10 +107,7 @@ where
     E: Into<BoxError> + Send + 'static,
 {
     match seat(state, key, &how, false)? {
-        Seat::Passenger(passenger) => {
-            state.meters.coalesced.add(1);
-            Ok((passenger, Some(load)))
-        }
+        Seat::Passenger(passenger) => Ok((passenger, Some(load))),
         Seat::Pilot(pilot) => {
             let job = job(state, key, how)?;
             let passenger = launch(state, pilot, job, than, None, erased(load));
@@ -188,13 +186,12 @@ pub(crate) fn leads<V: Send + Sync + 'static>(
         && !has_stale()
 }
 
-/// Flies as far as the second level, and has a task do the rest if that has nothing. Dropped before, nothing has begun, and one of
-/// those who wait takes over.
+/// Flies as far as the second level, and has a task do the rest if that has nothing. Dropped before, a task does it all.
 pub(crate) async fn lead<V, T, E, F, Fut>(
     state: &Shared<V>,
     key: &Arc<str>,
     pilot: Pilot<Landed<V>, Start>,
-    how: How,
+    manner: Manner,
     load: F,
 ) -> Landed<V>
 where
@@ -204,7 +201,26 @@ where
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let seen = match flight::look(state, key, None, &how).await {
+    let how = How {
+        manner,
+        ..How::default()
+    };
+    let mut hand = Hand {
+        state,
+        key,
+        manner,
+        holds: Some((pilot, load)),
+        leave: |state, key, how, pilot, load| {
+            if let Ok(job) = job(state, key, how) {
+                launch(state, pilot, job, None, None, erased(load));
+            }
+        },
+    };
+    let seen = flight::look(state, key, None, &how).await;
+    let Some((pilot, load)) = hand.holds.take() else {
+        return state.lost();
+    };
+    let seen = match seen {
         Ok(seen) => seen,
         Err(found) => {
             let landed = Ok(found);
@@ -215,6 +231,35 @@ where
     let job = job(state, key, how)?;
     let passenger = launch(state, pilot, job, None, Some(seen), erased(load));
     passenger.arrive().await
+}
+
+/// A flight in the hand of a caller, with what it takes to go on. A caller that leaves leaves it to a task: when the second level is
+/// slower than callers are patient, a load would otherwise begin anew with each of them and never get anywhere, and nobody would see
+/// how slow it is.
+struct Hand<'a, V: Send + Sync + 'static, F> {
+    state: &'a Shared<V>,
+    key: &'a Arc<str>,
+    manner: Manner,
+    holds: Option<(Pilot<Landed<V>, Start>, F)>,
+    leave: Leave<V, F>,
+}
+
+type Leave<V, F> = fn(&Shared<V>, &Arc<str>, How, Pilot<Landed<V>, Start>, F);
+
+impl<V: Send + Sync + 'static, F> Drop for Hand<'_, V, F> {
+    fn drop(&mut self) {
+        let Some((pilot, load)) = self.holds.take() else {
+            return;
+        };
+        // Where there is no runtime it turns back, and where it was given up somebody else flies.
+        if pilot.is_awaited() && Handle::try_current().is_ok() {
+            let how = How {
+                manner: self.manner,
+                ..How::default()
+            };
+            (self.leave)(self.state, self.key, how, pilot, load);
+        }
+    }
 }
 
 /// Waits for the flight, as long as the region lets its callers wait. `None`: it does not get on, see [`Passenger::arrive_unless`].

@@ -152,6 +152,11 @@ impl<T: Clone, B> Pilot<T, B> {
         Passenger { board, lost }
     }
 
+    /// Whether those who come still board it: nobody has waited for it in vain.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.board.stuck.load(Ordering::Acquire)
+    }
+
     /// From here on the flight is in a task that runs to its end whatever becomes of callers.
     pub(crate) fn hand_over(&self) {
         self.board.in_hand.store(false, Ordering::Release);

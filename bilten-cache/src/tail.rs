@@ -33,6 +33,10 @@ const AWAY_AFTER: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// Told once; loads ask their source for its newest state until it is over.
+const FOREIGN_DEMANDS: &str =
+    "WRONGTYPE another program wrote where is kept what loads must reflect";
+
 /// Why following the log was interrupted.
 #[derive(Debug, thiserror::Error)]
 enum Interruption {
@@ -256,6 +260,9 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     engine
         .coherence
         .set_server_time(snapshot.server_millis, engine.clock.now());
+    if snapshot.foreign_demands {
+        gate.refused(&RemoteError::Refused(FOREIGN_DEMANDS.to_owned()));
+    }
     engine.coherence.adopt(&snapshot, doubts);
     engine.memory.clear();
     engine.coherence.contact(asked);

@@ -70,7 +70,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let key = key::encode(&self.state.name, key).into();
         let (passenger, not_run) =
             read_through::take_off(&self.state, &key, than, load, How::default())?;
-        Ok((passenger, not_run.is_none()))
+        let is_pilot = not_run.is_none();
+        self.state.meters.coalesced.add(u64::from(!is_pilot));
+        Ok((passenger, is_pilot))
     }
 
     /// Counts one read.

@@ -169,15 +169,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             ways[at] = Some(Ok(way));
         }
         drop(batch);
-        let mut found: Vec<Option<Arc<V>>> = Vec::with_capacity(ways.len());
-        for way in ways.into_iter().flatten() {
-            let value = match way {
-                Ok(way) => self.arrived(way).await?,
-                Err(first) => found[first].clone(),
-            };
-            found.push(value);
-        }
-        Ok(found)
+        self.all_arrived(ways).await
     }
 
     /// Puts many values into both levels, like [`set`](Self::set).
@@ -352,6 +344,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 }
                 Boarded::Waits(passenger, None) => Way::Comes(passenger, key, None),
                 Boarded::Waits(passenger, Some(load)) => {
+                    self.state.meters.coalesced.add(1);
                     // It may need a load after all, but nobody is to wait until that is known.
                     on_wait();
                     Way::Comes(passenger, key, Some(erased(load)))
@@ -395,6 +388,31 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 }
             };
         }
+    }
+
+    /// The values of all ways. They are waited for at the same time: what holds up one must not hold up the next one besides.
+    async fn all_arrived(
+        &self,
+        ways: Vec<Option<Result<Way<V>, usize>>>,
+    ) -> Result<Vec<Option<Arc<V>>>, Error> {
+        let mut found = vec![None; ways.len()];
+        let (mut comes, mut again) = (Vec::new(), Vec::new());
+        for (at, way) in ways.into_iter().flatten().enumerate() {
+            match way {
+                Ok(Way::Here(value)) => found[at] = Some(value),
+                Ok(way) => comes.push(async move { (at, self.arrived(way).await) }),
+                Err(first) => again.push((at, first)),
+            }
+        }
+        let every = comes.len().max(1);
+        let mut comes = stream::iter(comes).buffered(every);
+        while let Some((at, value)) = comes.next().await {
+            found[at] = value?;
+        }
+        for (at, first) in again {
+            found[at] = found[first].clone();
+        }
+        Ok(found)
     }
 
     async fn arrived(&self, way: Way<V>) -> Result<Option<Arc<V>>, Error> {

@@ -186,14 +186,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let (passenger, own) = if read_through::leads(state, &key, manner) {
                 match read_through::seat(state, &key, &how, true)? {
                     Seat::Pilot(pilot) => {
-                        break read_through::lead(state, &key, pilot, how, load).await;
+                        break read_through::lead(state, &key, pilot, manner, load).await;
                     }
-                    Seat::Passenger(passenger) => {
-                        // Once, on however many flights.
-                        state.meters.coalesced.add(u64::from(!waited));
-                        waited = true;
-                        (passenger, Some(load))
-                    }
+                    Seat::Passenger(passenger) => (passenger, Some(load)),
                 }
             } else {
                 match read_through::board(state, &key, load, how)? {
@@ -204,6 +199,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Boarded::Waits(passenger, own) => (passenger, own),
                 }
             };
+            // Once, on however many flights.
+            state
+                .meters
+                .coalesced
+                .add(u64::from(own.is_some() && !waited));
+            waited |= own.is_some();
             match (read_through::arrive(state, &key, passenger).await, own) {
                 // Its pilot has left.
                 (None, Some(own)) => load = own,

@@ -151,6 +151,12 @@ impl Gate {
         self.breaker().state()
     }
 
+    /// The store is there, and something in it is not as it should be.
+    pub(crate) fn refused(&self, error: &RemoteError) {
+        self.meters.remote_failures.add(1);
+        self.outage.failed(Noticed::Refusal, error);
+    }
+
     fn note(&self, error: Option<&RemoteError>) {
         let mut breaker = self.breaker();
         let before = breaker.state();
@@ -166,10 +172,12 @@ impl Gate {
             self.outage.works(Noticed::Calling);
         }
         let Some(error) = error else { return };
-        self.meters.remote_failures.add(1);
         if matches!(error, RemoteError::Refused(_)) {
-            self.outage.failed(Noticed::Refusal, error);
-        } else if before == BreakerState::Closed && after == BreakerState::Open {
+            self.refused(error);
+            return;
+        }
+        self.meters.remote_failures.add(1);
+        if before == BreakerState::Closed && after == BreakerState::Open {
             self.meters.breaker_opened.add(1);
             self.on_breaker.tell(true);
             self.outage.failed(Noticed::Calling, error);

@@ -192,6 +192,8 @@ pub struct Snapshot {
     pub markers: Vec<(Scope, u64)>,
     /// What loads of any key must reflect, because the caller may have missed what was said about single ones.
     pub demands: Vec<Demand>,
+    /// Whether another program wrote where they are kept.
+    pub(crate) foreign_demands: bool,
 }
 
 impl Snapshot {
@@ -203,6 +205,7 @@ impl Snapshot {
             server_millis,
             markers,
             demands: Vec::new(),
+            foreign_demands: false,
         }
     }
 }

@@ -17,6 +17,7 @@ with_each_client! {
     anything_under_the_name_of_a_lease_delays_a_load_and_no_more,
     anything_beside_a_value_costs_no_load_and_no_write,
     another_type_under_the_name_of_the_markers_is_told_once_and_served_without,
+    another_type_under_the_name_of_the_log_is_told_once_and_served_without,
     anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state,
 }
 
@@ -189,17 +190,21 @@ async fn another_type_under_the_name_of_the_markers_is_told_once_and_served_with
 async fn anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state(
     client: RedisClient,
 ) {
+    logged::listen();
     let server = Server::start().unwrap();
-    let garbage: [&[&str]; 4] = [
-        &["LPUSH", "{shop}:src", "x"],
-        &["SET", "{shop}:src", "hello"],
-        &["SET", "{shop}:src", "99999999999999999999999 7:zz"],
-        &["HSET", "{shop}:src", "x", "y"],
+    let garbage: [(&[&str], bool); 4] = [
+        (&["LPUSH", "x"], true),
+        (&["SET", "hello"], false),
+        (&["SET", "99999999999999999999999 7:zz"], false),
+        (&["HSET", "x", "y"], true),
     ];
-    for (n, words) in (0..).zip(garbage) {
-        server.cli(&["FLUSHALL"]).unwrap();
-        server.cli(words).unwrap();
-        let node = node(client, "shop", &server).await;
+    for (n, (words, is_foreign)) in (0..).zip(garbage) {
+        let name = unique();
+        let demands = format!("{{{name}}}:src");
+        server
+            .cli(&[&[words[0], &demands], &words[1..]].concat())
+            .unwrap();
+        let node = node(client, &name, &server).await;
         assert_eq!(node.cache.status().connection, Connection::Connected);
         let wanted = Arc::new(Mutex::new(None));
         let told = Arc::clone(&wanted);
@@ -209,8 +214,73 @@ async fn anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state(
         };
         assert_eq!(*node.stock.get_or_load("tea", load).await.unwrap(), n);
         assert_eq!(*wanted.lock().unwrap(), Some(true), "{words:?}");
-        let ack = node.stock.after("7").set("jam", n).await.unwrap();
-        assert_eq!(ack, Ack::Everywhere, "{words:?}");
+        let set = async || node.stock.after("7").set("jam", n).await.unwrap();
+        let expected = match is_foreign {
+            true => Ack::Deferred,
+            false => Ack::Everywhere,
+        };
+        assert_eq!(set().await, expected, "{words:?}");
+        eventually("it is made", || node.cache.status().waiting == 0).await;
+        assert_eq!(set().await, Ack::Everywhere, "{words:?}");
+        let told = logged::lines("WARN", &name);
+        assert_eq!(told.len(), usize::from(is_foreign), "{told:#?}");
+        assert!(
+            told.iter().all(|line| line.contains("WRONGTYPE")),
+            "{told:#?}"
+        );
+        assert_eq!(node.cache.stats().remote_failures > 0, is_foreign);
+    }
+}
+
+async fn another_type_under_the_name_of_the_log_is_told_once_and_served_without(
+    client: RedisClient,
+) {
+    logged::listen();
+    let server = Server::start().unwrap();
+    for words in [["SET", "hello"], ["LPUSH", "x"], ["SADD", "x"]] {
+        let name = unique();
+        let (one, two) = (
+            node(client, &name, &server).await,
+            node(client, &name, &server).await,
+        );
+        agree(&one, &two, 1).await;
+        assert_eq!(one.load("jam", 1).await, 1);
+        let log = format!("{{{name}}}:log");
+        server
+            .cli(&[
+                "EVAL",
+                "redis.call('DEL', KEYS[1]) return redis.call(ARGV[1], KEYS[1], ARGV[2])",
+                "1",
+                &log,
+                words[0],
+                words[1],
+            ])
+            .unwrap();
+        let failed = one.cache.stats().remote_failures;
+        assert_eq!(
+            one.stock.set("tea", 2).await.unwrap(),
+            Ack::Deferred,
+            "{words:?}"
+        );
+        assert_eq!(one.stock.get("tea").await.as_deref(), Some(&2));
+        assert_eq!(one.load("jam", 9).await, 1, "memory still works");
+        assert!(one.cache.stats().remote_failures > failed);
+        agree(&one, &two, 3).await;
+        for node in [&one, &two] {
+            eventually("it is well again", || {
+                let status = node.cache.status();
+                status.connection == Connection::Connected && status.waiting == 0
+            })
+            .await;
+        }
+        let told = logged::lines("WARN", &name);
+        // Each of the two once: they have outages of their own. The other one may hear of it only when all is well again.
+        assert!((1..=2).contains(&told.len()), "{told:#?}");
+        assert!(
+            told.iter()
+                .all(|line| line.contains("WRONGTYPE") && line.contains("delete the key")),
+            "{told:#?}"
+        );
     }
 }
 

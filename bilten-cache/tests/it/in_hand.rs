@@ -5,6 +5,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use bilten_cache::Cache;
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
@@ -34,19 +35,21 @@ async fn a_hit_in_l2_costs_no_task() {
 }
 
 #[tokio::test]
-async fn when_the_reader_is_dropped_one_of_those_who_wait_reads_and_one_load_serves_all() {
+async fn when_the_reader_is_dropped_its_load_goes_on_and_serves_all_who_wait() {
     let store = FaultyRemote::new();
     let node = Node::on(&store).await;
     let request = store.trap(Call::Read, Moment::Before);
-    let (_held, leader) = node.start_load("tea");
+    let (mut held, leader) = node.start_load("tea");
     request.caught().await;
-    let followers = [1; 10].map(|value| {
+    let followers = [2; 10].map(|value| {
         let node = node.clone();
         tokio::spawn(async move { node.load("tea", value).await })
     });
     eventually("they wait", || node.stock.stats().coalesced == 10).await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
+    held.started().await;
+    held.finish(1);
     for follower in followers {
         let value = tokio::time::timeout(DEADLINE, follower).await;
         assert_eq!(value.expect("nobody hangs").unwrap(), 1);
@@ -54,6 +57,49 @@ async fn when_the_reader_is_dropped_one_of_those_who_wait_reads_and_one_load_ser
     let stats = node.stock.stats();
     assert_eq!((stats.loads, stats.misses, stats.coalesced), (1, 10, 10));
     assert_eq!(store.calls(Call::Read), 2);
+}
+
+#[tokio::test]
+async fn a_load_whose_only_caller_left_during_the_read_of_l2_is_made_for_the_next_one() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let request = store.trap(Call::Read, Moment::Before);
+    let (mut held, leader) = node.start_load("tea");
+    request.caught().await;
+    leader.abort();
+    held.started().await;
+    held.finish(1);
+    eventually("it is kept", || node.stock.peek("tea").is_some()).await;
+    assert_eq!(node.load("tea", 2).await, 1);
+    assert_eq!(node.stock.stats().loads, 1);
+}
+
+/// A service whose callers wait less long than its second level may take.
+#[tokio::test]
+async fn callers_less_patient_than_a_store_that_hangs_get_their_loads_and_the_breaker_learns() {
+    const KEYS: u32 = 10;
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_budget(5 * PATIENCE).build().await.unwrap();
+    let node = Node::of(cache);
+    let _hang = [(); 1_000].map(|()| store.trap(Call::Read, Moment::Before));
+    let callers = (0..KEYS).map(|n| {
+        let node = node.clone();
+        tokio::spawn(async move {
+            let key = n.to_string();
+            let asks = async || tokio::time::timeout(PATIENCE, node.load(&key, n)).await;
+            while asks().await.is_err() {}
+            n
+        })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        let ended = tokio::time::timeout(DEADLINE, caller).await;
+        ended.expect("its load is made").unwrap();
+    }
+    assert_eq!(node.stock.stats().loads, u64::from(KEYS), "once each");
+    let stats = node.cache.stats();
+    assert!(stats.breaker_opened > 0, "{stats:?}");
 }
 
 #[tokio::test]
@@ -102,36 +148,31 @@ async fn where_nothing_was_found_for_a_while_a_load_waits_for_one_round_trip_and
     assert_eq!((store.calls(Call::Read), store.calls(Call::Lease)), (9, 10));
 }
 
-/// What a load of many keys finds that waits for a reader who leaves, where only one load may run.
-async fn many_after_a_reader_left(rows: &'static [(&'static str, u32)]) -> Vec<Option<Arc<u32>>> {
+/// What a load of many keys finds that waits for a reader who is neither run nor dropped, where only one load may run.
+async fn many_behind_a_stuck_reader(rows: &'static [(&'static str, u32)]) -> Vec<Option<Arc<u32>>> {
     let store = FaultyRemote::new();
     let cache = Cache::builder("shop").remote(store.another_node());
     let cache = cache.build().await.unwrap();
     let region = cache.region::<str, u32>("stock").max_concurrent_loads(1);
     let stock = region.build().unwrap();
-    let node = Node { cache, stock };
-    let request = store.trap(Call::Read, Moment::Before);
-    let (_held, leader) = node.start_load("tea");
-    request.caught().await;
-    let many = tokio::spawn({
-        let stock = node.stock.clone();
-        let load = move |_: Vec<&'static str>| async move { Ok::<_, io::Error>(rows.to_vec()) };
-        async move { stock.get_or_load_many(["tea"], load).await }
-    });
-    eventually("they wait", || node.stock.stats().coalesced == 1).await;
-    leader.abort();
-    assert!(leader.await.unwrap_err().is_cancelled());
-    let found = tokio::time::timeout(DEADLINE, many).await;
-    found.expect("nobody hangs").unwrap().expect("no error")
+    let _answers = store.trap(Call::Read, Moment::After);
+    let stuck = stock.get_or_load("tea", async |_| Ok::<_, io::Error>(1));
+    let mut stuck = pin!(stuck);
+    let once = stuck.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(once.is_pending());
+    let load = move |_: Vec<&'static str>| async move { Ok::<_, io::Error>(rows.to_vec()) };
+    let found = tokio::time::timeout(DEADLINE, stock.get_or_load_many(["tea"], load)).await;
+    assert_eq!(stock.stats().coalesced, 1, "once, on however many flights");
+    found.expect("nobody hangs").expect("no error")
 }
 
 #[tokio::test]
-async fn when_the_reader_is_dropped_a_load_of_many_that_waits_for_it_takes_one_place() {
-    let found = many_after_a_reader_left(&[("tea", 3)]).await;
+async fn behind_a_reader_that_is_stuck_a_load_of_many_takes_one_place() {
+    let found = many_behind_a_stuck_reader(&[("tea", 3)]).await;
     assert_eq!(found[0].as_deref(), Some(&3));
 }
 
 #[tokio::test]
-async fn when_the_reader_is_dropped_what_a_load_of_many_leaves_out_is_no_error() {
-    assert_eq!(many_after_a_reader_left(&[]).await, [None]);
+async fn behind_a_reader_that_is_stuck_what_a_load_of_many_leaves_out_is_no_error() {
+    assert_eq!(many_behind_a_stuck_reader(&[]).await, [None]);
 }

@@ -130,6 +130,7 @@ pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
         demands: parts
             .get(3)
             .map_or_else(Vec::new, |kept| demands(kept, now)),
+        foreign_demands: parts.get(4).is_some_and(yes),
     })
 }
 

@@ -59,13 +59,14 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         let demand = format!(
             "{log} {KEEP}
 local at = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-keep(KEYS[3], string.format('%.0f', at[2]), ARGV[6], ARGV[7], ARGV[8])
-return at"
+if at.err then return at end
+return keep(KEYS[3], string.format('%.0f', at[2]), ARGV[6], ARGV[7], ARGV[8]) or at"
         );
         let keep_demand = format!(
             "{KEEP}
-keep(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
-return redis.call('PEXPIRE', KEYS[1], ARGV[4])"
+local foreign = keep(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[4])
+return foreign or 1"
         );
         Self {
             lease: script(LEASE.to_owned()),
@@ -181,23 +182,26 @@ local function sound(inc, n)
 end";
 
 /// Keeps a demand under a name: `deadline number:demand number:demand`, each with the number of its record. What the author knows is
-/// taken in by its own demand. What there is no room for asks for the newest state, and so does what stood there and was no text.
+/// taken in by its own demand. What there is no room for asks for the newest state, and so does what stood there and was no text: that
+/// is an error as well, so that somebody hears of it.
 const KEEP: &str = "
 local function keep(name, number, known, demand, millis)
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
   local deadline = string.format('%.0f', now + tonumber(millis))
   local kept, there = {}, redis.pcall('GET', name)
-  if type(there) == 'table' then there, demand = false, '*' end
+  local foreign = type(there) == 'table'
+  if foreign then there, demand = false, '*' end
   for at, other in string.gmatch(there or '', '(%d+):(%S+)') do
     if tonumber(at) > tonumber(known) and at ~= number then kept[#kept + 1] = at .. ':' .. other end
   end
   if #kept >= 32 then kept, demand = {}, '*' end
   kept[#kept + 1] = number .. ':' .. demand
   redis.call('SET', name, deadline .. ' ' .. table.concat(kept, ' '))
+  if foreign then return {err = 'WRONGTYPE another program wrote under ' .. name .. ', which was overwritten'} end
 end";
 
-/// KEYS meta, log, demands. ARGV a new incarnation. Demands of another type may have been any.
+/// KEYS meta, log, demands. ARGV a new incarnation. Demands of another type may have been any; the last answer says whether they are.
 const SNAPSHOT: &str = "
 local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
 if not sound(at[1], at[2]) then
@@ -205,9 +209,9 @@ if not sound(at[1], at[2]) then
   redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
 end
 local time = redis.call('TIME')
-local demands = redis.pcall('GET', KEYS[3])
-if type(demands) == 'table' then demands = 'x x' end
-return {time[1], time[2], redis.call('HGETALL', KEYS[1]), demands}";
+local demands, foreign = redis.pcall('GET', KEYS[3]), 0
+if type(demands) == 'table' then demands, foreign = 'x x', 1 end
+return {time[1], time[2], redis.call('HGETALL', KEYS[1]), demands, foreign}";
 
 /// KEYS meta, log. ARGV the id of a record.
 const PULSE: &str = "
@@ -255,7 +259,8 @@ return redis.call('UNLINK', KEYS[1])";
 /// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It
 /// begins a new incarnation when the log is gone or nothing that we wrote, or when its position has gone back under the incarnation that
 /// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
-/// incarnation must count as a miss.
+/// incarnation must count as a miss. Where another program wrote under the log's name the record is made, and an error told all the same:
+/// the change is made once more, which does no harm, and somebody hears of it.
 fn append_function() -> String {
     format!(
         "{BEGIN}
@@ -283,6 +288,9 @@ local function append(meta, log, node, known, seen, fresh, scope)
   if type(added) == 'table' and added.err then
     redis.call('DEL', log)
     redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh)
+    if string.find(added.err, 'WRONGTYPE', 1, true) then
+      return {{err = 'WRONGTYPE another program wrote under ' .. log .. ', which begins anew'}}
+    end
   end
   return {{inc, n}}
 end"
