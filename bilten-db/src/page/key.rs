@@ -44,7 +44,11 @@ impl<C: ColumnTrait> Key<C> {
         } else {
             "TEXT"
         };
-        let column = Expr::col(self.column.as_column_ref());
+        let mut column: Expr = Expr::col(self.column.as_column_ref());
+        if backend == DbBackend::MySql && self.is_enum() {
+            // It is sorted by the place of its value among all, which a number asks for.
+            column = column.add(0);
+        }
         query.expr_as(column.cast_as(Alias::new(text)), Alias::new(alias(n)));
     }
 
@@ -61,6 +65,7 @@ impl<C: ColumnTrait> Key<C> {
         let value = Expr::val(text);
         let kind = self.column.def().get_column_type().clone();
         match cast(backend, &kind) {
+            Some(Cast::Bare) => Ok(value),
             Some(Cast::Plain(name)) => Ok(value.cast_as(Alias::new(name))),
             Some(Cast::Named(name)) => Ok(Func::cast_as_quoted(value, name).into()),
             None => Err(self.refused("has a type whose values do not survive as text")),
@@ -75,6 +80,10 @@ impl<C: ColumnTrait> Key<C> {
         self.value("", backend).map(drop)
     }
 
+    fn is_enum(&self) -> bool {
+        matches!(self.column.def().get_column_type(), ColumnType::Enum { .. })
+    }
+
     fn refused(&self, problem: &str) -> Error {
         Error::invalid(
             format!("key `{}`", self.column.as_str()),
@@ -85,6 +94,8 @@ impl<C: ColumnTrait> Key<C> {
 }
 
 enum Cast {
+    /// Text as it is. A cast would give it a collation of its own, which MySQL does not compare with that of a column.
+    Bare,
     Plain(&'static str),
     Named(DynIden),
 }
@@ -93,8 +104,11 @@ enum Cast {
 fn cast(backend: DbBackend, kind: &ColumnType) -> Option<Cast> {
     use ColumnType as T;
     let (postgres, mysql, sqlite) = match kind {
-        T::Char(_) => ("bpchar", "CHAR", "TEXT"),
-        T::String(_) | T::Text => ("text", "CHAR", "TEXT"),
+        T::Char(_) | T::String(_) | T::Text if backend == DbBackend::MySql => {
+            return Some(Cast::Bare);
+        }
+        T::Char(_) => ("bpchar", "", "TEXT"),
+        T::String(_) | T::Text => ("text", "", "TEXT"),
         T::TinyInteger | T::SmallInteger | T::TinyUnsigned => ("smallint", "SIGNED", "INTEGER"),
         T::Integer | T::SmallUnsigned => ("integer", "SIGNED", "INTEGER"),
         T::BigInteger | T::Unsigned => ("bigint", "SIGNED", "INTEGER"),
@@ -111,7 +125,7 @@ fn cast(backend: DbBackend, kind: &ColumnType) -> Option<Cast> {
         T::Enum { name, .. } | T::Custom(name) if backend == DbBackend::Postgres => {
             return Some(Cast::Named(name.clone()));
         }
-        T::Enum { .. } => ("", "CHAR", "TEXT"),
+        T::Enum { .. } => ("", "UNSIGNED", "TEXT"),
         _ => return None,
     };
     let name = match backend {

@@ -2,7 +2,7 @@ use bilten_db::PageExt;
 use bilten_db::index::{Ensured, IndexSpec, unused};
 use bilten_db::page::{Keyset, KeysetRequest};
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, EntityTrait, QueryOrder, Statement};
-use bilten_db::{Error, PageRequest};
+use bilten_db::{Cluster, Error, PageRequest};
 
 use super::{builder_for, private};
 use crate::fixture::event;
@@ -35,6 +35,91 @@ async fn pages_and_keysets_work_on_mariadb() {
     seen.sort_unstable();
     let all: Vec<i32> = (1..=45).collect();
     assert_eq!(seen, all, "every row once");
+}
+
+mod show {
+    use bilten_db::sea_orm::{self, entity::prelude::*};
+
+    /// In the order of the server's `enum`, which is not that of the alphabet.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+    #[sea_orm(rs_type = "String", db_type = "Enum", enum_name = "state")]
+    pub(crate) enum State {
+        #[sea_orm(string_value = "open")]
+        Open,
+        #[sea_orm(string_value = "closed")]
+        Closed,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "show")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key)]
+        pub(crate) id: i32,
+        pub(crate) state: State,
+        pub(crate) place: String,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// The ids of all pages, on the way there and, in reverse, on the way back.
+async fn walk(db: &Cluster, keyset: fn() -> Keyset<show::Entity>) -> [Vec<i32>; 2] {
+    let (mut there, mut back) = (Vec::new(), Vec::new());
+    let (mut cursor, mut last) = (None, None);
+    loop {
+        let request = KeysetRequest::new(2).at(cursor);
+        let page = keyset().page(db, request).await.unwrap();
+        there.extend(page.items.iter().map(|show| show.id));
+        cursor = page.pagination.next.clone();
+        if cursor.is_none() {
+            break;
+        }
+        last = Some(page);
+    }
+    let mut page = last;
+    while let Some(now) = page {
+        back.extend(now.items.iter().rev().map(|show| show.id));
+        let Some(previous) = now.pagination.previous else {
+            break;
+        };
+        let request = KeysetRequest::new(2).at(previous);
+        page = Some(keyset().page(db, request).await.unwrap());
+    }
+    [there, back]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_row_is_shown_in_the_order_of_its_column() {
+    type Query = fn() -> Keyset<show::Entity>;
+    let maria = private(0).await;
+    let db = builder_for(&maria).connect().await.unwrap();
+    for sql in [
+        "create table `show` (id int primary key, state enum('open', 'closed') not null, \
+            place varchar(20) character set utf8mb4 collate utf8mb4_bin not null)",
+        "insert into `show` select seq, if(seq % 2, 'open', 'closed'), \
+            elt(1 + seq % 3, 'b', 'B', 'a') from seq_1_to_9",
+    ] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    let by_state = || Keyset::new(show::Entity::find()).asc(show::Column::State);
+    let back = || Keyset::new(show::Entity::find()).desc(show::Column::State);
+    let by_place = || Keyset::new(show::Entity::find()).asc(show::Column::Place);
+    // Capitals come first in a binary collation.
+    let table: [(Query, [i32; 9]); 3] = [
+        (by_state, [1, 3, 5, 7, 9, 2, 4, 6, 8]),
+        (back, [8, 6, 4, 2, 9, 7, 5, 3, 1]),
+        (by_place, [1, 4, 7, 2, 5, 8, 3, 6, 9]),
+    ];
+    for (keyset, expected) in table {
+        let [there, back] = walk(&db, keyset).await;
+        assert_eq!(there, expected);
+        let mut before: Vec<i32> = expected[..8].to_vec();
+        before.reverse();
+        assert_eq!(back, before);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
