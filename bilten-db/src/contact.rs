@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use sea_orm::DbBackend;
@@ -52,9 +53,10 @@ async fn first_contact(
     required: bool,
 ) -> Result<Box<dyn Prober>, Error> {
     let mut prober = primary.backend.prober();
+    let asked = Instant::now();
     let fault = match prober.probe().await {
         Ok(sample) => {
-            router.roster().observe(primary, sample);
+            router.roster().observe(primary, asked, sample);
             return Ok(prober);
         }
         Err(fault) => fault,

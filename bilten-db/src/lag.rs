@@ -2,7 +2,8 @@
 //!
 //! The primary's position in its log is noted once per probe. A replica that replayed up to `p` has seen everything
 //! that was written when the primary was last noted at or before `p`; the age of that note is its lag. An idle primary
-//! writes nothing new, so its replicas are at the newest note and have no lag.
+//! writes nothing new, so its replicas are at the newest note and have no lag that anybody knows of; what came after the
+//! note may be missing all the same, which only the time of the note tells.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,6 +19,8 @@ pub(crate) const STALE: Duration = Duration::from_secs(3);
 pub(crate) struct Lag {
     pub(crate) bytes: u64,
     pub(crate) time: Duration,
+    /// Everything that was committed before this was there: what a promise may rest on.
+    pub(crate) as_of: Instant,
 }
 
 /// The primary's positions, oldest first.
@@ -25,11 +28,12 @@ pub(crate) struct Lag {
 pub(crate) struct Trail(VecDeque<(Instant, u64)>);
 
 impl Trail {
-    pub(crate) fn note(&mut self, now: Instant, position: u64) {
+    /// `asked` is from before the question: the answer has all that was written by then.
+    pub(crate) fn note(&mut self, asked: Instant, position: u64) {
         if self.0.len() == NOTES {
             self.0.pop_front();
         }
-        self.0.push_back((now, position));
+        self.0.push_back((asked, position));
     }
 
     /// Forgets everything: positions of two timelines do not compare.
@@ -47,16 +51,18 @@ impl Trail {
             return Some(Lag {
                 bytes: 0,
                 time: Duration::ZERO,
+                as_of: at,
             });
         }
         let behind = self
             .0
             .partition_point(|(_, position)| *position <= replayed);
         // Before the oldest note the lag is at least that note's age, and may be anything.
-        let (seen, _) = self.0.get(behind.checked_sub(1)?)?;
+        let &(as_of, _) = self.0.get(behind.checked_sub(1)?)?;
         Some(Lag {
             bytes: newest - replayed,
-            time: now.saturating_duration_since(*seen),
+            time: now.saturating_duration_since(as_of),
+            as_of,
         })
     }
 }
@@ -109,6 +115,17 @@ mod tests {
     }
 
     #[test]
+    fn what_came_after_the_newest_note_may_be_missing() {
+        let start = Instant::now();
+        let trail = trail(start, &[100, 200]);
+        let second = |n| start + Duration::from_secs(n);
+        for (replayed, as_of) in [(200, 1), (999, 1), (150, 0)] {
+            let lag = trail.lag(second(3), replayed).unwrap();
+            assert_eq!(lag.as_of, second(as_of), "{replayed}");
+        }
+    }
+
+    #[test]
     fn the_age_of_what_was_replayed_is_the_lag() {
         let positions = [100, 200, 200, 300];
         let table = [
@@ -150,6 +167,7 @@ mod tests {
         let seconds = |seconds| Lag {
             time: Duration::from_secs(seconds),
             bytes: 1,
+            as_of: Instant::now(),
         };
         let replica = Hysteresis::default();
         assert_eq!(replica.judge(Some(seconds(1)), limit), None);

@@ -73,6 +73,7 @@ impl Default for Traits {
 /// What the last probe saw.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    /// From before the question.
     pub(crate) at: Instant,
     pub(crate) sample: Sample,
     pub(crate) lag: Option<Lag>,
@@ -152,9 +153,8 @@ impl Node {
             return false;
         };
         let in_time = want.max_lag.is_none_or(|limit| {
-            // What the replica had then is older now.
-            seen.lag
-                .is_some_and(|lag| lag.time + seen.at.elapsed() <= limit)
+            // Whatever was committed since may be missing, also where the last probes show no lag.
+            seen.lag.is_some_and(|lag| lag.as_of.elapsed() <= limit)
         });
         let reached = want.at_least.is_none_or(|token| {
             let primary = primary.seen();
@@ -175,10 +175,11 @@ impl Node {
         *self.seen_slot() = seen;
     }
 
-    /// A newer position of a node that was seen before, asked between two probes.
-    pub(crate) fn saw(&self, at: Instant, sample: Sample) {
+    /// A newer position of a node that was seen before, asked for between two probes. What was known of its lag still
+    /// holds, as a replica only goes forward.
+    pub(crate) fn saw(&self, asked: Instant, sample: Sample) {
         if let Some(seen) = self.seen_slot().as_mut() {
-            seen.at = at;
+            seen.at = asked;
             seen.sample = sample;
         }
     }
@@ -457,7 +458,9 @@ mod tests {
         let limit = Duration::from_secs(1);
         let lag = |millis| {
             let time = Duration::from_millis(millis);
-            Some(Lag { bytes: 1, time })
+            let as_of = Instant::now();
+            let bytes = 1;
+            Some(Lag { bytes, time, as_of })
         };
         let mut moves = 0;
         let mut judge = |lag| {

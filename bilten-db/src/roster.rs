@@ -154,29 +154,28 @@ impl Roster {
         changed.notify_one();
     }
 
-    /// Takes in what a node said about itself.
-    pub(crate) fn observe(&self, node: &Node, sample: Sample) {
-        let now = Instant::now();
+    /// Takes in what a node that was asked at `asked` said about itself.
+    pub(crate) fn observe(&self, node: &Node, asked: Instant, sample: Sample) {
         note_pool(node);
         if node.restarted(sample.started) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
         }
         node.set_seen(Some(Seen {
-            at: now,
+            at: asked,
             sample: sample.clone(),
             lag: None,
         }));
-        let topology = self.hold_election(now);
+        let topology = self.hold_election(Instant::now());
         if topology.is_primary(node) {
-            self.note_primary(now, &sample);
+            self.note_primary(asked, &sample);
             node.admit();
             return;
         }
         let primary = topology.primary.seen().map(|seen| seen.sample);
         match standing(self.strict, &sample, primary.as_ref()) {
             Ok(()) => {
-                self.note_replica(now, node, sample, &primary.unwrap_or_default());
+                self.note_replica(asked, node, sample, &primary.unwrap_or_default());
                 node.admit();
             }
             Err(reason) => node.eject(reason),
@@ -204,18 +203,18 @@ impl Roster {
             .for_each(|node| node.suspicion.notify_one());
     }
 
-    fn note_primary(&self, now: Instant, sample: &Sample) {
+    fn note_primary(&self, asked: Instant, sample: &Sample) {
         if let Some(position) = sample.progress(sample) {
-            self.trail().note(now, position);
+            self.trail().note(asked, position);
         }
     }
 
-    fn note_replica(&self, now: Instant, node: &Node, sample: Sample, primary: &Sample) {
+    fn note_replica(&self, asked: Instant, node: &Node, sample: Sample, primary: &Sample) {
         let lag = sample
             .progress(primary)
-            .and_then(|position| self.trail().lag(now, position));
+            .and_then(|position| self.trail().lag(Instant::now(), position));
         node.set_seen(Some(Seen {
-            at: now,
+            at: asked,
             sample,
             lag,
         }));

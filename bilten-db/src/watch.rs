@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -116,8 +116,9 @@ fn pause(node: &Node) -> Option<Duration> {
 /// Asks the node and takes in its answer.
 pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) {
     let answers = node.answers_so_far();
+    let asked = Instant::now();
     match prober.probe().await {
-        Ok(sample) => router.roster().observe(node, sample),
+        Ok(sample) => router.roster().observe(node, asked, sample),
         Err(Fault::Silent(waited)) if node.answers_so_far() != answers => {
             tracing::debug!(node = %node.id, ?waited, "a probe had no answer, but statements had");
         }

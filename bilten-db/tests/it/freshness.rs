@@ -1,7 +1,7 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_db::scope::{Freshness, Route, with_freshness, with_route};
-use bilten_db::sea_orm::ConnectionTrait;
+use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use bilten_db::{Cluster, Error, Replica};
 use bilten_testbed::{Postgres, eventually};
 
@@ -36,7 +36,7 @@ async fn what_a_read_asks_for_is_kept_by_proof_or_by_the_primary() {
     assert_eq!(reads(written).await.unwrap(), primary);
     assert_eq!(reads(Freshness::Any).await.unwrap(), replica);
     postgres.replica(0).resume_replay().unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while reads(written).await.unwrap() != replica {
         assert!(begun.elapsed() < LIMIT, "{:?}", db.status());
     }
@@ -91,4 +91,39 @@ async fn a_demand_does_not_send_set_apart_work_to_the_primary() {
     );
     let read = with_freshness(none, who_reads(&db)).await.unwrap();
     assert_eq!(read, port(postgres.primary()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_longer_ago_than_max_lag_is_seen() {
+    let postgres = private(1);
+    let db = known(&postgres).await;
+    let limit = Duration::from_millis(500);
+    let mut by_the_replica = 0;
+    for round in 0..6 {
+        postgres.replica(0).pause_replay().unwrap();
+        let insert = format!("insert into event (name) values ('round {round}')");
+        db.execute_unprepared(&insert).await.unwrap();
+        let committed = Instant::now();
+        let sql =
+            format!("select count(*), pg_is_in_recovery() from event where name = 'round {round}'");
+        // By then every probe has seen the commit, or what comes before it.
+        while committed.elapsed() < Duration::from_secs(3) {
+            let begun = Instant::now();
+            let read = Statement::from_string(DatabaseBackend::Postgres, &sql);
+            let read = with_freshness(Freshness::MaxLag(limit), db.query_one_raw(read));
+            let row = read.await.unwrap().unwrap();
+            let seen: i64 = row.try_get_by_index(0).unwrap();
+            by_the_replica += usize::from(row.try_get_by_index::<bool>(1).unwrap());
+            let age = begun - committed;
+            assert!(age <= limit || seen == 1, "missed what is {age:?} old");
+        }
+        postgres.replica(0).resume_replay().unwrap();
+        postgres.wait_for_replicas().unwrap();
+        eventually(LIMIT, || {
+            db.status()
+                .replicas()
+                .all(|r| r.lag == Some(Duration::ZERO))
+        });
+    }
+    assert!(by_the_replica > 0, "the primary alone proves nothing");
 }
