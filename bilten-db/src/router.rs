@@ -307,6 +307,11 @@ impl Router {
             .await
     }
 
+    /// Whether the primary may serve reads for lack of a replica.
+    pub(crate) fn primary_stands_in(&self) -> bool {
+        self.policy.fallback.max_in_flight().is_some()
+    }
+
     /// The primary serves a read, for lack of a replica; `group` is what a session asks for.
     pub(crate) async fn stand_in<C: Call>(
         &self,
@@ -341,7 +346,9 @@ impl Router {
         attempt: Attempt,
     ) -> Result<C::Output, DbErr> {
         let topology = self.topology();
-        let _place = match self.policy.fallback.max_in_flight() {
+        // Without replicas every read is the primary's own, and none stands in.
+        let limit = self.policy.fallback.max_in_flight();
+        let _place = match limit.filter(|_| topology.has_replicas(None)) {
             Some(limit) => Some(self.place(&topology, limit)?),
             None => None,
         };

@@ -19,7 +19,6 @@ use crate::node::Node;
 use crate::pool_config::LONGEST;
 use crate::router::Router;
 use crate::routing::Course;
-use crate::status::Rotation;
 use crate::{Error, Token};
 
 const WAIT: Duration = Duration::from_millis(50);
@@ -29,7 +28,8 @@ const WAIT: Duration = Duration::from_millis(50);
 /// - The first read picks a replica and the others stay with it, so they agree about the data and never see an earlier
 ///   state than before.
 /// - After a write, reads go to the primary: they see it.
-/// - When the replica is lost, the primary goes on: no other replica is known to be as far.
+/// - When the replica is lost, the primary goes on as [`Fallback`](crate::Fallback) allows: no other replica is known to
+///   be as far.
 /// - With the [`Token`] of an earlier session, the replica must have replayed everything up to it, by its own word; one
 ///   that is nearly there is waited for, otherwise the primary answers.
 ///
@@ -59,6 +59,8 @@ pub struct Session {
     wait: Duration,
     wrote: AtomicBool,
     on_primary: AtomicBool,
+    /// Its replica was lost, and whether the primary may go on is asked for each read.
+    left: AtomicBool,
     replica: OnceCell<Option<Pinned>>,
 }
 
@@ -76,6 +78,11 @@ impl Pinned {
         Self { node, started }
     }
 
+    async fn is_still_the_same(&self) -> bool {
+        self.node.make_sure_of_start().await;
+        self.is_the_same()
+    }
+
     fn is_the_same(&self) -> bool {
         self.node.started() == self.started
     }
@@ -91,14 +98,15 @@ impl Session {
             wait: WAIT,
             wrote: AtomicBool::new(false),
             on_primary: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             replica: OnceCell::new(),
         }
     }
 
     /// Reads from a replica only when it is known to be at most this far behind. Not limited by default.
     ///
-    /// Replicas are asked about once a second, and not knowing counts as lag: below two seconds, most reads go to the
-    /// primary.
+    /// The primary and the replicas are asked about once a second each, and what is not known counts as lag: below three
+    /// seconds some reads go to the primary, below one second most.
     #[must_use]
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = Some(limit);
@@ -120,8 +128,8 @@ impl Session {
 
     /// Reads from the replicas of this [`group`](crate::Replica::group) only, until something is written.
     ///
-    /// Without one in rotation reads fail with [`Error::NoReplica`]: work that was set apart is not meant for the
-    /// primary.
+    /// Without one in rotation, and after the one that served them was lost, reads fail with [`Error::NoReplica`]: work
+    /// that was set apart is not meant for the primary.
     #[must_use]
     pub fn group(mut self, name: impl Into<Arc<str>>) -> Self {
         self.group = Some(name.into());
@@ -142,17 +150,23 @@ impl Session {
         self.wrote.load(Ordering::Acquire)
     }
 
-    /// The name of the node that serves the reads now; `None` before the first.
+    /// The name of the node that serves the reads now; `None` before the first, and when no replica does and the primary
+    /// may not.
     #[must_use]
     pub fn node(&self) -> Option<String> {
+        let primary = || self.router.topology().primary.id.to_string();
         if self.stays_on_primary() {
-            return Some(self.router.topology().primary.id.to_string());
+            return Some(primary());
         }
-        let replica = self.replica.get()?.as_ref();
-        Some(replica.map_or_else(
-            || self.router.topology().primary.id.to_string(),
-            |pinned| pinned.node.id.to_string(),
-        ))
+        let left = self.left.load(Ordering::Acquire);
+        match self.replica.get()? {
+            Some(pinned) if !left => Some(pinned.node.id.to_string()),
+            _ => {
+                let promised = || !left && !self.want().is_any();
+                let may = self.router.primary_stands_in() || promised();
+                (may && self.group.is_none()).then(primary)
+            }
+        }
     }
 
     /// The point that the next session must have reached to see the writes of this one.
@@ -168,11 +182,12 @@ impl Session {
             return Ok(self.token);
         }
         let primary = Arc::clone(&self.router.topology().primary);
+        let asked = Instant::now();
         match primary.backend.sample().await {
             Ok(sample) => {
                 let token = Token::of(&sample);
                 // Whoever comes with the token must find that the primary is as far.
-                primary.saw(Instant::now(), sample);
+                primary.saw(asked, sample);
                 Ok(Some(token))
             }
             Err(fault) => Err(Error::Db(primary.db_err(fault))),
@@ -195,21 +210,24 @@ impl Session {
             self.wrote.store(true, Ordering::Release);
             return self.router.write(call).await;
         }
-        if self.stays_on_primary() {
-            return self
-                .router
-                .read_on_primary(call, Reason::Pinned.into())
-                .await;
-        }
-        if self.router.course(true) == Course::Primary {
+        let asked_for = self.router.course(true) == Course::Primary;
+        if asked_for {
             // What it shows now is newer than what any replica may show later.
             self.on_primary.store(true, Ordering::Release);
+        }
+        if asked_for || self.stays_on_primary() {
             return self
                 .router
                 .read_on_primary(call, Reason::Pinned.into())
                 .await;
         }
         let group = self.group.as_deref();
+        if self.left.load(Ordering::Acquire) {
+            return self
+                .router
+                .stand_in(call, Reason::Fallback.into(), group)
+                .await;
+        }
         match self.replica.get_or_init(|| self.choose()).await {
             Some(pinned) => self.read(pinned, call).await,
             None if group.is_some() || self.want().is_any() => {
@@ -225,15 +243,15 @@ impl Session {
     }
 
     fn stays_on_primary(&self) -> bool {
-        self.wrote() || self.on_primary.load(Ordering::Acquire)
+        let on_primary = || self.on_primary.load(Ordering::Acquire);
+        self.wrote() || (on_primary() && !self.left.load(Ordering::Acquire))
     }
 
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
         let attempt = Attempt::from(Reason::Pinned);
-        node.make_sure_of_start().await;
-        let is_gone = node.health.rotation() == Rotation::Out || !self.router.topology().has(node);
-        if is_gone || !pinned.is_the_same() {
+        let is_gone = !node.health.is_in_rotation() || !self.router.topology().has(node);
+        if is_gone || !pinned.is_still_the_same().await {
             return self.leave_replica(call, attempt).await;
         }
         let fault = match node.run(call, attempt).await {
@@ -258,9 +276,9 @@ impl Session {
         }
     }
 
-    /// No other replica is known to be as far, so the primary goes on.
+    /// No other replica is known to be as far, so the primary goes on if it may.
     async fn leave_replica<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
-        self.on_primary.store(true, Ordering::Release);
+        self.left.store(true, Ordering::Release);
         let group = self.group.as_deref();
         self.router.stand_in(call, attempt, group).await
     }
@@ -298,9 +316,10 @@ impl Session {
                 if !token.is_near(&primary) {
                     return None;
                 }
+                let asked = Instant::now();
                 let sample = node.backend.sample().await.ok()?;
                 let reached = token.is_reached(&sample, &primary);
-                node.saw(Instant::now(), sample);
+                node.saw(asked, sample);
                 if reached {
                     return Some(());
                 }

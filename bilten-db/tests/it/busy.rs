@@ -1,8 +1,9 @@
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::ConnectionTrait;
-use bilten_db::{Cluster, PoolConfig};
+use bilten_db::{Cluster, Fallback, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
+use futures_util::future::join_all;
 
 use crate::fixture::{LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, who_reads};
 
@@ -172,4 +173,24 @@ async fn an_answer_for_the_caller_is_not_asked_for_again() {
             .all(|r| r.is_up() && r.ejections == 0)
     );
     db.execute_unprepared("select 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn sessions_of_a_lone_primary_queue_as_plain_reads_do() {
+    let shop = Shop::open("busy_lone").await;
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .fallback(Fallback::Primary { max_in_flight: 1 })
+        .pool(PoolConfig::default().max(2).acquire_timeout(LIMIT))
+        .connect()
+        .await
+        .unwrap();
+    let session = db.session();
+    let write = "insert into event (name) values ('a')";
+    session.execute_unprepared(write).await.unwrap();
+    let token = session.token().await.unwrap().unwrap();
+    let next: Vec<_> = (0..20).map(|_| db.session_with(token)).collect();
+    for read in join_all(next.iter().map(who_reads)).await {
+        assert_eq!(read.unwrap(), shop.primary_port());
+    }
 }

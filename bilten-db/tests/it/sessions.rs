@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, LoaderTrait,
     PaginatorTrait, QueryFilter, QueryOrder, TransactionTrait,
 };
-use bilten_db::{Cluster, PageExt, PageRequest, PoolConfig, Token};
-use bilten_testbed::{Postgres, eventually};
+use bilten_db::{Cluster, Error, Fallback, PageExt, PageRequest, PoolConfig, Token};
+use bilten_testbed::{Direction, FaultProxy, Postgres, eventually, eventually_async};
 use futures_util::future::join_all;
 
 use crate::fixture::{
@@ -290,6 +291,65 @@ async fn a_session_whose_replica_dies_goes_on_at_the_primary() {
         port(postgres.primary()),
         "it does not go back"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_lost_its_replica_keeps_to_the_fallback() {
+    let postgres = private(1);
+    let connect = |fallback| builder_for(&postgres).fallback(fallback).connect();
+    let strict = connect(Fallback::Error).await.unwrap();
+    let capped = connect(Fallback::Primary { max_in_flight: 1 });
+    let capped = capped.await.unwrap();
+    let (refused, served) = (strict.session(), Arc::new(capped.session()));
+    for session in [&refused, &*served] {
+        assert_eq!(who_reads(session).await.unwrap(), port(postgres.replica(0)));
+    }
+    postgres.replica(0).kill().unwrap();
+    for _ in 0..3 {
+        let error = who_reads(&refused).await.unwrap_err();
+        assert!(
+            matches!(Error::of(&error), Some(Error::NoReplica)),
+            "{error}"
+        );
+        assert_eq!(who_reads(&*served).await.unwrap(), port(postgres.primary()));
+    }
+    assert_eq!(refused.node(), None);
+    assert_eq!(served.node().as_deref(), Some("primary"));
+
+    let slow = Arc::clone(&served);
+    let slow =
+        tokio::spawn(async move { ask::<bool>(&*slow, "select pg_sleep(60) is null").await });
+    eventually_async(LIMIT, || async { capped.status().primary().in_flight == 1 }).await;
+    let error = who_reads(&*served).await.unwrap_err();
+    assert!(
+        matches!(Error::of(&error), Some(Error::Overloaded { limit: 1, .. })),
+        "{error}"
+    );
+    slow.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_does_not_wait_for_a_replica_that_is_known_to_be_away() {
+    let postgres = private(1);
+    let proxy = FaultProxy::to(postgres.replica(0).addr()).await.unwrap();
+    let limit = Duration::from_secs(4);
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("r1", proxy.url_like(&postgres.replica(0).url()).unwrap())
+        .pool(PoolConfig::default().connect_timeout(limit))
+        .connect()
+        .await
+        .unwrap();
+    let session = db.session();
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.replica(0))
+    );
+    proxy.blackhole(Direction::Both);
+    until_up(&db, "r1", false).await;
+    let begun = Instant::now();
+    assert_eq!(who_reads(&session).await.unwrap(), port(postgres.primary()));
+    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
