@@ -114,8 +114,9 @@ impl PoolConfig {
 
     /// Longest wait for the answer to one statement. Defaults to 30 s; `None` waits for ever.
     ///
-    /// The connection is closed then, because its answer is still on the way; the server may go on working, unless
-    /// [`statement_timeout`](Self::statement_timeout) stops it. Does not hold inside transactions.
+    /// The connection is closed then, because its answer is still on the way, and its place is free; the server may go on
+    /// working, unless [`statement_timeout`](Self::statement_timeout) stops it. In a stream it bounds the wait for each
+    /// row. A transaction is lost with the statement; its place is free 2 s after it was dropped at the latest.
     #[must_use]
     pub fn query_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.query_timeout = timeout.into().map(bounded);

@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_util::{Stream, TryStreamExt as _};
-use sea_orm::{DbErr, QueryResult, QueryStream};
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use sea_orm::{DbErr, QueryResult};
 
 use crate::Error;
 use crate::fault::{Fault, Trouble, trouble_of};
@@ -42,11 +43,12 @@ use crate::patience::Patience;
 ///
 /// # Cancellation
 ///
-/// Dropped early, its connection goes back once the server has ended the query.
+/// Dropped between two rows, its connection goes back if the server has sent the rest within 2 s; otherwise, and when it
+/// is dropped while it waits for a row, the connection is closed.
 pub struct Rows {
     /// Fetched when the stream was opened.
     first: Option<QueryResult>,
-    stream: Option<QueryStream>,
+    stream: Option<BoxStream<'static, Result<QueryResult, DbErr>>>,
     patience: Option<Patience>,
     /// The present wait, if the next row is not there yet.
     wait: Option<Pin<Box<dyn Future<Output = Fault> + Send>>>,
@@ -57,10 +59,11 @@ pub struct Rows {
 impl Rows {
     /// Waits for the first row; `silences` is what `patience` told before the connection was there.
     pub(crate) async fn open(
-        mut stream: QueryStream,
+        stream: impl Stream<Item = Result<QueryResult, DbErr>> + Send + 'static,
         patience: Option<Patience>,
         silences: u64,
     ) -> Result<Self, Fault> {
+        let mut stream = stream.boxed();
         let first = match &patience {
             Some(patience) => patience.wait(silences, stream.try_next()).await?,
             None => stream.try_next().await,
@@ -89,7 +92,7 @@ impl Rows {
         let Some(stream) = &mut self.stream else {
             return Poll::Ready(None);
         };
-        if let Poll::Ready(item) = Pin::new(stream).poll_next(context) {
+        if let Poll::Ready(item) = stream.poll_next_unpin(context) {
             self.wait = None;
             return Poll::Ready(item.map(|row| row.map_err(|error| self.ended_by(error))));
         }

@@ -1,15 +1,44 @@
 //! A connection on loan, and what happens to it when the loan ends early.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
+use sqlx::Connection;
+use sqlx::pool::{PoolConnection, PoolOptions};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::Driver;
 use crate::fault::{Fault, Trouble, driver_trouble};
 
-/// The driver tests each returned connection without a time limit; on a silent host that would keep the permit for ever.
+/// The driver tests each returned connection without a time limit. On a silent host, or behind a statement that goes on,
+/// that would keep the permit as long.
 const RETURN_LIMIT: Duration = Duration::from_secs(2);
+
+tokio::task_local! {
+    /// Set where the whole return has its limit already.
+    static IN_TIME: ();
+}
+
+/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves.
+pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> {
+    if !D::DETACH {
+        return pool;
+    }
+    pool.after_release(|conn, _| {
+        Box::pin(async move {
+            if IN_TIME.try_with(|()| ()).is_ok() {
+                return Ok(true);
+            }
+            let tested = timeout(RETURN_LIMIT, conn.ping()).await;
+            tested.map_or(Err(sqlx::Error::PoolTimedOut), |tested| {
+                tested.map(|()| true)
+            })
+        })
+    })
+}
 
 /// A connection that is thrown away unless it is known to be clean.
 ///
@@ -18,6 +47,8 @@ const RETURN_LIMIT: Duration = Duration::from_secs(2);
 pub(crate) struct Lease<D: Driver> {
     conn: Option<PoolConnection<D>>,
     max_uses: Option<u32>,
+    /// Whether a stream on it rests between two rows.
+    rests: Option<Arc<AtomicBool>>,
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
 }
@@ -27,13 +58,14 @@ impl<D: Driver> Lease<D> {
         Self {
             conn: Some(conn),
             max_uses,
+            rests: None,
             silences,
         }
     }
 
     /// Ends the loan according to how the statement ended.
     pub(crate) fn settle<T>(
-        self,
+        mut self,
         outcome: Result<Result<T, sqlx::Error>, Fault>,
         wrap: fn(sqlx::Error) -> Fault,
     ) -> Result<T, Fault> {
@@ -52,12 +84,12 @@ impl<D: Driver> Lease<D> {
         }
     }
 
-    /// Hands the connection over; the loan ends without a trace.
-    pub(crate) fn into_inner(mut self) -> Option<PoolConnection<D>> {
-        self.conn.take()
+    /// Set to `true` where the loan may end early without harm: then the connection goes back.
+    pub(super) fn rests(&mut self) -> Arc<AtomicBool> {
+        Arc::clone(self.rests.get_or_insert_default())
     }
 
-    fn give_back(mut self) {
+    fn give_back(&mut self) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
@@ -69,8 +101,10 @@ impl<D: Driver> Lease<D> {
             conn.close_on_drop();
             return;
         }
-        let back = conn.return_to_pool();
-        tokio::spawn(async move { tokio::time::timeout(RETURN_LIMIT, back).await.is_ok() });
+        if let Ok(runtime) = Handle::try_current() {
+            let back = timeout(RETURN_LIMIT, conn.return_to_pool());
+            runtime.spawn(IN_TIME.scope((), async move { back.await.is_ok() }));
+        }
     }
 }
 
@@ -94,7 +128,10 @@ impl<D: Driver> DerefMut for Lease<D> {
 
 impl<D: Driver> Drop for Lease<D> {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take()
+        let rests = self.rests.as_ref();
+        if rests.is_some_and(|rests| rests.load(Ordering::Relaxed)) {
+            self.give_back();
+        } else if let Some(conn) = self.conn.take()
             && D::DETACH
         {
             drop(conn.detach());

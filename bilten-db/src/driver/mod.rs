@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 pub(crate) mod probe;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+pub(crate) mod stream;
 pub(crate) mod target;
 
 use std::fmt::Debug;
@@ -19,11 +20,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use sea_orm::{
-    DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, QueryStream, RuntimeErr,
-    Statement, TransactionOptions,
+    DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    TransactionOptions,
 };
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 
 use crate::PoolConfig;
 use crate::fault::Fault;
@@ -132,7 +134,6 @@ pub(crate) trait Driver: sqlx::Database {
     -> ConnectOptions<Self>;
     fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, read_only: bool) -> PoolOptions<Self>;
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection;
-    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream;
 
     fn execute(
         conn: &mut Self::Connection,
@@ -150,6 +151,8 @@ pub(crate) trait Driver: sqlx::Database {
         conn: &mut Self::Connection,
         stmt: &Statement,
     ) -> impl Future<Output = FetchedAll> + Send;
+    /// The rows as they come.
+    fn fetch<'a>(conn: &'a mut Self::Connection, stmt: &'a Statement) -> Fetched<'a>;
     fn sample(
         conn: &mut Self::Connection,
     ) -> impl Future<Output = Result<Sample, sqlx::Error>> + Send;
@@ -159,6 +162,7 @@ pub(crate) type ConnectOptions<D> =
     <<D as sqlx::Database>::Connection as sqlx::Connection>::Options;
 pub(crate) type Executed = Result<ExecResult, sqlx::Error>;
 pub(crate) type FetchedOne = Result<Option<QueryResult>, sqlx::Error>;
+pub(crate) type Fetched<'a> = BoxStream<'a, Result<QueryResult, sqlx::Error>>;
 pub(crate) type FetchedAll = Result<Vec<QueryResult>, sqlx::Error>;
 
 pub(crate) fn exec_err(error: sqlx::Error) -> Fault {

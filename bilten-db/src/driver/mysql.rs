@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql, Row};
 
 use super::target::{Target, open_pool};
-use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::address::{host_and_port, resolvable};
 use crate::gtid::Gtids;
 use crate::{Error, PoolConfig};
@@ -79,8 +80,8 @@ impl Driver for MySql {
         DatabaseConnection::from(pool)
     }
 
-    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream {
-        QueryStream::from((conn, stmt, None))
+    fn fetch<'a>(conn: &'a mut MySqlConnection, stmt: &'a Statement) -> Fetched<'a> {
+        query(stmt).fetch(conn).map_ok(Into::into).boxed()
     }
 
     async fn execute(conn: &mut MySqlConnection, stmt: &Statement) -> Executed {

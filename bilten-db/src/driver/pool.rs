@@ -17,8 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::fill::fill;
-use super::lease::Lease;
+use super::lease::{Lease, return_in_time};
 use super::probe::OwnConnection;
+use super::stream::stream;
 use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::Fault;
@@ -185,9 +186,12 @@ where
     async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault> {
         let lease = self.lease().await?;
         let silences = lease.silences;
-        let conn = lease.into_inner().ok_or(Fault::Discarded)?;
-        let stream = D::stream(conn, stmt.clone());
-        Rows::open(stream, Some(self.patience.clone()), silences).await
+        Rows::open(
+            stream(lease, stmt.clone()),
+            Some(self.patience.clone()),
+            silences,
+        )
+        .await
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
@@ -313,7 +317,8 @@ fn build<D: Driver>(options: &D::Options, config: &PoolConfig, read_only: bool) 
         // The budgets are kept by the callers of the pool; this only bounds connections in the background.
         .acquire_timeout(config.acquire_timeout.max(config.connect_timeout))
         .test_before_acquire(false);
-    D::hooks(ping_if_idle(pool, config), config, read_only).connect_lazy_with(session)
+    let pool = ping_if_idle(return_in_time(pool), config);
+    D::hooks(pool, config, read_only).connect_lazy_with(session)
 }
 
 /// A connection long unused may be dead; one in steady use shows it by itself.

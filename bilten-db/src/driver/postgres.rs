@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
 
 use super::target::{Target, open_pool};
-use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::address::{host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
@@ -89,8 +90,8 @@ impl Driver for Postgres {
         DatabaseConnection::from(pool)
     }
 
-    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream {
-        QueryStream::from((conn, stmt, None))
+    fn fetch<'a>(conn: &'a mut PgConnection, stmt: &'a Statement) -> Fetched<'a> {
+        query(stmt).fetch(conn).map_ok(Into::into).boxed()
     }
 
     async fn execute(conn: &mut PgConnection, stmt: &Statement) -> Executed {

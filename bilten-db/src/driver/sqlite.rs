@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DbBackend, QueryStream, Statement, Values};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Sqlite};
 
 use super::target::{Target, open_pool};
-use super::{Backend, Driver, Executed, FetchedAll, FetchedOne, Sample};
+use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::{Error, PoolConfig};
 
 /// For writers in other processes; within this one they queue for the only connection.
@@ -92,8 +93,8 @@ impl Driver for Sqlite {
         DatabaseConnection::from(pool)
     }
 
-    fn stream(conn: PoolConnection<Self>, stmt: Statement) -> QueryStream {
-        QueryStream::from((conn, stmt, None))
+    fn fetch<'a>(conn: &'a mut SqliteConnection, stmt: &'a Statement) -> Fetched<'a> {
+        query(stmt).fetch(conn).map_ok(Into::into).boxed()
     }
 
     async fn execute(conn: &mut SqliteConnection, stmt: &Statement) -> Executed {

@@ -1,9 +1,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bilten_db::sea_orm::{ConnectOptions, ConnectionTrait, Database};
+use bilten_db::sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, Statement, StreamTrait,
+    TransactionTrait,
+};
 use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
+use futures_util::TryStreamExt;
+use tokio::time::timeout;
 
 use crate::fixture::{LIMIT, Shop, ask, is_up, who_reads};
 use crate::warnings::Warnings;
@@ -149,6 +154,80 @@ async fn a_statement_without_an_answer_in_time_gives_its_place_back() {
         assert!(error.to_string().contains("query_timeout"), "{error}");
         assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
     }
+}
+
+fn statement(sql: &str) -> Statement {
+    Statement::from_string(DatabaseBackend::Postgres, sql)
+}
+
+const MINUTE: &str = "select pg_sleep(60) is null";
+/// One row, and the second a minute later: what of it is ready already carries the first over.
+const MINUTE_LATER: &str = "select repeat('x', 100000), pg_sleep(case n when 3 then 60 else 0 end) is null \
+    from generate_series(1, 3) n";
+/// More rows than anybody waits for.
+const ENDLESS: &str = "select generate_series(1, 1000000000), repeat('x', 1000)";
+
+#[tokio::test]
+async fn a_stream_without_a_row_in_time_gives_its_place_back() {
+    let shop = Shop::open("pool_rows").await;
+    let pool = PoolConfig::default()
+        .max(1)
+        .query_timeout(Duration::from_millis(300));
+    let db = alone(&shop, pool).connect().await.unwrap();
+    for sql in [MINUTE, MINUTE_LATER] {
+        let read = async { db.stream_raw(statement(sql)).await?.try_collect().await };
+        let read: Result<Vec<_>, _> = read.await;
+        let error = read.unwrap_err().to_string();
+        let in_time = ["query_timeout", "was cut after"];
+        assert!(in_time.iter().any(|sign| error.contains(sign)), "{error}");
+        assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_gives_its_place_back() {
+    let shop = Shop::open("pool_dropped").await;
+    let db = alone(&shop, PoolConfig::default().max(1))
+        .connect()
+        .await
+        .unwrap();
+    let mut endless = db.stream_raw(statement(ENDLESS)).await.unwrap();
+    endless.try_next().await.unwrap().unwrap();
+    drop(endless);
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    let mut waiting = db.stream_raw(statement(MINUTE_LATER)).await.unwrap();
+    waiting.try_next().await.unwrap().unwrap();
+    let second = timeout(Duration::from_millis(100), waiting.try_next());
+    second.await.unwrap_err();
+    drop(waiting);
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    // What the server is done with goes on with the same connection.
+    let pid = "select pg_backend_pid()";
+    let before: i32 = ask(&db, pid).await.unwrap();
+    let mut two = db.stream_raw(statement("values (1), (2)")).await.unwrap();
+    two.try_next().await.unwrap().unwrap();
+    drop(two);
+    assert_eq!(ask::<i32>(&db, pid).await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_transaction_whose_statement_goes_on_gives_its_place_back() {
+    let shop = Shop::open("pool_tx").await;
+    let pool = PoolConfig::default()
+        .max(1)
+        .acquire_timeout(LIMIT)
+        .query_timeout(Duration::from_secs(1));
+    let db = alone(&shop, pool).connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    let error = tx.execute_unprepared(MINUTE).await.unwrap_err().to_string();
+    assert!(error.contains("query_timeout"), "{error}");
+    drop(tx);
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
+    let tx = db.begin().await.unwrap();
+    let left = timeout(Duration::from_millis(100), tx.execute_unprepared(MINUTE));
+    left.await.unwrap_err();
+    drop(tx);
+    assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
 }
 
 #[tokio::test]
