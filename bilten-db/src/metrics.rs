@@ -1,6 +1,7 @@
 //! Every metric of this crate. Handles are made once per node, so install the recorder before the cluster is built.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -53,7 +54,7 @@ impl Reason {
 /// The handles of one node.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
-    statements: [[Counter; 2]; 7],
+    statements: [[Counter; 3]; 7],
     seconds: Histogram,
     acquire_seconds: Histogram,
     in_flight: Gauge,
@@ -67,12 +68,14 @@ pub(crate) struct NodeMetrics {
     lag_seconds: Gauge,
     lag_bytes: Gauge,
     pool: [Gauge; 2],
+    /// The node left the cluster.
+    gone: AtomicBool,
 }
 
 impl NodeMetrics {
     pub(crate) fn new(node: &Arc<str>) -> Self {
         let statements = Reason::ALL.map(|reason| {
-            ["ok", "error"].map(|outcome| {
+            ["ok", "error", "cancelled"].map(|outcome| {
                 metrics::counter!("bilten_db_statements_total",
                     "node" => node.to_string(), "reason" => reason.name(), "outcome" => outcome)
             })
@@ -96,6 +99,7 @@ impl NodeMetrics {
             pool: ["used", "idle"].map(|state| {
                 metrics::gauge!("bilten_db_pool_connections", "node" => node.to_string(), "state" => state)
             }),
+            gone: AtomicBool::new(false),
         }
     }
 
@@ -116,13 +120,42 @@ impl NodeMetrics {
         self.seconds.record(took);
     }
 
+    /// Nobody waited for the end: a deadline passed, the caller left, or another node answered a hedged read.
+    pub(crate) fn cancelled(&self, reason: Reason) {
+        self.statements[reason as usize][2].increment(1);
+    }
+
     pub(crate) fn ejected(&self) {
         self.ejections.increment(1);
-        self.up.set(0.0);
+        self.set(&self.up, 0.0);
+    }
+
+    /// It waits for its first good probe.
+    pub(crate) fn held(&self) {
+        self.set(&self.up, 0.0);
     }
 
     pub(crate) fn readmitted(&self) {
-        self.up.set(1.0);
+        self.set(&self.up, 1.0);
+    }
+
+    /// The node left the cluster: its levels are no numbers any more, so that no alert waits for it.
+    pub(crate) fn gone(&self) {
+        self.gone.store(true, Ordering::SeqCst);
+        let [used, unused] = &self.pool;
+        for level in [&self.up, &self.lag_seconds, &self.lag_bytes, used, unused] {
+            level.set(f64::NAN);
+        }
+    }
+
+    fn set(&self, level: &Gauge, value: f64) {
+        if !self.gone.load(Ordering::SeqCst) {
+            level.set(value);
+            // It may have left just now.
+            if self.gone.load(Ordering::SeqCst) {
+                level.set(f64::NAN);
+            }
+        }
     }
 
     pub(crate) fn promoted(&self) {
@@ -151,14 +184,14 @@ impl NodeMetrics {
         let (seconds, bytes) = lag.map_or((f64::NAN, f64::NAN), |lag| {
             (lag.time.as_secs_f64(), lag.bytes as f64)
         });
-        self.lag_seconds.set(seconds);
-        self.lag_bytes.set(bytes);
+        self.set(&self.lag_seconds, seconds);
+        self.set(&self.lag_bytes, bytes);
     }
 
     pub(crate) fn pool(&self, open: u32, idle: u32) {
         let [used, unused] = &self.pool;
-        used.set(f64::from(open.saturating_sub(idle)));
-        unused.set(f64::from(idle));
+        self.set(used, f64::from(open.saturating_sub(idle)));
+        self.set(unused, f64::from(idle));
     }
 }
 
@@ -197,7 +230,7 @@ impl DiscoveryMetrics {
 pub(crate) fn describe() {
     metrics::describe_counter!(
         "bilten_db_statements_total",
-        "Statements by node, reason of the choice, and outcome."
+        "Statements by node, reason of the choice, and outcome; cancelled is what nobody waited for to the end."
     );
     metrics::describe_histogram!(
         "bilten_db_statement_seconds",
@@ -215,7 +248,7 @@ pub(crate) fn describe() {
     );
     metrics::describe_gauge!(
         "bilten_db_node_up",
-        "1 when the node is in rotation, 0 when it is ejected."
+        "1 when the node is in rotation, 0 when it is ejected; not a number when it left the cluster."
     );
     metrics::describe_counter!(
         "bilten_db_ejections_total",

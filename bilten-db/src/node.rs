@@ -19,7 +19,7 @@ use crate::freshness::Want;
 use crate::health::Health;
 use crate::lag::{Hysteresis, Lag, STALE};
 use crate::latency::Latency;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{NodeMetrics, Reason};
 use crate::route::View;
 use crate::status::Rotation;
 
@@ -244,14 +244,14 @@ impl Node {
     ///
     /// # Cancellation
     ///
-    /// Dropped before the end, the call leaves no trace: the count is restored and its connection thrown away.
+    /// Dropped before the end, the call is counted as cancelled, and its connection is thrown away.
     pub(crate) async fn run<C: Call>(
         &self,
         call: &C,
         attempt: impl Into<Attempt>,
     ) -> Result<C::Output, Fault> {
         let Attempt { reason, number } = attempt.into();
-        let running = Running::new(self);
+        let running = Running::new(self, reason);
         let span = tracing::debug_span!(
             "bilten_db.statement",
             node = %self.id,
@@ -333,12 +333,22 @@ impl Node {
     }
 
     fn take_out(&self, reason: &str, lasts: bool) {
+        let before = self.health.reason();
         if self.health.eject(Instant::now(), reason.to_owned(), lasts) {
             self.metrics.ejected();
             self.changed.notify_one();
             tracing::warn!(node = %self.id, address = self.backend.address(), reason, "node ejected");
+        } else if before.as_deref() != Some(reason) {
+            // Out all the same, but whoever watches would go on with the old cause.
+            self.changed.notify_one();
         }
         self.backend.discard();
+    }
+
+    /// Keeps a new node out until its first good probe.
+    pub(crate) fn hold(&self, reason: &str) {
+        self.health.hold(reason);
+        self.metrics.held();
     }
 
     /// After a good probe: back into rotation, unless its pause is not over.
@@ -410,16 +420,18 @@ fn micros(duration: Duration) -> u64 {
 /// Counts a statement while it runs.
 struct Running<'a> {
     node: &'a Node,
+    reason: Reason,
     begun: Instant,
     ended: bool,
 }
 
 impl<'a> Running<'a> {
-    fn new(node: &'a Node) -> Self {
+    fn new(node: &'a Node, reason: Reason) -> Self {
         node.in_flight.fetch_add(1, Ordering::Relaxed);
         node.metrics.begun();
         Self {
             node,
+            reason,
             begun: Instant::now(),
             ended: false,
         }
@@ -437,6 +449,7 @@ impl Drop for Running<'_> {
         self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.node.metrics.ended();
         if !self.ended {
+            self.node.metrics.cancelled(self.reason);
             // Nobody waited for the end, but it took this long at least: so the loser of a hedge is known to be slow.
             self.node
                 .latency

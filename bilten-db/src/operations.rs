@@ -45,7 +45,7 @@ impl Cluster {
     /// # Errors
     ///
     /// [`Error::Invalid`] when the id is taken or empty, there are 32 replicas already, or the replica's settings have
-    /// no meaning.
+    /// no meaning; [`Error::Closed`] when the cluster was closed, before or meanwhile.
     ///
     /// # Cancellation
     ///
@@ -58,6 +58,9 @@ impl Cluster {
         let id = id.into();
         check_id(&id)?;
         let router = self.shared_router();
+        if router.is_closed() {
+            return Err(Error::Closed);
+        }
         router.topology().has_room(&id)?;
         let node = self.crew().blueprint.replica(&id, &replica.into())?;
         let primary = Arc::clone(&router.topology().primary);
@@ -72,11 +75,19 @@ impl Cluster {
         if let Ok(Err(fault)) = timeout(FILL_LIMIT, node.backend.fill()).await {
             tracing::debug!(node = %node.id, ?fault, "no connections before the first read");
         }
-        node.health.hold("joins: not looked at yet");
+        node.hold("joins: not looked at yet");
         router.roster().add(&node)?;
         let mut prober = node.backend.prober();
         look(router, &node, &mut *prober).await;
         self.crew().watches.start(router, &node, prober);
+        if router.is_closed() {
+            // Whoever closed the cluster may have missed this one.
+            self.crew().watches.stop(&node);
+            drop(router.roster().remove(&id));
+            node.metrics.gone();
+            shut(&[node], false).await;
+            return Err(Error::Closed);
+        }
         tracing::info!(node = %node.id, address = node.backend.address(), "replica added");
         Ok(())
     }
@@ -98,6 +109,7 @@ impl Cluster {
         let router = self.shared_router();
         let node = router.roster().remove(id)?;
         self.crew().watches.stop(&node);
+        node.metrics.gone();
         let drained = until_idle(&node, drain).await;
         shut(&[node], drained).await;
         tracing::info!(node = id, drained, "replica removed");
@@ -161,7 +173,10 @@ impl Cluster {
         router.close();
         self.crew().watches.stop_all();
         let nodes: Vec<_> = router.topology().nodes().cloned().collect();
-        nodes.iter().for_each(|node| node.closing());
+        for node in &nodes {
+            node.metrics.gone();
+            node.closing();
+        }
         let closing = join_all(nodes.iter().map(|node| node.backend.close()));
         let drained = timeout(limit.min(LONGEST), closing).await.is_ok();
         if !drained {

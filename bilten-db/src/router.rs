@@ -100,6 +100,10 @@ impl Router {
         self.closed.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// Where a read of this task begins.
     pub(crate) fn course(&self, in_session: bool) -> Course {
         let mode = self.policy.mode.load();
@@ -133,7 +137,7 @@ impl Router {
         write: bool,
         call: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Error::Closed.into());
         }
         deadline::within(self.policy.deadline, write, call).await

@@ -1,23 +1,23 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_testbed::eventually_async;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::runtime::Builder;
 
-use crate::fixture::{Shop, ask, tally, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, builder_for, private, tally, until_up, who_reads};
 
-/// The statements with this reason, or all of them.
-fn counted(snapshotter: &Snapshotter, reason: Option<&str>) -> u64 {
+/// The statements with this label, or all of them.
+fn counted(snapshotter: &Snapshotter, label: Option<(&str, &str)>) -> u64 {
     let mut sum = 0;
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let key = key.key();
         let labels = key.labels();
-        let fits = |wanted| {
-            labels
-                .clone()
-                .any(|l| l.key() == "reason" && l.value() == wanted)
-        };
+        let fits = |wanted| labels.clone().any(|l| (l.key(), l.value()) == wanted);
         if let DebugValue::Counter(count) = value
             && key.name() == "bilten_db_statements_total"
-            && reason.is_none_or(fits)
+            && label.is_none_or(fits)
         {
             sum += count;
         }
@@ -36,17 +36,17 @@ fn every_statement_is_counted_once() {
             let shop = Shop::open("counted").await;
             let db = shop.connect().await;
             tally(&db, 60).await;
-            let reads = counted(&snapshotter, Some("read"));
+            let reads = counted(&snapshotter, Some(("reason", "read")));
             for _ in 0..10 {
                 let insert = "insert into event (name) values ('a')";
                 db.execute_unprepared(insert).await.unwrap();
             }
             db.execute_unprepared("no sql").await.unwrap_err();
-            let writes = counted(&snapshotter, Some("write"));
+            let writes = counted(&snapshotter, Some(("reason", "write")));
             let tx = db.begin().await.unwrap();
             who_reads(&tx).await.unwrap();
             tx.commit().await.unwrap();
-            let transactions = counted(&snapshotter, Some("transaction"));
+            let transactions = counted(&snapshotter, Some(("reason", "transaction")));
             let session = db.session();
             for _ in 0..7 {
                 who_reads(&session).await.unwrap();
@@ -57,4 +57,80 @@ fn every_statement_is_counted_once() {
     });
     // A hidden write is two statements: the one that was refused, and the one that was done.
     assert_eq!(told, (60, 11, 1, 9));
+}
+
+/// The levels by node and metric, those of the pool as one sum. A snapshot leaves zeros behind.
+fn levels(snapshotter: &Snapshotter) -> BTreeMap<(String, String), f64> {
+    let mut levels = BTreeMap::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let key = key.key();
+        let node = key.labels().find(|label| label.key() == "node");
+        if let (DebugValue::Gauge(level), Some(node)) = (value, node) {
+            let at = (node.value().to_owned(), key.name().to_owned());
+            *levels.entry(at).or_default() += level.0;
+        }
+    }
+    levels
+}
+
+#[test]
+fn a_node_that_left_has_no_level_that_an_alert_could_wait_for() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let now = |node: &str, metrics: &[&str]| {
+        let levels = levels(&snapshotter);
+        let at = |metric: &&str| levels[&(node.to_owned(), format!("bilten_db_{metric}"))];
+        metrics.iter().map(at).collect::<Vec<_>>()
+    };
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let postgres = private(1);
+            let db = builder_for(&postgres).connect().await.unwrap();
+            postgres.replica(0).kill().unwrap();
+            until_up(&db, "r1", false).await;
+            db.remove_replica("r1", Duration::ZERO).await.unwrap();
+            let left = ["node_up", "lag_seconds", "lag_bytes", "pool_connections"];
+            let left = now("r1", &left);
+            assert!(left.iter().all(|level| level.is_nan()), "{left:?}");
+
+            // It is away when it joins, and that is what is told.
+            let watched = db.watch();
+            let url = postgres.replica(0).url();
+            db.add_replica("r1", url).await.unwrap();
+            assert_eq!(now("r1", &["node_up"]), [0.0]);
+            eventually_async(LIMIT, || async {
+                let reason = watched.borrow().replicas().next().map(|r| r.reason.clone());
+                reason
+                    .flatten()
+                    .is_some_and(|reason| !reason.contains("joins"))
+            })
+            .await;
+            postgres.replica(0).restart().unwrap();
+            until_up(&db, "r1", true).await;
+            assert_eq!(now("r1", &["node_up"]), [1.0]);
+            db.close().await;
+            assert!(now("primary", &["node_up"])[0].is_nan());
+        });
+    });
+}
+
+#[test]
+fn what_nobody_waited_for_is_counted_too() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let cancelled = metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let shop = Shop::open("cancelled").await;
+            let deadline = Duration::from_millis(200);
+            let db = shop.builder().deadline(deadline).connect().await.unwrap();
+            for _ in 0..3 {
+                let slow = ask::<bool>(&db, "select pg_sleep(60) is null").await;
+                slow.unwrap_err();
+            }
+            counted(&snapshotter, Some(("outcome", "cancelled")))
+        })
+    });
+    assert_eq!(cancelled, 3);
 }

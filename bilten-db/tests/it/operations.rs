@@ -3,11 +3,13 @@ use std::time::Duration;
 
 use bilten_db::sea_orm::{AccessMode, ConnectionTrait, TransactionTrait};
 use bilten_db::status::{Role, Rotation, State};
-use bilten_db::{Cluster, Replica};
+use bilten_db::{Cluster, Error, Replica};
 use bilten_testbed::{Postgres, eventually_async};
 use tokio::task::JoinHandle;
 
-use crate::fixture::{LIMIT, Shop, ask, builder_for, port, private, tally, until_up, who_reads};
+use crate::fixture::{
+    LIMIT, Shop, ask, builder_for, port, private, serving, tally, until_up, who_reads,
+};
 
 /// Reads that keep the replicas busy for `seconds`, or until they are given up.
 fn long_reads(db: &Cluster, count: usize, seconds: u32) -> Vec<JoinHandle<bool>> {
@@ -275,6 +277,25 @@ async fn close_under_load_leaves_no_session_on_the_server() {
         assert!(error.contains("the cluster was closed"), "{error}");
     }
     eventually_async(LIMIT, || async { sessions_on(&postgres) == 0 }).await;
+}
+
+#[tokio::test]
+async fn a_closed_cluster_takes_no_replica() {
+    let shop = Shop::open("add_closed").await;
+    let db = Cluster::builder().primary(&shop.primary);
+    let db = db.connect().await.unwrap();
+    // It answers nothing, so the cluster is closed before it is looked at.
+    let silent = serving("127.0.0.1:0", |stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let url = format!("postgres://app@{silent}/shop");
+    let (added, ()) = tokio::join!(db.add_replica("r1", url), db.close());
+    assert!(matches!(added, Err(Error::Closed)), "{added:?}");
+    let added = db.add_replica("r2", &shop.replicas[0]).await;
+    assert!(matches!(added, Err(Error::Closed)), "{added:?}");
+    assert_eq!(db.status().replicas().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,8 @@ use serde::Serialize;
 use super::reading::Reading;
 use crate::dashboard::number::millis;
 
+const UP: &str = "bilten_db_node_up";
+
 /// One node of the database.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub(in crate::dashboard) struct Node {
@@ -24,14 +26,23 @@ pub(in crate::dashboard) struct Node {
     failovers: f64,
 }
 
-/// Every node, in the order in which the cluster made them.
+/// Every node that is in the cluster, in the order in which they were made.
 pub(in crate::dashboard) fn nodes(readings: &[Reading]) -> Vec<Node> {
     let mut nodes: Vec<Node> = Vec::new();
-    for reading in readings
+    let of_nodes = readings
         .iter()
-        .filter(|reading| reading.series.key.name().starts_with("bilten_db_"))
-    {
+        .filter(|reading| reading.series.key.name().starts_with("bilten_db_"));
+    // A node that left says so through its level; its other series stay as they were.
+    let left: Vec<_> = of_nodes
+        .clone()
+        .filter(|reading| reading.series.key.name() == UP && reading.total.is_nan())
+        .map(|reading| reading.label("node"))
+        .collect();
+    for reading in of_nodes {
         let name = reading.label("node");
+        if left.contains(&name) {
+            continue;
+        }
         let at = nodes
             .iter()
             .position(|node| node.name == name)
@@ -49,7 +60,7 @@ pub(in crate::dashboard) fn nodes(readings: &[Reading]) -> Vec<Node> {
 
 fn add(node: &mut Node, reading: &Reading) {
     match reading.series.key.name() {
-        "bilten_db_node_up" => node.up = reading.total > 0.0,
+        UP => node.up = reading.total > 0.0,
         "bilten_db_in_flight" => node.active = reading.total,
         "bilten_db_ejections_total" => node.ejections = reading.total,
         "bilten_db_failovers_total" => node.failovers = reading.total,
@@ -87,15 +98,21 @@ mod tests {
             ("primary", "fallback", "ok", 2),
             ("replica-1", "read", "ok", 8),
             ("replica-1", "read", "error", 1),
+            ("replica-2", "read", "ok", 7),
         ] {
             let labels = [("node", node), ("reason", reason), ("outcome", outcome)];
             let labels = labels.map(|(name, value)| Label::new(name, value)).to_vec();
             let key = Key::from_parts("bilten_db_statements_total", labels);
             board.cell(&key, || Cell::Counter(Arc::new(count.into())));
         }
-        let up = Key::from_parts("bilten_db_node_up", vec![Label::new("node", "primary")]);
-        board.cell(&up, || Cell::Gauge(Arc::new(1f64.to_bits().into())));
-        let nodes = nodes(&Readings::default().read(&board, 1.0, 0));
+        let board = &board;
+        let level = |node: &'static str, level: f64| {
+            let up = Key::from_parts(UP, vec![Label::new("node", node)]);
+            board.cell(&up, || Cell::Gauge(Arc::new(level.to_bits().into())));
+        };
+        level("primary", 1.0);
+        level("replica-2", f64::NAN);
+        let nodes = nodes(&Readings::default().read(board, 1.0, 0));
         let [primary, replica] = &nodes[..] else {
             panic!("two nodes: {nodes:?}")
         };
