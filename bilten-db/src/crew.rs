@@ -41,7 +41,7 @@ impl Crew {
 
     /// Tells the subscribers now.
     pub(crate) fn publish(&self, router: &Router) {
-        self.status.send_replace(snapshot(router));
+        tell(&self.status, router);
     }
 }
 
@@ -55,6 +55,47 @@ async fn publish(
         let Some(router) = router.upgrade() else {
             return;
         };
-        status.send_replace(snapshot(&router));
+        tell(&status, &router);
+    }
+}
+
+/// Takes the status while nobody else tells one: otherwise an older one could come last.
+fn tell(status: &watch::Sender<ClusterStatus>, router: &Router) {
+    status.send_modify(|told| *told = snapshot(router));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crate::Cluster;
+
+    #[tokio::test]
+    async fn what_is_told_last_is_what_was_true_last() {
+        let db = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = db.await.unwrap();
+        let watched = db.watch();
+        let primary = &db.router().topology().primary;
+        let ready = Barrier::new(2);
+        thread::scope(|scope| {
+            let held = watched.borrow();
+            scope.spawn(|| {
+                ready.wait();
+                db.crew().publish(db.router());
+            });
+            ready.wait();
+            // The other thread must wait for `held`; it gets there within a moment.
+            let soon = Instant::now() + Duration::from_millis(50);
+            while Instant::now() < soon {
+                thread::yield_now();
+            }
+            // Nobody is notified of this, as if it were told by another thread before.
+            primary.health.hold("fell over");
+            drop(held);
+        });
+        let told = watched.borrow().primary().reason.clone();
+        assert_eq!(told.as_deref(), Some("fell over"));
     }
 }

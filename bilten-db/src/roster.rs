@@ -257,11 +257,12 @@ impl Roster {
         let old = Arc::clone(&topology.primary);
         let mut replicas = topology.replicas.clone();
         let new = std::mem::replace(&mut replicas[place], Arc::clone(&old));
+        // Before anybody writes there.
+        new.backend.set_read_only(false);
         self.deal(&new, replicas);
         let present = self.topology();
         drop(dealing);
         self.trail().clear();
-        new.backend.set_read_only(false);
         old.backend.set_read_only(true);
         // It may still take writes and serve their history; only a probe that finds a standby brings it back.
         old.eject("another node became the primary");
@@ -302,7 +303,19 @@ fn standing(strict: bool, replica: &Sample, primary: Option<&Sample>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{OnceLock, Weak};
+
+    use async_trait::async_trait;
+    use sea_orm::{
+        DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
+    };
+
     use super::*;
+    use crate::driver::{Backend, PoolLoad, Prober};
+    use crate::metrics::NodeMetrics;
+    use crate::node::Traits;
+    use crate::rows::Rows;
+    use crate::transaction::Tx;
 
     fn node(system_id: u64, in_recovery: bool) -> Sample {
         Sample {
@@ -313,6 +326,120 @@ mod tests {
             started: None,
             gtids: None,
         }
+    }
+
+    /// Notes whether it was the primary already when it was told to take writes.
+    #[derive(Debug, Default)]
+    struct Told {
+        roster: OnceLock<Weak<Roster>>,
+        too_late: OnceLock<bool>,
+    }
+
+    #[async_trait]
+    impl Backend for Told {
+        fn kind(&self) -> DbBackend {
+            DbBackend::Postgres
+        }
+
+        fn address(&self) -> &str {
+            "nowhere"
+        }
+
+        async fn execute(&self, _: &Statement) -> Result<ExecResult, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        async fn execute_unprepared(&self, _: &str) -> Result<ExecResult, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        async fn query_one(&self, _: &Statement) -> Result<Option<QueryResult>, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        async fn query_all(&self, _: &Statement) -> Result<Vec<QueryResult>, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        async fn stream(&self, _: &Statement) -> Result<Rows, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        async fn begin(&self, _: TransactionOptions) -> Result<Tx, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        fn connection(&self) -> DatabaseConnection {
+            DatabaseConnection::default()
+        }
+
+        fn load(&self) -> PoolLoad {
+            PoolLoad {
+                size: 0,
+                idle: 0,
+                max: 1,
+            }
+        }
+
+        async fn sample(&self) -> Result<Sample, Fault> {
+            Err(Fault::Discarded)
+        }
+
+        fn set_read_only(&self, read_only: bool) {
+            let Some(roster) = self.roster.get().and_then(Weak::upgrade) else {
+                return;
+            };
+            if !read_only {
+                let is_primary = &*roster.topology().primary.id == "r1";
+                self.too_late.set(is_primary).unwrap();
+            }
+        }
+
+        async fn close(&self) {}
+
+        fn prober(&self) -> Box<dyn Prober> {
+            unreachable!("nobody looks at it")
+        }
+
+        fn is_watched(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_new_primary_takes_writes_before_anybody_sends_it_one() {
+        let [old, new] = [(); 2].map(|()| Arc::new(Told::default()));
+        let made = |id: &str, backend: &Arc<Told>| {
+            let id = Arc::from(id);
+            let metrics = NodeMetrics::new(&id);
+            let backend = Arc::clone(backend) as Arc<dyn Backend>;
+            let notified = Arc::default;
+            let traits = Traits::default();
+            Arc::new(Node::new(
+                id,
+                backend,
+                metrics,
+                notified(),
+                notified(),
+                traits,
+            ))
+        };
+        let (primary, replica) = (made("primary", &old), made("r1", &new));
+        let topology = Topology {
+            primary: Arc::clone(&primary),
+            replicas: vec![Arc::clone(&replica)],
+        };
+        let roster = Arc::new(Roster::new(topology, true, None));
+        new.roster.set(Arc::downgrade(&roster)).unwrap();
+        roster.observe(&primary, Instant::now(), node(7, false));
+        roster.observe(&replica, Instant::now(), node(7, true));
+        let promoted = Sample {
+            timeline: Some(2),
+            ..node(7, false)
+        };
+        roster.observe(&replica, Instant::now(), promoted);
+        assert!(roster.topology().is_primary(&replica));
+        assert_eq!(new.too_late.get(), Some(&false));
     }
 
     #[test]
