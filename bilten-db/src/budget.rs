@@ -16,7 +16,7 @@ pub(crate) struct Budget {
     most: i64,
     left: AtomicI64,
     epoch: Instant,
-    /// Milliseconds since the epoch.
+    /// Milliseconds since the epoch, up to which the time was turned into permits.
     refilled: AtomicU64,
 }
 
@@ -52,11 +52,19 @@ impl Budget {
     fn refill(&self, now: Instant) {
         let since = now.saturating_duration_since(self.epoch).as_millis();
         let at = u64::try_from(since).unwrap_or(u64::MAX);
-        let before = self.refilled.fetch_max(at, Ordering::Relaxed);
+        let before = self.refilled.load(Ordering::Relaxed);
         let elapsed = i64::try_from(at.saturating_sub(before)).unwrap_or(i64::MAX);
         let whole = i64::try_from(REFILL.as_millis()).unwrap_or(i64::MAX);
-        // A refill of less than a hundredth is lost, which makes the reserve only a little slower.
-        self.add(self.most.saturating_mul(elapsed.min(whole)) / whole);
+        let gain = self.most.saturating_mul(elapsed.min(whole)) / whole;
+        if gain == 0 {
+            // The time goes on to count, however often somebody asks.
+            return;
+        }
+        // Whoever was faster has turned the same time into permits.
+        let _ = self
+            .refilled
+            .compare_exchange(before, at, Ordering::Relaxed, Ordering::Relaxed)
+            .map(|_| self.add(gain));
     }
 
     fn add(&self, hundredths: i64) {
@@ -99,6 +107,15 @@ mod tests {
         assert_eq!(withdrawn(&budget, now + Duration::from_secs(5)), 10);
         assert_eq!(withdrawn(&budget, now + Duration::from_secs(5)), 0);
         assert_eq!(withdrawn(&budget, now + Duration::from_secs(900)), 20);
+    }
+
+    #[test]
+    fn asking_often_does_not_keep_the_reserve_empty() {
+        let budget = Budget::new(0, 10);
+        let now = Instant::now();
+        assert_eq!(withdrawn(&budget, now), 10);
+        let taken = (1..=5000).filter(|n| budget.withdraw(now + Duration::from_millis(2 * n)));
+        assert_eq!(taken.count(), 10, "in ten seconds");
     }
 
     #[test]

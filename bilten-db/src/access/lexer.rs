@@ -189,7 +189,8 @@ impl<'a> Lexer<'a> {
         let rest = &self.sql[self.at..];
         if self.peek(1).is_some_and(|b| b.is_ascii_digit()) {
             self.at += 1;
-            return self.number();
+            self.digits();
+            return Token::Literal;
         }
         let tag = rest.as_bytes()[1..]
             .iter()
@@ -206,11 +207,20 @@ impl<'a> Lexer<'a> {
         Token::Literal
     }
 
+    /// A point belongs to it, also at its end: what comes after `1.` is not the name of anything.
     fn number(&mut self) -> Token<'a> {
+        self.digits();
+        if self.peek(0) == Some(b'.') {
+            self.at += 1;
+            self.digits();
+        }
+        Token::Literal
+    }
+
+    fn digits(&mut self) {
         while self.peek(0).is_some_and(|b| b.is_ascii_digit()) {
             self.at += 1;
         }
-        Token::Literal
     }
 
     fn word(&mut self) -> Token<'a> {

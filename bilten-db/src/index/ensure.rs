@@ -31,7 +31,8 @@ impl IndexSpec {
     /// Makes the index unless it is there; what a failed concurrent build left behind is dropped first.
     ///
     /// An index of the same name with other columns is an error: to change an index, give it a new name. Filters are
-    /// compared only by whether there is one.
+    /// compared only by whether there is one; the direction of the columns and the [`method`](Self::method) are not
+    /// compared.
     ///
     /// ```
     /// # use bilten_db::{Cluster, sea_orm::ConnectionTrait};
