@@ -3,11 +3,17 @@
 mod comment;
 mod name;
 mod words;
+#[cfg(test)]
+#[path = "work_counted.rs"]
+mod work;
+#[cfg(not(test))]
+#[path = "work_none.rs"]
+mod work;
 
 use std::fmt;
 
 pub use comment::sql_comment;
-use words::normalized;
+use words::Words;
 
 /// What two statements share that differ only in values, spacing, letter case, comments and list lengths.
 ///
@@ -23,9 +29,11 @@ pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// The fingerprint of a statement. It stays the same across programs and versions of this crate.
+    ///
+    /// The whole text is read once, whatever is in it; what is kept of it meanwhile is bounded.
     #[must_use]
     pub fn of(sql: &str) -> Self {
-        Self(fnv1a(&normalized(sql)))
+        Self(Words::of(sql).hash())
     }
 }
 
@@ -41,21 +49,13 @@ impl fmt::Display for Fingerprint {
     expect(dead_code, reason = "the observer names statements")
 )]
 pub(crate) fn summary(sql: &str) -> String {
-    let words = normalized(sql);
-    let short = fnv1a(&words) >> 32;
-    let (operation, table) = name::operation_and_table(&words);
+    let words = Words::of(sql);
+    let short = words.hash() >> 32;
+    let (operation, table) = name::operation_and_table(words.first());
     match table {
         Some(table) => format!("{operation} {table} {short:08x}"),
         None => format!("{operation} {short:08x}"),
     }
-}
-
-/// FNV-1a with 64 bits, the words parted by a space: <http://www.isthe.com/chongo/tech/comp/fnv/>.
-fn fnv1a(words: &[String]) -> u64 {
-    let bytes = words.iter().flat_map(|word| word.bytes().chain([b' ']));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
@@ -103,6 +103,66 @@ mod tests {
         let distinct: std::collections::HashSet<_> =
             asked.iter().map(|sql| Fingerprint::of(sql)).collect();
         assert_eq!(distinct.len(), asked.len());
+    }
+
+    /// Texts of about so many bytes in which much nests, repeats or never ends.
+    fn monsters(bytes: usize) -> Vec<(&'static str, String)> {
+        let of = |part: &str| part.repeat(bytes / part.len());
+        let tags = (0..bytes / 8).map(|n| format!("$t{n}$")).collect();
+        vec![
+            ("comments that open", of("/*")),
+            ("comments", of("/* */")),
+            ("line comments", of("--\n")),
+            ("quotes", of("'")),
+            ("odd quotes", of("'") + "'"),
+            ("backslashes", of("'\\")),
+            ("dollars", of("$")),
+            ("dollar texts", of("$a$b")),
+            ("dollar tags", tags),
+            ("opening parentheses", of("(")),
+            ("queries in queries", of("select * from (")),
+            ("closing parentheses", of(")")),
+            ("a list", of("1,")),
+            ("rows", of("(1,2),")),
+            ("columns", of("a,b.c,")),
+            ("letters", of("a")),
+            ("spaces", of(" ")),
+            ("statements", of("select 1;")),
+        ]
+    }
+
+    #[test]
+    fn twice_the_text_is_twice_the_work_whatever_is_in_it() {
+        const BYTES: usize = 16 << 10;
+        for ((what, short), (_, long)) in monsters(BYTES).iter().zip(&monsters(4 * BYTES)) {
+            let work = |sql: &str| work::of(|| drop(summary(sql)));
+            let (one, four) = (work(short), work(long));
+            assert!(one > 0 && one < 100 * short.len(), "{what}: {one}");
+            assert!(four < 5 * one + 1000, "{what}: {one} and {four} steps");
+        }
+    }
+
+    #[test]
+    fn a_megabyte_ends_soon_and_no_name_is_long() {
+        for (what, sql) in monsters(1 << 20) {
+            assert!(summary(&sql).len() < 150, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_long_statement_is_told_from_another_one_by_its_last_word() {
+        let columns = |last: &str| format!("select {} {last} from t", "a , ".repeat(100_000));
+        assert_eq!(
+            Fingerprint::of(&columns("b")),
+            Fingerprint::of(&columns("B"))
+        );
+        assert_ne!(
+            Fingerprint::of(&columns("b")),
+            Fingerprint::of(&columns("c"))
+        );
+        let rows =
+            |many: usize| format!("insert into t values {}($1, $2)", "($1, $2),".repeat(many));
+        assert_eq!(Fingerprint::of(&rows(1)), Fingerprint::of(&rows(100_000)));
     }
 
     #[test]

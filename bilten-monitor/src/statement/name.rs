@@ -1,15 +1,21 @@
 //! What a statement does, and to which table.
 
+use super::work;
+
 /// A table's name is cut to so many characters.
 const MAX_TABLE: usize = 48;
 const OPERATIONS: [&str; 5] = ["select", "insert", "update", "delete", "merge"];
 
+/// Queries in the place of a table that are looked into, one within the other: each look reads what is left.
+const MAX_DEPTH: usize = 32;
+
 /// The operation in capitals, and the first table that it works on.
 ///
-/// A table that is a query in parentheses stands for the table which that query reads, however deep.
+/// A table that is a query in parentheses stands for the table which that query reads.
 pub(super) fn operation_and_table(words: &[String]) -> (String, Option<String>) {
     let mut operation = None;
     let mut rest = words;
+    let mut depth = 0;
     loop {
         let top = outside(rest);
         let word = |at: &usize| rest.get(*at).map_or("", String::as_str);
@@ -23,10 +29,11 @@ pub(super) fn operation_and_table(words: &[String]) -> (String, Option<String>) 
             None => top.first().copied(),
         };
         let inner = start
-            .filter(|at| word(at) == "(")
+            .filter(|at| word(at) == "(" && depth < MAX_DEPTH)
             .map(|at| inside(rest, at));
         if let Some(inner) = inner {
             rest = inner;
+            depth += 1;
             continue;
         }
         let table = start
@@ -42,6 +49,7 @@ pub(super) fn operation_and_table(words: &[String]) -> (String, Option<String>) 
 
 /// The places of the words that are in no parentheses; of a group only its opening.
 fn outside(words: &[String]) -> Vec<usize> {
+    work::add(words.len());
     let mut depth = 0_usize;
     let mut places = Vec::new();
     for (at, word) in words.iter().enumerate() {
@@ -67,7 +75,9 @@ fn inside(words: &[String], open: usize) -> &[String] {
         depth = depth.saturating_sub(usize::from(word == ")"));
         closes
     });
-    group.get(..end.unwrap_or(group.len())).unwrap_or_default()
+    let end = end.unwrap_or(group.len());
+    work::add(end);
+    group.get(..end).unwrap_or_default()
 }
 
 /// Where the table of an operation is named.

@@ -1,36 +1,95 @@
 //! A statement's words, without what two runs of it differ in.
 
+use super::work;
+
+/// Words that are kept as they are; a name is found among them.
+const KEPT: usize = 4096;
+/// Words behind those that may still shrink: a list of rows and a list of values in its last row.
+const OPEN: usize = 16;
+
 /// The statement's words: values as `?`, lists of values as one, no comments, one spelling of keywords.
-pub(super) fn normalized(sql: &str) -> Vec<String> {
-    let mut words: Vec<String> = Vec::new();
-    let mut rest = sql;
-    while let Some(first) = rest.chars().next() {
-        let (word, length) = next_word(rest, first);
-        rest = rest.get(length..).unwrap_or_default();
-        if let Some(word) = word {
-            push(&mut words, word);
-        }
-    }
-    while words.last().is_some_and(|word| word == ";") {
-        words.pop();
-    }
-    words
+///
+/// The first ones are kept, those behind them only as long as they may shrink.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    words: Vec<String>,
+    /// What comes between the first words and the last ones.
+    hash: Option<Fnv>,
 }
 
-/// Appends a word; `? , ?` shrinks to `?` and `( ? ) , ( ? )` to `( ? )`.
-fn push(words: &mut Vec<String>, word: String) {
-    words.push(word);
-    for (list, kept) in [
-        (&["?", ",", "?"][..], 1),
-        (&["(", "?", ")", ",", "(", "?", ")"][..], 3),
-    ] {
-        let start = words.len().saturating_sub(list.len());
-        if words
-            .get(start..)
-            .is_some_and(|tail| tail.iter().map(String::as_str).eq(list.iter().copied()))
-        {
-            words.truncate(start + kept);
+/// FNV-1a with 64 bits, the words parted by a space: <http://www.isthe.com/chongo/tech/comp/fnv/>.
+#[derive(Clone, Copy, Debug)]
+struct Fnv(u64);
+
+impl Fnv {
+    const NEW: Self = Self(0xcbf2_9ce4_8422_2325);
+
+    fn add(self, words: &[String]) -> Self {
+        let bytes = words.iter().flat_map(|word| word.bytes().chain([b' ']));
+        Self(bytes.fold(self.0, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        }))
+    }
+}
+
+impl Words {
+    pub(super) fn of(sql: &str) -> Self {
+        let mut words = Self::default();
+        let mut rest = sql;
+        while let Some(first) = rest.chars().next() {
+            let (word, length) = next_word(rest, first);
+            work::add(length);
+            rest = rest.get(length..).unwrap_or_default();
+            if let Some(word) = word {
+                words.push(word);
+            }
         }
+        while words.words.last().is_some_and(|word| word == ";") {
+            words.words.pop();
+        }
+        words
+    }
+
+    /// The first words of the statement: all of them, unless it is very long.
+    pub(super) fn first(&self) -> &[String] {
+        self.words.get(..KEPT).unwrap_or(&self.words)
+    }
+
+    /// The hash of all words.
+    pub(super) fn hash(&self) -> u64 {
+        let hash = match self.hash {
+            Some(hash) => hash.add(self.words.get(KEPT..).unwrap_or_default()),
+            None => Fnv::NEW.add(&self.words),
+        };
+        hash.0
+    }
+
+    /// Appends a word; `? , ?` shrinks to `?` and `( ? ) , ( ? )` to `( ? )`.
+    fn push(&mut self, word: String) {
+        self.words.push(word);
+        for (list, kept) in [
+            (&["?", ",", "?"][..], 1),
+            (&["(", "?", ")", ",", "(", "?", ")"][..], 3),
+        ] {
+            let start = self.words.len().saturating_sub(list.len());
+            let tail = self.words.get(start..).unwrap_or_default();
+            if tail.iter().map(String::as_str).eq(list.iter().copied()) {
+                self.words.truncate(start + kept);
+            }
+        }
+        if self.words.len() > KEPT + 2 * OPEN {
+            self.fold();
+        }
+    }
+
+    /// Turns the words that are neither among the first nor among the last into their hash.
+    fn fold(&mut self) {
+        let last = self.words.len() - OPEN;
+        let hash = self
+            .hash
+            .unwrap_or_else(|| Fnv::NEW.add(self.words.get(..KEPT).unwrap_or_default()));
+        self.hash = Some(hash.add(self.words.get(KEPT..last).unwrap_or_default()));
+        self.words.drain(KEPT..last);
     }
 }
 
@@ -83,6 +142,7 @@ fn dollar(rest: &str) -> (Option<String>, usize) {
         let end = rest[mark.len()..]
             .find(mark)
             .map_or(rest.len(), |at| at + 2 * mark.len());
+        work::add(end);
         return (Some("?".to_owned()), end);
     }
     (Some("?".to_owned()), tag)
@@ -117,4 +177,57 @@ fn block_comment(rest: &str) -> usize {
         }
     }
     rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All words, without a bound.
+    fn all(sql: &str) -> Vec<String> {
+        let mut words = Words::default();
+        let mut rest = sql;
+        while let Some(first) = rest.chars().next() {
+            let (word, length) = next_word(rest, first);
+            rest = &rest[length..];
+            if let Some(word) = word {
+                words.push(word);
+                assert!(words.words.len() <= KEPT, "not for long texts");
+            }
+        }
+        words.words
+    }
+
+    #[test]
+    fn folding_changes_no_hash() {
+        // Words that do not shrink, and behind them lists that do, wherever the fold falls.
+        for extra in 0..3 * OPEN {
+            let head = "a ".repeat(KEPT - OPEN + extra);
+            for tail in [
+                "(1, 2, 3), (4, 5), (6)",
+                "in (1,2,3) x (1) , (2) , (3) y",
+                "b",
+            ] {
+                let whole: Vec<String> = head
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .chain(all(tail))
+                    .collect();
+                let sql = format!("{head}{tail}");
+                assert_eq!(
+                    Words::of(&sql).hash(),
+                    Fnv::NEW.add(&whole).0,
+                    "{extra} {tail}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        for part in ["(", "a ", "; ", "1 ", "(1,"] {
+            let words = Words::of(&part.repeat(1 << 17));
+            assert!(words.words.len() <= KEPT + 2 * OPEN, "{part}");
+        }
+    }
 }
