@@ -15,6 +15,8 @@ thread_local! {
 /// One cell for each part: a part is moved in a register, and all of them together through memory.
 struct Current {
     is_serving: Cell<bool>,
+    /// The monitor that times the request; zero for none.
+    monitor: Cell<usize>,
     known: Cell<Option<Arc<Known>>>,
     trace: Cell<Words>,
 }
@@ -45,6 +47,7 @@ impl Current {
     const fn nothing() -> Self {
         Self {
             is_serving: Cell::new(false),
+            monitor: Cell::new(0),
             known: Cell::new(None),
             trace: Cell::new(Words([0, 0])),
         }
@@ -175,8 +178,15 @@ impl Frame {
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
     pub(crate) fn enter(&mut self) -> Entered<'_> {
+        let monitor = CURRENT.with(|current| current.monitor.get());
+        self.enter_of(monitor)
+    }
+
+    /// The same for a request that this monitor times.
+    pub(crate) fn enter_of(&mut self, monitor: usize) -> Entered<'_> {
         CURRENT.with(|current| Entered {
             was_serving: current.is_serving.replace(true),
+            outer_monitor: current.monitor.replace(monitor),
             outer: current.known.replace(self.known.take()),
             outer_trace: current.trace.replace(self.trace),
             frame: self,
@@ -210,6 +220,7 @@ impl fmt::Debug for Frame {
 pub(crate) struct Entered<'a> {
     frame: &'a mut Frame,
     was_serving: bool,
+    outer_monitor: usize,
     outer: Option<Arc<Known>>,
     outer_trace: Words,
 }
@@ -220,8 +231,18 @@ impl Drop for Entered<'_> {
             self.frame.known = current.known.replace(self.outer.take());
             current.trace.set(self.outer_trace);
             current.is_serving.set(self.was_serving);
+            current.monitor.set(self.outer_monitor);
         });
     }
+}
+
+/// Whether this monitor times the request that is being served on this thread.
+#[cfg_attr(
+    not(feature = "http"),
+    expect(dead_code, reason = "only a request can pass one monitor twice")
+)]
+pub(crate) fn is_timed_by(monitor: usize) -> bool {
+    CURRENT.with(|current| current.monitor.get() == monitor)
 }
 
 /// The facts of the current request, if there is one and it has any.

@@ -28,6 +28,14 @@ pub enum Error {
         /// The largest number allowed.
         most: usize,
     },
+    /// A duration is longer than anything it could be compared with.
+    #[error("{field} is longer than {most:?}: give a shorter time, or leave the setter out")]
+    TooLong {
+        /// The setter.
+        field: &'static str,
+        /// The longest time allowed.
+        most: std::time::Duration,
+    },
     /// A name is empty.
     #[error("{field} has an empty name: give the query, route or metric a short constant name")]
     EmptyName {
@@ -54,14 +62,49 @@ pub enum Error {
         /// The label as it was given.
         name: &'static str,
     },
-    /// Another metric is already written the same way once dots become underscores.
+    /// A name is longer than anybody would read.
+    #[error("{field} is longer than {most} bytes: give it a short constant name")]
+    LongName {
+        /// What has the name.
+        field: &'static str,
+        /// The longest name in bytes.
+        most: usize,
+    },
+    /// The program has more metrics of its own than this crate keeps.
     #[error(
-        "metric {name:?} collides with {taken:?}, which is exported under the same name: rename one"
+        "metric {name:?} is one more than the {most} that are kept: tell its values apart by labels, not by names"
+    )]
+    TooManyMetrics {
+        /// The name that found no room.
+        name: &'static str,
+        /// The largest number of names.
+        most: usize,
+    },
+    /// Another metric has one of the names that this one would be exported under.
+    ///
+    /// Dots become underscores, a counter is written with `_total`, and a histogram also as `_bucket`, `_sum` and
+    /// `_count`.
+    #[error(
+        "metric {name:?} collides with {taken:?}: both would be exported as {exported:?}; rename one of the two"
     )]
     NameCollision {
         /// The new name.
         name: &'static str,
         /// The name that was there first.
+        taken: &'static str,
+        /// The name that both would have.
+        exported: String,
+    },
+    /// Two labels of a metric are written the same way once dots become underscores, or one comes twice.
+    #[error(
+        "metric {name:?} has the labels {taken:?} and {label:?}, which are exported under one name: leave out or rename one"
+    )]
+    LabelCollision {
+        /// The metric.
+        name: &'static str,
+        /// The new label.
+        label: &'static str,
+        /// The label that was there first.
         taken: &'static str,
     },
     /// One name cannot be two kinds of metric.

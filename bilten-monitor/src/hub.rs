@@ -38,7 +38,7 @@ pub(crate) struct Hub {
 /// Every monitor of the process, for exporters: they write numbers in flight as they are at that moment.
 static PROCESS: Mutex<Vec<Weak<Hub>>> = Mutex::new(Vec::new());
 
-/// Brings the gauges of every monitor up to date.
+/// Brings every monitor's own counters and gauges up to date.
 #[cfg_attr(
     not(feature = "prometheus"),
     expect(dead_code, reason = "another exporter asks nobody before it writes")
@@ -48,7 +48,7 @@ pub(crate) fn show_all() {
         let all = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter_map(Weak::upgrade).collect()
     };
-    hubs.iter().for_each(|hub| hub.show(hub.time.now()));
+    hubs.iter().for_each(|hub| hub.publish(hub.time.now()));
 }
 
 impl Hub {
@@ -57,6 +57,15 @@ impl Hub {
         let mut all = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|hub| hub.strong_count() > 0);
         all.push(Arc::downgrade(self));
+    }
+
+    /// Tells this monitor from every other one that there is at the same time.
+    #[cfg_attr(
+        not(feature = "http"),
+        expect(dead_code, reason = "only a request can pass one monitor twice")
+    )]
+    pub(crate) fn mark(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Brings the gauges of numbers in flight up to date.
@@ -81,6 +90,12 @@ impl Hub {
                 self.tallies.count(Loss::SampleDropped);
             }
         }
+    }
+
+    /// Counts an observation for which there was no recorder.
+    #[cold]
+    pub(crate) fn unrecorded(&self, weight: u32) {
+        self.tallies.count_many(Loss::Unrecorded, weight.into());
     }
 
     /// Counts an observation that goes to `other` because `label` has too many values, and raises an alert.
@@ -143,6 +158,22 @@ impl Hub {
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
+    /// Tells of alerts whose cause has been gone for a while, and of those for which there was no room.
+    pub(crate) fn settle(&self, now: u64, watched: &[Arc<dyn Watched>]) {
+        for watched in watched {
+            watched.settle(now);
+            watched.gates(&mut |kind, subject, gate| self.desk.settle(gate, now, kind, subject));
+        }
+        self.sum_up(now, watched, false);
+    }
+
+    /// Names the subjects whose alerts found no room in the window that is over, or at once.
+    fn sum_up(&self, now: u64, watched: &[Arc<dyn Watched>], at_once: bool) {
+        self.desk.sum_up(now, at_once, |visit| {
+            watched.iter().for_each(|watched| watched.gates(visit));
+        });
+    }
+
     /// Shows every counter of the monitor's own, also those that are still zero.
     pub(crate) fn publish(&self, now: u64) {
         self.tallies.publish(now);
@@ -152,7 +183,9 @@ impl Hub {
 
     /// Waits until the sinks have handled what was queued so far, at most `limit`.
     pub(crate) fn flush(&self, limit: Duration) -> bool {
-        self.show(self.time.now());
+        let now = self.time.now();
+        self.publish(now);
+        self.sum_up(now, &self.watched(), true);
         let started = std::time::Instant::now();
         let left = || limit.saturating_sub(started.elapsed());
         self.desk.flush(left()) && self.samples.iter().all(|sink| sink.flush(left()))

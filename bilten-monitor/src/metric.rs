@@ -56,12 +56,25 @@ pub struct Metric<'m> {
 impl Metric<'_> {
     /// Adds a label. Its value is a constant, a truth value or a small number: never a user's data.
     ///
-    /// At most 8 labels; with more, taking a value is refused.
+    /// The order of labels does not matter, and an empty value is no label at all, as in Prometheus. At most 8
+    /// labels; with more, or with one name twice, taking a value is refused.
     pub fn label(mut self, name: &'static str, value: impl Into<LabelValue>) -> Self {
+        let value = value.into();
+        if value == LabelValue::EMPTY {
+            return self;
+        }
         if let Some(place) = self.labels.get_mut(self.used) {
-            *place = (name, value.into());
+            *place = (name, value);
         }
         self.used += 1;
+        // Sorted, so that one set of labels is one series: the few before it move up.
+        if let Some(labels) = self.labels.get_mut(..self.used) {
+            let mut at = labels.len() - 1;
+            while at > 0 && labels[at - 1].0 > labels[at].0 {
+                labels.swap(at - 1, at);
+                at -= 1;
+            }
+        }
         self
     }
 

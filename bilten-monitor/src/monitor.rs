@@ -33,7 +33,7 @@ pub struct Monitor(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) hub: Arc<Hub>,
     pub(crate) queries: Arc<Queries>,
-    pub(crate) metrics: Declared,
+    pub(crate) metrics: Arc<Declared>,
 }
 
 impl Monitor {
@@ -41,7 +41,8 @@ impl Monitor {
         let queries = Arc::new(Queries::new(&hub));
         let queries_watched: Weak<dyn Watched> = Arc::downgrade(&queries) as Weak<dyn Watched>;
         hub.watch(queries_watched);
-        let metrics = Declared::new(&hub);
+        let metrics = Arc::new(Declared::new(&hub));
+        hub.watch(Arc::downgrade(&metrics) as Weak<dyn Watched>);
         Self(Arc::new(Inner {
             hub,
             queries,
@@ -118,8 +119,9 @@ impl Monitor {
 
     /// Waits until the sinks have handled what was queued, at most `limit`; `false` when they have not.
     ///
-    /// It also brings the gauges of numbers in flight up to date, which else happens once a second and whenever
-    /// [`Exporter`](crate::prometheus) writes its metrics.
+    /// It also brings the gauges of numbers in flight and the monitor's own counters up to date, which else happens once
+    /// a second and whenever [`Exporter`](crate::prometheus) writes its metrics; and it tells at once which subjects'
+    /// alerts found no room ([`TooManyAlerts`](crate::alert::AlertKind)).
     ///
     /// For the end of a program. It blocks the thread, so call it after the runtime's work is done.
     #[must_use]

@@ -25,10 +25,13 @@ impl Recorded {
 
     /// Records a value that stands for so many.
     pub(crate) fn record_many(&self, hub: &Hub, now: u64, value: f64, weight: u32) {
-        self.0.each(&hub.registry, now, |histogram| match weight {
+        let is_taken = self.0.each(&hub.registry, now, |histogram| match weight {
             1 => histogram.record(value),
             many => histogram.record_many(value, many as usize),
         });
+        if !is_taken {
+            hub.unrecorded(weight);
+        }
         for id in &self.0.ids {
             hub.sample(id, value, weight);
         }
@@ -62,13 +65,17 @@ impl Together {
 
     /// Records one value for each metric; values beyond the metrics are left out.
     pub(crate) fn record(&self, hub: &Hub, now: u64, values: &[f64]) {
-        self.cached.with(&hub.registry, now, |handles| {
+        let is_taken = self.cached.with(&hub.registry, now, |handles, is_live| {
             for (histogram, at) in handles.iter().zip(&self.takes) {
                 if let Some(value) = values.get(*at) {
                     histogram.record(*value);
                 }
             }
+            is_live
         });
+        if !is_taken {
+            hub.unrecorded(1);
+        }
         for (id, at) in self.cached.ids.iter().zip(&self.takes) {
             if let Some(value) = values.get(*at) {
                 hub.sample(id, *value, 1);

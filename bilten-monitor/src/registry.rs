@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -47,6 +48,8 @@ pub(crate) struct Registry {
     recorder: Option<Arc<dyn Recorder + Send + Sync>>,
     naming: Naming,
     refresh_nanos: u64,
+    /// The address of the process's recorder, once the watchdog has seen it.
+    process: AtomicUsize,
     described: Mutex<HashSet<String>>,
 }
 
@@ -60,6 +63,7 @@ impl Registry {
             recorder,
             naming,
             refresh_nanos,
+            process: AtomicUsize::new(NOBODY),
             described: Mutex::default(),
         }
     }
@@ -83,11 +87,12 @@ impl Registry {
         ids.into()
     }
 
-    /// Calls `f` with the recorder, and whether it is one that keeps anything.
-    fn with<T>(&self, f: impl FnOnce(&dyn Recorder, bool) -> T) -> T {
+    /// Calls `f` with the recorder and its address.
+    fn with<T>(&self, f: impl FnOnce(&dyn Recorder, usize) -> T) -> T {
         match &self.recorder {
-            Some(recorder) => f(recorder.as_ref(), true),
-            None => metrics::with_recorder(|recorder| f(recorder, !is_noop(recorder))),
+            // One that was given is asked, whether it looks like the no-op one or not.
+            Some(recorder) => f(recorder.as_ref(), addr(recorder.as_ref())),
+            None => metrics::with_recorder(|recorder| f(recorder, address(recorder))),
         }
     }
 
@@ -102,6 +107,18 @@ impl Registry {
     /// Whether there is a recorder that keeps anything.
     pub(crate) fn is_live(&self) -> bool {
         self.recorder.is_some() || metrics::with_recorder(|recorder| !is_noop(recorder))
+    }
+
+    /// Remembers the process's recorder. Called by the watchdog, on whose thread no other one is in its place.
+    pub(crate) fn meet_process(&self) {
+        self.process
+            .store(metrics::with_recorder(address), Ordering::Relaxed);
+    }
+
+    /// Whether handles from this recorder are good for every thread: the process's stays where it is, and one that
+    /// a thread has in its place may be gone tomorrow, with another one at its address.
+    fn is_for_all(&self, from: usize) -> bool {
+        self.recorder.is_some() || from == NOBODY || from == self.process.load(Ordering::Relaxed)
     }
 
     /// Tells the recorder the unit and the help text, once for each name.
@@ -135,12 +152,18 @@ const MAX_LABEL_BYTES: usize = 200;
 
 /// A value that every exporter writes unambiguously.
 ///
-/// The Prometheus exporter takes `\\` and `\\\\` for the same text, so two series would get one name.
+/// The Prometheus exporter takes `\\` and `\\\\` for the same text, so two series would get one name. What looks like
+/// an escape already is escaped as well: no two values become one.
 fn clean(value: SharedString) -> SharedString {
-    if value.len() <= MAX_LABEL_BYTES && !value.contains('\\') {
+    let is_plain = !["\\", "%5C", "%25"].iter().any(|mark| value.contains(mark));
+    if value.len() <= MAX_LABEL_BYTES && is_plain {
         return value;
     }
-    let mut cut: String = value.replace('\\', "%5C");
+    let mut cut: String = if is_plain {
+        value.to_string()
+    } else {
+        value.replace('%', "%25").replace('\\', "%5C")
+    };
     if cut.len() > MAX_LABEL_BYTES {
         let end = (0..=MAX_LABEL_BYTES)
             .rev()
@@ -150,6 +173,21 @@ fn clean(value: SharedString) -> SharedString {
         cut.push_str(&format!("~{:016x}", hash_text(&value)));
     }
     cut.into()
+}
+
+/// The address of a recorder that keeps nothing.
+const NOBODY: usize = 0;
+
+fn address(recorder: &dyn Recorder) -> usize {
+    if is_noop(recorder) {
+        NOBODY
+    } else {
+        addr(recorder)
+    }
+}
+
+fn addr(recorder: &dyn Recorder) -> usize {
+    std::ptr::from_ref(recorder).cast::<()>().addr()
 }
 
 /// The facade's own no-op recorder has no size; every recorder that keeps something has one.
@@ -182,15 +220,15 @@ impl Handle for metrics::Histogram {
 
 struct Resolved<H> {
     at: u64,
-    live: bool,
+    from: usize,
     handles: Box<[H]>,
 }
 
 /// The handles of one series, asked for on first use and again when they may have gone stale.
 ///
 /// A handle taken before a recorder is installed does nothing for ever, and an exporter with an idle timeout
-/// forgets a series whose handle somebody still holds. So handles from the no-op recorder are asked for again
-/// as soon as a real one is there, and others once they are older than the refresh period.
+/// forgets a series whose handle somebody still holds. So handles are kept only while the recorder is the one they
+/// came from, and at most for the refresh period; those of a recorder that only one thread has are never kept.
 pub(crate) struct Cached<H> {
     pub(crate) ids: Box<[Arc<SeriesId>]>,
     resolved: ArcSwapOption<Resolved<H>>,
@@ -207,42 +245,53 @@ impl<H: Handle> Cached<H> {
         }
     }
 
-    /// Calls `f` for the handle of each family. `now` is a reading of the monitor's clock.
-    pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) {
-        self.with(registry, now, |handles| handles.iter().for_each(f));
+    /// Calls `f` for the handle of each family, and says whether a recorder was there to take it. `now` is a reading
+    /// of the monitor's clock.
+    pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) -> bool {
+        self.with(registry, now, |handles, is_live| {
+            handles.iter().for_each(f);
+            is_live
+        })
     }
 
-    /// Calls `f` with the handles, in the order of `ids`. `now` is a reading of the monitor's clock.
-    pub(crate) fn with(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
+    /// Calls `f` with the handles, in the order of `ids`, and with whether a recorder is there to take anything.
+    pub(crate) fn with<T>(
+        &self,
+        registry: &Registry,
+        now: u64,
+        f: impl FnOnce(&[H], bool) -> T,
+    ) -> T {
         if let Some(handles) = self.lasting.get() {
-            return f(handles);
+            return f(handles, true);
         }
         let current = self.resolved.load();
         let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
         if let Some(resolved) = current.as_deref().filter(fresh) {
-            f(&resolved.handles);
+            f(&resolved.handles, resolved.from != NOBODY)
         } else {
-            self.ask_again(registry, now, f);
+            self.ask_again(registry, now, f)
         }
     }
 
     #[cold]
-    fn ask_again(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H])) {
+    fn ask_again<T>(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool) -> T) -> T {
         let (resolved, lasts) = self.resolve(registry, now);
         if lasts {
-            return f(self.lasting.get_or_init(|| resolved.handles));
+            return f(self.lasting.get_or_init(|| resolved.handles), true);
         }
-        let resolved = Arc::new(resolved);
-        f(&resolved.handles);
-        self.resolved.store(Some(resolved));
+        let output = f(&resolved.handles, resolved.from != NOBODY);
+        if registry.is_for_all(resolved.from) {
+            self.resolved.store(Some(Arc::new(resolved)));
+        }
+        output
     }
 
     /// The handles, and whether they last.
     fn resolve(&self, registry: &Registry, now: u64) -> (Resolved<H>, bool) {
-        registry.with(|recorder, live| {
-            let mut lasts = live;
+        registry.with(|recorder, from| {
+            let mut lasts = from != NOBODY;
             let register = |id: &Arc<SeriesId>| {
-                if live {
+                if from != NOBODY {
                     registry.describe(recorder, id);
                 }
                 let handle = H::register(recorder, id);
@@ -252,7 +301,7 @@ impl<H: Handle> Cached<H> {
             let handles = self.ids.iter().map(register).collect();
             let resolved = Resolved {
                 at: now,
-                live,
+                from,
                 handles,
             };
             (resolved, lasts)
@@ -261,11 +310,12 @@ impl<H: Handle> Cached<H> {
 }
 
 fn is_fresh<H>(resolved: &Resolved<H>, registry: &Registry, now: u64) -> bool {
-    if resolved.live {
-        now.saturating_sub(resolved.at) <= registry.refresh_nanos
-    } else {
-        !registry.is_live()
+    let is_young = now.saturating_sub(resolved.at) <= registry.refresh_nanos;
+    if registry.recorder.is_some() {
+        return is_young;
     }
+    let here = metrics::with_recorder(address);
+    here == resolved.from && (here == NOBODY || (is_young && registry.is_for_all(here)))
 }
 
 impl<H> fmt::Debug for Cached<H> {
@@ -284,6 +334,9 @@ mod tests {
     fn hostile_label_values_stay_apart_and_short() {
         assert_eq!(&*clean("plain \"quoted\"\n".into()), "plain \"quoted\"\n");
         assert_ne!(clean("a\\b".into()), clean("a\\\\b".into()));
+        let alike = ["a\\b", "a%5Cb", "a%255Cb", "a%25b", "a%b", "a%25255Cb"];
+        let written: HashSet<_> = alike.iter().map(|value| clean((*value).into())).collect();
+        assert_eq!(written.len(), alike.len(), "{written:?}");
         let long = |last: char| SharedString::from("é".repeat(500_000) + &last.to_string());
         assert!(clean(long('x')).len() <= MAX_LABEL_BYTES + 17);
         assert_ne!(clean(long('x')), clean(long('y')));

@@ -134,9 +134,8 @@ impl Runtime {
         self.handle.spawn(async move {
             let waited = asked.elapsed();
             delay.probes().answered(asked, waited);
-            delay.waited.each(&registry, now, |histogram| {
-                histogram.record(waited.as_secs_f64());
-            });
+            let record = |histogram: &Histogram| histogram.record(waited.as_secs_f64());
+            delay.waited.each(&registry, now, record);
         });
     }
 }

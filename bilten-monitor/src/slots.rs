@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::alert::{AlertKind, Gate};
 use crate::stats::{Recent, Side};
 
 /// Operations of one name that are watched at a time; further ones are measured and not watched.
@@ -30,10 +31,13 @@ pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
     fn show(&self, _now: u64) {}
 
     /// Raises an alert for each operation that is over its threshold and was not told yet.
-    fn look(&self, now: u64);
+    fn look(&self, _now: u64) {}
 
-    /// Tells of alerts whose cause has been gone for a while.
+    /// Does what is to be done at every look.
     fn settle(&self, _now: u64) {}
+
+    /// Shows the limit on each kind of alert of each subject.
+    fn gates(&self, _visit: &mut dyn FnMut(AlertKind, &str, &Gate)) {}
 
     /// How busy it is, if it is a runtime.
     #[cfg(feature = "dashboard")]
@@ -42,7 +46,7 @@ pub(crate) trait Watched: Send + Sync + std::fmt::Debug {
     }
 
     /// Shows the numbers of each name, used or not.
-    fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent));
+    fn each(&self, _visit: &mut dyn FnMut(Side, &str, &Recent)) {}
 }
 
 /// A claimed place.

@@ -33,6 +33,9 @@ pub struct Losses {
     pub samples_dropped: u64,
     /// Values and names refused by the metric interface.
     pub rejected: u64,
+    /// Observations made while there was no recorder: no exporter will ever show them. Snapshots, alerts and metric
+    /// sinks have them all the same.
+    pub unrecorded: u64,
 }
 
 /// The counters behind [`Losses`], shared with the sinks' threads.
@@ -46,6 +49,7 @@ pub(crate) struct Tallies {
     sink_failures: Tally,
     samples_dropped: Tally,
     rejected: Tally,
+    unrecorded: Tally,
 }
 
 /// Which counter.
@@ -57,6 +61,7 @@ pub(crate) enum Loss {
     SinkFailure,
     SampleDropped,
     Rejected,
+    Unrecorded,
 }
 
 impl Tallies {
@@ -68,6 +73,7 @@ impl Tallies {
             sink_failures: Tally::new(&registry, &names::SINK_FAILURES, &[]),
             samples_dropped: Tally::new(&registry, &names::SAMPLES_DROPPED, &[]),
             rejected: Tally::new(&registry, &names::REJECTED, &[]),
+            unrecorded: Tally::new(&registry, &names::UNRECORDED, &[]),
             registry,
             time,
         }
@@ -82,6 +88,7 @@ impl Tallies {
             &self.sink_failures,
             &self.samples_dropped,
             &self.rejected,
+            &self.unrecorded,
         ];
         all.iter()
             .for_each(|tally| tally.publish(&self.registry, now));
@@ -89,6 +96,10 @@ impl Tallies {
 
     /// Counts one, and says whether it was the first of its kind.
     pub(crate) fn count(&self, loss: Loss) -> bool {
+        self.count_many(loss, 1)
+    }
+
+    pub(crate) fn count_many(&self, loss: Loss, times: u64) -> bool {
         let tally = match loss {
             Loss::Overflowed => &self.overflowed,
             Loss::AlertSuppressed => &self.alerts_suppressed,
@@ -96,8 +107,9 @@ impl Tallies {
             Loss::SinkFailure => &self.sink_failures,
             Loss::SampleDropped => &self.samples_dropped,
             Loss::Rejected => &self.rejected,
+            Loss::Unrecorded => &self.unrecorded,
         };
-        tally.add_one(&self.registry, self.time.now())
+        tally.add(&self.registry, self.time.now(), times)
     }
 
     pub(crate) fn losses(&self) -> Losses {
@@ -108,14 +120,17 @@ impl Tallies {
             sink_failures: self.sink_failures.total(),
             samples_dropped: self.samples_dropped.total(),
             rejected: self.rejected.total(),
+            unrecorded: self.unrecorded.total(),
         }
     }
 }
 
-/// A counter that can be read in the process and is mirrored to the recorder.
+/// A counter that can be read in the process and is mirrored to the recorder, whenever that comes.
 #[derive(Debug)]
 pub(crate) struct Tally {
     total: AtomicU64,
+    /// How much of it a recorder has.
+    told: AtomicU64,
     counter: Cached<Counter>,
 }
 
@@ -123,19 +138,28 @@ impl Tally {
     pub(crate) fn new(registry: &Registry, spec: &Spec, labels: &[LabelPair]) -> Self {
         Self {
             total: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             counter: Cached::new(registry.ids(spec, labels)),
         }
     }
 
+    /// Shows what no recorder has yet, and a zero if that is all.
     pub(crate) fn publish(&self, registry: &Registry, now: u64) {
-        self.counter
-            .each(registry, now, |counter| counter.increment(0));
+        self.counter.with(registry, now, |counters, is_live| {
+            if is_live {
+                let total = self.total();
+                let told = self.told.fetch_max(total, Ordering::Relaxed);
+                let due = total.saturating_sub(told);
+                counters.iter().for_each(|counter| counter.increment(due));
+            }
+        });
     }
 
-    pub(crate) fn add_one(&self, registry: &Registry, now: u64) -> bool {
-        self.counter
-            .each(registry, now, |counter| counter.increment(1));
-        self.total.fetch_add(1, Ordering::Relaxed) == 0
+    /// Adds so many, and says whether they are the first.
+    pub(crate) fn add(&self, registry: &Registry, now: u64, times: u64) -> bool {
+        let before = self.total.fetch_add(times, Ordering::Relaxed);
+        self.publish(registry, now);
+        before == 0
     }
 
     fn total(&self) -> u64 {

@@ -33,9 +33,13 @@ fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
         Some(time) if matches!(*time, Time::System(_)) => Comparison::new(),
         _ => None,
     };
+    if let Some(hub) = hub.upgrade() {
+        hub.registry.meet_process();
+    }
     loop {
         std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
+        hub.registry.meet_process();
         if let (Some(comparison), Time::System(system)) = (&mut comparison, &*hub.time) {
             comparison.look(system);
         }
@@ -46,7 +50,7 @@ fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
             looked = Instant::now();
             watched.iter().for_each(|watched| watched.look(now));
         }
-        watched.iter().for_each(|watched| watched.settle(now));
+        hub.settle(now, &watched);
         if let Some(budget) = &hub.budget {
             budget.look(&hub.desk, now);
         }

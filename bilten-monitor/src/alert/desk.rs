@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::crowd::Crowd;
 use super::gate::{Burst, Gate, Passed};
 use super::shelf::Shelf;
 use super::{Alert, AlertKind, AlertSink, Fact, TraceId};
@@ -125,7 +126,7 @@ impl Desk {
         facts: impl FnOnce() -> Vec<Fact>,
     ) {
         if let Some(tally) = self.raised.get(incident.kind as usize) {
-            tally.add_one(&self.tallies.registry, now);
+            tally.add(&self.tallies.registry, now, 1);
         }
         self.send(Alert {
             trace_id: self.trace().or(incident.trace),
@@ -136,7 +137,7 @@ impl Desk {
 
     /// Tells that nothing happened for a whole window after an alert, where such notices are wanted.
     pub(crate) fn settle(&self, gate: &Gate, now: u64, kind: AlertKind, subject: &str) {
-        if !self.policy.notices {
+        if !self.policy.notices || !kind.ends() {
             return;
         }
         let Some(passed) = gate.recover(now, self.window_nanos) else {
@@ -153,6 +154,39 @@ impl Desk {
         self.send(Alert {
             recovered: true,
             ..incident.alert(passed)
+        });
+    }
+
+    /// Names the subjects that found no room, in one alert for each window: it is beyond the burst.
+    pub(crate) fn sum_up(
+        &self,
+        now: u64,
+        at_once: bool,
+        gates: impl FnOnce(&mut dyn FnMut(AlertKind, &str, &Gate)),
+    ) {
+        if !self.burst.was_full(now, self.window_nanos, at_once) {
+            return;
+        }
+        let mut crowd = Crowd::default();
+        gates(&mut |kind, subject, gate| {
+            if let Some(held) = gate.crowded_out() {
+                crowd.add(kind, subject, held);
+            }
+        });
+        let (suppressed, worst) = (crowd.held, crowd.worst);
+        if suppressed == 0 {
+            return;
+        }
+        let incident = Incident {
+            kind: AlertKind::TooManyAlerts,
+            subject: "alerts",
+            duration_nanos: 0,
+            threshold_nanos: 0,
+            outcome: Outcome::Success,
+            trace: None,
+        };
+        self.pass(Passed { suppressed, worst }, now, &incident, || {
+            crowd.facts()
         });
     }
 

@@ -13,6 +13,17 @@ pub(crate) struct Gate {
     last: AtomicU64,
     /// An alert has passed, and no notice that it is over.
     told: AtomicBool,
+    /// Some were held back because all subjects together had too many.
+    crowded: AtomicBool,
+}
+
+/// Why an alert does not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Its subject had one in this window.
+    Window,
+    /// All subjects together had enough.
+    Burst,
 }
 
 /// What an alert that passes has to tell of those that did not.
@@ -28,33 +39,46 @@ impl Gate {
     /// Lets the first of each window through, and counts the others.
     pub(crate) fn admit(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
         let passed = self.pass(now, window, burst, value);
-        if passed.is_none() {
+        if let Err(held) = passed {
             self.suppressed.fetch_add(1, Ordering::Relaxed);
+            if held == Held::Burst && !self.crowded.load(Ordering::Relaxed) {
+                self.crowded.store(true, Ordering::Release);
+            }
         }
-        passed
+        passed.ok()
     }
 
     /// Lets a state through that lasts and is looked at again and again, once for each window. It is the same state
     /// at every look, so what does not pass was not held back.
     pub(crate) fn remind(&self, now: u64, window: u64, burst: &Burst) -> Option<Passed> {
-        self.pass(now, window, burst, 0)
+        self.pass(now, window, burst, 0).ok()
     }
 
-    fn pass(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Option<Passed> {
+    fn pass(&self, now: u64, window: u64, burst: &Burst, value: u64) -> Result<Passed, Held> {
         self.worst.fetch_max(value, Ordering::Relaxed);
         self.last.fetch_max(now, Ordering::Relaxed);
         let open_at = self.open_at.load(Ordering::Relaxed);
         let next = now.saturating_add(window);
-        let admitted = now >= open_at
-            && burst.has_room(now, window)
-            && self
-                .open_at
-                .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        admitted.then(|| {
-            self.told.store(true, Ordering::Relaxed);
-            self.take(value)
-        })
+        if now < open_at {
+            return Err(Held::Window);
+        }
+        if !burst.has_room(now, window) {
+            return Err(Held::Burst);
+        }
+        self.open_at
+            .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
+            .map_err(|_| Held::Window)?;
+        self.told.store(true, Ordering::Relaxed);
+        Ok(self.take(value))
+    }
+
+    /// What was held back for want of room, told once; the next alert of this subject then tells of later ones only.
+    pub(crate) fn crowded_out(&self) -> Option<Passed> {
+        let is_crowded =
+            self.crowded.load(Ordering::Relaxed) && self.crowded.swap(false, Ordering::Acquire);
+        is_crowded
+            .then(|| self.take(0))
+            .filter(|held| held.suppressed > 0)
     }
 
     /// What there is to say once nothing happened for a whole window after an alert; each time once.
@@ -80,6 +104,8 @@ pub(crate) struct Burst {
     limit: u64,
     /// The window's number in the upper half, the alerts in it in the lower.
     state: AtomicU64,
+    /// One more than the number of the window in which there was no room last; zero once that was told.
+    full: AtomicU64,
 }
 
 impl Burst {
@@ -87,11 +113,23 @@ impl Burst {
         Self {
             limit: u64::from(limit),
             state: AtomicU64::new(0),
+            full: AtomicU64::new(0),
         }
     }
 
+    fn number(now: u64, window: u64) -> u64 {
+        (now / window.max(1)) & 0xffff_ffff
+    }
+
+    /// Whether there was no room in a window that is over, or in this one when `at_once`; each time once.
+    pub(crate) fn was_full(&self, now: u64, window: u64, at_once: bool) -> bool {
+        let full = self.full.load(Ordering::Relaxed);
+        let is_over = full > 0 && (at_once || full != Self::number(now, window) + 1);
+        is_over && self.full.swap(0, Ordering::Relaxed) > 0
+    }
+
     fn has_room(&self, now: u64, window: u64) -> bool {
-        let number = (now / window.max(1)) & 0xffff_ffff;
+        let number = Self::number(now, window);
         let take = |state: u64| {
             let used = if state >> 32 == number {
                 state & 0xffff_ffff
@@ -100,9 +138,14 @@ impl Burst {
             };
             (used < self.limit).then(|| (number << 32) | (used + 1))
         };
-        self.state
+        let has_room = self
+            .state
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
+            .is_ok();
+        if !has_room && self.full.load(Ordering::Relaxed) != number + 1 {
+            self.full.store(number + 1, Ordering::Relaxed);
+        }
+        has_room
     }
 }
 
@@ -187,6 +230,36 @@ mod tests {
             .filter(|gate| gate.admit(65, WINDOW, &burst, 1).is_some())
             .count();
         assert_eq!(later, 3, "a new window has room again");
+    }
+
+    #[test]
+    fn what_found_no_room_is_told_once_the_window_is_over() {
+        let burst = Burst::new(1);
+        let (first, second) = (Gate::default(), Gate::default());
+        assert!(first.admit(0, WINDOW, &burst, 1).is_some());
+        assert!(!burst.was_full(70, WINDOW, false), "nothing was held back");
+        assert!(first.admit(1, WINDOW, &burst, 1).is_none());
+        assert!(
+            !burst.was_full(70, WINDOW, true),
+            "its own window held it back"
+        );
+        assert!(second.admit(2, WINDOW, &burst, 7).is_none());
+        assert!(second.admit(3, WINDOW, &burst, 5).is_none());
+        assert!(
+            !burst.was_full(59, WINDOW, false),
+            "the window is not over yet"
+        );
+        assert!(burst.was_full(60, WINDOW, false));
+        assert!(!burst.was_full(60, WINDOW, false), "told already");
+        assert_eq!(first.crowded_out(), None);
+        let held = Passed {
+            suppressed: 2,
+            worst: 7,
+        };
+        assert_eq!(second.crowded_out(), Some(held));
+        assert_eq!(second.crowded_out(), None);
+        let next = second.admit(61, WINDOW, &burst, 1).expect("room again");
+        assert_eq!(next.suppressed, 0, "those are told");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Alerts: what is raised, and the sinks it goes to.
 
 mod channel;
+mod crowd;
 mod desk;
 mod gate;
 mod shelf;
@@ -44,6 +45,9 @@ pub enum AlertKind {
     TooManyLabels,
     /// So many requests fail that the error budget is used up far too fast.
     BudgetBurns,
+    /// More subjects had something to tell than one window has room for: the fact `subjects` names those that were
+    /// held back.
+    TooManyAlerts,
 }
 
 impl AlertKind {
@@ -57,16 +61,26 @@ impl AlertKind {
             Self::NPlusOne => "repeated query",
             Self::TooManyLabels => "too many labels",
             Self::BudgetBurns => "budget burns",
+            Self::TooManyAlerts => "too many alerts",
         }
     }
 
-    pub(crate) const ALL: [Self; 6] = [
+    /// Whether it tells when its cause is gone.
+    const fn ends(self) -> bool {
+        matches!(
+            self,
+            Self::SlowQuery | Self::SlowRequest | Self::NPlusOne | Self::BudgetBurns
+        )
+    }
+
+    pub(crate) const ALL: [Self; 7] = [
         Self::SlowQuery,
         Self::SlowRequest,
         Self::StillRunning,
         Self::NPlusOne,
         Self::TooManyLabels,
         Self::BudgetBurns,
+        Self::TooManyAlerts,
     ];
 }
 

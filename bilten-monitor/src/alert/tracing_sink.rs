@@ -45,7 +45,8 @@ impl AlertSink for TracingSink {
             | AlertKind::SlowRequest
             | AlertKind::StillRunning
             | AlertKind::NPlusOne
-            | AlertKind::BudgetBurns => tracing::warn!(
+            | AlertKind::BudgetBurns
+            | AlertKind::TooManyAlerts => tracing::warn!(
                 target: "bilten_monitor::alert",
                 kind = alert.kind.label(),
                 subject = %alert.subject,

@@ -143,6 +143,10 @@ impl MonitorBuilder {
     }
 
     /// At most so many alerts in one window, over all kinds and subjects. Defaults to 20.
+    ///
+    /// When a window had no room, one alert more
+    /// ([`TooManyAlerts`](crate::alert::AlertKind::TooManyAlerts)) names up to 16 subjects that were held back once
+    /// it is over.
     pub fn alert_burst(mut self, alerts: u32) -> Self {
         self.alert_burst = alerts;
         self
@@ -219,6 +223,12 @@ impl MonitorBuilder {
     }
 
     /// The recorder to use. Defaults to the process's own, whenever it is installed.
+    ///
+    /// What is observed before there is one goes to no exporter; it is counted in
+    /// [`Losses::unrecorded`](crate::Losses::unrecorded), and in the recorder once that is there. A recorder that one
+    /// thread has in place of the process's (`metrics::with_local_recorder`) gets what is observed on that thread
+    /// meanwhile, unless the process's is [our exporter](crate::prometheus) and was seen first: that one then gets
+    /// everything. A recorder given here gets everything, on every thread.
     pub fn recorder(mut self, recorder: Arc<dyn Recorder + Send + Sync>) -> Self {
         self.recorder = Some(recorder);
         self
@@ -227,7 +237,9 @@ impl MonitorBuilder {
     /// How long a handle of the recorder is used before it is asked for again. Defaults to 10 s.
     ///
     /// Keep it below an exporter's idle timeout, or samples of a forgotten series are lost. Our own exporter never
-    /// forgets one that is held, so its handles are kept for good.
+    /// forgets one that is held, so its handles are kept for good. Another recorder in its place is noticed at once,
+    /// whatever this says. Up to a second after the process's own recorder was installed every observation asks for its
+    /// handle.
     pub fn refresh_handles(mut self, period: Duration) -> Self {
         self.refresh_handles = period;
         self

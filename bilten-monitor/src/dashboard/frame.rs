@@ -106,6 +106,7 @@ pub(super) fn losses(losses: &Losses, unshown_series: u64) -> Vec<(&'static str,
         ("deliveries failed", losses.sink_failures),
         ("samples dropped", losses.samples_dropped),
         ("values refused", losses.rejected),
+        ("values without a recorder", losses.unrecorded),
         ("series not shown", unshown_series),
     ];
     all.into_iter().filter(|(_, count)| *count > 0).collect()

@@ -339,7 +339,11 @@ mod tests {
         assert_eq!(tick["now"]["requests"]["rows"][0]["rate"], 3.0);
         second.serve(2);
         assert_eq!(look()["point"][1][0], 2.0);
-        assert_eq!(sampler.sources.len(), 2, "the queries and one layer");
+        assert_eq!(
+            sampler.sources.len(),
+            3,
+            "the queries, the program's own metrics and one layer"
+        );
     }
 
     #[test]

@@ -14,7 +14,8 @@ pin_project! {
     /// A response body that ends its request's timing with its last byte.
     ///
     /// Made by [`TimedService`](super::TimedService); [`HttpLayer`](super::HttpLayer) has an example. Dropping
-    /// it before the end counts the request as cancelled, with the status and the bytes it had.
+    /// it before the end counts the request as cancelled, with the status and the bytes it had. A body that fails is an
+    /// error of type `body`, and one that ends before the declared length an error of type `short_body`.
     pub struct TimedBody<B> {
         #[pin]
         body: B,
@@ -91,34 +92,50 @@ fn after<D: Buf, E>(
     at_end: impl FnOnce() -> bool,
 ) -> Option<Ended> {
     let Some(frame) = frame else {
-        return Some(Ended::Whole);
+        return Some(end_at(*remaining));
     };
     let Ok(frame) = frame else {
         return Some(Ended::Failed);
     };
-    let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
-    exchange.sent(length);
+    let mut length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
     if *remaining != UNDECLARED {
-        *remaining = remaining.saturating_sub(length);
+        // A server sends no more than was declared.
+        length = length.min(*remaining);
+        *remaining -= length;
     }
+    exchange.sent(length);
     let whole = *remaining == 0 || frame.is_trailers() || at_end();
-    whole.then_some(Ended::Whole)
+    whole.then(|| end_at(*remaining))
+}
+
+/// What an end is worth when so much was still to come.
+const fn end_at(remaining: u64) -> Ended {
+    match remaining {
+        0 | UNDECLARED => Ended::Whole,
+        _ => Ended::Short,
+    }
 }
 
 fn end(exchange: &mut Option<Exchange>, ended: Ended) {
     match (exchange.as_mut(), ended) {
         (Some(open), Ended::Whole) => open.complete(),
         (Some(open), Ended::Failed) => open.end(Outcome::Error("body")),
+        (Some(open), Ended::Short) => open.end(Outcome::Error(SHORT)),
         (None, _) => {}
     }
     *exchange = None;
 }
+
+/// The error type of a response that ends before the length it declares: its client waits for the rest, and loses the
+/// connection.
+pub(super) const SHORT: &str = "short_body";
 
 /// How a response's body ended by itself.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
     Whole,
     Failed,
+    Short,
 }
 
 impl<B> fmt::Debug for TimedBody<B> {

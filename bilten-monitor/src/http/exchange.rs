@@ -62,7 +62,7 @@ impl Exchange {
 
     /// Makes this the task's current request while something of it runs.
     pub(super) fn enter(&mut self) -> Entered<'_> {
-        self.frame.enter()
+        self.frame.enter_of(self.route.endpoint.hub.mark())
     }
 
     /// The head of the response is there, at the time that is returned.
@@ -78,6 +78,16 @@ impl Exchange {
             head.request_size.record(hub, now, bytes(declared));
         }
         now
+    }
+
+    /// There will be no head. What the request declares is a size all the same: an upload that broke off, above all.
+    fn headless(&mut self, now: u64) {
+        let declared = mem::take(&mut self.bytes);
+        if declared != UNDECLARED {
+            let head = self.route.head(self.method, 0);
+            head.request_size
+                .record(&self.route.endpoint.hub, now, bytes(declared));
+        }
     }
 
     pub(super) const fn sent(&mut self, bytes: u64) {
@@ -121,6 +131,11 @@ impl Exchange {
         self.close_now(outcome);
     }
 
+    /// It has ended like this at this reading of the clock.
+    pub(super) fn end_at(&mut self, now: u64, outcome: Outcome) {
+        self.close(now, outcome);
+    }
+
     fn close_now(&mut self, outcome: Outcome) {
         let now = self.route.endpoint.hub.time.now();
         self.close(now, outcome);
@@ -128,6 +143,9 @@ impl Exchange {
 
     fn close(&mut self, now: u64, outcome: Outcome) {
         self.open = false;
+        if self.status == 0 {
+            self.headless(now);
+        }
         let hub = &*self.route.endpoint.hub;
         let took = now.saturating_sub(self.started);
         self.route.slots.release(self.place);
@@ -142,8 +160,7 @@ impl Exchange {
             status: self.status,
             outcome,
         };
-        let sent = if self.status > 0 { self.bytes } else { 0 };
-        let values = [seconds(took), bytes(sent)];
+        let values = [seconds(took), bytes(self.bytes)];
         self.route.end(ended).record(hub, now, &values);
         if took > self.route.threshold_nanos {
             self.alert(now, took, outcome);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use super::body::TimedBody;
+use super::body::{SHORT, TimedBody};
 use super::exchange::{Exchange, Unwinding, declared_length};
 use super::unmeasured::Unmeasured;
 use crate::outcome::{Outcome, short_type_name};
@@ -70,11 +70,16 @@ fn answered<B: http_body::Body>(
         return response.map(TimedBody::unmeasured);
     }
     let now = exchange.head(response.status());
-    if exchange.is_bodiless() || response.body().is_end_stream() {
+    let remaining = length(&response);
+    let is_empty = response.body().is_end_stream();
+    if is_empty && remaining.is_some_and(|length| length > 0) && !exchange.is_bodiless() {
+        exchange.end_at(now, Outcome::Error(SHORT));
+        return response.map(TimedBody::unmeasured);
+    }
+    if is_empty || exchange.is_bodiless() {
         exchange.complete_at(now);
         return response.map(TimedBody::unmeasured);
     }
-    let remaining = length(&response);
     response.map(|body| TimedBody::new(body, remaining, exchange))
 }
 

@@ -17,6 +17,9 @@ impl Monitor {
     ///
     /// In axum add it with `Router::layer`, after the routes: so it sees their patterns (feature `axum`).
     /// `/metrics`, `/livez`, `/readyz`, `/startupz`, `/healthz` and what is below them are left out.
+    ///
+    /// A request is counted once, by the outermost layer of a monitor that it passes: one that a handler sends on to
+    /// another service of the same monitor, within its own task, is a part of the first. The log tells so once.
     #[must_use]
     pub fn http(&self) -> HttpLayer {
         HttpLayer {

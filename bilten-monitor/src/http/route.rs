@@ -18,6 +18,8 @@ use crate::table::{Table, hash_number, hash_text};
 
 /// Requests that no route matched; a raw path never becomes a label.
 const UNMATCHED: &str = "unmatched";
+/// What an alert of too many routes is about.
+const OVERFLOWING: &str = "route";
 /// Combinations of method, status and outcome that one route keeps apart.
 const SERIES_PER_ROUTE: usize = 64;
 
@@ -52,11 +54,17 @@ impl Routes {
 
     /// The route of this pattern, or `other` when there are too many.
     pub(super) fn named(&self, pattern: &str) -> &Arc<Route> {
+        // A route of the program's own that is called so would be the same series.
+        match pattern {
+            OTHER => return &self.other,
+            UNMATCHED => return &self.unmatched,
+            _ => {}
+        }
         let make = || Route::new(&self.endpoint, pattern.to_owned().into());
         self.table
             .find_or_insert(hash_text(pattern), |route| &*route.name == pattern, make)
             .unwrap_or_else(|| {
-                self.endpoint.hub.overflowed("route", &self.overflow);
+                self.endpoint.hub.overflowed(OVERFLOWING, &self.overflow);
                 &self.other
             })
     }
@@ -80,12 +88,12 @@ impl Watched for Routes {
         }
     }
 
-    fn settle(&self, now: u64) {
+    fn gates(&self, visit: &mut dyn FnMut(AlertKind, &str, &Gate)) {
         for route in self.all() {
-            let (slow, name) = (&route.slow, &route.name);
-            let desk = &self.endpoint.hub.desk;
-            desk.settle(slow, now, AlertKind::SlowRequest, name);
+            visit(AlertKind::SlowRequest, &route.name, &route.slow);
+            visit(AlertKind::StillRunning, &route.name, &route.running);
         }
+        visit(AlertKind::TooManyLabels, OVERFLOWING, &self.overflow);
     }
 
     fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {
@@ -188,7 +196,7 @@ impl Route {
 /// OpenTelemetry's rule: a server error is told by its status, everything else by what went wrong.
 fn error_label(ended: Ended) -> Option<SharedString> {
     match ended.outcome {
-        Outcome::Error(SERVER_ERROR) => Some(ended.status.to_string().into()),
+        Outcome::Error(SERVER_ERROR) if ended.status > 0 => Some(ended.status.to_string().into()),
         outcome => outcome.error_type().map(Into::into),
     }
 }

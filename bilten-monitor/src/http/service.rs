@@ -37,7 +37,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if self.shared.is_excluded(request.uri()) {
+        if self.shared.is_timed_already() || self.shared.is_excluded(request.uri()) {
             return TimedResponse::new(self.inner.call(request), None);
         }
         // Before the inner call: a handler may panic before there is a future.

@@ -1,6 +1,7 @@
 //! What every request of one service has in common.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use http::{Extensions, Uri};
@@ -8,6 +9,7 @@ use http::{Extensions, Uri};
 use super::endpoint::Endpoint;
 use super::pattern;
 use super::route::{Route, Routes};
+use crate::context;
 use crate::hub::Hub;
 use crate::slots::Watched;
 
@@ -15,6 +17,8 @@ pub(super) type RouteOf = dyn Fn(&Uri) -> Option<&'static str> + Send + Sync;
 
 /// What all requests of a service share.
 pub(super) struct Shared {
+    monitor: usize,
+    told: AtomicBool,
     routes: Arc<Routes>,
     excluded: Vec<&'static str>,
     route_of: Option<Arc<RouteOf>>,
@@ -30,10 +34,25 @@ impl Shared {
         let routes = Arc::new(Routes::new(Arc::new(Endpoint::new(hub, scheme))));
         hub.watch(Arc::downgrade(&routes) as Weak<dyn Watched>);
         Self {
+            monitor: hub.mark(),
+            told: AtomicBool::new(false),
             routes,
             excluded,
             route_of,
         }
+    }
+
+    /// Whether the request has passed a layer of the same monitor further out, which counts it.
+    pub(super) fn is_timed_already(&self) -> bool {
+        let is_timed = context::is_timed_by(self.monitor);
+        if is_timed && !self.told.load(Ordering::Relaxed) {
+            self.told.store(true, Ordering::Relaxed);
+            tracing::warn!(
+                target: "bilten_monitor",
+                "a request passes two HTTP layers of one monitor: the outer one counts it; leave the inner one out",
+            );
+        }
+        is_timed
     }
 
     pub(super) fn is_excluded(&self, uri: &Uri) -> bool {

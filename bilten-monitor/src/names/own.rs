@@ -149,10 +149,15 @@ pub(crate) const REJECTED: Spec = counter(
     &[],
     "Values and names that were refused: NaN, infinite, negative, colliding.",
 );
+pub(crate) const UNRECORDED: Spec = counter(
+    same("bilten.monitor.unrecorded"),
+    &[],
+    "Observations made before there was a recorder, which no exporter has.",
+);
 pub(crate) const EXPORT_REJECTED: Spec = counter(
     same("bilten.monitor.export_rejected"),
     &[],
-    "Values that are no numbers and metrics whose name is taken, refused by the exporter.",
+    "What the exporter refused: values that are no numbers, metrics whose name is taken, and labels or series that are written like others.",
 );
 
 /// All of them, in the order of the documentation.
@@ -178,5 +183,6 @@ pub(crate) const OWN: &[Spec] = &[
     SINK_FAILURES,
     SAMPLES_DROPPED,
     REJECTED,
+    UNRECORDED,
     EXPORT_REJECTED,
 ];

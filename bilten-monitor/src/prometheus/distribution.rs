@@ -5,7 +5,11 @@
 //! block away from a writer that has not claimed its place yet). Here nothing is queued.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+
+use metrics::atomics::AtomicU64;
+
+use super::storage::add;
 
 #[derive(Debug)]
 pub(super) struct Distribution {
@@ -40,14 +44,14 @@ impl Distribution {
         }
         let place = self.bounds.partition_point(|bound| *bound < value);
         if let Some(count) = self.counts.get(place) {
-            count.fetch_add(times, Ordering::Relaxed);
+            add(count, times);
         }
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53 at a time")]
         let added = value * times as f64;
-        let add = |bits| Some((f64::from_bits(bits) + added).to_bits());
+        let sum = |bits| Some(finite(f64::from_bits(bits) + added).to_bits());
         let _ = self
             .sum
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
         true
     }
 
@@ -65,10 +69,15 @@ impl Reading {
     /// Two series that are written alike are one series.
     pub(super) fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
+            *count = count.saturating_add(*more);
         }
-        self.sum += other.sum;
+        self.sum = finite(self.sum + other.sum);
     }
+}
+
+/// A sum of finite values that became infinite stays at the largest number: infinity would hide all that follows.
+const fn finite(sum: f64) -> f64 {
+    sum.clamp(f64::MIN, f64::MAX)
 }
 
 #[cfg(test)]
@@ -87,6 +96,18 @@ mod tests {
         let reading = distribution.read();
         assert_eq!(reading.counts, [2, 2, 1]);
         assert!((reading.sum - 0.300_001).abs() < 1e-9, "{}", reading.sum);
+    }
+
+    #[test]
+    fn counts_and_sums_stay_at_the_largest_number() {
+        let distribution = Distribution::new(Arc::new([1.0]));
+        for value in [f64::MAX, f64::MAX, -1.0] {
+            assert!(distribution.record(value, u64::MAX));
+        }
+        let mut reading = distribution.read();
+        reading.add(&distribution.read());
+        assert_eq!(reading.counts, [u64::MAX, u64::MAX]);
+        assert!(reading.sum.is_finite(), "{}", reading.sum);
     }
 
     #[test]

@@ -23,8 +23,10 @@ const GENERAL: &[f64] = &[
 /// A Prometheus exporter. Cheap to clone.
 ///
 /// A histogram's value is counted when it is recorded: there is no queue, no thread and nothing to lose. NaN and
-/// infinite values are refused, and of two metrics that would be written under one name the younger is left out;
-/// both are counted in `bilten_monitor_export_rejected_total`. A gauge that is set to NaN has no value: it is left out until it
+/// infinite values are refused, and of two metrics that would be written under one name the younger is left out, the
+/// program's own where the other is one of this crate's. Two series or labels that are written alike (`a.b` and `a_b`)
+/// become one. All of that is counted in `bilten_monitor_export_rejected_total` and told once in the log. Counts and
+/// sums stay at the largest number once they are there. A gauge that is set to NaN has no value: it is left out until it
 /// gets another one.
 ///
 /// ```
@@ -44,7 +46,7 @@ impl Exporter {
     ///
     /// # Errors
     ///
-    /// [`Error::Buckets`] names the metric, [`Error::Zero`] the option.
+    /// [`Error::Buckets`] names the metric; [`Error::Zero`], [`Error::EmptyName`] and [`Error::Duplicate`] the option.
     pub fn local(options: impl Into<Options>) -> Result<Self, Error> {
         build(&options.into()).map(|recorder| Self(Arc::new(recorder)))
     }
@@ -75,19 +77,41 @@ impl Exporter {
 
 fn build(options: &Options) -> Result<TextRecorder, Error> {
     check(options)?;
-    let mut own = HashMap::new();
+    let mut known = HashMap::new();
     for spec in all().filter(|spec| spec.kind == Kind::Histogram) {
         let bounds: Arc<[f64]> = bounds(spec.buckets, thresholds(spec, options)).into();
-        own.insert(exported(spec.name.short), Arc::clone(&bounds));
-        own.insert(exported(spec.name.otel), bounds);
+        known.insert(exported(spec.name.short), Arc::clone(&bounds));
+        known.insert(exported(spec.name.otel), bounds);
     }
-    for (metric, bounds) in &options.buckets {
-        if let Some(reason) = fault(bounds) {
+    known.extend(given(options)?);
+    Ok(TextRecorder::new(
+        GENERAL.into(),
+        known,
+        options.idle_timeout,
+    ))
+}
+
+/// The bounds that the options give, by exported name.
+fn given(options: &Options) -> Result<HashMap<String, Arc<[f64]>>, Error> {
+    let mut given = HashMap::new();
+    for (metric, own) in &options.buckets {
+        let field = "buckets";
+        if metric.is_empty() {
+            return Err(Error::EmptyName { field });
+        }
+        if let Some(reason) = fault(own) {
             return Err(Error::Buckets { metric, reason });
         }
-        own.insert(exported(metric), bounds.as_slice().into());
+        // Of a metric of the table they are in place of the conventional ones, never of a threshold.
+        let spec = all().find(|spec| [spec.name.otel, spec.name.short].contains(metric));
+        let thresholds = spec.map_or(&[][..], |spec| thresholds(spec, options));
+        let bounds = bounds(own, thresholds).into();
+        if given.insert(exported(metric), bounds).is_some() {
+            let name = metric;
+            return Err(Error::Duplicate { field, name });
+        }
     }
-    Ok(TextRecorder::new(GENERAL.into(), own, options.idle_timeout))
+    Ok(given)
 }
 
 fn check(options: &Options) -> Result<(), Error> {

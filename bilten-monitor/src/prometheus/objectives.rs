@@ -2,6 +2,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+/// No request is waited for longer: an objective beyond it would always be met.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What the service promises, for the rules that watch its error budget.
 ///
 /// ```
@@ -43,7 +46,7 @@ impl Objectives {
         self
     }
 
-    /// The share of requests that end within `limit`. Not watched by default.
+    /// The share of requests that end within `limit`, at most a day. Not watched by default.
     ///
     /// The exporter needs `limit` as a bucket bound: [`Options::threshold`](super::Options::threshold).
     pub const fn latency(mut self, limit: Duration, share: f64) -> Self {
@@ -57,6 +60,12 @@ impl Objectives {
             if !(share > 0.0 && share < 1.0) {
                 return Err(Error::Objective { success: share });
             }
+        }
+        if self.latency.is_some_and(|(limit, _)| limit > LONGEST) {
+            return Err(Error::TooLong {
+                field: "latency",
+                most: LONGEST,
+            });
         }
         if self.latency.is_some_and(|(limit, _)| limit.is_zero()) {
             return Err(Error::Zero {
@@ -81,6 +90,11 @@ mod tests {
                 Objectives::default().latency(Duration::from_millis(9), bad)
             ));
         }
+        let endless = Objectives::default().latency(Duration::MAX, 0.9).check();
+        assert_eq!(
+            endless.expect_err("refused").to_string(),
+            "latency is longer than 86400s: give a shorter time, or leave the setter out"
+        );
         let zero = Objectives::default().latency(Duration::ZERO, 0.9).check();
         assert!(matches!(
             zero,

@@ -64,7 +64,8 @@ impl Options {
         self
     }
 
-    /// The bounds of one histogram of the program's own, by its name.
+    /// The bounds of one histogram, by its name: of the program's own, or of this crate's in place of the conventional
+    /// ones, to which thresholds are added. Once for each name.
     ///
     /// Histograms without bounds of their own get decades from 0.001 to 10,000 in steps of 1, 2.5 and 5.
     pub fn buckets(mut self, metric: &'static str, bounds: impl IntoIterator<Item = f64>) -> Self {

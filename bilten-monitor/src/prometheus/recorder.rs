@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, Share
 use metrics_util::registry::Registry;
 
 use super::storage::{Kept, Shelf};
-use super::text::{Family, Value, is_unfit, written};
+use super::text::{Added, Family, Value, is_unfit, written};
 use crate::hub;
 use crate::lasting::{self, Reach};
 use crate::names::{EXPORT_REJECTED, Kind, all, exported};
@@ -22,8 +22,8 @@ pub(super) struct TextRecorder {
     /// By exported name; the table's own texts are there from the start.
     described: Mutex<HashMap<String, Description>>,
     refused: Arc<AtomicU64>,
-    /// Metrics that were refused.
-    told: Mutex<HashSet<String>>,
+    /// Metrics that were refused, and why.
+    told: Mutex<HashSet<(Kind, String, &'static str)>>,
     idle_nanos: Option<u64>,
     epoch: Instant,
 }
@@ -58,7 +58,8 @@ impl TextRecorder {
     pub(super) fn render(&self) -> String {
         hub::show_all();
         let mut families = self.families();
-        families.sort_by_key(|family| family.born);
+        // Dashboards and rules read the table's metrics: nobody's own takes the name of one.
+        families.sort_by_key(|family| (!family.is_known(), family.born));
         let mut taken = HashSet::new();
         families.retain(|family| self.claim(family, &mut taken));
         families.push(self.refusals());
@@ -109,7 +110,7 @@ impl TextRecorder {
             .unwrap_or_else(PoisonError::into_inner);
         let mut families: HashMap<(String, Kind), Family> = HashMap::new();
         for seen in found {
-            let name = seen.key.name();
+            let name = &seen.key.name().to_owned();
             if is_unfit(&seen.key, seen.kind) {
                 self.refuse(
                     seen.kind,
@@ -124,10 +125,18 @@ impl TextRecorder {
                 Some((help, unit)) => Family::new(name, seen.kind, help, *unit),
                 None => Family::new(name, seen.kind, "Recorded by the application.", None),
             };
-            families
+            let family = families
                 .entry((name.to_owned(), seen.kind))
-                .or_insert_with(make)
-                .add(&seen.key, seen.born, seen.value);
+                .or_insert_with(make);
+            if family.add(seen.key, seen.born, seen.value) == Added::Blurred {
+                self.refuse(
+                    seen.kind,
+                    &family.source,
+                    &family.name,
+                    "two series of a metric, or two labels of a series, are written alike and cannot be told apart: \
+                     rename a label, or give it a value",
+                );
+            }
         }
         families.into_values().collect()
     }
@@ -148,10 +157,10 @@ impl TextRecorder {
         false
     }
 
-    /// Tells once for each metric.
+    /// Tells once for each metric and reason.
     fn refuse(&self, kind: Kind, metric: &str, exported: &str, why: &'static str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(format!("{} {metric}", kind.label())) {
+        if told.insert((kind, metric.to_owned(), why)) {
             self.refused.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(target: "bilten_monitor", metric, exported, "{why}");
         }
@@ -161,11 +170,8 @@ impl TextRecorder {
         let spec = &EXPORT_REJECTED;
         let mut family = Family::new(spec.name.otel, spec.kind, spec.help, spec.unit);
         let count = self.refused.load(Ordering::Relaxed);
-        family.add(
-            &Key::from_static_name(spec.name.otel),
-            0,
-            Value::Count(count),
-        );
+        let key = Key::from_static_name(spec.name.otel);
+        family.add(key, 0, Value::Count(count));
         family
     }
 

@@ -89,9 +89,21 @@ impl Storage<Key> for Shelf {
     }
 }
 
+/// Adds, and stays at the largest number once it is there: a counter that begins anew looks like a restart.
+pub(super) fn add(number: &Number, value: u64) {
+    // Far from the end nobody can get past it in between, and one addition is cheaper than compare and exchange.
+    let is_far = value <= u32::MAX.into() && number.load(Ordering::Relaxed) < 1 << 63;
+    if is_far {
+        number.fetch_add(value, Ordering::Relaxed);
+        return;
+    }
+    let sum = |number: u64| Some(number.saturating_add(value));
+    let _ = number.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum);
+}
+
 impl CounterFn for Kept<Number> {
     fn increment(&self, value: u64) {
-        CounterFn::increment(&self.value, value);
+        add(&self.value, value);
         self.touch();
     }
 
@@ -153,6 +165,27 @@ impl HistogramFn for Kept<Distribution> {
             self.touch();
         } else {
             self.refuse();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_at_its_end_stays_there() {
+        let number = Number::new(0);
+        for (added, expected) in [
+            (5, 5),
+            (1 << 63, (1 << 63) + 5),
+            (7, (1 << 63) + 12),
+            (u64::MAX, u64::MAX),
+            (1, u64::MAX),
+            (u64::MAX, u64::MAX),
+        ] {
+            add(&number, added);
+            assert_eq!(number.load(Ordering::Relaxed), expected, "{added}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use metrics::{Key, Unit};
 
 use super::distribution::Reading;
-use crate::names::{Kind, exported, is_reserved, shown};
+use crate::names::{Kind, Spec, all, exported, is_reserved, shown};
 
 /// What a series holds.
 #[derive(Debug)]
@@ -26,8 +26,24 @@ pub(super) struct Family {
     pub(super) kind: Kind,
     pub(super) born: u64,
     help: String,
-    /// By labels as they are written, with the youngest's place in line.
-    series: BTreeMap<String, (u64, Value)>,
+    /// By labels as they are written.
+    series: BTreeMap<String, Line>,
+}
+
+#[derive(Debug)]
+struct Line {
+    /// The youngest's place in line.
+    born: u64,
+    key: Key,
+    value: Value,
+}
+
+/// What became of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Added {
+    Whole,
+    /// It is written like another one, or two of its labels are written alike: something of it cannot be seen.
+    Blurred,
 }
 
 impl Family {
@@ -43,20 +59,31 @@ impl Family {
     }
 
     /// Adds a series. Two that are written alike are one: their counts are added, the younger level stays.
-    pub(super) fn add(&mut self, key: &Key, born: u64, value: Value) {
+    pub(super) fn add(&mut self, key: Key, born: u64, value: Value) -> Added {
         self.born = self.born.min(born);
-        let labels = labels(key);
-        let Some((place, known)) = self.series.get_mut(&labels) else {
-            self.series.insert(labels, (born, value));
-            return;
+        let (labels, is_whole) = labels(&key);
+        let added = if is_whole {
+            Added::Whole
+        } else {
+            Added::Blurred
         };
-        match (known, value) {
-            (Value::Count(known), Value::Count(more)) => *known = known.saturating_add(more),
-            (Value::Level(known), Value::Level(level)) if born > *place => *known = level,
-            (Value::Spread(known), Value::Spread(more)) => known.add(&more),
-            _ => {}
-        }
-        *place = born.max(*place);
+        let Some(known) = self.series.get_mut(&labels) else {
+            self.series.insert(labels, Line { born, key, value });
+            return added;
+        };
+        // A label without a value makes no other series: counts add up, but one level hides the other.
+        let is_same = spelled(&known.key) == spelled(&key) && self.kind != Kind::Gauge;
+        known.join(born, value);
+        if is_same { added } else { Added::Blurred }
+    }
+
+    /// Whether the table has it.
+    pub(super) fn is_known(&self) -> bool {
+        let is_it = |spec: &Spec| {
+            let names = [spec.name.otel, spec.name.short];
+            spec.kind == self.kind && names.contains(&&*self.source)
+        };
+        all().any(is_it)
     }
 
     /// Every name that its lines begin with.
@@ -66,6 +93,18 @@ impl Family {
             names.extend(["bucket", "sum", "count"].map(|part| format!("{}_{part}", self.name)));
         }
         names
+    }
+}
+
+impl Line {
+    fn join(&mut self, born: u64, value: Value) {
+        match (&mut self.value, value) {
+            (Value::Count(known), Value::Count(more)) => *known = known.saturating_add(more),
+            (Value::Level(known), Value::Level(level)) if born > self.born => *known = level,
+            (Value::Spread(known), Value::Spread(more)) => known.add(&more),
+            _ => {}
+        }
+        self.born = born.max(self.born);
     }
 }
 
@@ -87,8 +126,8 @@ pub(super) fn written(families: &[Family]) -> String {
             format_args!("# HELP {name} {}", help(&family.help)),
         );
         line(&mut text, format_args!("# TYPE {name} {kind}"));
-        for (labels, (_, value)) in &family.series {
-            series(&mut text, name, labels, value);
+        for (labels, line) in &family.series {
+            series(&mut text, name, labels, &line.value);
         }
     }
     text
@@ -109,7 +148,7 @@ fn series(text: &mut String, name: &str, labels: &str, value: &Value) {
     let ends = reading.bounds.iter().copied().chain([f64::INFINITY]);
     let mut total = 0_u64;
     for (end, count) in ends.zip(&reading.counts) {
-        total += count;
+        total = total.saturating_add(*count);
         let le = number(end);
         line(
             text,
@@ -138,16 +177,28 @@ fn number(value: f64) -> String {
     }
 }
 
-/// The labels in the order of their names; of a name that comes twice the last value.
-fn labels(key: &Key) -> String {
-    let labels: BTreeMap<String, &str> = key
-        .labels()
-        .map(|label| (exported(label.key()), label.value()))
-        .collect();
+/// The labels in the order of their names, and whether all are there: of a name that comes twice only the last value
+/// is. An empty value is the same as no label.
+fn labels(key: &Key) -> (String, bool) {
+    let mut labels = BTreeMap::new();
+    let mut is_whole = true;
+    for label in key.labels().filter(|label| !label.value().is_empty()) {
+        let before = labels.insert(exported(label.key()), label.value());
+        is_whole &= before.is_none_or(|before| before == label.value());
+    }
     let written = labels
         .iter()
         .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)));
-    written.collect::<Vec<_>>().join(",")
+    (written.collect::<Vec<_>>().join(","), is_whole)
+}
+
+/// The labels' own names, in order.
+fn spelled(key: &Key) -> Vec<&str> {
+    let labels = key.labels().filter(|label| !label.value().is_empty());
+    let mut names: Vec<_> = labels.map(metrics::Label::key).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn escaped(value: &str) -> String {
@@ -181,7 +232,7 @@ mod tests {
     fn hostile_values_are_escaped_and_stay_apart() {
         let mut family = Family::new("x.y", Kind::Counter, "Two\nlines \\ here.", None);
         for value in ["a\\b", "a\\\\b", "q\"", "n\n", "a\\nb"] {
-            family.add(&key(&[("l-1", value)]), 0, Value::Count(1));
+            family.add(key(&[("l-1", value)]), 0, Value::Count(1));
         }
         let text = written(&[family]);
         assert!(
@@ -211,11 +262,32 @@ mod tests {
     }
 
     #[test]
-    fn series_that_are_written_alike_are_one() {
-        let mut family = Family::new("x.y", Kind::Counter, "Help.", None);
-        family.add(&key(&[("a", "1"), ("b", "2")]), 0, Value::Count(3));
-        family.add(&key(&[("b", "2"), ("a", "1")]), 1, Value::Count(4));
-        assert!(written(&[family]).ends_with("x_y_total{a=\"1\",b=\"2\"} 7\n"));
+    fn series_that_are_written_alike_are_one_and_it_is_told_when_that_hides_something() {
+        let count = |labels: &[_], family: &mut Family| family.add(key(labels), 0, Value::Count(1));
+        let mut counts = Family::new("x.y", Kind::Counter, "Help.", None);
+        for (labels, expected) in [
+            (&[("a", "1"), ("b", "2")][..], Added::Whole),
+            (&[("b", "2"), ("a", "1")], Added::Whole),
+            (&[("b", "2"), ("a", "1"), ("c", "")], Added::Whole),
+            (&[("a", "1"), ("a", "1"), ("b", "2")], Added::Whole),
+            (&[("-", "3")], Added::Whole),
+            (&[("_", "3")], Added::Blurred),
+            (&[("a.b", "1"), ("a_b", "2")], Added::Blurred),
+            (&[("c", "1"), ("c", "2")], Added::Blurred),
+        ] {
+            assert_eq!(count(labels, &mut counts), expected, "{labels:?}");
+        }
+        let text = written(&[counts]);
+        assert!(text.contains("x_y_total{a=\"1\",b=\"2\"} 4\n"), "{text}");
+        assert!(text.contains("x_y_total{_=\"3\"} 2\n"), "{text}");
+        let mut levels = Family::new("x.y", Kind::Gauge, "Help.", None);
+        let (one, other) = (
+            key(&[("a", "1"), ("b", "2")]),
+            key(&[("a", "1"), ("b", "2"), ("c", "")]),
+        );
+        assert_eq!(levels.add(one, 0, Value::Level(1.0)), Added::Whole);
+        assert_eq!(levels.add(other, 1, Value::Level(2.0)), Added::Blurred);
+        assert!(written(&[levels]).ends_with("x_y{a=\"1\",b=\"2\"} 2\n"));
     }
 
     #[test]
@@ -226,7 +298,7 @@ mod tests {
             counts: vec![2, 0, 1],
             sum: 9.5,
         };
-        family.add(&key(&[]), 0, Value::Spread(reading));
+        family.add(key(&[]), 0, Value::Spread(reading));
         let text = written(&[family]);
         let lines: Vec<_> = text.lines().skip(2).collect();
         assert_eq!(

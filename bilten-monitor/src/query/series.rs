@@ -20,6 +20,8 @@ use crate::table::{Table, hash_text};
 
 /// Different error types that one query keeps apart; further ones are `other`.
 const ERROR_TYPES: usize = 16;
+/// What an alert of too many names is about.
+const OVERFLOWING: &str = "query";
 
 /// Everything that is kept for one query name.
 #[derive(Debug)]
@@ -156,11 +158,10 @@ impl QuerySeries {
         }
     }
 
-    fn settle(&self, now: u64) {
-        let desk = &self.hub.desk;
-        desk.settle(&self.slow, now, AlertKind::SlowQuery, &self.name);
-        let repeated = &self.repeatable.gate;
-        desk.settle(repeated, now, AlertKind::NPlusOne, &self.name);
+    fn gates(&self, visit: &mut dyn FnMut(AlertKind, &str, &Gate)) {
+        visit(AlertKind::SlowQuery, &self.name, &self.slow);
+        visit(AlertKind::StillRunning, &self.name, &self.running);
+        visit(AlertKind::NPlusOne, &self.name, &self.repeatable.gate);
     }
 
     #[cold]
@@ -229,7 +230,7 @@ impl Queries {
         self.table
             .find_or_insert(hash_text(name), |entry| &*entry.name == name, make)
             .unwrap_or_else(|| {
-                hub.overflowed("query", &self.overflow);
+                hub.overflowed(OVERFLOWING, &self.overflow);
                 &self.other
             })
     }
@@ -252,8 +253,9 @@ impl Watched for Queries {
         self.all().for_each(|series| series.look(now));
     }
 
-    fn settle(&self, now: u64) {
-        self.all().for_each(|series| series.settle(now));
+    fn gates(&self, visit: &mut dyn FnMut(AlertKind, &str, &Gate)) {
+        self.all().for_each(|series| series.gates(visit));
+        visit(AlertKind::TooManyLabels, OVERFLOWING, &self.overflow);
     }
 
     fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {

@@ -1,13 +1,12 @@
 //! Slow alerts: when, how many, and what a sink can do wrong.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use bilten_monitor::alert::{Alert, AlertKind, AlertSink, ChannelSink, Refused, TracingSink};
 use bilten_monitor::{Monitor, Outcome};
-use tracing_subscriber::fmt::MakeWriter;
 
-use crate::scene::{SOON, Scene, Turned};
+use crate::scene::{Lines, SOON, Scene, Turned, eventually};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -110,8 +109,123 @@ fn many_slow_names_together_keep_the_burst() {
     spans
         .into_iter()
         .for_each(|span| span.finish(Outcome::Success));
-    assert_eq!(scene.alerts().len(), 7);
+    let alerts = scene.alerts();
+    let slow = |alert: &&Alert| alert.kind == AlertKind::SlowQuery;
+    assert_eq!(alerts.iter().filter(slow).count(), 7);
     assert_eq!(scene.monitor.losses().alerts_suppressed, 23);
+}
+
+#[test]
+fn ten_thousand_slow_names_keep_the_burst_and_are_a_bounded_number_of_subjects() {
+    const NAMES: u64 = 10_000;
+    let scene = Scene::new();
+    let name = |n| &*Box::leak(format!("slow{n}").into_boxed_str());
+    let spans: Vec<_> = (0..NAMES)
+        .map(|n| scene.monitor.query(name(n)).start())
+        .collect();
+    scene.clock.advance(Duration::from_secs(1));
+    let finish = |span: bilten_monitor::query::Span| span.finish(Outcome::Success);
+    spans.into_iter().for_each(finish);
+    let (mut alerts, held) = (scene.alerts(), scene.monitor.losses().alerts_suppressed);
+    let crowd = alerts.pop().expect("the last one tells of the others");
+    assert_eq!(crowd.kind, AlertKind::TooManyAlerts);
+    assert_eq!(alerts.len(), 20);
+    let slow = alerts
+        .iter()
+        .filter(|alert| alert.kind == AlertKind::SlowQuery);
+    let overflowed = scene.monitor.losses().overflowed;
+    assert_eq!(
+        slow.count() as u64 + held,
+        NAMES + overflowed - 1,
+        "each is one or the other"
+    );
+    assert_eq!(scene.monitor.snapshot().queries.len(), 101);
+    let named = crowd.facts[0].1.matches("slow query").count();
+    assert_eq!(named, 16, "{crowd:?}");
+}
+
+/// Sixty names that are slow twice each in one window, which has room for five.
+fn crowd(scene: &Scene) {
+    for _ in 0..2 {
+        for n in 0..60 {
+            let name = Box::leak(format!("crowded{n:02}").into_boxed_str());
+            let span = scene.monitor.query(name).start();
+            scene.clock.advance(101 * MILLI);
+            span.finish(Outcome::Success);
+        }
+    }
+}
+
+#[tokio::test]
+async fn subjects_that_found_no_room_are_named_once_their_window_is_over() {
+    let scene = Scene::with(|builder| {
+        builder
+            .alert_burst(5)
+            .alert_window(Duration::from_secs(600))
+            .watchdog(2 * MILLI)
+    });
+    crowd(&scene);
+    let mut alerts = Vec::new();
+    eventually("five pass", || {
+        alerts.extend(std::iter::from_fn(|| scene.alerts.try_next()));
+        alerts.len() == 5
+    })
+    .await;
+    scene.clock.advance(Duration::from_secs(600));
+    let told = scene.alerts.next_within(SOON).expect("one more");
+    assert_eq!(
+        (told.kind, told.subject.as_str()),
+        (AlertKind::TooManyAlerts, "alerts")
+    );
+    assert_eq!((told.suppressed, told.worst), (110, 101 * MILLI));
+    let [(_, subjects), further] = &told.facts[..] else {
+        panic!("{told:?}")
+    };
+    assert_eq!(subjects.matches("slow query \"crowded").count(), 16);
+    assert_eq!(*further, ("further subjects", "39".to_owned()));
+    let passed = alerts.iter().map(|alert| &alert.subject);
+    assert!(passed.into_iter().all(|name| !subjects.contains(&**name)));
+    assert_eq!(scene.alerts(), [], "told once");
+    // What was told there is not told again with the subject's next alert.
+    query(&scene, "crowded59", Duration::from_secs(1));
+    query(&scene, "crowded00", Duration::from_secs(1));
+    let next: Vec<_> = scene
+        .alerts()
+        .iter()
+        .map(|alert| alert.suppressed)
+        .collect();
+    assert_eq!(next, [0, 1]);
+    let counted = [("kind", "too many alerts")];
+    let shown = scene.scrape().sum("bilten_monitor_alerts_total", &counted);
+    assert_eq!(shown, 1.0);
+}
+
+#[test]
+fn a_program_that_ends_tells_whose_alerts_it_held_back() {
+    let scene = Scene::with(|builder| {
+        builder
+            .alert_burst(1)
+            .alert_window(Duration::from_secs(600))
+            .max_label_values(2)
+    });
+    query(&scene, "passes", Duration::from_secs(1));
+    query(&scene, "held back", Duration::from_secs(1));
+    query(&scene, "one too many", Duration::from_secs(1));
+    for n in 0..3_u16 {
+        let own = scene.monitor.metric("own").label("n", n).increment(1);
+        own.expect("counted");
+    }
+    let alerts = scene.alerts();
+    let told = alerts.last().expect("told by the flush");
+    assert_eq!(told.kind, AlertKind::TooManyAlerts);
+    for subject in [
+        "slow query \"held back\": 1",
+        "slow query \"other\": 1",
+        "too many labels \"query\": 1",
+        "too many labels \"own\": 1",
+    ] {
+        assert!(told.facts[0].1.contains(subject), "{subject}: {told:?}");
+    }
 }
 
 /// Hangs until the test lets go.
@@ -199,37 +313,9 @@ fn a_full_channel_refuses_and_is_counted() {
     assert_eq!(scene.monitor.losses().sink_failures, 1);
 }
 
-/// Collects what a subscriber writes.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0
-            .lock()
-            .expect("not poisoned")
-            .extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[test]
 fn the_tracing_sink_writes_a_warning_with_the_facts() {
     let lines = Lines::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(lines.clone())
-        .with_ansi(false)
-        .finish();
     let (sink, alerts) = ChannelSink::new(1);
     let clock = Turned::default();
     let monitor = Monitor::builder()
@@ -242,9 +328,9 @@ fn the_tracing_sink_writes_a_warning_with_the_facts() {
     clock.advance(250 * MILLI);
     span.finish(Outcome::Cancelled);
     let alert = alerts.next_within(SOON).expect("an alert");
-    tracing::subscriber::with_default(subscriber, || TracingSink.deliver(&alert))
+    tracing::subscriber::with_default(lines.subscriber(), || TracingSink.deliver(&alert))
         .expect("delivered");
-    let text = String::from_utf8(lines.0.lock().expect("not poisoned").clone()).expect("text");
+    let text = lines.text();
     for part in [
         "WARN",
         "bilten_monitor::alert",

@@ -70,11 +70,9 @@ fn empty_and_repeated_names_are_refused() {
 
 #[test]
 fn the_longest_threshold_never_alerts_and_never_overflows() {
-    let monitor = Monitor::builder()
-        .slow_query(Duration::MAX)
-        .alert_window(Duration::MAX)
-        .build()
-        .expect("fine");
+    let scene =
+        crate::scene::Scene::with(|b| b.slow_query(Duration::MAX).alert_window(Duration::MAX));
+    let monitor = &scene.monitor;
     monitor
         .query("q")
         .run_sync(|| Ok::<_, std::fmt::Error>(()))

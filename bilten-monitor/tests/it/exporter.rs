@@ -8,7 +8,7 @@ use http::{Method, Request};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
-use crate::scene::Scene;
+use crate::scene::{Lines, Scene};
 use crate::scrape::Scrape;
 
 fn bounds(exporter: &Exporter, metric: &str) -> Vec<f64> {
@@ -144,6 +144,110 @@ fn options_that_cannot_work_are_refused_by_name() {
         ),
         "{never}"
     );
+}
+
+#[test]
+fn buckets_without_a_name_or_for_one_name_twice_are_refused() {
+    let refused = |options: Options| Exporter::local(options).expect_err("refused");
+    let nameless = refused(Options::default().buckets("", [1.0]));
+    assert!(
+        matches!(nameless, Error::EmptyName { field: "buckets" }),
+        "{nameless}"
+    );
+    for second in ["basket.value", "basket_value"] {
+        let options = Options::default().buckets("basket.value", [1.0]);
+        let twice = refused(options.buckets(second, [2.0]));
+        assert_eq!(
+            twice.to_string(),
+            format!("buckets was given twice for {second:?}: keep one of the two")
+        );
+    }
+}
+
+#[test]
+fn buckets_given_for_queries_still_have_every_threshold() {
+    let own = Options::default().buckets("db.client.operation.duration", [0.002, 7.0]);
+    let exporter = Exporter::local(own).expect("an exporter");
+    let builder = Monitor::builder().recorder(exporter.recorder());
+    let monitor = builder.build().expect("a monitor");
+    let run = monitor.query("q").run_sync(|| Ok::<_, std::fmt::Error>(()));
+    run.expect("ok");
+    assert_eq!(
+        bounds(&exporter, "db_client_operation_duration_seconds_bucket"),
+        [0.002, 0.1, 7.0]
+    );
+}
+
+#[test]
+fn labels_and_series_that_are_written_alike_are_counted_and_the_log_says_which() {
+    let exporter = Exporter::local(Options::default()).expect("an exporter");
+    let log = Lines::default();
+    metrics::with_local_recorder(&exporter.recorder(), || {
+        metrics::counter!("apart", "a" => "1", "b" => "2").increment(1);
+        metrics::counter!("apart", "b" => "2", "a" => "1").increment(1);
+        metrics::counter!("spelled", "a.b" => "1").increment(1);
+        metrics::counter!("spelled", "a_b" => "1").increment(10);
+        metrics::counter!("within", "a.b" => "1", "a_b" => "2").increment(1);
+        metrics::gauge!("hidden", "a" => "1").set(1.0);
+        metrics::gauge!("hidden", "a" => "1", "b" => "").set(2.0);
+    });
+    for _ in 0..2 {
+        let scrape = tracing::subscriber::with_default(log.subscriber(), || {
+            Scrape::parse(&exporter.render())
+        });
+        assert_eq!(scrape.sum("apart_total", &[]), 2.0, "one series, whole");
+        assert_eq!(scrape.sum("spelled_total", &[("a_b", "1")]), 11.0);
+        assert_eq!(scrape.sum("within_total", &[("a_b", "2")]), 1.0);
+        let refused = scrape.sum("bilten_monitor_export_rejected_total", &[]);
+        assert_eq!(refused, 3.0, "each metric is told once");
+    }
+    let log = log.text();
+    for metric in ["spelled", "within", "hidden"] {
+        let told = log.matches(&format!("metric=\"{metric}\"")).count();
+        assert_eq!(told, 1, "{log}");
+    }
+    assert!(
+        log.contains("rename a label") && !log.contains("metric=\"apart\""),
+        "{log}"
+    );
+}
+
+#[test]
+fn nobodys_own_metric_takes_the_name_of_one_of_the_table() {
+    let scene = Scene::new();
+    metrics::with_local_recorder(&scene.exporter.recorder(), || {
+        metrics::gauge!("db_client_operation_duration_seconds").set(1.0);
+        metrics::gauge!("bilten_monitor_alerts_total").set(1.0);
+    });
+    let run = scene
+        .monitor
+        .query("q")
+        .run_sync(|| Ok::<_, std::fmt::Error>(()));
+    run.expect("ok");
+    let scrape = scene.scrape();
+    assert_eq!(
+        scrape.sum("db_client_operation_duration_seconds_count", &[]),
+        1.0
+    );
+    assert_eq!(scrape.sum("bilten_monitor_alerts_total", &[]), 0.0);
+    assert_eq!(scrape.sum("bilten_monitor_export_rejected_total", &[]), 2.0);
+}
+
+#[test]
+fn counts_at_their_end_stay_there_and_sums_stay_finite() {
+    let exporter = Exporter::local(Options::default()).expect("an exporter");
+    metrics::with_local_recorder(&exporter.recorder(), || {
+        metrics::counter!("c").absolute(u64::MAX);
+        metrics::counter!("c").increment(5);
+        let spread = metrics::histogram!("h");
+        for value in [f64::MAX, f64::MAX, 1.0] {
+            spread.record_many(value, usize::MAX);
+        }
+    });
+    let scrape = Scrape::parse(&exporter.render());
+    assert_eq!(scrape.sum("c_total", &[]), u64::MAX as f64);
+    assert_eq!(scrape.sum("h_count", &[]), u64::MAX as f64);
+    assert_eq!(scrape.sum("h_sum", &[]), f64::MAX);
 }
 
 #[test]

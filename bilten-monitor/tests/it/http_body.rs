@@ -173,9 +173,12 @@ async fn responses_without_a_body_end_with_their_head() {
         let body = respond(
             &scene,
             method,
-            Response::builder()
-                .status(status)
-                .header("content-length", "400"),
+            match ended {
+                true => Response::builder().status(status),
+                false => Response::builder()
+                    .status(status)
+                    .header("content-length", "400"),
+            },
             &[],
             ended,
         )
@@ -256,12 +259,32 @@ async fn trailers_end_a_stream() {
 }
 
 #[tokio::test]
-async fn a_body_longer_or_shorter_than_declared_is_still_one_observation() {
-    for declared in ["1", "100000"] {
+async fn a_body_longer_than_declared_ends_with_the_declared_length() {
+    let scene = Scene::new();
+    let head = Response::builder().header("content-length", "150");
+    let body = respond(&scene, "GET", head, &CHUNKS, false).await;
+    drop(body.collect().await);
+    assert_eq!(outcome(&scene, "success", "200"), 1.0);
+    assert_eq!(scene.scrape().sum(SIZE_SUM, &[]), 150.0);
+}
+
+#[tokio::test]
+async fn a_body_shorter_than_declared_is_an_error_of_its_own_kind() {
+    let trailers = [Step::Data(100), Step::Trailers];
+    for (steps, ended, sent) in [
+        (&CHUNKS[..], false, 400.0),
+        (&trailers[..], false, 100.0),
+        (&[][..], false, 0.0),
+        (&[][..], true, 0.0),
+    ] {
         let scene = Scene::new();
-        let head = Response::builder().header("content-length", declared);
-        let body = respond(&scene, "GET", head, &CHUNKS, false).await;
+        let head = Response::builder().header("content-length", "100000");
+        let body = respond(&scene, "GET", head, steps, ended).await;
         drop(body.collect().await);
-        assert_eq!(outcome(&scene, "success", "200"), 1.0, "{declared}");
+        assert_eq!(outcome(&scene, "error", "200"), 1.0, "{sent} {ended}");
+        let scrape = scene.scrape();
+        let short = scrape.sum(COUNT, &[("error_type", "short_body")]);
+        assert_eq!(short, 1.0);
+        assert_eq!(scrape.sum(SIZE_SUM, &[]), sent);
     }
 }

@@ -352,3 +352,92 @@ async fn the_size_of_a_request_is_what_it_declares() {
         2.0
     );
 }
+
+/// A request that declares a body of 1234 bytes.
+fn upload() -> Request<()> {
+    let request = Request::post("/users/1").header("content-length", "1234");
+    request.body(()).expect("a request")
+}
+
+#[tokio::test]
+async fn the_size_of_a_request_is_there_though_no_response_ever_came() {
+    const SIZE: &str = "http_server_request_body_size_bytes_sum";
+    let scene = Scene::new();
+    let layer = scene.monitor.http().route(route);
+    let never = service_fn(|_: Request<()>| pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    drop(layer.layer(never).call(upload()));
+    let panics = service_fn(|_: Request<()>| -> Answer { panic!("before its head") });
+    let mut panicking = layer.layer(panics);
+    let call = AssertUnwindSafe(|| drop(panicking.call(upload())));
+    assert!(catch_unwind(call).is_err());
+    let fails =
+        service_fn(|_: Request<()>| ready(Err::<Response<Full<Bytes>>, _>(std::fmt::Error)));
+    assert!(layer.layer(fails).oneshot(upload()).await.is_err());
+    let scrape = scene.scrape();
+    for outcome in ["cancelled", "panicked", "error"] {
+        assert_eq!(scrape.sum(COUNT, &[("outcome", outcome)]), 1.0, "{outcome}");
+    }
+    let labels = [
+        ("http_route", "/users/{id}"),
+        ("http_request_method", "POST"),
+    ];
+    assert_eq!(scrape.sum(SIZE, &labels), 3.0 * 1234.0);
+    let sizes = scrape.matching(SIZE, &labels).next().expect("recorded");
+    assert_eq!(sizes.labels.get("http_response_status_code"), None);
+    let sent = "http_server_response_body_size_bytes_count";
+    assert_eq!(scrape.sum(sent, &[]), 0.0, "nothing was sent");
+}
+
+#[tokio::test]
+async fn a_request_in_a_scope_in_a_request_is_still_one_and_a_spawned_one_is_its_own() {
+    let scene = Scene::new();
+    let monitor = scene.monitor.clone();
+    let handler = service_fn(move |_: Request<()>| {
+        let monitor = monitor.clone();
+        async move {
+            let inner = || {
+                let service = service_fn(|_: Request<()>| answer(200));
+                monitor
+                    .http()
+                    .layer(service)
+                    .oneshot(request("GET", "/inner"))
+            };
+            let response = monitor.scope("work", inner()).await.expect("infallible");
+            drop(response.into_body().collect().await);
+            let spawned = tokio::spawn(inner()).await.expect("joined");
+            drop(spawned.expect("infallible").into_body().collect().await);
+            answer(200).await
+        }
+    });
+    let layer = scene.monitor.http().route(route);
+    let response = layer.layer(handler).oneshot(request("GET", "/users/1"));
+    let body = response.await.expect("infallible").into_body();
+    drop(body.collect().await);
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[("http_route", "/users/{id}")]), 1.0);
+    assert_eq!(scrape.sum(COUNT, &[("http_route", "unmatched")]), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[tokio::test]
+async fn an_error_without_a_types_name_is_told_by_its_kind() {
+    type Two = (std::fmt::Error, u8);
+    type Callback = fn(i32) -> Result<(), std::fmt::Error>;
+    let scene = Scene::new();
+    let tuple = || Err::<(), Two>((std::fmt::Error, 1));
+    assert!(scene.monitor.query("tuple").run_sync(tuple).is_err());
+    let boxed = || Err::<(), Box<dyn Fn(i32) -> Result<(), std::fmt::Error>>>(Box::new(|_| Ok(())));
+    assert!(scene.monitor.query("boxed").run_sync(boxed).is_err());
+    let pointer = || Err::<(), Callback>(|_| Ok(()));
+    assert!(scene.monitor.query("pointer").run_sync(pointer).is_err());
+    let service =
+        service_fn(|_: Request<()>| ready(Err::<Response<Full<Bytes>>, Two>((std::fmt::Error, 1))));
+    let failed = scene
+        .monitor
+        .http()
+        .layer(service)
+        .oneshot(request("GET", "/"));
+    assert!(failed.await.is_err());
+    let types = scene.scrape();
+    assert_eq!(types.values_of("error_type"), ["Box", "fn", "tuple"].into());
+}

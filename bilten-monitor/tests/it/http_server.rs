@@ -109,6 +109,66 @@ async fn axums_pattern_is_the_route() {
 }
 
 #[tokio::test]
+async fn a_body_that_ends_before_its_declared_length_is_an_error_and_not_a_success() {
+    let scene = Scene::new();
+    let short = || async {
+        let body = Body::from_stream(futures_util::stream::iter([Ok::<_, Infallible>("short")]));
+        ([("content-length", "1000")], body)
+    };
+    let router = Router::new().route("/short", get(short));
+    let address = serve(router.layer(scene.monitor.http())).await;
+    let mut client = TcpStream::connect(address).await.expect("connected");
+    client
+        .write_all(b"GET /short HTTP/1.1\r\nhost: t\r\n\r\n")
+        .await
+        .expect("sent");
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(SOON, client.read_to_end(&mut answer)).await;
+    drop(read.expect("the server ends the connection"));
+    eventually("the request", || scene.scrape().sum(COUNT, &[]) == 1.0).await;
+    let labels = [("outcome", "error"), ("error_type", "short_body")];
+    assert_eq!(scene.scrape().sum(COUNT, &labels), 1.0);
+}
+
+#[tokio::test]
+async fn a_request_that_passes_two_layers_of_one_monitor_is_one_request() {
+    let (scene, other) = (Scene::new(), Scene::new());
+    let (entered, seen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (enter, leave) = (Arc::clone(&entered), Arc::clone(&seen));
+    let inner = Router::new().route(
+        "/{id}",
+        get(move || async move {
+            enter.notify_one();
+            leave.notified().await;
+            "ok"
+        }),
+    );
+    let router = Router::new()
+        .nest("/api", inner.layer(scene.monitor.http()))
+        .layer(scene.monitor.http())
+        .layer(other.monitor.http());
+    let address = serve(router).await;
+    let asked = tokio::spawn(async move { fetch(address, "GET", "/api/7").await });
+    entered.notified().await;
+    assert_eq!(scene.scrape().sum(ACTIVE, &[]), 1.0);
+    let running = scene.monitor.snapshot().requests;
+    assert_eq!(running.iter().map(|route| route.in_flight).sum::<u64>(), 1);
+    seen.notify_one();
+    assert_eq!(asked.await.expect("joined").body(), "ok");
+    for scene in [&scene, &other] {
+        eventually("the request", || scene.scrape().sum(COUNT, &[]) > 0.0).await;
+        let scrape = scene.scrape();
+        assert_eq!(scrape.sum(COUNT, &[("http_route", "/api/{id}")]), 1.0);
+        assert_eq!(
+            scrape.sum(COUNT, &[]),
+            1.0,
+            "another monitor counts for itself"
+        );
+        assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+    }
+}
+
+#[tokio::test]
 async fn a_nested_router_keeps_the_whole_pattern() {
     let scene = Scene::new();
     let inner = Router::new().route("/{id}", get(|| async { "ok" }));

@@ -28,6 +28,8 @@ fn without_a_recorder_all_goes_on_and_one_that_comes_late_gets_everything_after(
     let monitor = Monitor::builder().build().expect("a monitor");
     let open = monitor.query("open").start();
     run(&monitor);
+    monitor.metric("early").increment(1).expect("counted");
+    monitor.metric("").increment(1).expect_err("refused");
     let metrics = prometheus::install(&monitor).expect("the first recorder");
     run(&monitor);
     open.finish(bilten_monitor::Outcome::Success);
@@ -38,6 +40,17 @@ fn without_a_recorder_all_goes_on_and_one_that_comes_late_gets_everything_after(
         "the one before is gone, the one after is not"
     );
     assert_eq!(scrape.sum(COUNT, &[("db_query_summary", "open")]), 1.0);
+    assert_eq!(
+        scrape.sum("bilten_monitor_unrecorded_total", &[]),
+        2.0,
+        "how many came too early"
+    );
+    assert_eq!(
+        scrape.sum("bilten_monitor_rejected_total", &[]),
+        1.0,
+        "what the monitor counted of itself before comes along"
+    );
+    assert_eq!(monitor.losses().unrecorded, 2);
     assert_eq!(
         scrape.sum("db_client_active_operations", &[]),
         0.0,
@@ -73,7 +86,7 @@ async fn a_series_that_the_exporter_forgot_comes_back_with_the_next_observation(
     run(&monitor);
     eventually("the exporter leaves the idle series out", || {
         let text = exporter.render();
-        !["db_query_summary", "held", "forgotten"]
+        !["db_query_summary", "held_total", "forgotten_total"]
             .iter()
             .any(|name| text.contains(name))
     })
@@ -131,6 +144,27 @@ fn two_recorders_each_get_what_their_own_monitor_sees_whoever_asks_and_on_which_
     }
     assert_eq!(Scrape::parse(&around.render()).sum(COUNT, &[]), 3.0);
     drop(open);
+}
+
+#[test]
+fn a_recorder_that_only_one_thread_has_gets_what_is_observed_there_and_nothing_later() {
+    let monitor = Monitor::builder().build().expect("a monitor");
+    let counted = |exporter: &Exporter| Scrape::parse(&exporter.render()).sum(COUNT, &[]);
+    let mut exporters = Vec::new();
+    for times in 1..=3 {
+        let exporter = Exporter::local(Options::default()).expect("an exporter");
+        // One after the other at the same address: that they are not the same one is not to be seen there.
+        metrics::with_local_recorder(&exporter.recorder(), || {
+            (0..times).for_each(|_| run(&monitor));
+            monitor.metric("own").increment(1).expect("counted");
+        });
+        exporters.push((exporter, f64::from(times)));
+    }
+    for (exporter, times) in &exporters {
+        assert_eq!(counted(exporter), *times);
+        let own = Scrape::parse(&exporter.render()).sum("own_total", &[]);
+        assert_eq!(own, 1.0);
+    }
 }
 
 /// A recorder of somebody else, around ours.

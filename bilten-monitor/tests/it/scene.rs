@@ -1,12 +1,13 @@
 //! A monitor with an exporter of its own, and a clock that the test turns.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bilten_monitor::alert::{AlertReceiver, ChannelSink};
 use bilten_monitor::prometheus::{Exporter, Options};
 use bilten_monitor::{Clock, Monitor, MonitorBuilder};
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::scrape::Scrape;
 
@@ -70,6 +71,41 @@ impl Scene {
     pub(crate) fn alerts(&self) -> Vec<bilten_monitor::alert::Alert> {
         assert!(self.monitor.flush(SOON), "the sinks keep up");
         std::iter::from_fn(|| self.alerts.try_next()).collect()
+    }
+}
+
+/// Collects what a subscriber writes.
+#[derive(Clone, Default)]
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let writer = tracing_subscriber::fmt().with_writer(self.clone());
+        writer.with_ansi(false).finish()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text")
+    }
+}
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0
+            .lock()
+            .expect("not poisoned")
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+    fn make_writer(&'a self) -> Self {
+        self.clone()
     }
 }
 
