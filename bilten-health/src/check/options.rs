@@ -151,6 +151,10 @@ impl CheckBuilder {
 
     /// Runs it every `interval` (10 % sooner or later, so that instances do not march in step) instead of on demand;
     /// questions get the last result at once. At least 1 ms.
+    ///
+    /// It runs in the Tokio runtime in which the set was built or first asked. Once that has ended, it goes on in the one where the
+    /// next question is asked; and when the other one still exists but nobody drives it, as soon as its last result is too old. A run
+    /// that was under way there counts as still running until somebody drives or drops that runtime.
     pub const fn background(mut self, interval: Duration) -> Self {
         self.options.background = Some(interval);
         self

@@ -8,6 +8,7 @@ mod measure;
 #[path = "no_measure.rs"]
 mod measure;
 mod run;
+mod ticking;
 
 use crate::aggregate::{Aggregate, Part};
 use crate::answer::{Answer, Standing};
@@ -68,7 +69,7 @@ impl Runner {
             let slots = self.members(question);
             let runs: Vec<_> = slots
                 .iter()
-                .filter_map(|slot| run::ensure(&self.hub, slot, asked))
+                .filter_map(|slot| ticking::ensure(&self.hub, slot, asked))
                 .collect();
             if !runs.is_empty() {
                 self.wait(group, runs, asked + self.deadline).await;
@@ -106,7 +107,7 @@ impl Runner {
 
     /// Starts the check's ticker if it is to have one. Within a Tokio runtime only.
     pub(crate) fn keep_ticking(&self, slot: &Arc<Slot>) {
-        run::keep_ticking(&self.hub, slot);
+        ticking::keep_ticking(&self.hub, slot);
     }
 
     /// Wakes whenever anything changes that a report is made from.

@@ -9,19 +9,18 @@ use crate::said::Window;
 use crate::slot::{Next, Situation, Slot, next};
 use crate::status::Status;
 use std::any::Any;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
-/// Makes sure that a question gets a result: gives what to wait for, or nothing when there is nothing to wait for.
-pub(crate) fn ensure(
+/// Runs the check if a question needs it: gives what to wait for, or nothing when there is nothing to wait for.
+pub(super) fn run_for_a_question(
     hub: &Arc<Hub>,
     slot: &Arc<Slot>,
     now: Instant,
 ) -> Option<watch::Receiver<()>> {
-    keep_ticking(hub, slot);
     step(hub, slot, |situation| situation, still_running, now)
 }
 
@@ -147,70 +146,19 @@ fn message(panic: &(dyn Any + Send)) -> &str {
         .unwrap_or("(no message)")
 }
 
-/// Starts the ticker of a background check, again when its runtime has gone.
-pub(crate) fn keep_ticking(hub: &Arc<Hub>, slot: &Arc<Slot>) {
-    let Some(interval) = slot.settings.background else {
-        return;
+/// A run that no question asks for.
+pub(super) fn tick_once(hub: &Arc<Hub>, slot: &Arc<Slot>) {
+    let unasked = |situation| Situation {
+        age: None,
+        background: false,
+        ..situation
     };
-    let mut ticker = slot.ticker.lock().unwrap_or_else(PoisonError::into_inner);
-    if ticker.as_ref().is_none_or(JoinHandle::is_finished) {
-        // Weak: neither the set nor the check is kept alive by its own ticker.
-        *ticker = Some(tokio::spawn(tick(
-            Arc::downgrade(hub),
-            Arc::downgrade(slot),
-            interval,
-        )));
-    }
-}
-
-async fn tick(hub_of: Weak<Hub>, slot_of: Weak<Slot>, interval: Duration) {
-    let Some(delay) = slot_of.upgrade().map(|slot| slot.settings.initial_delay) else {
-        return;
-    };
-    sleep(delay).await;
-    while let (Some(hub), Some(slot)) = (hub_of.upgrade(), slot_of.upgrade()) {
-        step(
-            &hub,
-            &slot,
-            |situation| Situation {
-                age: None,
-                background: false,
-                ..situation
-            },
-            still_running,
-            Instant::now(),
-        );
-        drop((hub, slot));
-        let next = Instant::now() + jittered(interval, fastrand::f64());
-        until(next, &hub_of, &slot_of).await;
-    }
-}
-
-/// Waits until `next`, and notices when the last result becomes too old meanwhile.
-async fn until(next: Instant, hub: &Weak<Hub>, slot: &Weak<Slot>) {
-    loop {
-        let stale = slot.upgrade().and_then(|slot| slot.goes_stale());
-        let wake = stale.map_or(next, |at| at.min(next));
-        sleep_until(wake).await;
-        if let (Some(hub), Some(slot)) = (hub.upgrade(), slot.upgrade())
-            && slot.expire(Instant::now())
-        {
-            hub.publish(&slot);
-        }
-        if wake == next {
-            return;
-        }
-    }
-}
-
-/// `interval` with up to 10 % less or more; `random` is in 0..1.
-fn jittered(interval: Duration, random: f64) -> Duration {
-    interval.mul_f64(0.9 + 0.2 * random)
+    step(hub, slot, unasked, still_running, Instant::now());
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{ensure, jittered, step};
+    use super::{run_for_a_question, step};
     use crate::change::Listeners;
     use crate::check::{Alive, Verdict, check};
     use crate::group::Group;
@@ -223,14 +171,6 @@ mod tests {
     use std::thread;
     use std::time::Duration;
     use tokio::time::Instant;
-
-    #[test]
-    fn jitter_stays_within_a_tenth() {
-        let interval = Duration::from_secs(10);
-        assert_eq!(jittered(interval, 0.0), Duration::from_secs(9));
-        assert_eq!(jittered(interval, 0.5), interval);
-        assert_eq!(jittered(interval, 1.0), Duration::from_secs(11));
-    }
 
     fn slot() -> Arc<Slot> {
         let defaults = Defaults {
@@ -246,7 +186,7 @@ mod tests {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(async {
-            if let Some(mut run) = ensure(hub, slot, Instant::now()) {
+            if let Some(mut run) = run_for_a_question(hub, slot, Instant::now()) {
                 let _ = run.changed().await;
             }
         });

@@ -3,9 +3,11 @@
 mod next;
 mod outbox;
 mod record;
+mod ticker;
 
 pub(crate) use next::{Next, Situation, next};
 pub(crate) use outbox::Note;
+pub(crate) use ticker::Ticker;
 
 use crate::answer::Standing;
 use crate::check::{DynCheck, Verdict};
@@ -20,7 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// A result of a check that is run on demand counts this much longer than its cache time where no run may be started.
@@ -31,7 +32,7 @@ pub(crate) struct Slot {
     pub(crate) check: Arc<dyn DynCheck>,
     pub(crate) settings: Settings,
     pub(crate) alive: Arc<AtomicBool>,
-    pub(crate) ticker: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) ticker: Mutex<Option<Ticker>>,
     registered: Instant,
     state: Mutex<State>,
 }
@@ -131,8 +132,20 @@ impl Slot {
             running: state.run.is_some(),
             alive: self.alive.load(Ordering::Acquire),
             background: self.settings.background.is_some(),
-            delayed: now < self.registered + self.settings.initial_delay,
+            delayed: now < self.delayed_until(),
         }
+    }
+
+    /// When the first run may begin.
+    pub(crate) fn delayed_until(&self) -> Instant {
+        self.registered + self.settings.initial_delay
+    }
+
+    /// Whether nothing has been heard of a background check for longer than a result may count.
+    pub(crate) fn is_too_old(&self, now: Instant) -> bool {
+        let state = self.state();
+        let last = state.last.as_ref().map(|last| last.finished);
+        now.saturating_duration_since(last.unwrap_or(self.delayed_until())) > self.max_age()
     }
 
     /// How the check stands at `now`, and until when that may be repeated.
@@ -235,18 +248,6 @@ impl Slot {
             error: None,
             details: Map::new(),
             tags: Arc::clone(&self.settings.tags),
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let ticker = self
-            .ticker
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(ticker) = ticker.take() {
-            ticker.abort();
         }
     }
 }

@@ -159,6 +159,29 @@ fn a_set_built_outside_a_runtime_ticks_from_the_first_question() {
     });
 }
 
+// The report of the first runtime could still be repeated in the second, where nobody would notice that nothing runs any more.
+#[test]
+fn a_background_check_goes_on_where_it_is_asked_for_once_its_runtime_has_ended() {
+    let switch = Switch::new(true);
+    let health = health([switch.check("a").background(TEN * 6)]);
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    for _ in 0..3 {
+        let before = switch.runs.get();
+        runtime().block_on(async {
+            assert!(health.check().await.healthy);
+            let again = async {
+                while switch.runs.get() == before {
+                    sleep(ms(1)).await;
+                }
+            };
+            tokio::time::timeout(TEN * 2, again).await.unwrap();
+        });
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_background_result_shows_at_once() {
     let switch = Switch::new(true);
