@@ -1,13 +1,31 @@
 //! Credentials among the words of a command: pure.
 
+use super::prose::{is_said, looks_like_one};
 use regex::{Captures, Regex};
 use std::sync::LazyLock;
 
 /// Settings and commands whose next word is a secret.
 static SETTING: LazyLock<Regex> = pattern!(concat!(
-    r"(?i)\b((?:requirepass|masterauth|primaryauth|auth-pass\s+[^\s]+|login\s+[^\s]+\s+password)",
+    r"(?i)\b((?:requirepass|masterauth|primaryauth|bind_?pw|rootpw|auth-pass\s+[^\s]+|login\s+[^\s]+\s+password",
+    r"|htpasswd\s+-[a-z]*b[a-z]*\s+[^\s]+\s+[^\s]+|net\s+use\s+[^\r\n]{1,128}?/user:[^\s]+)",
     r#"["']?[\s=:,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',;]+)"#
 ));
+
+/// `SET PASSWORD FOR u = 'x'`, with or without the function that hashes it.
+static SET_PASSWORD: LazyLock<Regex> = pattern!(concat!(
+    r"(?i)(\bset\s+password\s+for\s+[^\s=]+(?:\s*@\s*[^\s=]+)?\s*(?:=|\bto\b)\s*(?:(?:old_)?password\s*\(\s*)?)",
+    r#"('(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|[^\s;)]+)"#
+));
+
+/// What Redis repeats of a command that it does not know, or that was renamed: of `AUTH` and `CONFIG SET` a password.
+static REPEATED: LazyLock<Regex> = pattern!(r"(?i)(, with args beginning with: *)[^\r\n]+");
+
+/// A name and a word that looks like a password behind it: `username app password x`.
+static NAMED: LazyLock<Regex> =
+    pattern!(r#"(?i)(\buser(?:name)?[ =:]+[^\s]+[ ,;]+pass(?:word)?[ ]+)([^\s"',;]+)"#);
+
+/// Oracle's `user/password@`, where no colon makes it a login.
+static ORACLE: LazyLock<Regex> = pattern!(r"(?i)(\bsqlplus\s+(?:-[a-z]+\s+)*[^\s/@:]+/)[^\s@]+@");
 
 /// Rules of a Redis user: `ACL SETUSER a on >x`, and `user a on >x` as they are listed.
 static USER_RULES: LazyLock<Regex> = pattern!(concat!(
@@ -26,21 +44,38 @@ static LOGIN: LazyLock<Regex> = pattern!(concat!(
 
 /// An option with a password in the next word.
 static OPTION: LazyLock<Regex> =
-    pattern!(r#"(^|[\s"'\[,])(-[apw]["']?[\s,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',\[\]]+)"#);
+    pattern!(r#"(^|[\s"'\[,])(-[apPw]["']?[\s,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',\[\]]+)"#);
 
 /// An option with a password in the same word.
-static ATTACHED: LazyLock<Regex> = pattern!(r#"(^|[\s"'\[,])(-p)([^\s"',\[\]]+)"#);
+static ATTACHED: LazyLock<Regex> = pattern!(r#"(^|[\s"'\[,])(-[pP])([^\s"',\[\]]+)"#);
 
 /// Programs that take a password with an option, where others take something else.
-const PROGRAMS: [(&str, &[&str]); 3] = [
+const PROGRAMS: [(&str, &[&str]); 4] = [
     ("-a", &["redis-cli", "valkey-cli", "keydb-cli"]),
-    ("-p", &["mysql", "mariadb", "sshpass"]),
-    ("-w", &["ldapsearch", "ldapmodify"]),
+    (
+        "-p",
+        &[
+            "mysql",
+            "mariadb",
+            "sshpass",
+            "docker login",
+            "podman login",
+            "mongo",
+        ],
+    ),
+    ("-P", &["sqlcmd", "bcp "]),
+    ("-w", &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"]),
 ];
 
 /// `requirepass x`, `ACL SETUSER a >x`, `redis-cli -a x`, `mysql -px`, `curl -u u:p`.
 pub(super) fn mask_commands(text: &str) -> String {
-    let text = SETTING.replace_all(text, setting);
+    let text = REPEATED.replace_all(text, "$1***");
+    let text = SETTING.replace_all(&text, setting);
+    let text = SET_PASSWORD.replace_all(&text, "$1***");
+    let text = NAMED.replace_all(&text, |named: &Captures<'_>| {
+        mask_if(named, looks_like_one(&named[2]))
+    });
+    let text = ORACLE.replace_all(&text, "$1***@");
     let text = USER_RULES.replace_all(&text, |rules: &Captures<'_>| {
         USER_PASSWORD.replace_all(&rules[0], "$1$2***").into_owned()
     });
@@ -86,10 +121,7 @@ fn login(found: &Captures<'_>) -> String {
 }
 
 fn setting(found: &Captures<'_>) -> String {
-    const ENGLISH: [&str; 12] = [
-        "is", "was", "not", "must", "has", "needs", "set", "to", "and", "or", "for", "in",
-    ];
-    mask_if(found, !ENGLISH.contains(&&found[2]))
+    mask_if(found, !is_said(&found[2]))
 }
 
 /// The last group becomes `***`, or all stays.
@@ -100,14 +132,4 @@ fn mask_if(found: &Captures<'_>, secret: bool) -> String {
     let last = found.len() - 1;
     let kept = found[0].len() - found[last].len();
     format!("{}***", &found[0][..kept])
-}
-
-/// Letters and digits, as nobody names a file or a port: `-a file` and `-p 5432` are something else.
-fn looks_like_one(value: &str) -> bool {
-    let value = value.trim_matches(['"', '\'']);
-    let has = |is: fn(char) -> bool| value.contains(is);
-    value.len() >= 5
-        && has(|c| c.is_ascii_alphabetic())
-        && has(|c| c.is_ascii_digit())
-        && !value.contains(['/', '.', '-', '_', '=', ':'])
 }

@@ -1,5 +1,10 @@
 //! Credentials in header lines and in commands that log in: pure.
 
+use super::floor;
+use super::prose::{is_said, says_there_is_none};
+use regex::{Captures, Regex};
+use std::sync::LazyLock;
+
 /// Headers whose whole value is a secret.
 const HEADERS: [&str; 2] = ["authorization:", "cookie:"];
 
@@ -25,8 +30,9 @@ pub(super) fn mask_headers(text: &str) -> String {
         at = start;
         let scheme = SCHEMES.iter().find(|scheme| line.starts_with(**scheme));
         let quoted = line.starts_with(['"', '\'', '\\']);
+        let is_cookie = lower[..end].ends_with("cookie:");
         // A quoted value is left to the keys, which know where it ends.
-        if !quoted && !line.is_empty() {
+        if !quoted && !line.is_empty() && !is_a_message(line, is_cookie) {
             let kept = scheme.map_or(0, |scheme| scheme.len());
             let masked = match scheme {
                 Some(_) => kept + word(&line[kept..]),
@@ -41,6 +47,18 @@ pub(super) fn mask_headers(text: &str) -> String {
     out
 }
 
+/// More of a line is not read to find that it is a message: many headers may stand on one.
+const LONGEST_MESSAGE: usize = 256;
+
+/// `not set`, `missing or malformed`; a cookie of several words has a `=`.
+fn is_a_message(line: &str, is_cookie: bool) -> bool {
+    let line = floor(line, LONGEST_MESSAGE);
+    let mut words = line.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let told = is_said(first) || is_cookie && words.next().is_some();
+    says_there_is_none(line) || told && !line.contains('=')
+}
+
 /// `Bearer x` and `Basic x` become `Bearer ***` and `Basic ***`, wherever they stand.
 pub(super) fn mask_schemes(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
@@ -52,11 +70,12 @@ pub(super) fn mask_schemes(text: &str) -> String {
         out.push_str(&text[at..start]);
         let value = &lower[start..end];
         let scheme = &text[at..start];
-        // `a bearer token` and `Basic authentication` are English.
-        let written_as_one = scheme.ends_with("Bearer ") && value != "token";
+        // `a bearer token` and `Basic authentication` are English, `Bearer realm="x"` is asked for.
+        let told = is_said(value) || ["token", "tokens", "realm="].contains(&value);
+        let written_as_one = scheme.ends_with("Bearer ");
         let looks_like_one = value.contains(|c: char| c.is_ascii_digit() || c == '=')
             || value.len() >= 12 && !value.starts_with("auth");
-        let masked = !value.is_empty() && (written_as_one || looks_like_one);
+        let masked = !value.is_empty() && !told && (written_as_one || looks_like_one);
         out.push_str(if masked { "***" } else { &text[start..end] });
         at = end;
     }
@@ -64,32 +83,40 @@ pub(super) fn mask_schemes(text: &str) -> String {
     out
 }
 
+/// A command and one or two words behind it, in quotes or not, as in a command line and in a list of words.
+static AUTH: LazyLock<Regex> = pattern!(concat!(
+    r#"(^|[^A-Za-z0-9])(AUTH["'`]?(?: *,)? *)"#,
+    r#"("[^"\r\n]*"|'[^'\r\n]*'|`[^`\r\n]*`|[^\s"'`<>,;)}\]]+)"#,
+    r#"((?: *,)? *(?:"[^"\r\n]*"|'[^'\r\n]*'|`[^`\r\n]*`|[^\s"'`<>,;)}\]]+))?"#
+));
+
 /// Redis' and SMTP's `AUTH user password` becomes `AUTH ***`.
 pub(super) fn mask_auth_commands(text: &str) -> String {
-    const COMMAND: &str = "AUTH ";
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(found) = rest.find(COMMAND) {
-        let (before, after) = rest.split_at(found + COMMAND.len());
-        out.push_str(before);
-        rest = after;
-        let first = word(rest);
-        let inside = before[..found].ends_with(|c: char| c.is_alphanumeric());
-        let english = ["failed", "command", "is", "was", "required", "error"];
-        if inside || first == 0 || english.contains(&rest[..first].trim_end_matches(':')) {
-            continue;
-        }
-        let second = rest[first..]
-            .strip_prefix(' ')
-            .map_or(0, |next| match word(next) {
-                0 => 0,
-                length => 1 + length,
-            });
-        out.push_str("***");
-        rest = &rest[first + second..];
+    AUTH.replace_all(text, auth_command).into_owned()
+}
+
+fn auth_command(found: &Captures<'_>) -> String {
+    let quoted = found[2].ends_with(['"', '\'', '`', ',', ' ']);
+    match !quoted || is_said(&found[3]) {
+        true => found[0].to_owned(),
+        false => format!("{}{}***", &found[1], &found[2]),
     }
-    out.push_str(rest);
-    out
+}
+
+/// The same in a list of words, of which two may follow the command.
+#[derive(Default)]
+pub(super) struct Login(u8);
+
+impl Login {
+    /// Whether `word` is one of the two.
+    pub(super) fn takes(&mut self, word: &str) -> bool {
+        let takes = self.0 > 0 && !is_said(word);
+        self.0 = match word {
+            "AUTH" => 2,
+            _ => self.0.saturating_sub(1),
+        };
+        takes
+    }
 }
 
 /// Finds the earliest of some words again and again, and looks for each only once it has been passed.

@@ -1,55 +1,25 @@
 //! Values that stand behind the name of a secret: pure.
 
-use super::names::begins_a_word;
+use super::floor;
+use super::names::{FORMS, NOUNS, begins_a_word};
+use super::prose::{is_a_sentence, says_there_is_none};
 use super::values::{Open, bare, closing, value_length};
-
-/// Names of secrets as they stand in a text, in lower case.
-const KEYS: [&str; 41] = [
-    "password",
-    "passwd",
-    "passphrase",
-    "passcode",
-    "pass",
-    "pwd",
-    "secret",
-    "token",
-    "api_key",
-    "api-key",
-    "apikey",
-    "access_key",
-    "access-key",
-    "accesskey",
-    "account_key",
-    "account-key",
-    "accountkey",
-    "secret_key",
-    "secret-key",
-    "secretkey",
-    "private_key",
-    "private-key",
-    "privatekey",
-    "signing_key",
-    "signing-key",
-    "encryption-key",
-    "subscription-key",
-    "pre_shared_key",
-    "pre-shared-key",
-    "presharedkey",
-    "api key",
-    "access key",
-    "secret key",
-    "signing key",
-    "signingkey",
-    "encryption_key",
-    "encryptionkey",
-    "credential",
-    "session_id",
-    "session-id",
-    "sessionid",
-];
+use regex::Regex;
+use std::sync::LazyLock;
 
 /// Keys whose value follows at once, as in SQL, or that are masked as headers when it is not quoted.
 const QUOTED_KEYS: [&str; 4] = ["identified by", "_password by", "authorization", "cookie"];
+
+/// All keys in a text in lower case; of two that begin at the same place, the longer one.
+static KEYS: LazyLock<Regex> = LazyLock::new(|| {
+    let mut keys: Vec<_> = NOUNS
+        .iter()
+        .map(|noun| noun.replace(' ', "[ _-]?"))
+        .collect();
+    keys.extend(QUOTED_KEYS.map(str::to_owned));
+    keys.sort_by_key(|key| std::cmp::Reverse(key.len()));
+    Regex::new(&keys.join("|")).expect("the pattern is constant")
+});
 
 /// More letters than this are no name of a type.
 const LONGEST_NAME: usize = 128;
@@ -57,20 +27,19 @@ const LONGEST_NAME: usize = 128;
 /// The longest word that is looked back at for the `--` of an argument.
 const LONGEST_ARGUMENT: usize = 128;
 
+/// More of a value is not read to find that it is a message.
+const LONGEST_MESSAGE: usize = 64;
+
 /// `password=x`, `token: x`, `--password x`, `Secret("x")`, `IDENTIFIED BY 'x'` and the like become `password=***`.
 pub(super) fn mask_key_values(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
-    let keys = KEYS.iter().chain(&QUOTED_KEYS);
-    let mut places: Vec<(usize, &str)> = keys
-        .flat_map(|key| lower.match_indices(key))
-        .filter(|&(at, key)| key != "pass" || begins_a_word(text, at))
-        .collect();
-    places.sort_unstable();
     let mut out = String::with_capacity(text.len());
-    let (mut done, mut open) = (0, Open::default());
-    for (at, key) in places {
-        // Within a value that is masked already there is nothing to look for.
-        if at < done {
+    let (mut done, mut open, mut from) = (0, Open::default(), 0);
+    while let Some(found) = KEYS.find_at(&lower, from) {
+        let (at, key) = (found.start(), found.as_str());
+        // Its end may be another key: `session idpassword`.
+        from = at + 1;
+        if key == "pass" && !begins_a_word(text, at) {
             continue;
         }
         open.read_up_to(&lower, at);
@@ -83,7 +52,8 @@ pub(super) fn mask_key_values(text: &str) -> String {
         if let Some((start, end)) = place.secret(&open) {
             out.push_str(&text[done..start]);
             out.push_str("***");
-            done = end;
+            // Within a value that is masked there is nothing to look for.
+            (done, from) = (end, end);
         }
     }
     out.push_str(&text[done..]);
@@ -102,45 +72,79 @@ impl<'text> Place<'text> {
     /// The value that belongs to the key; `open` is what is open in front of it.
     fn secret(&self, open: &Open) -> Option<(usize, usize)> {
         let behind = &self.lower[self.at + self.key.len()..];
+        if let Some(inside) = self.wrapped(behind) {
+            return self.range(inside, inside_length(inside));
+        }
         let plural = behind.starts_with('s');
         let name_end =
             behind[usize::from(plural)..].trim_start_matches(|c: char| c.is_ascii_digit());
         let name_end = without_suffixes(name_end);
-        if let Some(inside) = self.wrapped(behind) {
-            return self.range(inside, inside_length(inside));
-        }
         let closed = name_end.trim_start_matches(['"', '\'', '`', '\\', ']']);
         let rest = closed.trim_start();
         let signed = rest.trim_start_matches([':', '=']);
-        let has_sign = signed.len() < rest.len();
-        let value = if has_sign {
-            signed.strip_prefix('>').unwrap_or(signed).trim_start()
-        } else if self.is_argument() {
-            // An argument: its value is the next one.
-            let value = closed.trim_start_matches([',', ' ', '\t', '\n']);
-            (value.len() < closed.len()).then_some(value)?
-        } else if closed.starts_with('\t') {
+        if signed.len() < rest.len() {
+            let value = signed.strip_prefix('>').unwrap_or(signed).trim_start();
+            return self.behind_a_sign(value, rest, plural, open);
+        }
+        let value = match self.is_argument() {
+            true => argument(closed)?,
             // The next column.
-            return self.range(rest, bare(rest, ' ', ""));
-        } else {
-            // SQL has no sign, but quotes; English has neither.
-            let bare = rest.len() < closed.len() && closed.len() == name_end.len();
-            rest.starts_with(['\'', '"'])
-                .then_some(rest)
-                .filter(|_| bare)?
+            false if closed.starts_with('\t') => return self.range(rest, bare(rest, ' ', "")),
+            false => in_quotes(rest, closed, name_end)?,
         };
-        let quoted = value.starts_with(['"', '\'', '\\', '[']);
-        let first = value.split(|c: char| !c.is_alphanumeric()).next()?;
-        let counts = plural && !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
-        if counts || !quoted && QUOTED_KEYS.contains(&self.key) {
+        let kept = self.counts(value, plural) || !is_quoted(value) && self.wants_quotes();
+        let length = value_length(value, ' ', open.closers());
+        (!kept).then(|| self.range(value, length))?
+    }
+
+    /// The same where `rest` begins with `=`, `: ` and the like, and `value` stands behind it.
+    fn behind_a_sign(
+        &self,
+        value: &'text str,
+        rest: &str,
+        plural: bool,
+        open: &Open,
+    ) -> Option<(usize, usize)> {
+        let sign = rest.chars().next()?;
+        let quoted = is_quoted(value);
+        if self.counts(value, plural) || !quoted && self.wants_quotes() {
             return None;
         }
-        // MySQL says so of each login that fails.
-        if has_sign && self.lower[..self.at].ends_with("using ") && matches!(first, "yes" | "no") {
+        // As much as a message takes: a value without an end may stand behind each of many keys.
+        let near = floor(value, LONGEST_MESSAGE);
+        let said = &near[..value_length(near, sign, open.closers())];
+        if !quoted && self.is_a_message(said) || self.is_syntax(said) {
             return None;
         }
-        let sign = rest.chars().next().filter(|_| has_sign).unwrap_or(' ');
         self.range(value, value_length(value, sign, open.closers()))
+    }
+
+    /// `tokens: 3 left`.
+    fn counts(&self, value: &str, plural: bool) -> bool {
+        let first = value.split(|c: char| !c.is_alphanumeric()).next();
+        let first = first.unwrap_or_default();
+        plural && !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
+    fn wants_quotes(&self) -> bool {
+        QUOTED_KEYS.contains(&self.key)
+    }
+
+    /// `password: not set`; `using password: YES`, which MySQL says of each login that fails; `private key: No such file`, as few
+    /// write names of two words in front of a passphrase.
+    fn is_a_message(&self, said: &str) -> bool {
+        let by_mysql = || {
+            let first = said.split(|c: char| !c.is_alphanumeric()).next();
+            self.lower[..self.at].ends_with("using ") && matches!(first, Some("yes" | "no"))
+        };
+        says_there_is_none(said) || by_mysql() || self.key.contains(' ') && is_a_sentence(said)
+    }
+
+    /// `unexpected token: }`, of a parser.
+    fn is_syntax(&self, said: &str) -> bool {
+        let before = self.lower[..self.at].trim_end();
+        self.key == "token"
+            && (before.ends_with("expected") || !said.contains(|c: char| c.is_alphanumeric()))
     }
 
     /// The first `length` bytes of `value`, which is an end of the text.
@@ -180,20 +184,35 @@ impl<'text> Place<'text> {
     }
 }
 
+/// An argument's value is the next one.
+fn argument(closed: &str) -> Option<&str> {
+    let value = closed.trim_start_matches([',', ' ', '\t', '\n']);
+    (value.len() < closed.len()).then_some(value)
+}
+
+/// SQL has no sign, but quotes; English has neither.
+fn in_quotes<'text>(rest: &'text str, closed: &str, name_end: &str) -> Option<&'text str> {
+    let apart = rest.len() < closed.len() && closed.len() == name_end.len();
+    (apart && rest.starts_with(['\'', '"'])).then_some(rest)
+}
+
+fn is_quoted(value: &str) -> bool {
+    value.starts_with(['"', '\'', '\\', '['])
+}
+
 /// What tells one secret from its like: `TOKEN_PROD`, `PASSWORD_1`, `SECRET_KEY_BASE`.
 const SUFFIXES: [&str; 12] = [
     "base", "prod", "staging", "dev", "test", "ro", "rw", "v1", "v2", "v3", "old", "new",
 ];
 
-/// `name` behind the suffixes that it begins with; each is a word of its own.
+/// `name` behind the suffix that it begins with, which is a word of its own: `_prod`, `-1`, `Hash`.
 fn without_suffixes(name: &str) -> &str {
-    let Some(word) = name.strip_prefix(['_', '-']) else {
-        return name;
-    };
+    let word = name.strip_prefix(['_', '-']).unwrap_or(name);
+    let apart = word.len() < name.len();
     let end = word.find(|c: char| !c.is_ascii_alphanumeric());
     let (word, rest) = word.split_at(end.unwrap_or(word.len()));
     let number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
-    match number || SUFFIXES.contains(&word) {
+    match FORMS.contains(&word) || apart && (number || SUFFIXES.contains(&word)) {
         true => rest,
         false => name,
     }

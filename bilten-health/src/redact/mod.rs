@@ -1,4 +1,21 @@
 //! Makes the text of a foreign error fit to be stored, logged and shown.
+//!
+//! Two wishes pull at it: no password may be seen, and an error of which nothing is left helps nobody. What was decided:
+//!
+//! - Where a sign says that a secret comes (`password=`, `token: `, `--secret`, a header, a login in a URL, `-p` of `mysql`),
+//!   everything is masked up to where the text surely goes on, whatever it looks like. A driver that hands over a connection string
+//!   writes it so.
+//! - What is told of such a name stays when it is one of a few fixed words (`not set`, `missing`, `must be ..`). Nobody who has a password
+//!   such as `missing` has one.
+//! - Where the sign is weak (`key: `, `code=`, brackets, `is`), or the name is a word of other trades (`pin`, `sig`), the value has to look as if
+//!   a machine had made it, or the text has to speak of who may do something.
+//! - Where a user may be a token (`https://x@h`, `redis://x@h`), a user is masked; where it is a name (`postgres://app@h`), it stays: it is what one
+//!   looks for when a login fails.
+//! - What a server repeats of a command that it does not know is masked as a whole: it is the user's data at best.
+//! - Stored passwords (`$2b$..`, `salt=`, `passwordHash`) count as passwords: they can be tried at leisure.
+//!
+//! No list of shapes has an end. A secret in prose (`we use correct horse here`), under a name of its own or in the path of a URL is not found; the
+//! check has to keep it out.
 
 /// A pattern that is put together once; a test puts each together.
 macro_rules! pattern {
@@ -8,9 +25,12 @@ macro_rules! pattern {
 }
 
 mod commands;
+mod glance;
 mod headers;
 mod keys;
 mod names;
+mod pairs;
+mod prose;
 mod room;
 mod shapes;
 mod urls;
@@ -20,14 +40,18 @@ mod values;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod weak;
 
 use commands::{is_argument_of_a_secret, mask_commands};
-use headers::{mask_auth_commands, mask_headers, mask_schemes};
+use glance::may_hold_a_secret;
+use headers::{Login, mask_auth_commands, mask_headers, mask_schemes};
 use keys::mask_key_values;
 use names::{names_a_secret, names_several};
+use pairs::mask_pairs;
 pub(crate) use room::bounded;
 use serde_json::{Map, Value};
-use shapes::{mask_shapes, mask_short_names};
+use shapes::mask_shapes;
 use urls::{mask_logins, mask_url_credentials};
 
 /// Longest error text kept, in bytes; a driver may hand over a whole statement.
@@ -71,6 +95,13 @@ fn mask(text: &str) -> String {
     });
     // The lines are still needed: a header ends with its own. So are the tabs: a column has no other sign.
     let mut out: String = plain.collect();
+    if may_hold_a_secret(&out) {
+        out = without_secrets(out);
+    }
+    out.replace(['\r', '\n', '\t'], " ")
+}
+
+fn without_secrets(mut out: String) -> String {
     for step in [
         mask_shapes,
         mask_headers,
@@ -80,11 +111,11 @@ fn mask(text: &str) -> String {
         mask_auth_commands,
         mask_commands,
         mask_key_values,
-        mask_short_names,
+        mask_pairs,
     ] {
         out = step(&out);
     }
-    out.replace(['\r', '\n', '\t'], " ")
+    out
 }
 
 /// The same for each text within `value`, however nested; what stands under the name of a secret is masked whole.
@@ -113,14 +144,17 @@ fn redact_items(name: &str, items: Vec<Value>, depth: usize) -> Value {
         .unwrap_or_default()
         .to_owned();
     let first = floor(&first, MAX_BYTES);
+    let is_pair = items.len() == 2 && names_a_secret(first);
+    let mut login = Login::default();
     let mut previous = String::new();
     let mut kept = Vec::with_capacity(items.len());
     for item in items {
         let text = floor(item.as_str().unwrap_or_default(), MAX_BYTES).to_owned();
-        let follows_a_name = previous.starts_with('-') && names_a_secret(&previous);
-        let is_secret = !text.is_empty()
-            && (follows_a_name
-                || !previous.is_empty() && is_argument_of_a_secret(first, &previous, &text));
+        let is_name = previous.starts_with('-') || is_pair;
+        let follows = !previous.is_empty()
+            && (is_name && names_a_secret(&previous)
+                || is_argument_of_a_secret(first, &previous, &text));
+        let is_secret = !text.is_empty() && (login.takes(&text) || follows);
         kept.push(match is_secret {
             true => "***".into(),
             false => redact_nested(name, item, depth),

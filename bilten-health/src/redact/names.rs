@@ -1,7 +1,10 @@
 //! Which names are those of secrets: pure.
 
-/// Ends of names whose value is a secret, in lower case and without `_`, `-` and spaces between their parts.
-const SECRETS: [&str; 22] = [
+use std::sync::LazyLock;
+
+/// What secrets are called, in lower case: in a text as well as as a name. A blank stands for anything that may be between two
+/// words of one name: nothing, `_`, `-`, a blank.
+pub(super) const NOUNS: [&str; 19] = [
     "password",
     "passwd",
     "passphrase",
@@ -10,24 +13,30 @@ const SECRETS: [&str; 22] = [
     "pwd",
     "secret",
     "token",
-    "apikey",
-    "accesskey",
-    "accountkey",
-    "secretkey",
-    "privatekey",
-    "signingkey",
-    "encryptionkey",
+    "api key",
+    "access key",
+    "account key",
+    "secret key",
+    "private key",
+    "signing key",
+    "encryption key",
+    "subscription key",
+    "pre shared key",
     "credential",
-    "authorization",
-    "cookie",
-    "sessionid",
-    "sessid",
-    "connectionstring",
-    "sharedaccesssignature",
+    "session id",
 ];
 
-/// Words that name a secret only as a whole: `pin`, `card_pin`, but neither `pinned` nor `spin`.
-const WORDS: [&str; 11] = [
+/// Names under which all is secret, but which in a text stand in front of more than the secret; others find it there.
+const WHOLE: [&str; 5] = [
+    "authorization",
+    "cookie",
+    "sess id",
+    "connection string",
+    "shared access signature",
+];
+
+/// Words that name a secret only as a whole: `pin`, `card_pin`, but neither `pinned` nor `spin`. In a text they need a sign as well.
+pub(super) const WORDS: [&str; 15] = [
     "auth",
     "bearer",
     "jwt",
@@ -39,20 +48,45 @@ const WORDS: [&str; 11] = [
     "totp",
     "dsn",
     "pw",
+    "psk",
+    "hmac",
+    "salt",
+    "bindpw",
 ];
 
-/// `password`, `dbPassword`, `x-api-key`, `tokens`, `auth`; not `password_expires`, which is no secret.
+/// What is kept of a secret in place of itself, and helps to find it: `passwordHash`, `token_digest`.
+pub(super) const FORMS: [&str; 3] = ["hash", "salt", "digest"];
+
+/// The names as they are once all between their words is taken out.
+static JOINED: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let nouns = NOUNS.iter().chain(&WHOLE);
+    nouns.map(|noun| noun.replace(' ', "")).collect()
+});
+
+/// `password`, `dbPassword`, `x-api-key`, `tokens`, `auth`, `passwordHash`; not `password_expires`, which is no secret.
 pub(super) fn names_a_secret(name: &str) -> bool {
     let name = name.trim_end_matches(|c: char| !c.is_alphabetic());
     let joined: String = name.chars().filter(|c| c.is_alphanumeric()).collect();
     let joined = joined.to_ascii_lowercase();
+    if FORMS.iter().any(|form| is_noun(joined.strip_suffix(form))) {
+        return true;
+    }
     let single = joined.strip_suffix('s').unwrap_or(&joined);
-    let is = |secret: &&str| joined.ends_with(*secret) || single.ends_with(*secret);
-    match SECRETS.iter().find(|secret| is(secret)) {
-        Some(&"pass") => begins_a_word(name, name.len() - "pass".len()),
+    let is = |secret: &&String| joined.ends_with(*secret) || single.ends_with(*secret);
+    match JOINED.iter().find(is) {
+        Some(noun) if noun == "pass" => begins_a_word(name, name.len() - "pass".len()),
         Some(_) => true,
         None => WORDS.iter().any(|word| ends_with_word(name, word)),
     }
+}
+
+/// `passes` are something else.
+fn is_noun(name: Option<&str>) -> bool {
+    let is = |name: &str| {
+        let noun = JOINED.iter().find(|noun| name.ends_with(*noun));
+        noun.is_some_and(|noun| noun != "pass" || name == "pass")
+    };
+    name.is_some_and(is)
 }
 
 /// `tokens`: what counts them is no secret.

@@ -1,4 +1,4 @@
-//! Secrets that are known by their own shape, and short names that count only with a sign: pure.
+//! Secrets that are known by their own shape: pure.
 
 use super::names::names_a_secret;
 use regex::{Captures, Regex};
@@ -26,7 +26,7 @@ static PREFIXED: LazyLock<Regex> = pattern!(concat!(
 
 /// Tokens whose beginning is too short to tell, but not their length: of Mailgun, Vault and Telegram.
 static MEASURED: LazyLock<Regex> = pattern!(
-    r"\b(?:(key-)[0-9a-f]{32}|(s\.)[A-Za-z0-9]{24}|([0-9]{8,10}:)[A-Za-z0-9_-]{35}|(EAA)[A-Za-z0-9]{20,})\b"
+    r"\b(?:(key-)[0-9a-f]{32}|(s\.)[A-Za-z0-9]{24,}|([0-9]{8,10}:)[A-Za-z0-9_-]{32,}|(EAA)[A-Za-z0-9]{20,})\b"
 );
 
 /// URLs that are secret as a whole: whoever knows one may write there.
@@ -51,24 +51,15 @@ static ENCODED_URL: LazyLock<Regex> = pattern!(concat!(
     r"(@|%(?:25){0,3}40)"
 ));
 
-/// Names that are words elsewhere: they count with `=`, or quoted as in JSON.
-static SHORT_NAME: LazyLock<Regex> = pattern!(concat!(
-    r"(?i)(^|[^a-z0-9])((?:sig|signature|sid|[a-z]{0,5}sessid|auth|jwt|bearer|dsn|pw|otp|totp|pin|psk|hmac|bindpw|community)",
-    r#"(?:["'\]]{0,2}\s*=\s*|\\?["']\s*:\s*))"#,
-    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
+/// A password as it is stored: bcrypt, Argon2, crypt, SCRAM, LDAP. Whoever has one can try passwords on it.
+static STORED: LazyLock<Regex> = pattern!(concat!(
+    r"(\$(?:2[abxy]|argon2(?:id|i|d)|[156y]|s?crypt|pbkdf2[a-z0-9-]{0,16})\$|SCRAM-SHA-[0-9]+\$|\{(?:SSHA|SMD5|SHA|CRYPT)[0-9]*\})",
+    r"[A-Za-z0-9./+=:,$-]{8,}"
 ));
 
-/// The same with a colon alone, which few write behind them in another meaning.
-static COLON_NAME: LazyLock<Regex> = pattern!(concat!(
-    r"(?i)(^|[^a-z0-9])((?:jwt|otp|totp|pin|sid)\s*:\s*)",
-    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
-));
-
-/// A key has a longer name where it is none: `primary_key=id`.
-static KEY: LazyLock<Regex> = pattern!(concat!(
-    r#"(?i)(^|[\s?&;,"'({\[])(key["'\]]{0,2}\s*=\s*)"#,
-    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
-));
+/// What answers a challenge: of `Digest`, beside its own name.
+static RESPONSE: LazyLock<Regex> =
+    pattern!(r#"(?i)(\b(?:response|cnonce)=)("[^"\r\n]*"|[0-9a-z]{8,})"#);
 
 /// Everything whose beginning and end tell what it is.
 pub(super) fn mask_shapes(text: &str) -> String {
@@ -80,6 +71,11 @@ pub(super) fn mask_shapes(text: &str) -> String {
     let text = WEBHOOK.replace_all(&text, "$1***");
     let text = REFUSED.replace_all(&text, "$1***");
     let text = ATTRIBUTES.replace_all(&text, attributes);
+    let text = STORED.replace_all(&text, "$1***");
+    let text = match text.contains("igest ") {
+        true => RESPONSE.replace_all(&text, "$1***"),
+        false => text.as_ref().into(),
+    };
     ENCODED_URL.replace_all(&text, "$1***$2").into_owned()
 }
 
@@ -95,19 +91,4 @@ fn element(found: &Captures<'_>) -> String {
         true => format!("{}***</", &found[1]),
         false => found[0].to_owned(),
     }
-}
-
-/// `sig=x`, `"sid": "x"`, `pin: x`, `key=x`.
-pub(super) fn mask_short_names(text: &str) -> String {
-    let text = SHORT_NAME.replace_all(text, "$1$2***");
-    let text = COLON_NAME.replace_all(&text, "$1$2***");
-    let key = |found: &Captures<'_>| {
-        let end = found.get(0).map_or(0, |whole| whole.end());
-        // `<add key="host" value="x"/>`: the key is a name.
-        match text[end..].trim_ascii_start().starts_with("value=") {
-            true => found[0].to_owned(),
-            false => format!("{}{}***", &found[1], &found[2]),
-        }
-    };
-    KEY.replace_all(&text, key).into_owned()
 }

@@ -202,6 +202,11 @@ fn details_are_masked_by_their_names() {
         "connection_string",
         "ConnectionStrings",
         "AccountKey",
+        "passwordHash",
+        "password_digest",
+        "token-salt",
+        "salt",
+        "psk",
     ] {
         assert_eq!(
             redact_value(name, json!(["hunter2"])),
@@ -224,6 +229,10 @@ fn details_are_masked_by_their_names() {
         "laptop",
         "session",
         "connections",
+        "password_hash_algorithm",
+        "hash",
+        "compasshash",
+        "saltwater",
     ] {
         assert_eq!(redact_value(name, json!("x")), json!("x"), "{name}");
     }
@@ -245,6 +254,18 @@ fn details_are_masked_by_their_names() {
             json!(["curl", "-u", "***", "y"]),
         ),
         (json!(["mysql", "-p", "x"]), json!(["mysql", "-p", "***"])),
+        (json!(["password", "x"]), json!(["password", "***"])),
+        (
+            json!([["Authorization", "x"], ["Host", "y"]]),
+            json!([["Authorization", "***"], ["Host", "y"]]),
+        ),
+        (json!(["password", "x", "y"]), json!(["password", "x", "y"])),
+        (json!(["AUTH", "x"]), json!(["AUTH", "***"])),
+        (
+            json!(["HELLO", "3", "AUTH", "a", "x", "y"]),
+            json!(["HELLO", "3", "AUTH", "***", "***", "y"]),
+        ),
+        (json!(["sqlcmd", "-P", "x"]), json!(["sqlcmd", "-P", "***"])),
         (
             json!(["ssh", "-p", "22", "y"]),
             json!(["ssh", "-p", "22", "y"]),

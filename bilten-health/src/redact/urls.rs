@@ -1,5 +1,7 @@
 //! Credentials in URLs and in front of an `@`: pure.
 
+use super::prose::looks_made_up;
+
 /// `scheme://user:pw@host` becomes `scheme://***@host`.
 pub(super) fn mask_url_credentials(text: &str) -> String {
     const SIGN: &str = "://";
@@ -17,9 +19,10 @@ pub(super) fn mask_url_credentials(text: &str) -> String {
             .map_or(text.len(), |next| start + next);
         // The last `@` counts: a password may hold `@`, and even `/`, when nobody encoded it.
         let at = match last {
-            Some(at) if at >= start => {
-                Some(at).filter(|_| !is_plain_http(&text[..start], &text[start..end]))
-            }
+            Some(at) if at >= start => Some(at).filter(|_| {
+                !is_plain_http(&text[..start], &text[start..end])
+                    && !is_a_user(scheme(&text[..start]), &text[start..at])
+            }),
             // What ended the URL may be a part of its password.
             _ if promises_a_password(&text[start..end]) => {
                 text[start..next].rfind('@').map(|at| start + at)
@@ -53,6 +56,7 @@ pub(super) fn mask_logins(text: &str) -> String {
                     && word[opening..at].contains(':')
                     && !word[opening..].starts_with("mailto:")
                     && !names_plain_http(word)
+                    && !names_a_user(&word[opening..at])
                     && !word[..at].ends_with("***") =>
             {
                 out.push_str(&word[..opening]);
@@ -93,11 +97,37 @@ fn promises_a_password(token: &str) -> bool {
 
 /// `h:80/path@v2` behind `http://`: no login, for nobody writes one into such a URL without encoding its slashes.
 fn is_plain_http(before: &str, token: &str) -> bool {
-    let scheme = before.trim_end_matches("://");
-    let scheme = scheme.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
-    let http = scheme.is_some_and(|scheme| ["http", "https"].contains(&scheme));
+    let http = ["http", "https"].contains(&scheme(before));
     let authority = token.split(['/', '?', '#']).next().unwrap_or_default();
     http && !authority.is_empty() && !authority.contains('@') && !promises_a_password(token)
+}
+
+/// Where nobody puts a token in the place of a user.
+const WITH_USERS: [&str; 11] = [
+    "postgres",
+    "postgresql",
+    "mysql",
+    "mariadb",
+    "mongodb",
+    "srv",
+    "sqlserver",
+    "mssql",
+    "ssh",
+    "sftp",
+    "ldap",
+];
+
+/// `app` in `postgres://app@h`, which says who may not log in.
+fn is_a_user(scheme: &str, login: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    WITH_USERS.contains(&scheme) && login.chars().all(plain) && !looks_made_up(login)
+}
+
+/// What stands in front of `://`, with which `before` ends.
+fn scheme(before: &str) -> &str {
+    let scheme = before.trim_end_matches("://");
+    let scheme = scheme.rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
+    scheme.unwrap_or_default()
 }
 
 /// The same of a word that holds one such URL and no other.
@@ -106,6 +136,12 @@ fn names_plain_http(word: &str) -> bool {
         Some((before, token)) => !token.contains("://") && is_plain_http(before, token),
         None => false,
     }
+}
+
+/// `postgres://app`, in front of the `@`, where there is no other colon.
+fn names_a_user(before: &str) -> bool {
+    let split = before.split_once("://");
+    split.is_some_and(|(front, login)| !front.contains(':') && is_a_user(scheme(front), login))
 }
 
 /// A quote ends a word only where the text around it goes on as behind a quote.

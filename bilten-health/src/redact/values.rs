@@ -9,7 +9,7 @@ pub(super) fn value_length(text: &str, sign: char, open: &str) -> usize {
     match text[name..].chars().next() {
         // `Some("x")`, `["x", "y"]`.
         Some('(' | '[' | '{') => name + bracketed(&text[name..]),
-        Some(quote @ ('"' | '\'')) if name <= 1 => name + quoted(&text[name..], quote),
+        Some(quote @ ('"' | '\'')) if name <= 1 => name + pieces(&text[name..], quote),
         Some('\\') if name == 0 && text[1..].starts_with(['"', '\'']) => {
             // Quoted within a quoted text.
             let close = text[2..].find(&text[..2]);
@@ -17,6 +17,27 @@ pub(super) fn value_length(text: &str, sign: char, open: &str) -> usize {
         }
         _ => bare(text, sign, open),
     }
+}
+
+/// What is quoted, and what belongs to it as in a shell and in SQL: `""x` and `'x' 'y'`.
+fn pieces(text: &str, quote: char) -> usize {
+    let mut end = quoted(text, quote);
+    loop {
+        let rest = &text[end..];
+        let next = rest.trim_start_matches([' ', '\t']);
+        if next.starts_with(quote) {
+            end = text.len() - next.len();
+            end += quoted(next, quote);
+        } else if rest.starts_with(|c: char| c.is_alphanumeric()) {
+            end += rest.find(ends_a_word).unwrap_or(rest.len());
+        } else {
+            return end;
+        }
+    }
+}
+
+fn ends_a_word(c: char) -> bool {
+    c.is_whitespace() || "\"'`,;&<>()[]{}".contains(c)
 }
 
 /// A quote behind a backslash, or doubled as in SQL, is part of the text.
@@ -133,7 +154,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use super::{Open, bare, bracketed, quoted};
+    use super::{Open, bare, bracketed, pieces, quoted};
 
     #[test]
     fn a_value_ends_where_the_text_goes_on() {
@@ -174,6 +195,16 @@ mod tests {
             (r#""a"#, r#""a"#),
         ] {
             assert_eq!(&text[..quoted(text, '"')], value, "{text}");
+        }
+        for (text, value) in [
+            (r#"""a b"#, r#"""a"#),
+            (r#""a" "b" c"#, r#""a" "b""#),
+            (r#""a"b"c d" e"#, r#""a"b"c d""#),
+            (r#""a", "b""#, r#""a""#),
+            (r#""a": 1"#, r#""a""#),
+            (r#""a" 'b'"#, r#""a""#),
+        ] {
+            assert_eq!(&text[..pieces(text, '"')], value, "{text}");
         }
         for (text, value) in [
             ("(a) b", "(a)"),
