@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::job::{OnWait, Outcome};
+use crate::job::{Asked, Outcome};
 use crate::loader::Loaded;
 use crate::remote::Demand;
+use crate::single_flight::Hurry;
 
 /// What a flight hears about its key.
 pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
@@ -26,6 +27,7 @@ pub(crate) struct Wanted<O, V> {
 /// each other. If it needs a load after all, it gets a call of its own.
 pub(crate) struct Batch<O, V> {
     run: Run<O, V>,
+    hurry: Arc<Hurry>,
     pending: Mutex<Pending<O, V>>,
 }
 
@@ -40,6 +42,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
     /// `run` calls the loader, in a task of its own, and answers everybody.
     pub(crate) fn new(
         keys: usize,
+        hurry: Arc<Hurry>,
         run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pending = Pending {
@@ -48,6 +51,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         };
         Arc::new(Self {
             run: Box::new(run),
+            hurry,
             pending: Mutex::new(pending),
         })
     }
@@ -83,10 +87,13 @@ pub(crate) struct Place<O: Send + 'static, V: Send + Sync + 'static> {
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
-    /// To be told when the key's flight waits for another process.
-    pub(crate) fn on_wait(&self) -> OnWait {
+    /// To be told when the key's flight waits for another process, or is in a hurry.
+    pub(crate) fn asked(&self) -> Asked {
         let (batch, decided) = (Arc::clone(&self.batch), Arc::clone(&self.decided));
-        Arc::new(move || decide(&batch, &decided))
+        Asked {
+            hurry: Arc::clone(&batch.hurry),
+            on_wait: Arc::new(move || decide(&batch, &decided)),
+        }
     }
 
     /// Asks for a load of the key.
@@ -136,7 +143,7 @@ mod tests {
                 let _ = wanted.answer.send(Ok(Loaded::new(wanted.name)));
             }
         };
-        (Batch::new(keys, run), calls)
+        (Batch::new(keys, Arc::default(), run), calls)
     }
 
     #[tokio::test]
@@ -161,8 +168,8 @@ mod tests {
     async fn who_waits_for_another_process_holds_nobody_up() {
         let (batch, calls) = batch(2);
         let (one, two) = (batch.place(), batch.place());
-        two.on_wait()();
-        two.on_wait()();
+        (two.asked().on_wait)();
+        (two.asked().on_wait)();
         assert_eq!(*one.load(1, "".into(), None).await.unwrap().value, 1);
         assert_eq!(*two.load(2, "".into(), None).await.unwrap().value, 2);
         assert_eq!(*calls.lock().unwrap(), [[1], [2]]);

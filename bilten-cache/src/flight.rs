@@ -20,7 +20,7 @@ use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
 use crate::remote::Demand;
-use crate::single_flight::{Pilot, Seat};
+use crate::single_flight::{Hurry, Pilot, Seat};
 use crate::staleness::Course;
 
 type Shared<V> = Arc<RegionState<V>>;
@@ -48,7 +48,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let (start, at_least) = state.engine.start_load(&job.key, told);
     job.at_least = at_least;
     let asked = state.engine.clock.now();
-    let loaded = run(&state, &job, token, stale.as_ref(), load).await;
+    let loaded = run(&state, &job, token, stale.as_ref(), load, pilot.hurry()).await;
     let (key, manner) = (&job.key, job.how.manner);
     match loaded.map(|loaded| manner.applied_to(loaded)) {
         Ok(loaded) if loaded.cached => {
@@ -198,14 +198,19 @@ async fn run<V: Send + Sync + 'static>(
     token: Option<u64>,
     stale: Option<&Kept>,
     load: Load<V>,
+    hurry: &Hurry,
 ) -> Result<Loaded<V>, Error> {
     let seen = stale.and_then(Stale::of);
     let load = Box::pin(async {
         let deadline = job.deadline();
-        let _places = state.admit(job, deadline).await?;
+        let _places = match &job.how.asked {
+            // Its batch has a place.
+            Some(_) => [None, None],
+            None => state.admit(job, deadline, hurry).await?,
+        };
         let began = Instant::now();
         state.meters.loads.add(1);
-        let result = job.until(deadline).run(seen, load).await;
+        let result = pass_on(job, hurry, job.until(deadline).run(seen, load)).await;
         let took = began.elapsed();
         state.meters.load_seconds.record(took.as_secs_f64());
         if result.is_ok() {
@@ -217,6 +222,20 @@ async fn run<V: Send + Sync + 'static>(
         result
     });
     holding(state, &job.key, token, load).await
+}
+
+/// A load in a batch, which hears of it when one of its keys is in a hurry.
+async fn pass_on<T>(job: &Job, hurry: &Hurry, load: impl Future<Output = T>) -> T {
+    let Some(asked) = &job.how.asked else {
+        return load.await;
+    };
+    tokio::pin!(load);
+    tokio::select! {
+        biased;
+        result = &mut load => return result,
+        () = hurry.needed() => asked.hurry.up(),
+    }
+    load.await
 }
 
 /// The stale value instead of the error, if the region allows it and nothing changed since it was found.

@@ -1,8 +1,9 @@
 //! One load: who asks for it, and its end, whatever the loader does.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,6 +13,7 @@ use crate::error::{BoxError, Error, panic_message};
 use crate::loader::{Load, LoadContext, Loaded, Stale};
 use crate::manner::Manner;
 use crate::remote::Demand;
+use crate::single_flight::Hurry;
 
 tokio::task_local! {
     static LOADING: Loading;
@@ -20,7 +22,7 @@ tokio::task_local! {
 /// The load that the current task runs.
 #[derive(Debug, Clone, Default)]
 struct Loading {
-    /// The keys that it and the loads around it are loading, innermost first.
+    /// What it and the loads around it are loading, innermost first.
     keys: Option<Arc<Chain>>,
     at_least: Option<Demand>,
 }
@@ -30,11 +32,40 @@ pub(crate) fn at_least() -> Option<Demand> {
     LOADING.try_with(|loading| loading.at_least.clone()).ok()?
 }
 
+/// The keys of one load, and the load around it.
 #[derive(Debug)]
 pub(crate) struct Chain {
     cache: u64,
-    key: Arc<str>,
+    keys: Keys,
     around: Option<Arc<Self>>,
+}
+
+#[derive(Debug)]
+enum Keys {
+    One(Arc<str>),
+    /// With what finds one of them, made when somebody first looks: most loads call no other.
+    Many(Arc<[Arc<str>]>, OnceLock<HashSet<Arc<str>>>),
+}
+
+impl Keys {
+    fn contain(&self, key: &Arc<str>) -> bool {
+        match self {
+            Self::One(one) => one == key,
+            Self::Many(keys, set) => set
+                .get_or_init(|| keys.iter().cloned().collect())
+                .contains(key),
+        }
+    }
+}
+
+impl Drop for Chain {
+    /// One after the other: however deep loads were nested, the stack does not grow with it.
+    fn drop(&mut self) {
+        let mut around = self.around.take();
+        while let Some(mut chain) = around.and_then(Arc::into_inner) {
+            around = chain.around.take();
+        }
+    }
 }
 
 /// Told when a load has to wait for another process that loads the same key.
@@ -44,6 +75,8 @@ pub(crate) type OnWait = Arc<dyn Fn() + Send + Sync>;
 #[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) on_wait: OnWait,
+    /// The call that loads all of them may wait for a place.
+    pub(crate) hurry: Arc<Hurry>,
 }
 
 /// The loads that the current task runs.
@@ -60,10 +93,11 @@ pub(crate) fn around(
     let around = around.unwrap_or_default();
     let mut outer = around.as_ref();
     while let Some(chain) = outer {
-        if chain.cache == cache && keys.contains(&chain.key) {
+        let mut keys = keys.iter().filter(|_| chain.cache == cache);
+        if let Some(key) = keys.find(|key| chain.keys.contain(key)) {
             return Err(Error::Recursive {
                 region: Arc::clone(region),
-                key: Arc::clone(&chain.key),
+                key: Arc::clone(key),
             });
         }
         outer = chain.around.as_ref();
@@ -103,30 +137,42 @@ impl Job {
         key: &Arc<str>,
         timeout: Duration,
     ) -> Result<Self, Error> {
-        Self::many(cache, region, std::slice::from_ref(key), timeout)
+        let around = around(cache, region, std::slice::from_ref(key))?;
+        let chain = Chain {
+            cache,
+            keys: Keys::One(Arc::clone(key)),
+            around,
+        };
+        Ok(Self::of(chain, region, key, timeout))
     }
 
     /// The same for several keys at once.
     pub(crate) fn many(
         cache: u64,
         region: &Arc<str>,
-        keys: &[Arc<str>],
+        keys: &Arc<[Arc<str>]>,
         timeout: Duration,
     ) -> Result<Self, Error> {
         let around = around(cache, region, keys)?;
-        let link = |around, key: &Arc<str>| {
-            let key = Arc::clone(key);
-            Some(Arc::new(Chain { cache, key, around }))
+        let chain = Chain {
+            cache,
+            keys: Keys::Many(Arc::clone(keys), OnceLock::new()),
+            around,
         };
-        Ok(Self {
+        let first = keys.first().cloned().unwrap_or_else(|| "".into());
+        Ok(Self::of(chain, region, &first, timeout))
+    }
+
+    fn of(chain: Chain, region: &Arc<str>, key: &Arc<str>, timeout: Duration) -> Self {
+        Self {
             region: Arc::clone(region),
-            key: keys.first().cloned().unwrap_or_else(|| "".into()),
+            key: Arc::clone(key),
             timeout,
-            nested: around.is_some(),
+            nested: chain.around.is_some(),
             how: How::default(),
             at_least: None,
-            keys: keys.iter().fold(around, link),
-        })
+            keys: Some(Arc::new(chain)),
+        }
     }
 
     /// Whether the loader was called by another one.
@@ -267,5 +313,34 @@ mod tests {
             error.source_as::<Error>(),
             Some(Error::Recursive { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn keys_inside_a_load_of_many_are_recursion_if_they_are_among_them() {
+        let keys = |names: [u32; 3]| names.map(|n| Arc::from(format!("event:{n}"))).into();
+        let region = "event".into();
+        let many = |keys: &Arc<[Arc<str>]>| Job::many(1, &region, keys, Duration::MAX);
+        let outer = many(&keys([1, 2, 3])).unwrap();
+        let nested = async { Ok::<_, Error>((many(&keys([4, 5, 6])), many(&keys([7, 3, 8])))) };
+        let (others, again) = outer.guard(nested).await.unwrap();
+        assert!(others.is_ok_and(|job| job.is_nested()));
+        let again = again.err().unwrap();
+        assert!(
+            matches!(&again, Error::Recursive { key, .. } if &**key == "event:3"),
+            "{again}"
+        );
+    }
+
+    #[test]
+    fn loads_nested_as_deep_as_you_like_end_on_a_small_stack() {
+        let nest = |around, n: u32| {
+            Some(Arc::new(Chain {
+                cache: 1,
+                keys: Keys::One(n.to_string().into()),
+                around,
+            }))
+        };
+        let deep = (0..200_000).fold(None, nest);
+        std::thread::spawn(move || drop(deep)).join().unwrap();
     }
 }

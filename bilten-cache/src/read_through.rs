@@ -124,7 +124,7 @@ pub(crate) fn seat<V: Send + Sync + 'static>(
     in_hand: bool,
 ) -> Result<Seat<Landed<V>, Start>, Error> {
     let (engine, manner) = (&state.engine, how.manner);
-    job::around(engine.node, &state.name, std::slice::from_ref(key))?;
+    let around = job::around(engine.node, &state.name, std::slice::from_ref(key))?;
     if manner.is_anew() {
         // What began before is not to replace it.
         engine.tickets.bump(key, None);
@@ -134,7 +134,12 @@ pub(crate) fn seat<V: Send + Sync + 'static>(
     let private = manner.is_private().then(Arc::default);
     let flights = private.as_ref().unwrap_or(&state.flights);
     let start = || engine.start(key);
-    Ok(flights.board(key, may_join, start, state.lost(), in_hand))
+    let seat = flights.board(key, may_join, start, state.lost(), in_hand);
+    if let (Some(_), Seat::Passenger(passenger)) = (around, &seat) {
+        // The load around this one may have the place that the flight would wait for.
+        passenger.hurry();
+    }
+    Ok(seat)
 }
 
 /// The load of a key that the current task asks for.

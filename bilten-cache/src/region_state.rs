@@ -18,7 +18,7 @@ use crate::memory::Glance;
 use crate::options::Options;
 use crate::outlook::Outlook;
 use crate::remote::Gate;
-use crate::single_flight::{Flights, Seat};
+use crate::single_flight::{Flights, Hurry, Seat};
 use crate::staleness::{Course, RefreshAhead};
 use crate::stats::RegionMeters;
 
@@ -209,21 +209,25 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         self.options.read_only || self.engine.read_only
     }
 
-    /// Waits until a load may run: of this region first, then of all.
-    pub(crate) async fn admit(&self, job: &Job, until: Instant) -> Result<[Place<'_>; 2], Error> {
-        // One that was called by another load would wait for it, and one of many keys waits for its batch, which has a place.
-        if job.is_nested() || job.how.asked.is_some() {
+    /// Waits until a load may run: of this region first, then of all. Not one that was called by another load, nor one that another load
+    /// waits for: that one may have the place.
+    pub(crate) async fn admit(
+        &self,
+        job: &Job,
+        until: Instant,
+        hurry: &Hurry,
+    ) -> Result<[Place<'_>; 2], Error> {
+        if job.is_nested() {
             return Ok([None, None]);
         }
-        self.enter(job.timeout, until).await
+        tokio::select! {
+            biased;
+            () = hurry.needed() => Ok([None, None]),
+            places = self.enter(job.timeout, until) => places,
+        }
     }
 
-    /// The same for a call that loads many keys.
-    pub(crate) async fn enter(
-        &self,
-        patience: Duration,
-        until: Instant,
-    ) -> Result<[Place<'_>; 2], Error> {
+    async fn enter(&self, patience: Duration, until: Instant) -> Result<[Place<'_>; 2], Error> {
         let full = |full: Full| {
             self.meters.loads_refused.add(1);
             Error::Overloaded {

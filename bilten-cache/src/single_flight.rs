@@ -47,6 +47,32 @@ struct Board<T> {
     in_hand: AtomicBool,
     /// Whether somebody has waited too long for such a caller.
     stuck: AtomicBool,
+    hurry: Hurry,
+}
+
+/// Whether somebody waits who keeps others waiting: then nobody may be waited for first.
+#[derive(Debug, Default)]
+pub(crate) struct Hurry {
+    needed: AtomicBool,
+    changed: Notify,
+}
+
+impl Hurry {
+    pub(crate) fn up(&self) {
+        self.needed.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Until it is needed.
+    pub(crate) async fn needed(&self) {
+        let changed = self.changed.notified();
+        let mut changed = pin!(changed);
+        // Before the look, so that nothing in between is missed.
+        changed.as_mut().enable();
+        if !self.needed.load(Ordering::Acquire) {
+            changed.await;
+        }
+    }
 }
 
 impl<T> Board<T> {
@@ -103,6 +129,7 @@ impl<T: Clone, B> Flights<T, B> {
             changed: Notify::new(),
             in_hand: AtomicBool::new(in_hand),
             stuck: AtomicBool::new(false),
+            hurry: Hurry::default(),
         });
         let flight = Flight {
             began: now(),
@@ -162,6 +189,11 @@ impl<T: Clone, B> Pilot<T, B> {
         self.board.in_hand.store(false, Ordering::Release);
     }
 
+    /// Whether somebody on board keeps others waiting.
+    pub(crate) fn hurry(&self) -> &Hurry {
+        &self.board.hurry
+    }
+
     /// Hands the result to everybody who waits. Those who come now start anew.
     pub(crate) fn land(mut self, result: T) {
         self.hand_over();
@@ -194,6 +226,11 @@ pub(crate) struct Passenger<T> {
 }
 
 impl<T: Clone> Passenger<T> {
+    /// The flight must wait for nobody who waits for this passenger.
+    pub(crate) fn hurry(&self) {
+        self.board.hurry.up();
+    }
+
     /// The result of a flight that is in nobody's hand.
     pub(crate) async fn arrive(self) -> T {
         let lost = self.lost.clone();

@@ -99,7 +99,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     /// How many loads of this region run at once in this process. No limit by default. Who finds no place waits for one, at most for
     /// [`load_timeout`](Self::load_timeout), which counts from when it begins to wait; then it gets
     /// [`Error::Overloaded`], or the stale value that the region allows after an error. A call that loads many keys takes one place; a
-    /// load that was called by another loader takes none, because that one would wait for it. Hits and stale values need no place.
+    /// load that was called by another loader takes none, because that one would wait for it, nor does one that a loader waits for. Hits and
+    /// stale values need no place.
     /// [`CacheBuilder::max_concurrent_loads`](crate::CacheBuilder::max_concurrent_loads) bounds all regions together.
     pub fn max_concurrent_loads(mut self, loads: usize) -> Self {
         self.options.max_concurrent_loads = Some(loads);

@@ -6,10 +6,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
 
 use super::{Looked, Region};
-use crate::admission;
 use crate::batch::{Batch, Place, Wanted};
 use crate::error::{BoxError, Error};
 use crate::invalidate::Ack;
@@ -19,9 +17,9 @@ use crate::loader::{Load, LoadContext, Loaded, erased};
 use crate::lookup;
 use crate::manner::Manner;
 use crate::read_through::{self, Boarded};
-use crate::region_state::{Landed, Level, RegionState};
+use crate::region_state::{Landed, Level};
 use crate::remote::Demand;
-use crate::single_flight::Passenger;
+use crate::single_flight::{Hurry, Passenger};
 
 /// Changes that are under way at once: enough to fill a round trip, too few to crowd others out.
 const CHANGES_AT_ONCE: usize = 64;
@@ -33,7 +31,7 @@ const READ_AT_ONCE: usize = 1_000;
 enum Way<V> {
     Here(Arc<V>),
     /// With what asks for a load if the flight is somebody else's and brings nothing.
-    Comes(Passenger<Landed<V>>, Arc<str>, Option<Load<V>>),
+    Comes(Passenger<Landed<V>>, Arc<str>, Option<(Load<V>, Asked)>),
     /// Too long to be cached.
     Alone(tokio::task::JoinHandle<Result<Loaded<V>, Outcome>>),
 }
@@ -134,12 +132,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let encoded = |name: &O| {
             key::with_encoded(&self.state.name, name.borrow(), |key| Arc::<str>::from(key))
         };
-        let all: Vec<Arc<str>> = names.iter().map(encoded).collect();
+        let all: Arc<[Arc<str>]> = names.iter().map(encoded).collect();
         let batch = self.batch(&all, load)?;
         let mut ways = Vec::with_capacity(names.len());
         let mut first_at: HashMap<&Arc<str>, usize> = HashMap::new();
         let mut missing = Vec::new();
-        for (at, (name, key)) in names.into_iter().zip(&all).enumerate() {
+        for (at, (name, key)) in names.into_iter().zip(all.iter()).enumerate() {
             // Its place decides even if nothing is done with it.
             let place = batch.place();
             if let Some(first) = first_at.get(key) {
@@ -259,7 +257,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
 
     fn batch<O, M, T, E, F, Fut>(
         &self,
-        keys: &[Arc<str>],
+        keys: &Arc<[Arc<str>]>,
         load: F,
     ) -> Result<Arc<Batch<O, V>>, Error>
     where
@@ -275,6 +273,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let limit = state.options.load_timeout + state.options.late_results;
         let job = Job::many(state.engine.node, &state.name, keys, limit)?;
         let load = Arc::new(load);
+        let hurry = Arc::<Hurry>::default();
+        let hurried = Arc::clone(&hurry);
         let run = move |wanted: Vec<Wanted<O, V>>| {
             let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
             let demands = wanted.iter().filter_map(|wanted| wanted.at_least.clone());
@@ -282,6 +282,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let mut job = job.clone();
             job.at_least = at_least;
             let (load, state) = (Arc::clone(&load), Arc::clone(&state));
+            let hurry = Arc::clone(&hurried);
             let (tasks, name) = (state.engine.tasks.clone(), Arc::clone(&state.name));
             tasks.spawn(async move {
                 let keyed =
@@ -292,14 +293,14 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Ok::<_, E>(answers.into_iter().map(keyed).collect())
                 };
                 let deadline = job.deadline();
-                let answers = match places(&state, &job, deadline).await {
+                let answers = match state.admit(&job, deadline, &hurry).await {
                     Ok(_places) => job.until(deadline).guard(answers).await,
                     Err(full) => Err(full),
                 };
                 answer(wanted, answers);
             });
         };
-        Ok(Batch::new(keys.len(), run))
+        Ok(Batch::new(keys.len(), hurry, run))
     }
 
     fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)
@@ -328,11 +329,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 ways.push((at, Way::Here(value)));
                 continue;
             }
-            let on_wait = place.on_wait();
+            let asked = place.asked();
             let how = How {
-                asked: Some(Asked {
-                    on_wait: Arc::clone(&on_wait),
-                }),
+                asked: Some(asked.clone()),
                 ..How::default()
             };
             let own = Arc::clone(&key);
@@ -346,8 +345,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 Boarded::Waits(passenger, Some(load)) => {
                     self.state.meters.coalesced.add(1);
                     // It may need a load after all, but nobody is to wait until that is known.
-                    on_wait();
-                    Way::Comes(passenger, key, Some(erased(load)))
+                    (asked.on_wait)();
+                    Way::Comes(passenger, key, Some((erased(load), asked)))
                 }
             };
             ways.push((at, way));
@@ -361,27 +360,23 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         &self,
         mut passenger: Passenger<Landed<V>>,
         key: &Arc<str>,
-        mut own: Option<Load<V>>,
+        mut own: Option<(Load<V>, Asked)>,
     ) -> Result<Landing<V>, Error> {
         loop {
             let landed = read_through::arrive(&self.state, key, passenger).await;
-            let load = match (landed, own) {
-                (None, Some(load)) => load,
+            let (load, asked) = match (landed, own) {
+                (None, Some(own)) => own,
                 (landed, _) => {
                     let landed = landed.unwrap_or_else(|| self.state.lost());
                     return Ok(Landing::Landed(landed));
                 }
             };
-            // Nobody else's load waits for this one any more.
-            let asked = Asked {
-                on_wait: Arc::new(|| {}),
-            };
             let how = How {
-                asked: Some(asked),
+                asked: Some(asked.clone()),
                 ..How::default()
             };
             (passenger, own) = match read_through::board(&self.state, key, load, how)? {
-                Boarded::Waits(passenger, own) => (passenger, own),
+                Boarded::Waits(passenger, own) => (passenger, own.map(|load| (load, asked))),
                 Boarded::Served(value) => {
                     self.state.answered(key, Some(Level::Stale));
                     return Ok(Landing::Served(value));
@@ -448,18 +443,6 @@ enum Landing<V> {
     /// With a stale value, which has been counted.
     Served(Arc<V>),
     Landed(Landed<V>),
-}
-
-/// A place for the one call that loads many keys.
-async fn places<'s, V: Send + Sync + 'static>(
-    state: &'s RegionState<V>,
-    job: &Job,
-    until: Instant,
-) -> Result<[admission::Place<'s>; 2], Error> {
-    if job.is_nested() {
-        return Ok([None, None]);
-    }
-    state.enter(job.timeout, until).await
 }
 
 /// Gives everybody who waits what the loader said about its key.

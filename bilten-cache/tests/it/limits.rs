@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bilten_cache::test_util::{FaultyRemote, ManualClock};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Cache, Error, Region};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::harness::eventually;
 
@@ -245,4 +245,86 @@ async fn memory_never_keeps_an_entry_longer_than_the_second_level() {
             assert_eq!(region.peek(&1), None, "{memory:?}");
         }
     }
+}
+
+/// A cache that runs one load at a time, and a load that has the place until it is told to go on and load `inner`.
+async fn holder(
+    region: &Region<i64, i64>,
+) -> (
+    oneshot::Sender<()>,
+    tokio::task::JoinHandle<Result<Arc<i64>, Error>>,
+) {
+    let (go, told) = oneshot::channel::<()>();
+    let (begun, has_begun) = oneshot::channel();
+    let inner = region.clone();
+    let load = async move |_| {
+        let _ = begun.send(());
+        let _ = told.await;
+        let below = inner.get_or_load(&1, async |_| Ok::<_, io::Error>(5));
+        Ok::<_, Error>(*below.await? + 1)
+    };
+    let outer = region.clone();
+    let holder = tokio::spawn(async move { outer.get_or_load(&0, load).await });
+    has_begun.await.unwrap();
+    (go, holder)
+}
+
+async fn one_at_a_time(store: &FaultyRemote) -> Region<i64, i64> {
+    let cache = Cache::builder("shop").remote(store.clone());
+    let cache = cache.max_concurrent_loads(1).build().await.unwrap();
+    cache.region::<i64, i64>("number").build().unwrap()
+}
+
+/// Nothing that can happen by itself is left to do.
+async fn settled() {
+    for _ in 0..200 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_waits_for_no_load_that_waits_for_its_place() {
+    for many in [false, true] {
+        let region = one_at_a_time(&FaultyRemote::new()).await;
+        let (go, holder) = holder(&region).await;
+        let other = region.clone();
+        let queued = tokio::spawn(async move {
+            if many {
+                let load = |keys: Vec<i64>| async move {
+                    let rows = keys.into_iter().map(|key| (key, 5)).collect::<Vec<_>>();
+                    Ok::<_, io::Error>(rows)
+                };
+                let found = other.get_or_load_many([1, 2], load).await?;
+                return Ok(found.into_iter().flatten().map(|one| *one).sum::<i64>() - 5);
+            }
+            let load = other.get_or_load(&1, async |_| Ok::<_, io::Error>(5));
+            load.await.map(|found| *found)
+        });
+        settled().await;
+        assert!(!queued.is_finished(), "it waits for the place");
+        let _ = go.send(());
+        assert_eq!(*holder.await.unwrap().unwrap(), 6, "many: {many}");
+        assert_eq!(queued.await.unwrap().unwrap(), 5, "many: {many}");
+        assert_eq!(region.stats().loads_refused, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_somebody_with_a_place_already_waits_for_does_not_begin_to_wait_for_it() {
+    let store = FaultyRemote::new();
+    let region = one_at_a_time(&store).await;
+    let (go, holder) = holder(&region).await;
+    let asked = store.trap(Call::Lease, Moment::Before);
+    let other = region.clone();
+    let plain = tokio::spawn(async move {
+        let load = other.get_or_load(&1, async |_| Ok::<_, io::Error>(5));
+        load.await
+    });
+    asked.caught().await;
+    let _ = go.send(());
+    eventually("the loader waits for it", || region.stats().coalesced == 1).await;
+    asked.release();
+    assert_eq!(*holder.await.unwrap().unwrap(), 6);
+    assert_eq!(*plain.await.unwrap().unwrap(), 5);
+    assert_eq!(region.stats().loads, 2, "each key once");
 }

@@ -310,3 +310,19 @@ async fn without_the_second_level_many_are_loaded_all_the_same() {
         30
     );
 }
+
+#[tokio::test]
+async fn a_call_may_name_more_keys_than_a_stack_has_room_for() {
+    let (node, asked) = (Node::alone().await, Asked::default());
+    let keys = names(0..12_000);
+    for _ in 0..2 {
+        let found = load_many(&node, keys.clone(), &asked).await;
+        assert!(
+            (0..)
+                .zip(found)
+                .all(|(n, value)| value.as_deref() == Some(&n))
+        );
+    }
+    let asked: Vec<usize> = asked.lock().unwrap().iter().map(Vec::len).collect();
+    assert_eq!(asked, [12_000], "the second call finds them all here");
+}
