@@ -53,16 +53,26 @@ impl Recovery {
         self.waiting.load(Ordering::Acquire) > 0 && self.queue().covers(key)
     }
 
-    /// The first of them, at most so many.
-    pub(crate) fn oldest(&self, count: usize) -> Vec<Pending> {
+    /// The first of those before a [`mark`](Self::mark), at most so many.
+    pub(crate) fn oldest(&self, count: usize, before: u64) -> Vec<Pending> {
         let queue = self.queue();
-        let oldest = queue.order.iter().take(count);
+        let oldest = queue.order.range(..before).take(count);
         let pending = oldest.map(|(number, change)| Pending {
             number: *number,
             scope: change.scope.clone(),
             after: change.after.clone(),
         });
         pending.collect()
+    }
+
+    /// Comes after all that wait now and before all that come later.
+    pub(crate) fn mark(&self) -> u64 {
+        self.queue().next
+    }
+
+    /// Puts it behind all others, unless a newer one has taken its place.
+    pub(crate) fn postpone(&self, pending: &Pending) {
+        self.queue().postpone(pending.number);
     }
 
     /// The second level has it. A newer invalidation of the same key stays.
@@ -119,6 +129,18 @@ impl Queue {
                 })
     }
 
+    fn postpone(&mut self, number: u64) {
+        let Some(change) = self.order.remove(&number) else {
+            return;
+        };
+        let last = self.next;
+        self.next += 1;
+        if let Some(key) = change.scope.key() {
+            self.keys.insert(Arc::clone(key), last);
+        }
+        self.order.insert(last, change);
+    }
+
     fn remove(&mut self, number: u64) {
         if let Some(change) = self.order.remove(&number)
             && let Some(key) = change.scope.key()
@@ -135,7 +157,7 @@ mod tests {
     use crate::Pattern;
 
     fn front(recovery: &Recovery) -> Option<Pending> {
-        recovery.oldest(1).pop()
+        recovery.oldest(1, u64::MAX).pop()
     }
 
     fn key(name: &str) -> Scope {
@@ -164,8 +186,30 @@ mod tests {
         for name in ["event:1", "event:2", "event:3"] {
             recovery.push(key(name), None);
         }
-        let oldest = recovery.oldest(2).into_iter().map(|pending| pending.scope);
-        assert!(oldest.eq([key("event:1"), key("event:2")]));
+        let scopes = |pending: Vec<Pending>| pending.into_iter().map(|pending| pending.scope);
+        let oldest = recovery.oldest(2, u64::MAX);
+        assert!(scopes(oldest).eq([key("event:1"), key("event:2")]));
+    }
+
+    #[test]
+    fn what_was_postponed_comes_last_and_still_gives_way_to_a_newer_one() {
+        let recovery = Recovery::default();
+        for name in ["event:1", "event:2"] {
+            recovery.push(key(name), None);
+        }
+        let (mark, first) = (recovery.mark(), front(&recovery).unwrap());
+        recovery.postpone(&first);
+        assert!(recovery.covers("event:1"));
+        let before = recovery.oldest(9, mark);
+        assert_eq!(before.len(), 1, "each once");
+        assert_eq!(before[0].scope, key("event:2"));
+        recovery.push(key("event:1"), None);
+        recovery.done(&first);
+        recovery.postpone(&first);
+        assert_eq!(recovery.len(), 2, "it stands for the newer one");
+        recovery.done(&front(&recovery).unwrap());
+        recovery.done(&front(&recovery).unwrap());
+        assert!(!recovery.covers("event:1") && recovery.len() == 0);
     }
 
     #[test]

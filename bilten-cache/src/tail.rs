@@ -14,7 +14,7 @@ use crate::clock::{Nanos, nanos};
 use crate::engine::Engine;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
-use crate::remote::{Gate, Noticed, RemoteError, Scope};
+use crate::remote::{Gate, Noticed, PAGE, RemoteError, Scope};
 use crate::status::Status;
 
 /// How long one read of the log waits for news, at most and at least.
@@ -28,6 +28,8 @@ const PULSE: Nanos = 1_000_000_000;
 /// silence that makes a process distrust itself.
 const AT_ONCE: usize = 64;
 const DELIVERS: Duration = Duration::from_millis(200);
+/// So many refusals in a row are no matter of single keys.
+const REFUSALS: u32 = 8;
 /// Turns in a row without an answer until calls are turned away: one may be a connection that just broke.
 const AWAY_AFTER: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -137,8 +139,13 @@ impl Tail<'_> {
         let engine = self.engine;
         self.answered = false;
         if !engine.coherence.has_snapshot() {
+            let before = engine.coherence.incarnation();
             sync(engine, self.gate).await?;
             self.answered = true;
+            if engine.coherence.incarnation() != before {
+                // Where another log stood says nothing about this one.
+                self.ageing = Ageing::default();
+            }
         }
         let asked = engine.clock.now();
         if asked >= self.next_pulse {
@@ -158,23 +165,26 @@ impl Tail<'_> {
         let more = engine.recovery.len() > 0;
         let asked = engine.clock.now();
         // Not without any wait: that takes the way of the calls, and would say nothing of the log's own.
-        self.read(if more { SHORTEST_WAIT } else { self.wait })
-            .await?;
-        engine.coherence.contact(asked);
+        let read = self.read(if more { SHORTEST_WAIT } else { self.wait });
+        if read.await? < usize::from(PAGE) {
+            // Else there may be more, of which nothing is known yet.
+            engine.coherence.contact(asked);
+        }
         deliver(engine, self.gate, DELIVERS).await?;
         Ok(())
     }
 
-    async fn read(&self, wait: Duration) -> Result<(), Interruption> {
+    /// Reads on in the log, as far as one read brings it. How many records there were.
+    async fn read(&self, wait: Duration) -> Result<usize, Interruption> {
         let position = self.engine.coherence.applied();
         let remote = self.gate.remote();
-        for record in within(wait + PATIENCE, remote.tail(position, wait)).await? {
-            if !self.engine.apply(&record) {
-                self.engine.meters.log_gaps.add(1);
-                return self.lost(Interruption::Gap);
+        let records = within(wait + PATIENCE, remote.tail(position, wait)).await?;
+        for record in &records {
+            if !self.engine.apply(record) {
+                return Err(self.gap());
             }
         }
-        Ok(())
+        Ok(records.len())
     }
 
     async fn pulse(&self) -> Result<(), Interruption> {
@@ -185,11 +195,11 @@ impl Tail<'_> {
             .coherence
             .set_server_time(pulse.server_millis, engine.clock.now());
         let Some(position) = pulse.position else {
-            return self.lost(Interruption::Lost);
+            return Err(self.lost(Interruption::Lost));
         };
         engine.coherence.announce(position.number);
         if position.incarnation != engine.coherence.incarnation() {
-            return self.lost(Interruption::Lost);
+            return Err(self.lost(Interruption::Lost));
         }
         if position.number < before || !engine.coherence.recognises(pulse.stamp) {
             // An older copy took over under the same incarnation, and may have gone on since. What it
@@ -198,14 +208,21 @@ impl Tail<'_> {
             if !engine.read_only {
                 within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
             }
-            return self.lost(Interruption::Lost);
+            return Err(self.lost(Interruption::Lost));
         }
-        if position.number > before {
+        self.catch_up(position.number).await
+    }
+
+    /// Reads until the record of this number, which is known to be there.
+    async fn catch_up(&self, number: u64) -> Result<(), Interruption> {
+        let mut before = self.engine.coherence.applied();
+        while before < number {
             self.read(Duration::ZERO).await?;
-            if engine.coherence.applied() < position.number {
-                engine.meters.log_gaps.add(1);
-                return self.lost(Interruption::Gap);
+            let after = self.engine.coherence.applied();
+            if after == before {
+                return Err(self.gap());
             }
+            before = after;
         }
         Ok(())
     }
@@ -215,7 +232,9 @@ impl Tail<'_> {
     async fn prune(&mut self, now: Nanos) {
         let engine = self.engine;
         let life = engine.longest_life.load(Ordering::Relaxed);
-        let position = self.ageing.outlived(now, life);
+        let applied = engine.coherence.applied();
+        // Above it is what an older copy has forgotten.
+        let position = self.ageing.outlived(now, life).filter(|p| *p <= applied);
         if let Some(position) = position {
             engine.coherence.prune(position);
         }
@@ -236,10 +255,15 @@ impl Tail<'_> {
         }
     }
 
-    fn lost(&self, why: Interruption) -> Result<(), Interruption> {
+    fn gap(&self) -> Interruption {
+        self.engine.meters.log_gaps.add(1);
+        self.lost(Interruption::Gap)
+    }
+
+    fn lost(&self, why: Interruption) -> Interruption {
         self.engine.coherence.doubt();
         self.engine.clear_memory();
-        Err(why)
+        why
     }
 }
 
@@ -277,27 +301,45 @@ pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
     }
 }
 
-/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
-/// refused, then several at once: which of them comes first makes no difference.
+/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case
+/// all are refused, then several at once: which of them comes first makes no difference. One that is refused by itself waits behind the
+/// others then.
 async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), Interruption> {
-    let begun = Instant::now();
-    let mut count = 1;
+    let (begun, end) = (Instant::now(), engine.recovery.mark());
+    let (mut count, mut in_a_row, mut delivered, mut refusal) = (1, 0, false, None);
     loop {
-        let batch = engine.recovery.oldest(count);
-        count = AT_ONCE;
+        let batch = engine.recovery.oldest(count, end);
         if batch.is_empty() {
-            return Ok(());
+            break;
         }
         let calls = batch.iter().map(|pending| hand_over(engine, gate, pending));
-        let handed = join_all(calls).await.into_iter();
-        handed
-            .collect::<Result<(), _>>()
-            .map_err(Interruption::Undelivered)?;
-        gate.outage().works(Noticed::Delivering);
-        if begun.elapsed() >= lasts {
-            return Ok(());
+        let handed = join_all(calls).await;
+        if handed.iter().any(Result::is_ok) {
+            (count, in_a_row, delivered) = (AT_ONCE, 0, true);
+        } else {
+            (count, in_a_row) = (1, in_a_row + 1);
+        }
+        for (pending, handed) in batch.iter().zip(handed) {
+            match handed {
+                Ok(()) => {}
+                Err(error @ RemoteError::Refused(_)) => {
+                    engine.recovery.postpone(pending);
+                    refusal = Some(error);
+                }
+                Err(error) => return Err(Interruption::Undelivered(error)),
+            }
+        }
+        if in_a_row >= REFUSALS || begun.elapsed() >= lasts {
+            break;
         }
     }
+    if let Some(refusal) = refusal {
+        return Err(Interruption::Undelivered(refusal));
+    }
+    if delivered {
+        gate.outage().works(Noticed::Delivering);
+    }
+    Ok(())
 }
 
 async fn hand_over(engine: &Engine, gate: &Gate, pending: &Pending) -> Result<(), RemoteError> {

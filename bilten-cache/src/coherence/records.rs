@@ -124,9 +124,12 @@ impl Coherence {
         self.void();
     }
 
-    /// Forgets markers that no living entry can be older than.
+    /// Forgets markers that no living entry can be older than. What is not yet there is no position of this log.
     pub(crate) fn prune(&self, position: u64) {
-        self.write().markers.prune(position);
+        let mut view = self.write();
+        if position <= view.applied {
+            view.markers.prune(position);
+        }
     }
 
     fn void(&self) {

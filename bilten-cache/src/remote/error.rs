@@ -81,9 +81,13 @@ impl RemoteError {
     }
 }
 
-/// Somebody else's words for a message: one line, not too long.
+/// Somebody else's words for a message: one line, not too long. Where they repeat what they were told, that may be a password.
 #[cfg(any(feature = "fred", feature = "redis"))]
 pub(super) fn plain(words: &str) -> String {
+    let words = match words.find("with args beginning with") {
+        Some(repeated) => words[..repeated].trim_end_matches([' ', ',']),
+        None => words,
+    };
     let printable = |c: char| if c.is_control() { ' ' } else { c };
     words.chars().map(printable).take(200).collect()
 }
@@ -153,6 +157,21 @@ impl Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(any(feature = "fred", feature = "redis"))]
+    #[test]
+    fn what_a_server_repeats_of_a_command_is_left_out() {
+        for quote in ["'", "`"] {
+            let words = format!(
+                "ERR unknown command {quote}AUTH{quote}, with args beginning with: {quote}user{quote}, {quote}secret{quote}, \r\n"
+            );
+            assert_eq!(
+                plain(&words),
+                format!("ERR unknown command {quote}AUTH{quote}")
+            );
+        }
+        assert_eq!(plain("OOM\nno room"), "OOM no room");
+    }
 
     #[test]
     fn what_a_server_says_has_a_cause_of_its_own() {

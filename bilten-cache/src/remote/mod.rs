@@ -52,6 +52,9 @@ pub(crate) use self::outage::Noticed;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
 pub use self::upkeep::{Page, Pruned};
 
+/// Records of the log that are handed out at once.
+pub(crate) const PAGE: u16 = 1_000;
+
 /// A future of a [`Remote`] call.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, RemoteError>> + Send + 'a>>;
 
@@ -164,7 +167,7 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// since, another record stands there.
     fn pulse(&self, number: u64) -> Reply<'_, Pulse>;
 
-    /// Records after `position`, oldest first; waits up to `wait` for the first one.
+    /// Records after `position`, oldest first; waits up to `wait` for the first one. Less than a thousand of them are all that there are.
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;
 
     /// Forgets markers at or below `position`, some at a time from `cursor` on (0 at first), after it has put one marker on everything

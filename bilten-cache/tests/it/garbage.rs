@@ -19,6 +19,8 @@ with_each_client! {
     another_type_under_the_name_of_the_markers_is_told_once_and_served_without,
     another_type_under_the_name_of_the_log_is_told_once_and_served_without,
     anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state,
+    another_type_under_the_name_of_a_value_goes_with_the_next_change,
+    a_record_of_another_program_between_two_of_ours_is_read_over,
 }
 
 async fn node(client: RedisClient, name: &str, server: &Server) -> Node {
@@ -325,4 +327,59 @@ async fn agree(one: &Node, two: &Node, value: u32) {
         assert!(Instant::now() < deadline, "{value}: {ack:?}, {found:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+async fn another_type_under_the_name_of_a_value_goes_with_the_next_change(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, "shop", &server).await;
+    let kept = node.cache.region::<str, u32>("kept");
+    let kept = kept.stale_if_error(Duration::from_secs(60));
+    let kept = kept.build().unwrap();
+    let name = "shop:v:{kept:tea}";
+    for n in 0..3 {
+        server.cli(&["DEL", name]).unwrap();
+        server.cli(&["LPUSH", name, "x"]).unwrap();
+        assert_eq!(kept.get("tea").await, None);
+        let load = async move |_| Ok::<_, io::Error>(n);
+        assert_eq!(*kept.get_or_load("tea", load).await.unwrap(), n);
+        let ack = match n {
+            0 => kept.expire("tea").await,
+            1 => kept.remove("tea").await,
+            _ => kept.set("tea", n).await,
+        };
+        assert_eq!(ack.unwrap(), Ack::Everywhere, "{n}");
+        assert_eq!(node.cache.status().waiting, 0);
+        let there = server.cli(&["TYPE", name]).unwrap();
+        assert_eq!(there.trim(), if n < 2 { "none" } else { "string" }, "{n}");
+    }
+}
+
+/// How often the server was asked this.
+fn asked(server: &Server, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]).unwrap();
+    let line = stats.lines().find_map(|line| {
+        let line = line.strip_prefix(&format!("cmdstat_{command}:calls="))?;
+        line.split(',').next()
+    });
+    line.map_or(0, |calls| calls.parse().unwrap())
+}
+
+async fn a_record_of_another_program_between_two_of_ours_is_read_over(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (
+        node(client, "shop", &server).await,
+        node(client, "shop", &server).await,
+    );
+    agree(&one, &two, 1).await;
+    // Our numbers lie ahead of the clock, so the server puts it right behind the last one of ours.
+    server.cli(&["XADD", "{shop}:log", "*", "x", "y"]).unwrap();
+    let (reads, samples) = (asked(&server, "xread"), asked(&server, "time"));
+    eventually("some heartbeats", || asked(&server, "time") > samples + 6).await;
+    let reads = asked(&server, "xread") - reads;
+    assert!(
+        reads < 100,
+        "{reads} reads of a log in which nothing is new"
+    );
+    agree(&two, &one, 2).await;
+    assert_eq!(one.cache.stats().log_gaps + two.cache.stats().log_gaps, 0);
 }

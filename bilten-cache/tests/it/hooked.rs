@@ -13,8 +13,10 @@ pub(crate) struct Hooked {
     inner: Arc<dyn Remote>,
     after_claim: Box<dyn Fn() + Send + Sync>,
     refused: Option<Arc<AtomicU32>>,
+    refused_key: Option<&'static str>,
     reversed: bool,
     impatient: bool,
+    page: usize,
 }
 
 impl Hooked {
@@ -23,8 +25,10 @@ impl Hooked {
             inner,
             after_claim: Box::new(|| {}),
             refused: None,
+            refused_key: None,
             reversed: false,
             impatient: false,
+            page: usize::MAX,
         }
     }
 
@@ -40,6 +44,22 @@ impl Hooked {
     pub(crate) fn refusing(self, count: &Arc<AtomicU32>) -> Self {
         Self {
             refused: Some(Arc::clone(count)),
+            ..self
+        }
+    }
+
+    /// Refuses invalidations of one key, as a server does where another program wrote something else under its name.
+    pub(crate) fn refusing_key(self, key: &'static str) -> Self {
+        Self {
+            refused_key: Some(key),
+            ..self
+        }
+    }
+
+    /// Hands out no more records at once than a server does.
+    pub(crate) fn paged(self) -> Self {
+        Self {
+            page: 1_000,
             ..self
         }
     }
@@ -115,10 +135,14 @@ impl Remote for Hooked {
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
-        let Some(refused) = &self.refused else {
+        let key = scope.key().map(|key| &**key);
+        let refuses_key = self.refused_key.is_some() && key == self.refused_key;
+        if self.refused.is_none() && !refuses_key {
             return self.inner.invalidate(scope, author);
-        };
-        refused.fetch_add(1, Ordering::SeqCst);
+        }
+        if let Some(refused) = &self.refused {
+            refused.fetch_add(1, Ordering::SeqCst);
+        }
         Box::pin(async { Err(RemoteError::Refused("made to refuse".into())) })
     }
 
@@ -140,6 +164,7 @@ impl Remote for Hooked {
             if self.reversed {
                 records.reverse();
             }
+            records.truncate(self.page);
             Ok(records)
         })
     }

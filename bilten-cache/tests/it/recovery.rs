@@ -1,5 +1,6 @@
 //! The second level fails: nothing is lost but time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
@@ -7,6 +8,7 @@ use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Pattern};
 
 use crate::harness::{DEADLINE, Node, eventually};
+use crate::hooked::Hooked;
 
 #[tokio::test]
 async fn a_removal_that_l2_did_not_get_waits_and_is_delivered() {
@@ -255,4 +257,40 @@ async fn who_answers_after_an_outage_is_not_read_before_its_log_was_looked_at() 
     })
     .await;
     assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn one_change_that_is_refused_holds_up_no_other() {
+    let store = FaultyRemote::new();
+    let way = Hooked::new(Arc::new(store.another_node())).refusing_key("stock:tea");
+    let cache = Cache::builder("shop").remote(way).build().await.unwrap();
+    let (one, two) = (Node::of(cache), Node::on(&store).await);
+    let keys: Vec<String> = (0..200).map(|n| n.to_string()).collect();
+    for key in &keys {
+        let _ = two.stock.set(key, 1).await.unwrap();
+    }
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    store.fail(true);
+    let _ = one.cache.invalidate_tag("any").await;
+    assert_eq!(
+        one.stock.remove_many(keys).await.unwrap(),
+        Ack::Deferred,
+        "behind the one that is refused"
+    );
+    store.fail(false);
+    eventually("the others are delivered", || {
+        one.cache.status().waiting == 1
+    })
+    .await;
+    assert_eq!(store.bytes("stock:0"), None);
+    eventually("the other process hears of them", || {
+        two.stock.peek("199").is_none()
+    })
+    .await;
+    let _ = two.stock.set("jam", 2).await.unwrap();
+    assert_eq!(
+        one.stock.get("jam").await.as_deref(),
+        Some(&2),
+        "no tag waits any more, so what is in L2 is read again"
+    );
 }

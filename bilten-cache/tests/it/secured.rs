@@ -16,6 +16,7 @@ with_each_client! {
     a_port_without_tls_is_told_as_that,
     an_authority_that_is_no_certificate_is_an_error,
     sentinels_have_a_password_of_their_own,
+    a_server_that_takes_no_login_is_told_without_ours,
     a_cluster_with_tls_is_used_and_a_fail_over_followed,
     sentinels_with_tls_are_asked_and_a_fail_over_followed,
 }
@@ -181,5 +182,23 @@ async fn goes_on(one: &Node, two: &Node) {
         let (one, two) = (one.cache.status(), two.cache.status());
         assert!(Instant::now() < deadline, "set: {set}, {one:#?}, {two:#?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn a_server_that_takes_no_login_is_told_without_ours(client: RedisClient) {
+    // It answers with the words that it did not expect.
+    let server = Server::builder().argument("rename-command AUTH", "");
+    let server = server.argument("rename-command HELLO", "").start().unwrap();
+    let url = format!("redis://somebody:s3cret@127.0.0.1:{}", server.port());
+    let name = unique();
+    let node = node(&name, Redis::url(url).client(client)).await;
+    told(&name, "unknown command").await;
+    let status = format!("{:?}", node.cache.status());
+    for told in [status, logged::lines("WARN", &name).concat()] {
+        assert!(told.contains("unknown command"), "{told}");
+        assert!(
+            !told.contains("s3cret") && !told.contains("somebody"),
+            "{told}"
+        );
     }
 }

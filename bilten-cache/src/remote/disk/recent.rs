@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::remote::{Position, Pulse, Record, RemoteError};
+use crate::remote::{PAGE, Position, Pulse, Record, RemoteError};
 
 /// Records kept for nodes that are slow; who misses more starts over.
 const KEPT: usize = 10_000;
-/// Records handed out at once.
-const PAGE: usize = 1_000;
 
 #[derive(Debug)]
 pub(super) struct Recent {
@@ -97,7 +95,12 @@ impl Recent {
         let first = state
             .log
             .partition_point(|record| record.number <= position);
-        Ok(state.log.range(first..).take(PAGE).cloned().collect())
+        Ok(state
+            .log
+            .range(first..)
+            .take(usize::from(PAGE))
+            .cloned()
+            .collect())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,7 +123,7 @@ mod tests {
         let last = KEPT as u64 + 5;
         recent.appended(Position::new(3, last), records(1..=last));
         let found = recent.after(0, Duration::ZERO).await.unwrap();
-        assert_eq!((found.len(), found[0].number), (PAGE, 6));
+        assert_eq!((found.len(), found[0].number), (usize::from(PAGE), 6));
         let found = recent.after(last - 1, Duration::ZERO).await.unwrap();
         assert_eq!(found, records(last..=last));
         assert_eq!(recent.pulse(last, 9).unwrap().stamp, Some(last + 7));

@@ -16,8 +16,8 @@ use fred::types::{MultipleKeys, Value};
 use self::connection::Connection;
 use self::running::Purpose;
 use super::address::{Address, Servers};
-use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
-use super::{Remote, RemoteError};
+use super::scripted::{Answer, Arg, Link, Scripted};
+use super::{PAGE, Remote, RemoteError};
 
 /// Longest time for a read of the log, its wait in the server included.
 const LOG_LIMIT: Duration = Duration::from_secs(2);
@@ -155,7 +155,7 @@ impl Link for FredLink {
         connection.asked();
         let value = connection
             .client()?
-            .xread::<Value, _, _>(Some(PAGE), block_millis, log, after)
+            .xread::<Value, _, _>(Some(u64::from(PAGE)), block_millis, log, after)
             .await;
         connection.ended(value.as_ref().err());
         value

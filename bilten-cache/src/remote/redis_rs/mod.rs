@@ -13,8 +13,8 @@ use self::connection::Connection;
 use self::reason::translate;
 use self::target::{Purpose, Target};
 use super::address::Address;
-use super::scripted::{Answer, Arg, Link, PAGE, Scripted};
-use super::{Keyspace, Remote, RemoteError};
+use super::scripted::{Answer, Arg, Link, Scripted};
+use super::{Keyspace, PAGE, Remote, RemoteError};
 
 /// Longest time for a read of the log, its wait in the server included.
 const LOG_LIMIT: Duration = Duration::from_secs(2);

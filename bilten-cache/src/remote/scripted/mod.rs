@@ -21,9 +21,6 @@ use super::{
     Scope, Snapshot, Wanted,
 };
 
-/// Records fetched at once.
-pub(super) const PAGE: u64 = 1_000;
-
 /// The longest time that a server keeps anything: what runs out beyond its calendar is refused.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
@@ -335,7 +332,8 @@ impl<L: Link> Remote for Scripted<L> {
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
-            let after = format!("{position}-0");
+            // Behind whatever other programs put between our record of this number and the next.
+            let after = format!("{position}-{}", u64::MAX);
             // Zero would mean to wait for ever.
             let block = u64::try_from(wait.as_millis())
                 .ok()

@@ -151,11 +151,14 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 if own and string.sub(own, 1, 1) == '1' then return 1 end
 return 0";
 
-/// KEYS value, lease. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. A full
-/// server takes scripts whose first write needs no memory.
+/// KEYS value, lease. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. Of another type it
+/// is no value of ours, and goes. A full server takes scripts whose first write needs no memory.
 const EXPIRE: &str = "
 redis.call('DEL', KEYS[2])
-if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('SETRANGE', KEYS[1], 4, string.char(128)) end";
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local marked = redis.pcall('SETRANGE', KEYS[1], 4, string.char(128))
+  if type(marked) == 'table' then redis.call('UNLINK', KEYS[1]) end
+end";
 
 /// KEYS lease. ARGV token, hold in ms.
 const RENEW: &str = "
