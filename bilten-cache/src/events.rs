@@ -95,7 +95,7 @@ pub enum Refusal {
     Unencodable,
     /// What the second level has cannot be read.
     Undecodable,
-    /// It is larger than the region's `max_value_bytes`: neither level gets it.
+    /// It is larger than the region's `max_value_bytes`: neither level gets it. Or than the second level takes: memory alone has it.
     TooLarge,
 }
 

@@ -19,7 +19,7 @@ use crate::lookup::{self, Answer, Found, Look, Want};
 use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
-use crate::remote::Demand;
+use crate::remote::{Demand, RemoteError};
 use crate::single_flight::{Hurry, Pilot, Seat};
 use crate::staleness::Course;
 
@@ -78,16 +78,33 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
             release(&state, key, token).await;
         }
         Err(error) => {
-            state.meters.load_errors.add(1);
-            state.tell(|| Event::LoadFailed {
-                key: Arc::clone(key),
-                error: in_full(&error).into(),
-            });
+            failed(&state, key, &error);
             let instead = fall_back(&state, key, stale, before, error);
             pilot.land(instead);
             release(&state, key, token).await;
         }
     }
+}
+
+/// Loads for one caller, whose key is kept nowhere.
+pub(crate) async fn alone<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    job: &Job,
+    load: Load<V>,
+) -> Result<Loaded<V>, Error> {
+    let loaded = run(state, job, None, None, load, &Hurry::default()).await;
+    if let Err(error) = &loaded {
+        failed(state, &job.key, error);
+    }
+    loaded
+}
+
+fn failed<V: Send + Sync + 'static>(state: &RegionState<V>, key: &Arc<str>, error: &Error) {
+    state.meters.load_errors.add(1);
+    state.tell(|| Event::LoadFailed {
+        key: Arc::clone(key),
+        error: in_full(error).into(),
+    });
 }
 
 /// What a flight has when it needs a load.
@@ -295,9 +312,10 @@ async fn store<V: Send + Sync + 'static>(
 ) {
     match (envelope, token, &state.engine.gate) {
         (Ok(envelope), Some(token), Some(gate)) => {
-            let stored = gate.store(key, token, envelope, keep).await;
-            if stored.is_ok_and(|stored| !stored) {
-                state.refused(key, Refusal::LeaseLost);
+            match gate.store(key, token, envelope, keep).await {
+                Ok(false) => state.refused(key, Refusal::LeaseLost),
+                Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
+                Ok(true) | Err(_) => {}
             }
         }
         (Err(source), ..) => {

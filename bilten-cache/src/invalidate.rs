@@ -144,6 +144,33 @@ fn drop_from_memory(engine: &Engine, scope: &Scope) {
     }
 }
 
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) ack: Ack,
+    /// Whether the second level has no room for one value of this size: memory alone keeps it.
+    pub(crate) too_large: bool,
+}
+
+impl Written {
+    fn of(ack: Ack) -> Self {
+        Self {
+            ack,
+            too_large: false,
+        }
+    }
+}
+
+/// Where a claimed value went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Placed {
+    /// In L2, as far as anybody knows.
+    There,
+    /// Nowhere: somebody has changed the key since.
+    Overtaken,
+    TooLarge,
+}
+
 /// A value that its caller wants in both levels.
 #[derive(Debug)]
 pub(crate) struct Change {
@@ -167,7 +194,7 @@ fn tell(engine: &Engine, scope: impl FnOnce() -> Scope) {
 }
 
 /// Puts a value into both levels.
-pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
+pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Written {
     tell(engine, || Scope::Key(Arc::clone(&change.key)));
     if engine.gate.is_none() {
         if let Some(after) = &change.after {
@@ -175,17 +202,17 @@ pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Ack {
             engine.coherence.demand(&scope, after);
         }
         put_in_memory(engine, change, None);
-        return Ack::Local;
+        return Written::of(Ack::Local);
     }
     let task = Arc::clone(engine);
     let tasks = &engine.tasks;
     tasks
         .spawn(async move { write_both(&task, change).await })
         .await
-        .unwrap_or(Ack::Deferred)
+        .unwrap_or(Written::of(Ack::Deferred))
 }
 
-async fn write_both(engine: &Engine, mut change: Change) -> Ack {
+async fn write_both(engine: &Engine, mut change: Change) -> Written {
     let scope = Scope::Key(Arc::clone(&change.key));
     let (author, token) = (engine.coherence.author(), fastrand::u64(1..));
     // Without the log nothing that others could read can be put there.
@@ -210,18 +237,21 @@ async fn write_both(engine: &Engine, mut change: Change) -> Ack {
         (None, _) => None,
     };
     let ack = note(engine, &scope, after, position);
-    let stands = match (position, envelope) {
+    let placed = match (position, envelope) {
         (Some(position), Some(envelope)) if position.incarnation == author.incarnation => {
             place(engine, &change, token, position, envelope).await
         }
-        _ => true,
+        _ => Placed::There,
     };
-    if stands {
-        put_in_memory(engine, change, position);
-    } else {
+    if placed == Placed::Overtaken {
         drop_from_memory(engine, &scope);
+    } else {
+        put_in_memory(engine, change, position);
     }
-    ack
+    Written {
+        ack,
+        too_large: placed == Placed::TooLarge,
+    }
 }
 
 /// How long a write keeps its claim: a store that comes later was given up before.
@@ -229,22 +259,25 @@ fn hold(budget: Duration) -> Duration {
     (budget * 2).min(LONGEST_CLAIM)
 }
 
-/// Stores a value whose key was claimed. `false`: somebody has changed the key since.
+/// Stores a value whose key was claimed.
 async fn place(
     engine: &Engine,
     change: &Change,
     token: u64,
     position: Position,
     envelope: Bytes,
-) -> bool {
+) -> Placed {
     let Some(gate) = &engine.gate else {
-        return true;
+        return Placed::There;
     };
     // The write happened at its own record: what was invalidated before it is older.
     let envelope = placed_at(position.number, envelope);
-    let stored = gate.store(&change.key, token, envelope, change.keep).await;
-    // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
-    stored.unwrap_or(true)
+    match gate.store(&change.key, token, envelope, change.keep).await {
+        Ok(false) => Placed::Overtaken,
+        Err(RemoteError::TooLarge { .. }) => Placed::TooLarge,
+        // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
+        Ok(true) | Err(_) => Placed::There,
+    }
 }
 
 fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {

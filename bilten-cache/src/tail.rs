@@ -1,10 +1,12 @@
 //! The task that follows the log.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
 use crate::engine::Engine;
+use crate::error::panic_message;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
 use crate::remote::{Gate, Noticed, PAGE, RemoteError, Scope};
@@ -52,12 +55,15 @@ enum Interruption {
     Lost,
     #[error("no process that writes has begun a log yet")]
     Unwritten,
+    #[error("an older copy took over, and no process that writes has begun a new log yet")]
+    Older,
 }
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
 pub(crate) async fn start(engine: &Arc<Engine>) -> JoinHandle<()> {
     if let Some(gate) = &engine.gate {
-        let synced = sync(engine, gate).await;
+        let synced = whole(sync(engine, gate)).await;
+        let synced = synced.unwrap_or_else(|panic| Err(panic.into()));
         report(gate, synced.as_ref().err());
     }
     tokio::spawn(follow(Arc::clone(engine)))
@@ -76,7 +82,10 @@ async fn follow(engine: Arc<Engine>) {
     };
     let (mut pause, mut unanswered) = (FIRST_PAUSE, 0_u32);
     loop {
-        let turn = tail.turn().await;
+        let turn = whole(tail.turn()).await.unwrap_or_else(|panic| {
+            engine.coherence.doubt();
+            Err(panic.into())
+        });
         report(gate, turn.as_ref().err());
         if turn.is_ok() {
             (pause, unanswered) = (FIRST_PAUSE, 0);
@@ -88,7 +97,7 @@ async fn follow(engine: Arc<Engine>) {
         } else {
             0
         };
-        if unanswered >= AWAY_AFTER && !gate.probe().await {
+        if unanswered >= AWAY_AFTER && !whole(gate.probe()).await.unwrap_or(false) {
             engine.coherence.question();
         }
         // Whatever answers next may be another server, or an older copy of this one.
@@ -97,6 +106,14 @@ async fn follow(engine: Arc<Engine>) {
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// A store of somebody's own may panic. That must not end the task that follows its log.
+async fn whole<T>(work: impl Future<Output = T>) -> Result<T, RemoteError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|panic| {
+        RemoteError::Unavailable(format!("the store panicked: {}", panic_message(&*panic)))
+    })
 }
 
 /// While nothing happens, what is known is as old as two reads when the second one ends. With the way to the server and a busy
@@ -118,7 +135,7 @@ fn report(gate: &Gate, why: Option<&Interruption>) {
         }
         Some(lost @ (Interruption::Gap | Interruption::Lost)) => gate.outage().lost(lost),
         // Told by the status; there is nothing wrong with the store.
-        Some(Interruption::Unwritten) => {}
+        Some(Interruption::Unwritten | Interruption::Older) => {}
     }
 }
 
@@ -202,12 +219,8 @@ impl Tail<'_> {
             return Err(self.lost(Interruption::Lost));
         }
         if position.number < before || !engine.coherence.recognises(pulse.stamp) {
-            // An older copy took over under the same incarnation, and may have gone on since. What it
-            // forgot nobody knows, so nothing of this incarnation counts any more.
-            let author = engine.coherence.renewer();
-            if !engine.read_only {
-                within(PATIENCE, self.gate.remote().invalidate(&Scope::All, author)).await?;
-            }
+            // An older copy took over under the same incarnation, and may have gone on since.
+            renew(engine, self.gate).await?;
             return Err(self.lost(Interruption::Lost));
         }
         self.catch_up(position.number).await
@@ -267,9 +280,18 @@ impl Tail<'_> {
     }
 }
 
+/// What an older copy forgot nobody knows, so nothing of its incarnation counts any more.
+async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteError> {
+    let author = engine.coherence.renewer();
+    if !engine.read_only {
+        within(PATIENCE, gate.remote().invalidate(&Scope::All, author)).await?;
+    }
+    Ok(())
+}
+
 /// Loads position, incarnation and markers, without which nothing in L2 can be trusted.
 async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
-    let doubts = engine.coherence.doubts();
+    let (doubts, seen) = (engine.coherence.doubts(), engine.coherence.seen());
     let asked = engine.clock.now();
     if engine.read_only
         && within(PATIENCE, gate.remote().pulse(0))
@@ -281,6 +303,14 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
         return Err(Interruption::Unwritten);
     }
     let snapshot = within(PATIENCE, gate.remote().snapshot()).await?;
+    let is_same = snapshot.position.incarnation == engine.coherence.incarnation();
+    if is_same && snapshot.position.number < seen {
+        renew(engine, gate).await?;
+        return Err(match engine.read_only {
+            true => Interruption::Older,
+            false => Interruption::Lost,
+        });
+    }
     engine
         .coherence
         .set_server_time(snapshot.server_millis, engine.clock.now());

@@ -18,6 +18,8 @@ pub(crate) struct Writing {
     token: u64,
     /// What is known so far.
     alone: bool,
+    /// Whether the source may have been touched.
+    begun: bool,
     done: bool,
 }
 
@@ -25,7 +27,16 @@ impl Writing {
     /// To be done before the source is touched, so that no write that overlaps is missed.
     pub(crate) async fn begin(engine: &Arc<Engine>, key: &Arc<str>) -> Self {
         let token = fastrand::u64(1..);
-        let alone = match &engine.gate {
+        // Before anybody is told, so that whoever was told hears of the end too.
+        let mut writing = Self {
+            engine: Arc::clone(engine),
+            key: Arc::clone(key),
+            token,
+            alone: false,
+            begun: false,
+            done: false,
+        };
+        writing.alone = match &engine.gate {
             None => lock(&engine.writes).begin(key, token),
             Some(gate) => {
                 let begun = gate.call(|remote| remote.begin_write(key, token, LONGEST));
@@ -33,13 +44,8 @@ impl Writing {
                 begun.await.unwrap_or(false)
             }
         };
-        Self {
-            engine: Arc::clone(engine),
-            key: Arc::clone(key),
-            token,
-            alone,
-            done: false,
-        }
+        writing.begun = true;
+        writing
     }
 
     /// Whether no other write is known so far.
@@ -74,13 +80,18 @@ impl Drop for Writing {
         if self.done {
             return;
         }
-        self.engine.tickets.bump(&self.key, None);
-        self.engine.memory.remove(&self.key);
+        let begun = self.begun;
+        if begun {
+            self.engine.tickets.bump(&self.key, None);
+            self.engine.memory.remove(&self.key);
+        }
         if tokio::runtime::Handle::try_current().is_ok() {
             let (engine, key, token) =
                 (Arc::clone(&self.engine), Arc::clone(&self.key), self.token);
             self.engine.tasks.spawn(async move {
-                let _ = invalidate::invalidate(&engine, Scope::Key(Arc::clone(&key))).await;
+                if begun {
+                    let _ = invalidate::invalidate(&engine, Scope::Key(Arc::clone(&key))).await;
+                }
                 end(&engine, &key, token).await;
             });
         } else if self.engine.gate.is_none() {

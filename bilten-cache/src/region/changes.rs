@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{After, Region};
 use crate::Pattern;
 use crate::error::{BoxError, Error};
+use crate::events::Refusal;
 use crate::invalidate::{self, Ack, Change};
 use crate::key::Key;
 use crate::loader::Loaded;
@@ -191,13 +192,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             }
         };
         let change = Change {
-            key,
+            key: Arc::clone(&key),
             envelope: envelope.filter(|_| manner.uses(Use::RemoteWrite)),
             keep,
             entry: manner.uses(Use::MemoryWrite).then_some(entry),
             ticket: start.ticket,
             after,
         };
-        Ok((value, invalidate::write(engine, change).await))
+        let written = invalidate::write(engine, change).await;
+        if written.too_large {
+            self.state.refused(&key, Refusal::TooLarge);
+        }
+        Ok((value, written.ack))
     }
 }

@@ -21,6 +21,7 @@ pub use self::call::Call;
 pub(crate) use self::held::Held;
 use crate::error::{BoxError, Error};
 use crate::explain::Explanation;
+use crate::flight;
 use crate::job::{How, Job, Outcome};
 use crate::key::{self, Key, MAX_KEY_BYTES};
 use crate::loader::{LoadContext, Loaded, erased};
@@ -133,7 +134,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 return Ok(value);
             }
             Looked::Miss(key) => key,
-            Looked::TooLong => return self.load_alone(load).await,
+            Looked::TooLong => return self.load_alone(key, load).await,
         };
         // Boxed: a caller whose value is here has no room to make for the long way.
         Box::pin(self.arrive(key, Manner::default(), load)).await
@@ -159,7 +160,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 Box::pin(std::future::ready(Ok(value)))
             }
             Looked::Miss(key) => Box::pin(self.arrive(key, manner, load)),
-            Looked::TooLong => self.load_alone(load),
+            Looked::TooLong => self.load_alone(key, load),
         }
     }
 
@@ -241,9 +242,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         &self.state.name
     }
 
-    /// Loads for one caller, in its own task. Boxed, because it is rare and a caller's future would have to make room.
+    /// Loads for one caller, in the task of that caller. Boxed, because it is rare and a caller's future would have to make room.
     fn load_alone<T, E, F, Fut>(
         &self,
+        key: &K,
         load: F,
     ) -> Pin<Box<dyn Future<Output = Result<Arc<V>, Error>> + Send + '_>>
     where
@@ -252,17 +254,14 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         T: Into<Loaded<V>> + Send + 'static,
         E: Into<BoxError> + Send + 'static,
     {
-        self.state.meters.loads.add(1);
         self.state.answered(TOO_LONG, None);
-        let (engine, region) = (&self.state.engine, &self.state.name);
-        let job = Job::new(
-            engine.node,
-            region,
-            &"".into(),
-            self.state.options.load_timeout,
-        );
+        let (node, state) = (self.state.engine.node, &self.state);
+        let own = key::with_encoded(&state.name, key, |key| Arc::<str>::from(key));
+        let job = Job::new(node, &state.name, &own, state.options.load_timeout);
         Box::pin(async move {
-            let loaded = job?.run(None, erased(load)).await?;
+            let mut job = job?;
+            job.key = TOO_LONG.into();
+            let loaded = flight::alone(state, &job, erased(load)).await?;
             Ok(loaded.value)
         })
     }

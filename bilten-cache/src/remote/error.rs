@@ -41,6 +41,14 @@ pub enum RemoteError {
     /// User name or password are wrong, or missing; in the store's words.
     #[error("the server does not accept user name and password ({0})")]
     Authentication(String),
+    /// One value is larger than the store takes, in bytes. It goes on taking others.
+    #[error("a value of {bytes} bytes is larger than the {limit} that the store takes")]
+    TooLarge {
+        /// What the value would take.
+        bytes: u64,
+        /// What one value may take.
+        limit: u64,
+    },
     /// The store on disk cannot be read or written, in the system's words. It begins anew by itself.
     #[error("the store on disk fails: {0}")]
     Disk(String),
@@ -77,6 +85,7 @@ impl RemoteError {
             Self::Authentication(_) => Cause::Password,
             Self::Disk(_) => Cause::Disk,
             Self::Refused(words) => refusal(words),
+            Self::TooLarge { .. } => Cause::Other,
         }
     }
 }

@@ -162,7 +162,9 @@ impl Gate {
         let before = breaker.state();
         match error {
             // The store answered: it is there, whatever it thinks of the command.
-            None | Some(RemoteError::Refused(_)) => breaker.succeeded(),
+            None | Some(RemoteError::Refused(_) | RemoteError::TooLarge { .. }) => {
+                breaker.succeeded();
+            }
             Some(_) => breaker.failed(self.clock.now()),
         }
         let after = breaker.state();
@@ -171,6 +173,8 @@ impl Gate {
             self.on_breaker.tell(false);
             self.outage.works(Noticed::Calling);
         }
+        // That one value is too large is nothing wrong with the store.
+        let error = error.filter(|error| !matches!(error, RemoteError::TooLarge { .. }));
         let Some(error) = error else { return };
         if matches!(error, RemoteError::Refused(_)) {
             self.refused(error);

@@ -104,7 +104,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         over_value: bool,
     ) -> Reply<'a, Lease>;
 
-    /// Stores the envelope and gives the lease back, only if `token` still holds it.
+    /// Stores the envelope and gives the lease back, only if `token` still holds it. One that is larger than the store takes is
+    /// [`RemoteError::TooLarge`]; the lease is given back then too.
     fn store<'a>(
         &'a self,
         key: &'a str,

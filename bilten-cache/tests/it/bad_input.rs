@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use bilten_cache::events::Event;
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Cache, Error, Loaded};
 
@@ -162,4 +163,54 @@ async fn the_longest_times_there_are_overflow_nothing() {
     let call = region.call().time_to_live(longest);
     let _ = call.set(&3, 3).await.unwrap();
     assert!(region.get(&3).await.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_of_a_key_that_is_too_long_is_a_load_like_others() {
+    let cache = Cache::builder("shop").max_concurrent_loads(1);
+    let node = Node::of(cache.build().await.unwrap());
+    let mut events = node.cache.events();
+    let [outer, inner] = ["o", "i"].map(|letter| letter.repeat(2_000));
+    let (stock, own, below) = (node.stock.clone(), outer.clone(), inner.clone());
+    let load = async move |_| {
+        let below = stock.get_or_load(&below, async |_| Ok::<_, io::Error>(1));
+        let below = *below.await?;
+        let again = stock.get_or_load(&own, async |_| Ok::<_, io::Error>(1));
+        let error = again.await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Recursive { key, .. } if key.ends_with(&own)),
+            "{error}"
+        );
+        Ok::<_, Error>(below + 1)
+    };
+    assert_eq!(*node.stock.get_or_load(&outer, load).await.unwrap(), 2);
+
+    let (mut held, reader) = node.start_load("tea");
+    held.started().await;
+    let full = node
+        .stock
+        .get_or_load(&outer, async |_| Ok::<_, io::Error>(1));
+    let error = full.await.unwrap_err();
+    assert!(
+        matches!(error, Error::Overloaded { limit: 1, .. }),
+        "{error}"
+    );
+    held.finish(3);
+    reader.await.unwrap().unwrap();
+    let fails = async |_| Err::<u32, _>(io::Error::other("gone"));
+    let error = node.stock.get_or_load(&outer, fails).await.unwrap_err();
+    assert!(matches!(error, Error::Load { .. }), "{error}");
+
+    let stats = node.stock.stats();
+    assert_eq!((stats.loads, stats.load_errors), (4, 2));
+    assert_eq!(stats.loads_refused, 1);
+    let (mut loaded, mut failed) = (0, 0);
+    while let Some(event) = events.try_next() {
+        match event {
+            Event::Loaded { .. } => loaded += 1,
+            Event::LoadFailed { .. } => failed += 1,
+            _ => {}
+        }
+    }
+    assert_eq!((loaded, failed), (3, 2));
 }

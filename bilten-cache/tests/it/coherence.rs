@@ -1,7 +1,6 @@
 //! What other processes see, and what happens when the log is cut, trimmed, lost or set back.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
@@ -9,7 +8,6 @@ use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
 use bilten_cache::{Ack, Cache, Loaded, Pattern};
 
 use crate::harness::{Node, eventually};
-use crate::hooked::Hooked;
 
 #[tokio::test]
 async fn another_node_stops_serving_what_was_removed() {
@@ -434,67 +432,4 @@ async fn a_tag_takes_any_entry_that_carries_it_and_a_tag_for_the_pair_those_with
             assert_eq!(found, left, "after {tag}");
         }
     }
-}
-
-#[tokio::test]
-async fn more_records_than_one_read_brings_are_no_gap() {
-    let store = FaultyRemote::new();
-    let one = Node::on(&store).await;
-    let way = store.another_node();
-    let paged = Hooked::new(Arc::new(way.clone())).paged();
-    let cache = Cache::builder("shop").remote(paged).build().await.unwrap();
-    let two = Node::of(cache);
-    for key in ["tea", "jam"] {
-        let _ = two.stock.set(key, 1).await.unwrap();
-    }
-    way.cut_log(true);
-    eventually("it notices", || {
-        two.cache.status().connection == Connection::Down
-    })
-    .await;
-    for _ in 0..2_500 {
-        let _ = one.stock.remove("jam").await.unwrap();
-    }
-    way.cut_log(false);
-    eventually("it has caught up", || {
-        two.cache.status().log_position == store.log_position()
-    })
-    .await;
-    assert_eq!(two.cache.stats().log_gaps, 0);
-    assert_eq!(two.stock.peek("tea").as_deref(), Some(&1));
-    assert_eq!(two.stock.peek("jam"), None);
-}
-
-#[tokio::test]
-async fn how_far_an_old_log_went_says_nothing_about_the_new_one() {
-    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
-    let cache = Cache::builder("shop")
-        .remote(store.clone())
-        .clock(&clock)
-        .build();
-    let node = Node::of(cache.await.unwrap());
-    let stock = node.cache.region::<str, u32>("short");
-    let stock = stock.time_to_live(Duration::from_secs(10)).build().unwrap();
-    for _ in 0..50 {
-        let _ = stock.remove("jam").await.unwrap();
-    }
-    let sampled = async |minutes: u64| {
-        for _ in 0..minutes {
-            let before = store.calls(Call::Pulse);
-            clock.advance(Duration::from_secs(61));
-            eventually("it is sampled", || store.calls(Call::Pulse) > before).await;
-        }
-    };
-    sampled(1).await;
-    store.lose_everything();
-    clock.advance(Duration::from_secs(2));
-    eventually("it follows the new log", || {
-        let status = node.cache.status();
-        status.connection == Connection::Connected && status.log_position == 0
-    })
-    .await;
-    sampled(10).await;
-    let _ = stock.set("tea", 1).await.unwrap();
-    assert_eq!(stock.peek("tea").as_deref(), Some(&1));
-    assert_eq!(stock.get("tea").await.as_deref(), Some(&1));
 }

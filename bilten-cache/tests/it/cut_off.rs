@@ -1,8 +1,10 @@
 //! Nodes that do not hear the log, or that look at another one than they think.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Region};
 
@@ -283,4 +285,92 @@ async fn a_node_whose_reads_of_the_log_break_learns_by_asking_for_its_position()
     eventually("it learnt of it", || two.stock.peek("tea").is_none()).await;
     let kept = two.stock.peek("jam");
     assert_eq!(kept.as_deref(), Some(&1), "the rest is trusted");
+}
+
+#[tokio::test]
+async fn who_only_reads_does_not_trust_an_older_copy_because_it_has_no_newer_log() {
+    let store = FaultyRemote::new();
+    let writer = Node::on(&store).await;
+    let reader = Cache::builder("shop").remote(store.another_node());
+    let reader = Node::of(reader.read_only().build().await.unwrap());
+    let _ = writer.stock.set("tea", 1).await.unwrap();
+    let old = store.bytes("stock:tea").unwrap();
+    for key in ["tea", "jam", "jam", "jam"] {
+        let _ = writer.stock.remove(key).await.unwrap();
+    }
+    eventually("it came", || reader.cache.status().log_position == 5).await;
+    // Nobody is left who knows what the copy lacks.
+    drop(writer);
+    store.step_back(4);
+    store.put_bytes("stock:tea", old);
+    let before = store.calls(Call::Snapshot);
+    eventually("it asks the copy twice", || {
+        store.calls(Call::Snapshot) > before + 1
+    })
+    .await;
+    assert_eq!(reader.cache.status().connection, Connection::Down);
+    assert_eq!(reader.stock.get("tea").await, None);
+    assert_eq!(reader.load("tea", 2).await, 2);
+    // A process that was there begins a new log; here a new one does, once the store is empty.
+    store.lose_everything();
+    let writer = Node::on(&store).await;
+    eventually("it follows the new log", || {
+        reader.cache.status().connection == Connection::Connected
+    })
+    .await;
+    let _ = writer.stock.set("tea", 3).await.unwrap();
+    eventually("it hears of it", || reader.stock.peek("tea").is_none()).await;
+    assert_eq!(reader.stock.get("tea").await.as_deref(), Some(&3));
+}
+
+#[tokio::test]
+async fn a_store_of_ones_own_that_panics_is_followed_again_when_it_does_not() {
+    let store = FaultyRemote::new();
+    let panics = Arc::new(AtomicBool::new(true));
+    let way = Hooked::new(Arc::new(store.another_node())).panicking(&panics);
+    let cache = Cache::builder("shop").remote(way).build().await.unwrap();
+    let (node, other) = (Node::of(cache), Node::on(&store).await);
+    eventually("it does not follow", || {
+        node.cache.status().connection == Connection::Down
+    })
+    .await;
+    let _ = other.stock.set("tea", 1).await.unwrap();
+    assert_eq!(node.load("jam", 2).await, 2);
+    panics.store(false, Ordering::SeqCst);
+    eventually("it follows", || {
+        let status = node.cache.status();
+        status.connection == Connection::Connected && status.log_position == 1
+    })
+    .await;
+    let cause = node.cache.status().cause;
+    assert_eq!(cause, None);
+}
+
+#[tokio::test]
+async fn more_records_than_one_read_brings_are_no_gap() {
+    let store = FaultyRemote::new();
+    let one = Node::on(&store).await;
+    let way = store.another_node();
+    let paged = Hooked::new(Arc::new(way.clone())).paged();
+    let cache = Cache::builder("shop").remote(paged).build().await.unwrap();
+    let two = Node::of(cache);
+    for key in ["tea", "jam"] {
+        let _ = two.stock.set(key, 1).await.unwrap();
+    }
+    way.cut_log(true);
+    eventually("it notices", || {
+        two.cache.status().connection == Connection::Down
+    })
+    .await;
+    for _ in 0..2_500 {
+        let _ = one.stock.remove("jam").await.unwrap();
+    }
+    way.cut_log(false);
+    eventually("it has caught up", || {
+        two.cache.status().log_position == store.log_position()
+    })
+    .await;
+    assert_eq!(two.cache.stats().log_gaps, 0);
+    assert_eq!(two.stock.peek("tea").as_deref(), Some(&1));
+    assert_eq!(two.stock.peek("jam"), None);
 }

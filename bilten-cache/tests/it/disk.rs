@@ -408,3 +408,39 @@ async fn a_disk_that_runs_full_later_only_slows_and_begins_anew() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_value_with_no_room_on_disk_is_kept_in_memory_and_told_as_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || DiskOptions::folder(folder.path()).bytes(1 << 20);
+    let first = built(options()).await.unwrap();
+    let pages = first.region::<str, String>("page").build().unwrap();
+    let large = "x".repeat(300_000);
+    assert_eq!(
+        pages.set("set", "small".to_owned()).await.unwrap(),
+        Ack::Everywhere
+    );
+    assert_eq!(
+        pages.set("set", large.clone()).await.unwrap(),
+        Ack::Everywhere
+    );
+    let own = large.clone();
+    let loaded = pages.get_or_load("loaded", async move |_| Ok::<_, io::Error>(own));
+    assert_eq!(*loaded.await.unwrap(), large);
+    let write = std::future::ready(Ok::<_, io::Error>(large.clone()));
+    pages.write_through("written", write).await.unwrap();
+    for key in ["set", "loaded", "written"] {
+        assert_eq!(pages.peek(key).as_deref(), Some(&large), "{key}");
+    }
+    eventually("all were counted", || pages.stats().too_large == 3).await;
+    let stats = pages.stats();
+    assert_eq!((stats.stores_refused, stats.fills_refused), (0, 0));
+    assert_eq!(first.status().cause, None, "the disk works");
+    assert!(first.shutdown(DEADLINE).await.is_clean());
+
+    let second = built(options()).await.unwrap();
+    let pages = second.region::<str, String>("page").build().unwrap();
+    for key in ["set", "loaded", "written"] {
+        assert_eq!(pages.get(key).await, None, "{key}");
+    }
+}

@@ -1,6 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_cache::remote::{
@@ -16,6 +16,7 @@ pub(crate) struct Hooked {
     refused_key: Option<&'static str>,
     reversed: bool,
     impatient: bool,
+    panics: Arc<AtomicBool>,
     page: usize,
 }
 
@@ -28,6 +29,7 @@ impl Hooked {
             refused_key: None,
             reversed: false,
             impatient: false,
+            panics: Arc::default(),
             page: usize::MAX,
         }
     }
@@ -52,6 +54,14 @@ impl Hooked {
     pub(crate) fn refusing_key(self, key: &'static str) -> Self {
         Self {
             refused_key: Some(key),
+            ..self
+        }
+    }
+
+    /// Panics where it should wait for news of the log, while this is so.
+    pub(crate) fn panicking(self, panics: &Arc<AtomicBool>) -> Self {
+        Self {
+            panics: Arc::clone(panics),
             ..self
         }
     }
@@ -155,6 +165,7 @@ impl Remote for Hooked {
     }
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+        assert!(!self.panics.load(Ordering::SeqCst), "made to panic");
         if self.impatient && !wait.is_zero() {
             let broken = RemoteError::Unavailable("made to break".into());
             return Box::pin(async { Err(broken) });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bilten_cache::remote::{Author, Scope};
 use bilten_cache::status::Connection;
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
@@ -69,4 +70,38 @@ async fn a_removal_after_flushall_that_is_everywhere_is_so(client: RedisClient) 
         assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
         eventually("it is gone", || two.stock.peek("tea").is_none()).await;
     }
+}
+
+#[tokio::test]
+async fn how_far_an_old_log_went_says_nothing_about_the_new_one() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let cache = Cache::builder("shop")
+        .remote(store.clone())
+        .clock(&clock)
+        .build();
+    let node = Node::of(cache.await.unwrap());
+    let stock = node.cache.region::<str, u32>("short");
+    let stock = stock.time_to_live(Duration::from_secs(10)).build().unwrap();
+    for _ in 0..50 {
+        let _ = stock.remove("jam").await.unwrap();
+    }
+    let sampled = async |minutes: u64| {
+        for _ in 0..minutes {
+            let before = store.calls(Call::Pulse);
+            clock.advance(Duration::from_secs(61));
+            eventually("it is sampled", || store.calls(Call::Pulse) > before).await;
+        }
+    };
+    sampled(1).await;
+    store.lose_everything();
+    clock.advance(Duration::from_secs(2));
+    eventually("it follows the new log", || {
+        let status = node.cache.status();
+        status.connection == Connection::Connected && status.log_position == 0
+    })
+    .await;
+    sampled(10).await;
+    let _ = stock.set("tea", 1).await.unwrap();
+    assert_eq!(stock.peek("tea").as_deref(), Some(&1));
+    assert_eq!(stock.get("tea").await.as_deref(), Some(&1));
 }

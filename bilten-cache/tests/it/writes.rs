@@ -186,6 +186,30 @@ async fn a_write_that_is_dropped_stands_in_nobodys_way() {
     writes_in_turn_are_kept(&two, &one).await;
 }
 
+#[tokio::test]
+async fn a_write_that_is_dropped_before_it_began_stands_in_nobodys_way() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let told = store.trap(Call::BeginWrite, Moment::After);
+    let stock = one.stock.clone();
+    let dropped = tokio::spawn(async move {
+        let write = std::future::ready(Ok::<_, io::Error>(2));
+        stock.write_through("tea", write).await.map(|_| ())
+    });
+    told.caught().await;
+    dropped.abort();
+    assert!(dropped.await.unwrap_err().is_cancelled());
+    told.release();
+    eventually("it has ended", || store.calls(Call::EndWrite) == 1).await;
+    assert_eq!(
+        one.stock.peek("tea").as_deref(),
+        Some(&1),
+        "nothing was written, so nothing is old"
+    );
+    writes_in_turn_are_kept(&two, &one).await;
+}
+
 async fn a_real_server_knows_of_writes_that_overlap(client: RedisClient) {
     let name = unique();
     let node = async || {

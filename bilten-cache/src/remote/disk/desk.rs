@@ -1,5 +1,6 @@
 //! Changes, many to a transaction. Nobody hears of one before all of them are in the file.
 
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use super::overlaps::Overlaps;
 use super::tables::{DEMANDS, ENDS, MARKERS, META, Meta, VALUES, alive, begin, cost, parts, row};
 use super::time::Time;
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
-use crate::remote::{Author, Demand, Lease, Position, Pruned, Record, Scope, Snapshot, Wanted};
+use crate::remote::{
+    Author, Demand, Lease, Position, Pruned, Record, RemoteError, Scope, Snapshot, Wanted,
+};
 
 /// Scopes kept; more become one marker on everything.
 const MOST_MARKERS: u64 = 50_000;
@@ -32,6 +35,8 @@ pub(super) struct Books {
     pub(super) time: Time,
     /// What values may take.
     pub(super) bytes: u64,
+    /// The key whose demands were looked at last; `None` when the next is the first.
+    pub(super) tidied: Option<String>,
 }
 
 /// One transaction, begun when it is needed.
@@ -145,24 +150,24 @@ impl<'d> Desk<'d> {
         token: u64,
         envelope: &[u8],
         keep: Duration,
-    ) -> Done<bool> {
+    ) -> Done<Result<bool, RemoteError>> {
         if !self.books.leases.release(key, token) {
-            return Ok(false);
+            return Ok(Ok(false));
         }
         self.take_out(key)?;
         let place = (self.books.time.until(keep), self.meta.puts);
         let row = row(place.0, place.1, envelope);
-        let cost = cost(key, &row);
-        if cost > self.books.bytes / SHARE {
-            return Ok(false);
+        let (bytes, limit) = (cost(key, &row), self.books.bytes / SHARE);
+        if bytes > limit {
+            return Ok(Err(RemoteError::TooLarge { bytes, limit }));
         }
-        self.make_room(cost)?;
+        self.make_room(bytes)?;
         let txn = self.txn()?;
         txn.open_table(VALUES)?.insert(key, &row[..])?;
         txn.open_table(ENDS)?.insert(place, key)?;
         self.meta.puts += 1;
-        self.meta.used += cost;
-        Ok(true)
+        self.meta.used += bytes;
+        Ok(Ok(true))
     }
 
     pub(super) fn claim(
@@ -250,10 +255,13 @@ impl<'d> Desk<'d> {
     }
 
     fn tidy_demands(&mut self, now: u64) -> Done<()> {
-        let over = match &self.txn {
-            Some(txn) => are_over(&txn.open_table(DEMANDS)?, now)?,
-            None => are_over(&self.db.begin_read()?.open_table(DEMANDS)?, now)?,
+        let from = self.books.tidied.take();
+        let from = from.as_deref();
+        let (over, last) = match &self.txn {
+            Some(txn) => are_over(&txn.open_table(DEMANDS)?, from, now)?,
+            None => are_over(&self.db.begin_read()?.open_table(DEMANDS)?, from, now)?,
         };
+        self.books.tidied = last;
         for key in over {
             self.txn()?.open_table(DEMANDS)?.remove(&*key)?;
         }
@@ -383,17 +391,22 @@ fn kept(
     Ok(Kept::read(there.as_ref().map(|text| text.value()), now))
 }
 
-/// The keys of some demands whose time is over.
+/// Of some demands after a key, the keys of those whose time is over; and the last one that was looked at, unless it is the last of all.
 fn are_over(
     demands: &impl ReadableTable<&'static str, &'static str>,
+    after: Option<&str>,
     now: u64,
-) -> Done<Vec<String>> {
-    let mut over = Vec::new();
-    for entry in demands.iter()?.take(TIDIED) {
+) -> Done<(Vec<String>, Option<String>)> {
+    let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+    let mut some = demands.range::<&str>((from, Bound::Unbounded))?;
+    let (mut over, mut last) = (Vec::new(), None);
+    for entry in some.by_ref().take(TIDIED) {
         let (key, text) = entry?;
         if Kept::is_over(text.value(), now) {
             over.push(key.value().to_owned());
         }
+        last = Some(key.value().to_owned());
     }
-    Ok(over)
+    let last = last.filter(|_| some.next().is_some());
+    Ok((over, last))
 }

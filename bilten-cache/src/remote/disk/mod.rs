@@ -204,7 +204,7 @@ impl Remote for Disk {
         Box::pin(async move {
             let key = key.to_owned();
             self.change(move |desk| desk.store(&key, token, &envelope, keep))
-                .await
+                .await?
         })
     }
 
@@ -337,8 +337,12 @@ impl fmt::Debug for Disk {
 #[cfg(all(test, feature = "test-util"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::pin::Pin;
+
+    use redb::{ReadableDatabase, ReadableTableMetadata};
+
     use super::*;
-    use crate::remote::conformance;
+    use crate::remote::{Demand, conformance};
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn the_disk_keeps_the_rules_of_every_second_level() {
@@ -355,7 +359,7 @@ mod tests {
         let hold = Duration::from_secs(60);
         disk.claim(key, 1, hold, author).await.unwrap();
         let envelope = Bytes::from(vec![b'x'; bytes]);
-        disk.store(key, 1, envelope, keep).await.unwrap()
+        disk.store(key, 1, envelope, keep).await.is_ok()
     }
 
     /// What the file really takes, holes left out.
@@ -411,6 +415,44 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(disk.read("k1").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn demands_whose_time_is_over_go_by_themselves_however_many_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open("shop", folder.path().into()).await.unwrap();
+        let (hour, moment) = (Duration::from_secs(3_600), Duration::from_millis(1));
+        let demand = |name: String, keep| {
+            let (one, disk) = (Demand::of("1"), &disk);
+            let wanted = Wanted::new(Scope::Key(name.into()), one.clone(), one).kept_for(keep);
+            async move { disk.demand(&wanted, Author::new(1, 0, 0)).await.unwrap() }
+        };
+        let stay = (0..2_500).map(|n| demand(format!("a{n:04}"), hour));
+        let go = (0..10).map(|n| demand(format!("z{n}"), moment));
+        let mut stay = stay.map(Box::pin).collect::<Vec<_>>();
+        for some in stay.chunks_mut(500) {
+            futures_util::future::join_all(some.iter_mut().map(Pin::new)).await;
+        }
+        futures_util::future::join_all(go).await;
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        let kept = async || {
+            let count = |db: &Database, _| {
+                let txn = db.begin_read()?;
+                Ok(txn.open_table(tables::DEMANDS)?.len()?)
+            };
+            disk.look(count).await.unwrap()
+        };
+        // With the one for all keys.
+        while kept().await != 2_501 {
+            assert!(tokio::time::Instant::now() < deadline, "they stay");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        // Before where it was looked last.
+        demand("0".to_owned(), moment).await;
+        while kept().await != 2_501 {
+            assert!(tokio::time::Instant::now() < deadline, "it stays");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     #[tokio::test]

@@ -100,6 +100,7 @@ impl Worker {
                 writes: Overlaps::default(),
                 time,
                 bytes: bytes.max(LEAST_BYTES),
+                tidied: None,
             },
             shelf: Arc::new(Shelf {
                 db: RwLock::new(Some(db)),
