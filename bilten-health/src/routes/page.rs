@@ -120,7 +120,14 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, page};
+    use crate::answer::{Answer, Standing};
+    use crate::report::{CheckReport, Reason, Report};
+    use crate::said::{Facts, Said};
+    use crate::status::Status;
+    use serde_json::Map;
+    use std::time::{Duration, SystemTime};
+    use tokio::time::Instant;
 
     #[test]
     fn nothing_that_a_check_says_becomes_markup() {
@@ -128,5 +135,50 @@ mod tests {
             escape(r#"<b a="x" c='y'>&"#),
             "&lt;b a=&quot;x&quot; c=&#39;y&#39;&gt;&amp;"
         );
+    }
+    /// A check that said something nobody has seen yet, in a group of its own.
+    fn unseen() -> Answer {
+        let check = CheckReport {
+            name: "orders".into(),
+            healthy: false,
+            status: Status::Down,
+            critical: true,
+            duration: Duration::ZERO,
+            age: Duration::ZERO,
+            checked_at: Some(SystemTime::now()),
+            last_success: None,
+            consecutive_failures: 1,
+            changes: 1,
+            reason: Some(Reason::Failed),
+            error: None,
+            details: Map::new(),
+            tags: [].into(),
+        };
+        let public = Report {
+            healthy: false,
+            status: Status::Down,
+            timestamp: SystemTime::now(),
+            duration: Duration::ZERO,
+            checks: Vec::new(),
+        };
+        let mut details = Facts::default();
+        details.add("url".to_owned(), "redis://:hunter2@db7".into());
+        let said = Said::new("password=hunter2");
+        Answer::new(public, vec![Standing::new(check, Some(said), details)])
+    }
+
+    #[test]
+    fn what_could_not_be_masked_in_time_is_not_shown_yet_and_next_time_it_is() {
+        let answer = unseen();
+        let late = page(&answer.report_at_once(Instant::now()), true);
+        assert!(late.contains("(not shown yet: there is too much to mask before the deadline)"));
+        assert!(!late.contains("hunter2") && !late.contains("db7"), "{late}");
+        let soon = Instant::now() + Duration::from_secs(60);
+        let whole = page(&answer.report_at_once(soon), true);
+        assert!(whole.contains("password=***") && whole.contains("redis://***@db7"));
+        assert!(!whole.contains("not shown yet") && !whole.contains("hunter2"));
+        // What is masked already takes no time.
+        let again = page(&answer.report_at_once(Instant::now()), true);
+        assert_eq!(again, whole);
     }
 }

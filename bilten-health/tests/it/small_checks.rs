@@ -1,7 +1,8 @@
 //! The built-in checks that need no server of ours.
 
 use crate::doubles::{health, ms, of, patient};
-use bilten_health::{Group, Status, checks};
+use bilten_health::{Group, Health, Reason, Status, check, checks};
+use std::process::Command;
 use tokio::time::advance;
 
 #[tokio::test(start_paused = true)]
@@ -145,4 +146,47 @@ async fn a_runtime_that_is_blocked_lags() {
         "{}",
         report.to_json()
     );
+}
+
+/// Says to a test that it is the child in which no thread can be started.
+const WITHOUT_THREADS: &str = "BILTEN_WITHOUT_THREADS";
+
+// In a process of its own, in which each new thread wants more memory for its stack than there is.
+#[test]
+fn a_system_that_gives_no_thread_is_an_error_of_the_check_and_of_nothing_else() {
+    if std::env::var_os(WITHOUT_THREADS).is_some() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        return runtime.block_on(without_threads());
+    }
+    let name =
+        "small_checks::a_system_that_gives_no_thread_is_an_error_of_the_check_and_of_nothing_else";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads=1"])
+        .env(WITHOUT_THREADS, "yes")
+        .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(
+        child.status.success() && said.contains("1 passed"),
+        "{child:?}"
+    );
+}
+
+async fn without_threads() {
+    let blocking = checks::blocking("blocking", || ());
+    let health = Health::builder()
+        .check(blocking)
+        .check(check("plain", || async {}))
+        .on_change(|change| panic!("told without a thread: {change:?}"))
+        .build()
+        .unwrap();
+    let report = health.check().await;
+    let refused = of(&report, "blocking");
+    assert_eq!(refused.status, Status::Down);
+    assert_eq!(refused.reason, Some(Reason::Failed));
+    let error = std::thread::Builder::new().spawn(|| ()).unwrap_err();
+    assert_eq!(refused.error.as_deref(), Some(&*error.to_string()));
+    assert_eq!(of(&report, "plain").status, Status::Up);
 }
