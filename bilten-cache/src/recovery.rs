@@ -6,6 +6,8 @@ use crate::remote::{Demand, Scope};
 
 /// Invalidations that wait for the second level; more than these collapse into one `clear`.
 const LIMIT: usize = 10_000;
+/// The bit in the number of one that was postponed.
+const POSTPONED: u64 = 1 << 63;
 
 /// Invalidations that the second level does not know yet. Never values: those load again.
 ///
@@ -53,10 +55,10 @@ impl Recovery {
         self.waiting.load(Ordering::Acquire) > 0 && self.queue().covers(key)
     }
 
-    /// The first of those before a [`mark`](Self::mark), at most so many.
-    pub(crate) fn oldest(&self, count: usize, before: u64) -> Vec<Pending> {
+    /// The first of them, at most so many.
+    pub(crate) fn oldest(&self, count: usize) -> Vec<Pending> {
         let queue = self.queue();
-        let oldest = queue.order.range(..before).take(count);
+        let oldest = queue.order.iter().take(count);
         let pending = oldest.map(|(number, change)| Pending {
             number: *number,
             scope: change.scope.clone(),
@@ -65,12 +67,7 @@ impl Recovery {
         pending.collect()
     }
 
-    /// Comes after all that wait now and before all that come later.
-    pub(crate) fn mark(&self) -> u64 {
-        self.queue().next
-    }
-
-    /// Puts it behind all others, unless a newer one has taken its place.
+    /// Puts it behind all others, those that come later too, unless a newer one has taken its place.
     pub(crate) fn postpone(&self, pending: &Pending) {
         self.queue().postpone(pending.number);
     }
@@ -133,7 +130,7 @@ impl Queue {
         let Some(change) = self.order.remove(&number) else {
             return;
         };
-        let last = self.next;
+        let last = self.next | POSTPONED;
         self.next += 1;
         if let Some(key) = change.scope.key() {
             self.keys.insert(Arc::clone(key), last);
@@ -157,7 +154,7 @@ mod tests {
     use crate::Pattern;
 
     fn front(recovery: &Recovery) -> Option<Pending> {
-        recovery.oldest(1, u64::MAX).pop()
+        recovery.oldest(1).pop()
     }
 
     fn key(name: &str) -> Scope {
@@ -187,7 +184,7 @@ mod tests {
             recovery.push(key(name), None);
         }
         let scopes = |pending: Vec<Pending>| pending.into_iter().map(|pending| pending.scope);
-        let oldest = recovery.oldest(2, u64::MAX);
+        let oldest = recovery.oldest(2);
         assert!(scopes(oldest).eq([key("event:1"), key("event:2")]));
     }
 
@@ -197,12 +194,13 @@ mod tests {
         for name in ["event:1", "event:2"] {
             recovery.push(key(name), None);
         }
-        let (mark, first) = (recovery.mark(), front(&recovery).unwrap());
+        let first = front(&recovery).unwrap();
         recovery.postpone(&first);
+        recovery.push(key("event:3"), None);
         assert!(recovery.covers("event:1"));
-        let before = recovery.oldest(9, mark);
-        assert_eq!(before.len(), 1, "each once");
-        assert_eq!(before[0].scope, key("event:2"));
+        let order = recovery.oldest(9).into_iter().map(|pending| pending.scope);
+        assert!(order.eq(["event:2", "event:3", "event:1"].map(key)));
+        recovery.done(&front(&recovery).unwrap());
         recovery.push(key("event:1"), None);
         recovery.done(&first);
         recovery.postpone(&first);

@@ -31,8 +31,6 @@ const PULSE: Nanos = 1_000_000_000;
 /// silence that makes a process distrust itself.
 const AT_ONCE: usize = 64;
 const DELIVERS: Duration = Duration::from_millis(200);
-/// So many refusals in a row are no matter of single keys.
-const REFUSALS: u32 = 8;
 /// Turns in a row without an answer until calls are turned away: one may be a connection that just broke.
 const AWAY_AFTER: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
@@ -331,24 +329,21 @@ pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
     }
 }
 
-/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case
-/// all are refused, then several at once: which of them comes first makes no difference. One that is refused by itself waits behind the
-/// others then.
+/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
+/// refused, then several at once: which of them comes first makes no difference. So those that were refused wait behind all others
+/// from then on, and while nothing else waits one of them is tried at a time.
 async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), Interruption> {
-    let (begun, end) = (Instant::now(), engine.recovery.mark());
-    let (mut count, mut in_a_row, mut delivered, mut refusal) = (1, 0, false, None);
+    let (begun, mut count) = (Instant::now(), 1);
+    let (mut delivered, mut refusal) = (false, None);
     loop {
-        let batch = engine.recovery.oldest(count, end);
+        let batch = engine.recovery.oldest(count);
         if batch.is_empty() {
+            refusal = None;
             break;
         }
         let calls = batch.iter().map(|pending| hand_over(engine, gate, pending));
         let handed = join_all(calls).await;
-        if handed.iter().any(Result::is_ok) {
-            (count, in_a_row, delivered) = (AT_ONCE, 0, true);
-        } else {
-            (count, in_a_row) = (1, in_a_row + 1);
-        }
+        let some = handed.iter().any(Result::is_ok);
         for (pending, handed) in batch.iter().zip(handed) {
             match handed {
                 Ok(()) => {}
@@ -359,9 +354,11 @@ async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), In
                 Err(error) => return Err(Interruption::Undelivered(error)),
             }
         }
-        if in_a_row >= REFUSALS || begun.elapsed() >= lasts {
+        delivered |= some;
+        if !some || begun.elapsed() >= lasts {
             break;
         }
+        count = AT_ONCE;
     }
     if let Some(refusal) = refusal {
         return Err(Interruption::Undelivered(refusal));
