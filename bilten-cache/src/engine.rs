@@ -45,6 +45,16 @@ pub(crate) struct Start {
     pub(crate) began: Began,
 }
 
+/// Whether a record came next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Followed {
+    Next,
+    /// Records before it are missing.
+    Gap,
+    /// It is not of the log that was followed so far.
+    OtherLog,
+}
+
 impl Engine {
     /// To be taken before a read begins that may fill L1.
     pub(crate) fn start(&self, key: &str) -> Start {
@@ -126,8 +136,8 @@ impl Engine {
         }
     }
 
-    /// Applies a record of the log. `false`: records before it are missing.
-    pub(crate) fn apply(&self, record: &Record) -> bool {
+    /// Applies a record of the log, if it is the next one.
+    pub(crate) fn apply(&self, record: &Record) -> Followed {
         match self.coherence.apply(record) {
             Effect::Nothing => {}
             Effect::DropKey(key) => {
@@ -138,7 +148,8 @@ impl Engine {
                 self.tickets.bump(&key, None);
                 self.memory.expire(&key);
             }
-            Effect::Gap => return false,
+            Effect::Gap => return Followed::Gap,
+            Effect::OtherLog => return Followed::OtherLog,
         }
         self.meters.log_records.add(1);
         if record.node != self.node && record.demand.is_none() {
@@ -147,7 +158,7 @@ impl Engine {
                 here: false,
             });
         }
-        true
+        Followed::Next
     }
 
     /// Throws all of L1 away, and what is being loaded into it.

@@ -3,7 +3,7 @@
 //! Each change runs in a task of its own. A caller that is dropped on the way therefore never leaves
 //! half a change behind.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -62,6 +62,10 @@ pub(crate) async fn invalidate_after(
     if engine.gate.is_none() {
         if let Some(after) = &after {
             engine.coherence.demand(&scope, after);
+        }
+        if let Some(key) = scope.key() {
+            let mut writes = engine.writes.lock().unwrap_or_else(PoisonError::into_inner);
+            writes.interrupt(key);
         }
         engine.coherence.mark_here(&scope);
         drop_from_memory(engine, &scope);
@@ -181,6 +185,8 @@ pub(crate) struct Change {
     /// For L1; `None` when it is not to be kept there.
     pub(crate) entry: Option<Entry>,
     pub(crate) ticket: crate::ticket::Ticket,
+    /// Whether the value is as old as its entry says, and not made at this moment: what was invalidated meanwhile is newer.
+    pub(crate) is_older: bool,
     /// What later loads must reflect.
     pub(crate) after: Option<Demand>,
 }
@@ -271,7 +277,10 @@ async fn place(
         return Placed::There;
     };
     // The write happened at its own record: what was invalidated before it is older.
-    let envelope = placed_at(position.number, envelope);
+    let envelope = match change.is_older {
+        true => envelope,
+        false => placed_at(position.number, envelope),
+    };
     match gate.store(&change.key, token, envelope, change.keep).await {
         Ok(false) => Placed::Overtaken,
         Err(RemoteError::TooLarge { .. }) => Placed::TooLarge,
@@ -281,7 +290,7 @@ async fn place(
 }
 
 fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
-    if let (Some(position), Some(entry)) = (position, &mut change.entry) {
+    if let (Some(position), Some(entry), false) = (position, &mut change.entry, change.is_older) {
         entry.position = entry.position.max(position.number);
     }
     let ticket = engine.tickets.bump(&change.key, Some(change.ticket));

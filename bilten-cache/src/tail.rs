@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
-use crate::engine::Engine;
+use crate::engine::{Engine, Followed};
 use crate::error::panic_message;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
@@ -195,8 +195,10 @@ impl Tail<'_> {
         let remote = self.gate.remote();
         let records = within(wait + PATIENCE, remote.tail(position, wait)).await?;
         for record in &records {
-            if !self.engine.apply(record) {
-                return Err(self.gap());
+            match self.engine.apply(record) {
+                Followed::Next => {}
+                Followed::Gap => return Err(self.gap()),
+                Followed::OtherLog => return Err(self.older_copy().await?),
             }
         }
         Ok(records.len())
@@ -217,9 +219,7 @@ impl Tail<'_> {
             return Err(self.lost(Interruption::Lost));
         }
         if position.number < before || !engine.coherence.recognises(pulse.stamp) {
-            // An older copy took over under the same incarnation, and may have gone on since.
-            renew(engine, self.gate).await?;
-            return Err(self.lost(Interruption::Lost));
+            return Err(self.older_copy().await?);
         }
         self.catch_up(position.number).await
     }
@@ -264,6 +264,12 @@ impl Tail<'_> {
                 return;
             }
         }
+    }
+
+    /// An older copy took over under the same incarnation, and may have gone on since.
+    async fn older_copy(&self) -> Result<Interruption, RemoteError> {
+        renew(self.engine, self.gate).await?;
+        Ok(self.lost(Interruption::Lost))
     }
 
     fn gap(&self) -> Interruption {

@@ -25,6 +25,11 @@ impl Writes {
         alone
     }
 
+    /// Something else has changed the key: no write that is under way is alone.
+    pub(crate) fn interrupt(&mut self, key: &str) {
+        self.keys.remove(key);
+    }
+
     /// A write ends. `true` when no other was under way at any time since it began.
     pub(crate) fn end(&mut self, key: &Arc<str>, token: u64) -> bool {
         let Some(writes) = self.keys.get_mut(key) else {
@@ -52,6 +57,9 @@ mod tests {
         assert!(!writes.end(&key, 2));
         assert!(!writes.begin(&key, 3), "the first is still under way");
         assert!(!writes.end(&key, 1) && !writes.end(&key, 3));
+        assert!(writes.begin(&key, 3));
+        writes.interrupt("a");
+        assert!(!writes.end(&key, 3));
         assert!(writes.begin(&key, 4) && writes.begin(&"b".into(), 5));
         assert!(writes.end(&key, 4) && !writes.end(&key, 4));
         assert_eq!(writes.keys.len(), 1, "what has ended takes no memory");

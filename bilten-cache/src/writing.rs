@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Start};
 use crate::invalidate;
 use crate::remote::Scope;
 use crate::writes::Writes;
@@ -16,6 +16,8 @@ pub(crate) struct Writing {
     engine: Arc<Engine>,
     key: Arc<str>,
     token: u64,
+    /// Taken before the source is written.
+    start: Start,
     /// What is known so far.
     alone: bool,
     /// Whether the source may have been touched.
@@ -32,6 +34,7 @@ impl Writing {
             engine: Arc::clone(engine),
             key: Arc::clone(key),
             token,
+            start: engine.start(key),
             alone: false,
             begun: false,
             done: false,
@@ -48,9 +51,14 @@ impl Writing {
         writing
     }
 
-    /// Whether no other write is known so far.
+    /// Whether nothing else is known so far that happened to the key.
     pub(crate) fn seems_alone(&self) -> bool {
-        self.alone
+        self.alone && self.engine.tickets.is_current(self.start.ticket)
+    }
+
+    /// Before the source was written.
+    pub(crate) fn start(&self) -> Start {
+        self.start
     }
 
     /// To be done when everything is in its place. `true`: it was the only write all the time, so what it stored is the newest.

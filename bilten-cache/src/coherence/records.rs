@@ -14,6 +14,8 @@ pub(crate) enum Effect {
     ExpireKey(Arc<str>),
     /// Records are missing in between: what they said is not known.
     Gap,
+    /// It follows another record than the one that was applied: an older copy took over and has gone on.
+    OtherLog,
 }
 
 impl Coherence {
@@ -47,6 +49,12 @@ impl Coherence {
         }
         if record.number != view.applied + 1 {
             return Effect::Gap;
+        }
+        let known = view
+            .stamp
+            .filter(|stamp| *stamp != 0 && record.follows != 0);
+        if known.is_some_and(|stamp| stamp != record.follows) {
+            return Effect::OtherLog;
         }
         view.advance(record.number);
         view.stamp = Some(record.stamp);
@@ -96,7 +104,7 @@ impl Coherence {
             view.demands.add(&Scope::All, demand);
         }
         view.advance(number);
-        view.stamp = None;
+        view.stamp = snapshot.stamp;
         self.seen.fetch_max(number, Ordering::AcqRel);
         self.announce(number);
         self.incarnation.store(incarnation, Ordering::Release);
@@ -194,6 +202,29 @@ mod tests {
         assert_eq!(coherence.apply(&record(11)), Effect::Nothing);
         assert_eq!(coherence.apply(&record(13)), Effect::Gap);
         assert_eq!(coherence.applied(), 11);
+    }
+
+    #[test]
+    fn a_record_that_follows_another_one_is_of_another_log() {
+        let coherence = shared();
+        let record = |number, stamp, follows| {
+            Record::new(number, 2, Some(Scope::All))
+                .stamped(stamp)
+                .following(follows)
+        };
+        assert_eq!(
+            coherence.apply(&record(11, 7, 5)),
+            Effect::Nothing,
+            "nobody knows"
+        );
+        assert_eq!(coherence.apply(&record(12, 8, 7)), Effect::Nothing);
+        assert_eq!(coherence.apply(&record(13, 9, 7)), Effect::OtherLog);
+        assert_eq!(coherence.applied(), 12);
+        assert_eq!(
+            coherence.apply(&record(13, 9, 0)),
+            Effect::Nothing,
+            "of an older version"
+        );
     }
 
     #[test]

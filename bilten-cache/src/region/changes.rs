@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{After, Region};
 use crate::Pattern;
+use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::events::Refusal;
 use crate::invalidate::{self, Ack, Change};
@@ -38,9 +39,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// Writes to the source and then, with what the write returned, to both levels.
     ///
     /// When two writes of a key overlap, in this process or in two, nobody outside of the source knows which of them it took last:
-    /// then neither value is kept, and the next read loads. So is a write that takes longer than a minute, and one during which the second level was
-    /// away. The second level is asked before and after it. A program that writes without `write_through`, and removes the key afterwards, is
-    /// seen as far as its removal comes later than the value.
+    /// then neither value is kept, and the next read loads. So is a write that takes longer than a minute, one during which the second level was
+    /// away, and one during which the key was invalidated by whatever process, alone or with others. The second level is asked before and after
+    /// it. A program that writes without `write_through`, and removes the key afterwards, is seen whenever its removal comes.
     ///
     /// # Errors
     ///
@@ -80,7 +81,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             writing.end().await;
             return value;
         }
-        if let Err(error) = self.put(Arc::clone(&key), loaded, Manner::default()).await {
+        let put = self.put_since(
+            Some(writing.start()),
+            Arc::clone(&key),
+            loaded,
+            Manner::default(),
+        );
+        if let Err(error) = put.await {
             tracing::warn!(%error, "value was written to its source but is not cached");
         }
         if !writing.end().await {
@@ -165,6 +172,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         loaded: Loaded<V>,
         manner: Manner,
     ) -> Result<(Arc<V>, Ack), Error> {
+        self.put_since(None, key, loaded, manner).await
+    }
+
+    /// The same with a value that is as old as this start; else it is made at this moment.
+    async fn put_since(
+        &self,
+        since: Option<Start>,
+        key: Arc<str>,
+        loaded: Loaded<V>,
+        manner: Manner,
+    ) -> Result<(Arc<V>, Ack), Error> {
         let loaded = manner.applied_to(loaded);
         let engine = &self.state.engine;
         let value = Arc::clone(&loaded.value);
@@ -172,7 +190,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         if !loaded.cached {
             return Ok((value, self.remove_encoded(key, after).await));
         }
-        let start = engine.start(&key);
+        let start = since.unwrap_or_else(|| engine.start(&key));
         let Ok(packed) = self.state.pack(&key, loaded, start.began, Duration::ZERO) else {
             self.remove_encoded(key, after).await;
             return Err(self.state.too_large_error());
@@ -197,6 +215,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             keep,
             entry: manner.uses(Use::MemoryWrite).then_some(entry),
             ticket: start.ticket,
+            is_older: since.is_some(),
             after,
         };
         let written = invalidate::write(engine, change).await;

@@ -132,7 +132,7 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     ) -> Reply<'a, Position>;
 
     /// A write of the key's source begins. It and all others that are under way overlap from now on; `true` when there are none. Forgotten after
-    /// `hold`. By itself it knows nothing of others.
+    /// `hold`, and when the key is invalidated by itself. By itself it knows nothing of others.
     fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
         let _ = (key, token, hold);
         Box::pin(async { Ok(false) })
@@ -146,7 +146,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Appends a record. For [`Scope::Key`], value and lease are removed first; for [`Scope::Expired`], the lease is
-    /// removed and the fifth byte of the value, if there is one, becomes `0x80`.
+    /// removed and the fifth byte of the value, if there is one, becomes `0x80`. Both forget what [`begin_write`](Self::begin_write) was
+    /// told of the key: whose value is the newest then, nobody knows.
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
 
     /// Remembers what loads of a scope must reflect, and appends a record that tells of it. Comes before the change itself: whoever takes the

@@ -117,6 +117,9 @@ pub struct Record {
     pub scope: Option<Scope>,
     /// A random number by which the record is known again; 0 if it has none.
     pub stamp: u64,
+    /// The stamp of the record before it; 0 if nobody knows. Another one than was read before it is that of another log: an older copy
+    /// took over and has gone on.
+    pub follows: u64,
     /// If it is there, the record invalidates nothing: it tells what loads of its scope must reflect from now on.
     pub demand: Option<Demand>,
 }
@@ -130,6 +133,7 @@ impl Record {
             node,
             scope,
             stamp: 0,
+            follows: 0,
             demand: None,
         }
     }
@@ -147,6 +151,12 @@ impl Record {
     #[must_use]
     pub fn stamped(self, stamp: u64) -> Self {
         Self { stamp, ..self }
+    }
+
+    /// The same record with the stamp of the one before it.
+    #[must_use]
+    pub fn following(self, follows: u64) -> Self {
+        Self { follows, ..self }
     }
 }
 
@@ -192,6 +202,8 @@ pub struct Snapshot {
     pub markers: Vec<(Scope, u64)>,
     /// What loads of any key must reflect, because the caller may have missed what was said about single ones.
     pub demands: Vec<Demand>,
+    /// The stamp of the last record, if it is known.
+    pub stamp: Option<u64>,
     /// Whether another program wrote where they are kept.
     pub(crate) foreign_demands: bool,
 }
@@ -205,6 +217,7 @@ impl Snapshot {
             server_millis,
             markers,
             demands: Vec::new(),
+            stamp: None,
             foreign_demands: false,
         }
     }

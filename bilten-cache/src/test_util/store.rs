@@ -110,7 +110,8 @@ impl Store {
 
     /// A claim without its record.
     pub(super) fn seize(&mut self, key: &str, token: u64, hold: Duration) {
-        self.change(&Scope::Key(key.into()));
+        self.leases.remove(key);
+        self.values.remove(key);
         self.leases
             .insert(key.to_owned(), (token, Instant::now() + hold));
     }
@@ -124,6 +125,7 @@ impl Store {
     pub(super) fn change(&mut self, scope: &Scope) {
         if let Some(key) = scope.key() {
             self.leases.remove(&**key);
+            self.writes.interrupt(key);
         }
         match scope {
             Scope::Key(key) => drop(self.values.remove(&**key)),
@@ -229,8 +231,10 @@ impl Store {
             ..position
         };
         self.position = Some(position);
+        let before = self.log.get(&(position.number - 1));
         let record = Record {
             number: position.number,
+            follows: before.map_or(0, |before| before.stamp),
             ..record.stamped(fastrand::u64(1..))
         };
         self.log.insert(position.number, record);

@@ -374,3 +374,29 @@ async fn more_records_than_one_read_brings_are_no_gap() {
     assert_eq!(two.stock.peek("tea").as_deref(), Some(&1));
     assert_eq!(two.stock.peek("jam"), None);
 }
+
+#[tokio::test]
+async fn an_older_copy_that_goes_on_before_anybody_looks_at_it_is_recognised() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    for key in ["tea", "jam", "jam", "jam"] {
+        let _ = one.stock.set(key, 1).await.unwrap();
+    }
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
+    eventually("it came", || two.cache.status().log_position == 4).await;
+    drop(one);
+    let read = store.trap(Call::Tail, Moment::Before);
+    read.caught().await;
+    // A fail-over that no connection notices: its first record of its own stands where the other node believes to have been.
+    store.step_back(2);
+    let three = Node::on(&store).await;
+    for key in ["tea", "salt", "salt", "salt"] {
+        let _ = three.stock.remove(key).await.unwrap();
+    }
+    read.release();
+    eventually("what it was not told of is gone", || {
+        two.stock.peek("tea").is_none()
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await, None);
+}

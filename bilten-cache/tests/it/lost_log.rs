@@ -13,6 +13,7 @@ use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 with_each_client! {
     a_record_in_a_new_log_wakes_who_waits_for_the_old_one,
     a_removal_after_flushall_that_is_everywhere_is_so,
+    each_record_names_the_one_before_it,
 }
 
 async fn a_record_in_a_new_log_wakes_who_waits_for_the_old_one(client: RedisClient) {
@@ -104,4 +105,30 @@ async fn how_far_an_old_log_went_says_nothing_about_the_new_one() {
     let _ = stock.set("tea", 1).await.unwrap();
     assert_eq!(stock.peek("tea").as_deref(), Some(&1));
     assert_eq!(stock.get("tea").await.as_deref(), Some(&1));
+}
+
+async fn each_record_names_the_one_before_it(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let redis = Redis::url(server.url()).client(client);
+    let remote = redis.into_remote("shop", DEADLINE).await.unwrap();
+    let begun = remote.snapshot().await.unwrap();
+    assert_eq!(begun.stamp, None, "there is none yet");
+    let author = Author::new(1, begun.position.incarnation, begun.position.number);
+    for key in ["tea", "jam"] {
+        let key = Scope::Key(key.into());
+        remote.invalidate(&key, author).await.unwrap();
+    }
+    remote.claim("milk", 1, DEADLINE, author).await.unwrap();
+    let records = remote.tail(begun.position.number, Duration::ZERO).await;
+    let records = records.unwrap();
+    assert_eq!((records.len(), records[0].follows), (3, 0));
+    for pair in records.windows(2) {
+        assert_eq!(pair[1].follows, pair[0].stamp);
+    }
+    let now = remote.snapshot().await.unwrap();
+    assert_eq!(now.stamp, Some(records[2].stamp));
+    server.cli(&["FLUSHALL"]).unwrap();
+    remote.invalidate(&Scope::All, author).await.unwrap();
+    let records = remote.tail(0, Duration::ZERO).await.unwrap();
+    assert_eq!((records.len(), records[0].follows), (1, 0), "a new log");
 }

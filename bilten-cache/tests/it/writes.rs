@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
-use bilten_cache::{Cache, Redis, RedisClient};
+use bilten_cache::{Cache, Pattern, Redis, RedisClient};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -96,11 +96,33 @@ async fn writes_in_turn_are_kept(one: &Node, two: &Node) {
     assert_eq!(one.stock.get("tea").await.as_deref(), Some(&9));
 }
 
+/// Whatever invalidates the key while the source is being written may be newer than what is written.
+async fn what_changes_meanwhile_is_newer(one: &Node, other: &Node) {
+    let teas = Pattern::glob("stock:t*").unwrap();
+    for how in 0..5 {
+        let mut write = Write::begin(one).await;
+        let _ = match how {
+            0 => other.stock.remove("tea").await.unwrap(),
+            1 => other.stock.expire("tea").await.unwrap(),
+            2 => other.cache.invalidate_pattern(&teas).await,
+            3 => other.stock.clear().await,
+            _ => other.cache.clear().await,
+        };
+        write.commit(how);
+        write.end().await;
+        eventually("it is gone from memory", || one.stock.peek("tea").is_none()).await;
+        for node in [other, one] {
+            assert_eq!(node.stock.get("tea").await, None, "{how}");
+        }
+    }
+}
+
 async fn all(one: &Node, two: &Node) {
     writes_in_turn_are_kept(one, two).await;
     the_first_commit_is_stored_last(one, two).await;
     the_second_begins_and_ends_within_the_first(one, two).await;
     writes_in_turn_are_kept(one, two).await;
+    what_changes_meanwhile_is_newer(one, two).await;
 }
 
 #[tokio::test]

@@ -83,6 +83,12 @@ async fn told(nodes: Nodes<'_>) -> Result<(), Found> {
     if records.iter().any(|record| record.stamp == 0) {
         return Err(Found("a record has no stamp".into()));
     }
+    let mut pairs = records.iter().zip(records.iter().skip(1));
+    if pairs.any(|(before, record)| ![0, before.stamp].contains(&record.follows)) {
+        return Err(Found(
+            "a record names another before it than there is".into(),
+        ));
+    }
     let end = position(nodes).await?.number;
     let after = nodes.two.tail(end, Duration::ZERO).await?;
     same("the log after its end", &after, &Vec::new())

@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Found, Nodes, Violation, rule, same};
@@ -21,6 +22,8 @@ pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
         .is_ok_and(|alone| alone)
     {
         rule("writes that overlap know of each other", overlapping(nodes)).await?;
+        let interrupted = interrupted(nodes);
+        rule("a write knows of a removal meanwhile", interrupted).await?;
     }
     Ok(())
 }
@@ -159,6 +162,22 @@ async fn forgotten(nodes: Nodes<'_>) -> Result<(), Found> {
             .any(|word| word != Demand::of("g").encode()),
         &false,
     )
+}
+
+async fn interrupted(nodes: Nodes<'_>) -> Result<(), Found> {
+    let Nodes { one, two } = nodes;
+    let own: Arc<str> = "w3".into();
+    for (token, scope) in (1..).zip([Scope::Key(Arc::clone(&own)), Scope::Expired(own)]) {
+        one.begin_write("w3", token, LONG).await?;
+        two.invalidate(&scope, author(nodes).await?).await?;
+        let alone = one.end_write("w3", token).await?;
+        same("whether a write was alone", &alone, &false)?;
+    }
+    // The writer's own claim is no removal.
+    let alone = one.begin_write("w3", 3, LONG).await?;
+    one.claim("w3", 9, LONG, author(nodes).await?).await?;
+    let both = [alone, one.end_write("w3", 3).await?];
+    same("whether the next one was alone", &both, &[true, true])
 }
 
 async fn overlapping(nodes: Nodes<'_>) -> Result<(), Found> {

@@ -177,12 +177,19 @@ impl<'d> Desk<'d> {
         hold: Duration,
         author: Author,
     ) -> Done<Position> {
-        let at = self.invalidate(&Scope::Key(key.into()), author)?;
+        let at = self.change(&Scope::Key(key.into()), author)?;
         self.books.leases.give(key, token, hold);
         Ok(at)
     }
 
     pub(super) fn invalidate(&mut self, scope: &Scope, author: Author) -> Done<Position> {
+        if let Some(key) = scope.key() {
+            self.books.writes.interrupt(key);
+        }
+        self.change(scope, author)
+    }
+
+    fn change(&mut self, scope: &Scope, author: Author) -> Done<Position> {
         if let Some(key) = scope.key() {
             self.books.leases.break_off(key);
         }

@@ -31,6 +31,11 @@ impl Overlaps {
         alone
     }
 
+    /// Something else has changed the key: no write that is under way is alone.
+    pub(super) fn interrupt(&mut self, key: &str) {
+        self.keys.remove(key);
+    }
+
     /// A write ends. `true` when no other was under way at any time since it began.
     pub(super) fn end(&mut self, key: &str, token: u64) -> bool {
         let Some(writes) = self.keys.get_mut(key) else {

@@ -272,11 +272,15 @@ impl<L: Link> Remote for Scripted<L> {
                 _ => (&self.scripts.unlink, &self.scripts.remove),
             };
             if self.link.is_clustered() {
-                self.link.eval(here, self.pair(key), Vec::new()).await?;
+                let mut names = self.pair(key);
+                names.push(self.names.writes(key));
+                self.link.eval(here, names, Vec::new()).await?;
                 return self.append(&text, author).await;
             }
             let args = record(&text, author);
-            let answer = self.link.eval(whole, self.all_names(key), args).await?;
+            let mut names = self.all_names(key);
+            names.push(self.names.writes(key));
+            let answer = self.link.eval(whole, names, args).await?;
             reply::position(&answer)
         })
     }

@@ -130,6 +130,7 @@ pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
         demands: parts
             .get(3)
             .map_or_else(Vec::new, |kept| demands(kept, now)),
+        stamp: field("r").and_then(hex_number),
         foreign_demands: parts.get(4).is_some_and(yes),
     })
 }
@@ -200,14 +201,13 @@ fn record(entry: &Answer) -> Option<Record> {
             .find(|(field, _)| field == name)
             .map(|(_, value)| value.as_str())
     };
-    let stamp = field("r")
-        .and_then(|stamp| u64::from_str_radix(stamp, 16).ok())
-        .unwrap_or(0);
-    let node = field("w")
-        .and_then(|node| u64::from_str_radix(node, 16).ok())
-        .unwrap_or(0);
+    let digits = |name: &str| {
+        let number = field(name).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        number.unwrap_or(0)
+    };
     let text = field("s").unwrap_or_default();
-    let record = Record::new(number, node, Scope::decode(text)).stamped(stamp);
+    let record = Record::new(number, digits("w"), Scope::decode(text));
+    let record = record.stamped(digits("r")).following(digits("p"));
     Some(match Wanted::decode(text) {
         Some((scope, demand)) => Record {
             scope: Some(scope),

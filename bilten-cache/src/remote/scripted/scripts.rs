@@ -46,7 +46,7 @@ return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
         );
         let remove = format!(
             "{log}
-redis.call('UNLINK', KEYS[1], KEYS[2])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[5])
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
         let expire = format!(
@@ -79,7 +79,7 @@ return foreign or 1"
             end_write: script(END_WRITE.to_owned()),
             seize: script(format!("{SEIZE} return 1")),
             expire: script(expire),
-            unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2])".to_owned()),
+            unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])".to_owned()),
             mark_expired: script([EXPIRE, " return 1"].concat()),
             append: script(append),
             demand: script(demand),
@@ -151,10 +151,10 @@ redis.call('HDEL', KEYS[1], ARGV[1])
 if own and string.sub(own, 1, 1) == '1' then return 1 end
 return 0";
 
-/// KEYS value, lease. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. Of another type it
+/// KEYS value, lease, writes at the end. Sets the byte that says expired, and leaves the rest of the envelope and its time as they are. Of another type it
 /// is no value of ours, and goes. A full server takes scripts whose first write needs no memory.
 const EXPIRE: &str = "
-redis.call('DEL', KEYS[2])
+redis.call('DEL', KEYS[2], KEYS[#KEYS])
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local marked = redis.pcall('SETRANGE', KEYS[1], 4, string.char(128))
   if type(marked) == 'table' then redis.call('UNLINK', KEYS[1]) end
@@ -269,10 +269,10 @@ fn append_function() -> String {
         "{BEGIN}
 local function append(meta, log, node, known, seen, fresh, scope)
   redis.call('HDEL', meta, '-')
-  local at = redis.call('HMGET', meta, 'inc', 'n')
-  local inc, n = at[1], tonumber(at[2] or '0') or 0
+  local at = redis.call('HMGET', meta, 'inc', 'n', 'r')
+  local inc, n, before = at[1], tonumber(at[2] or '0') or 0, at[3] or '0'
   if not sound(inc, at[2]) or (inc == known and n < tonumber(seen)) then
-    inc = fresh
+    inc, before = fresh, '0'
     redis.call('DEL', meta, log)
     redis.call('HSET', meta, 'inc', inc, 'n', begin(tonumber(seen)))
   end
@@ -286,11 +286,12 @@ local function append(meta, log, node, known, seen, fresh, scope)
     end
     redis.call('HSET', meta, scope, number)
   end
+  redis.call('HSET', meta, 'r', fresh)
   local id = number .. '-0'
-  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh)
+  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
   if type(added) == 'table' and added.err then
     redis.call('DEL', log)
-    redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh)
+    redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
     if string.find(added.err, 'WRONGTYPE', 1, true) then
       return {{err = 'WRONGTYPE another program wrote under ' .. log .. ', which begins anew'}}
     end
