@@ -116,12 +116,26 @@ impl Driver for Postgres {
         let row: PgRow = conn.fetch_one(SAMPLE).await?;
         Ok(Sample {
             in_recovery: row.try_get(0)?,
-            position: row.try_get::<Option<i64>, _>(1)?.map(i64::cast_unsigned),
+            position: row
+                .try_get::<Option<i64>, _>(1)?
+                .map(|position| end_of_records(position.cast_unsigned())),
             system_id: row.try_get::<Option<i64>, _>(2)?.map(i64::cast_unsigned),
             timeline: row.try_get::<Option<i32>, _>(3)?.map(i32::cast_unsigned),
             started: row.try_get(4)?,
             gtids: None,
         })
+    }
+}
+
+/// Where the last record ends. A primary whose last record fills a page names the place behind the header of the next
+/// one, which a replica comes to only with the next record; no record ends there.
+fn end_of_records(position: u64) -> u64 {
+    const PAGE: u64 = 8192;
+    /// The header of a page, and that of the first page of a file.
+    const HEADERS: [u64; 2] = [24, 40];
+    match position % PAGE {
+        within if HEADERS.contains(&within) => position - within,
+        _ => position,
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bilten_db::sea_orm::ConnectionTrait;
 use bilten_db::status::State;
 use bilten_db::{Cluster, Fallback};
 use bilten_testbed::{Postgres, eventually};
@@ -121,4 +122,36 @@ async fn when_all_replicas_lag_the_fallback_decides() {
     }
     assert_eq!(who_reads(&fresh).await.unwrap(), port(postgres.primary()));
     assert_eq!(who_reads(&stale).await.unwrap(), port(postgres.replica(0)));
+}
+
+/// Fills the present page of the log to its end, unless the server itself writes in between.
+const TO_THE_END_OF_A_PAGE: &str = "do $$ declare room int; over int; before pg_lsn; begin \
+    for n in 1..100 loop \
+        before := pg_current_wal_insert_lsn(); \
+        room := 8192 - (before - '0/0')::bigint % 8192; \
+        exit when room in (8192 - 24, 8192 - 40); \
+        perform pg_logical_emit_message(false, '', \
+            repeat('x', case when room - over between 300 and 7000 then room - over else 500 end)); \
+        over := coalesce(over, (pg_current_wal_insert_lsn() - before)::int - 500); \
+    end loop; end $$";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_is_up_to_date_where_the_log_ends_with_a_page() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let offset = "select (pg_current_wal_insert_lsn() - '0/0')::bigint % 8192";
+    for _ in 0..20 {
+        let session = db.session();
+        let fill = session.execute_unprepared(TO_THE_END_OF_A_PAGE);
+        fill.await.unwrap();
+        let token = session.token().await.unwrap().unwrap();
+        let is_at_the_end = ["24", "40"].contains(&&*postgres.primary().psql(offset).unwrap());
+        // The server writes something of its own every quarter of a minute, and then no replica waits any more.
+        let next = db.session_with(token).wait(Duration::from_secs(5));
+        if is_at_the_end {
+            assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+            return;
+        }
+    }
+    panic!("the log never ended with a page");
 }
