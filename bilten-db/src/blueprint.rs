@@ -83,6 +83,7 @@ impl Blueprint {
             weight: replica.weight,
             near: self.zone.is_none() || self.zone == replica.zone,
             group: replica.group.clone(),
+            same_file: false,
         })
     }
 
@@ -99,7 +100,10 @@ impl Blueprint {
             read_only: true,
             changed: &self.changed,
         };
-        target.node(Traits::default())
+        target.node(Traits {
+            same_file: true,
+            ..Traits::default()
+        })
     }
 
     fn pool_of<'a>(&'a self, replica: &'a Replica) -> &'a PoolConfig {

@@ -6,6 +6,7 @@ use sea_orm::{AccessMode, ExecResult, IsolationLevel, QueryResult, Statement, Tr
 
 use crate::access::Access;
 use crate::driver::Backend;
+use crate::fallback::Place;
 use crate::fault::Fault;
 use crate::rows::Rows;
 use crate::transaction::Tx;
@@ -39,6 +40,11 @@ pub(crate) trait Call: Send + Sync {
     /// Whether a read may run on two nodes at once, the slower being dropped: not what opens something.
     fn may_run_twice(&self) -> bool {
         true
+    }
+
+    /// The primary stands in for a replica; what goes on after the call keeps its place for as long.
+    fn standing_in(output: Self::Output, _place: Option<Place>) -> Self::Output {
+        output
     }
 
     fn on(&self, backend: &dyn Backend)
@@ -111,6 +117,10 @@ impl Call for OpenStream<'_> {
         false
     }
 
+    fn standing_in(rows: Rows, place: Option<Place>) -> Rows {
+        rows.standing_in(place)
+    }
+
     async fn on(&self, backend: &dyn Backend) -> Result<Rows, Fault> {
         backend.stream(self.0).await
     }
@@ -128,6 +138,10 @@ impl Call for Begin {
 
     fn may_run_twice(&self) -> bool {
         false
+    }
+
+    fn standing_in(tx: Tx, place: Option<Place>) -> Tx {
+        tx.standing_in(place)
     }
 
     async fn on(&self, backend: &dyn Backend) -> Result<Tx, Fault> {

@@ -1,5 +1,6 @@
 //! What becomes of reads when no replica can serve them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::Error;
@@ -19,7 +20,8 @@ pub enum Fallback {
     /// [`Error::Overloaded`], so that lost replicas do not take the primary with them. The default, with twice the
     /// connections of the primary's pool.
     Primary {
-        /// Most reads that wait or run on the primary in place of replicas.
+        /// Most reads that wait or run on the primary in place of replicas. Streams and transactions that only read count
+        /// until they end.
         max_in_flight: u32,
     },
     /// A replica that lags more than allowed serves it; without any replica it fails with [`Error::NoReplica`].
@@ -40,11 +42,11 @@ impl Fallback {
 
 /// One of the places for reads that the primary serves in place of replicas.
 #[derive(Debug)]
-pub(crate) struct Place<'a>(&'a AtomicU32);
+pub(crate) struct Place(Arc<AtomicU32>);
 
-impl<'a> Place<'a> {
-    pub(crate) fn take(taken: &'a AtomicU32, limit: u32) -> Result<Self, Error> {
-        let place = Self(taken);
+impl Place {
+    pub(crate) fn take(taken: &Arc<AtomicU32>, limit: u32) -> Result<Self, Error> {
+        let place = Self(Arc::clone(taken));
         if taken.fetch_add(1, Ordering::Relaxed) < limit {
             Ok(place)
         } else {
@@ -53,7 +55,7 @@ impl<'a> Place<'a> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -65,7 +67,7 @@ mod tests {
 
     #[test]
     fn places_come_back_however_they_end() {
-        let taken = AtomicU32::new(0);
+        let taken = Arc::default();
         let first = Place::take(&taken, 1).unwrap();
         assert!(matches!(
             Place::take(&taken, 1),

@@ -48,6 +48,10 @@ pub(crate) struct Node {
     started: AtomicI64,
     /// A pooler that mixes statements was told of.
     mixes: AtomicBool,
+    /// Seen as a standby since it was the primary, if it ever was.
+    stood_by: AtomicBool,
+    /// Takes writes beside the primary without ever having been a standby: nobody meant it to be the primary.
+    rival: AtomicBool,
 }
 
 /// What the operator said about a node.
@@ -58,6 +62,8 @@ pub(crate) struct Traits {
     pub(crate) near: bool,
     /// Only reads that ask for this group may go there.
     pub(crate) group: Option<Arc<str>>,
+    /// Reads the primary's own file, so it sees every commit at once.
+    pub(crate) same_file: bool,
 }
 
 impl Default for Traits {
@@ -66,6 +72,7 @@ impl Default for Traits {
             weight: 1,
             near: true,
             group: None,
+            same_file: false,
         }
     }
 }
@@ -111,6 +118,8 @@ impl Node {
             lagging: Hysteresis::default(),
             started: AtomicI64::new(0),
             mixes: AtomicBool::new(false),
+            stood_by: AtomicBool::new(false),
+            rival: AtomicBool::new(false),
         }
     }
 
@@ -149,6 +158,9 @@ impl Node {
 
     /// By proof: what is not known does not count.
     fn meets(&self, want: &Want<'_>, primary: &Self) -> bool {
+        if self.traits.same_file {
+            return true;
+        }
         let Some(seen) = self.seen() else {
             return false;
         };
@@ -182,6 +194,30 @@ impl Node {
             seen.at = asked;
             seen.sample = sample;
         }
+    }
+
+    /// It is a standby now.
+    pub(crate) fn stood_by(&self, standby: bool) {
+        if standby {
+            self.stood_by.store(true, Ordering::Relaxed);
+            self.rival.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn became_primary(&self) {
+        self.stood_by.store(false, Ordering::Relaxed);
+    }
+
+    /// A standby that was made writable is on its way to be the primary; what never was one is set up wrongly, or is
+    /// an old primary with a history of its own.
+    pub(crate) fn took_writes_beside_the_primary(&self) {
+        if !self.stood_by.load(Ordering::Relaxed) {
+            self.rival.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn is_rival(&self) -> bool {
+        self.rival.load(Ordering::Relaxed)
     }
 
     /// Whether the server was started again since it was last seen.

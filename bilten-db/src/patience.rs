@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
@@ -25,6 +26,8 @@ pub(crate) struct Patience {
     suspicion: Option<Arc<Notify>>,
     /// How often the node fell silent.
     silences: Arc<watch::Sender<u64>>,
+    /// It was heard since.
+    heard: Arc<AtomicBool>,
 }
 
 impl Patience {
@@ -40,6 +43,7 @@ impl Patience {
             limit,
             suspicion,
             silences: Arc::default(),
+            heard: Arc::new(AtomicBool::new(true)),
         }
     }
 
@@ -49,8 +53,23 @@ impl Patience {
         *self.silences.borrow()
     }
 
+    /// What a wait on a connection of that time begins with: the silences after which the node was heard again do not
+    /// count, as the connection may have outlived them.
+    pub(crate) fn silences_since(&self, silences: u64) -> u64 {
+        match self.heard.load(Ordering::Acquire) {
+            true => self.silences(),
+            false => silences,
+        }
+    }
+
+    /// The node answered a probe.
+    pub(crate) fn heard(&self) {
+        self.heard.store(true, Ordering::Release);
+    }
+
     /// Ends every wait: there will be no answer.
     pub(crate) fn give_up(&self) {
+        self.heard.store(false, Ordering::Release);
         self.silences.send_modify(|silences| *silences += 1);
     }
 

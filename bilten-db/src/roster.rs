@@ -157,6 +157,8 @@ impl Roster {
     /// Takes in what a node that was asked at `asked` said about itself.
     pub(crate) fn observe(&self, node: &Node, asked: Instant, sample: Sample) {
         note_pool(node);
+        node.backend.heard();
+        node.stood_by(sample.in_recovery == Some(true));
         if node.restarted(sample.started) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
@@ -178,7 +180,12 @@ impl Roster {
                 self.note_replica(asked, node, sample, &primary.unwrap_or_default());
                 node.admit();
             }
-            Err(reason) => node.eject(reason),
+            Err(reason) => {
+                if primary.is_some_and(|primary| primary.in_recovery == Some(false)) {
+                    node.took_writes_beside_the_primary();
+                }
+                node.eject(reason);
+            }
         }
     }
 
@@ -229,7 +236,9 @@ impl Roster {
         let system_id = topology.primary.system_id();
         let claim = |node: &Arc<Node>| match node.seen() {
             Some(seen) if seen.is_fresh(now) => Claim {
-                writable: seen.sample.in_recovery == Some(false) && node.system_id() == system_id,
+                writable: seen.sample.in_recovery == Some(false)
+                    && node.system_id() == system_id
+                    && !node.is_rival(),
                 timeline: seen.sample.timeline.unwrap_or(0),
             },
             _ => Claim {
@@ -249,6 +258,7 @@ impl Roster {
     fn promote(&self, elected: &Arc<Node>) -> Arc<Topology> {
         let dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
+        elected.became_primary();
         let is_elected = |node: &Arc<Node>| Arc::ptr_eq(node, elected);
         let Some(place) = topology.replicas.iter().position(is_elected) else {
             // Another probe was faster, or the operator took the node out.
@@ -406,24 +416,18 @@ mod tests {
         }
     }
 
+    fn made(id: &str, backend: &Arc<Told>) -> Arc<Node> {
+        let id = Arc::from(id);
+        let metrics = NodeMetrics::new(&id);
+        let backend = Arc::clone(backend) as Arc<dyn Backend>;
+        let [suspicion, changed] = [(); 2].map(|()| Arc::default());
+        let traits = Traits::default();
+        Arc::new(Node::new(id, backend, metrics, suspicion, changed, traits))
+    }
+
     #[test]
     fn a_new_primary_takes_writes_before_anybody_sends_it_one() {
         let [old, new] = [(); 2].map(|()| Arc::new(Told::default()));
-        let made = |id: &str, backend: &Arc<Told>| {
-            let id = Arc::from(id);
-            let metrics = NodeMetrics::new(&id);
-            let backend = Arc::clone(backend) as Arc<dyn Backend>;
-            let notified = Arc::default;
-            let traits = Traits::default();
-            Arc::new(Node::new(
-                id,
-                backend,
-                metrics,
-                notified(),
-                notified(),
-                traits,
-            ))
-        };
         let (primary, replica) = (made("primary", &old), made("r1", &new));
         let topology = Topology {
             primary: Arc::clone(&primary),
@@ -440,6 +444,29 @@ mod tests {
         roster.observe(&replica, Instant::now(), promoted);
         assert!(roster.topology().is_primary(&replica));
         assert_eq!(new.too_late.get(), Some(&false));
+    }
+
+    #[test]
+    fn a_replica_that_always_took_writes_is_not_promoted_by_a_blip() {
+        for was_standby in [false, true] {
+            let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+            let topology = Topology {
+                primary: Arc::clone(&primary),
+                replicas: vec![Arc::clone(&replica)],
+            };
+            let roster = Roster::new(topology, true, None);
+            let writes = || node(7, false);
+            roster.observe(&primary, Instant::now(), writes());
+            if was_standby {
+                roster.observe(&replica, Instant::now(), node(7, true));
+            }
+            roster.observe(&replica, Instant::now(), writes());
+            assert!(roster.topology().is_primary(&primary));
+            roster.missed(&primary, &Fault::Silent(Duration::from_secs(1)));
+            roster.observe(&replica, Instant::now(), writes());
+            // Whoever made a standby writable meant it.
+            assert_eq!(roster.topology().is_primary(&replica), was_standby);
+        }
     }
 
     #[test]

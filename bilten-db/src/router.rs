@@ -39,7 +39,7 @@ pub(crate) struct Router {
     backend: DbBackend,
     policy: Policy,
     learned: Arc<Learned>,
-    standing_in: AtomicU32,
+    standing_in: Arc<AtomicU32>,
     turn: AtomicU64,
     closed: AtomicBool,
 }
@@ -51,7 +51,7 @@ impl Router {
             roster,
             policy,
             learned: Arc::default(),
-            standing_in: AtomicU32::new(0),
+            standing_in: Arc::default(),
             // Processes that start together would otherwise all begin with the first replica.
             turn: AtomicU64::new(fastrand::u64(..)),
             closed: AtomicBool::new(false),
@@ -335,12 +335,13 @@ impl Router {
                 None => self.read_on_primary(call, attempt).await,
             };
         }
-        let _place = match self.policy.fallback.max_in_flight() {
+        let place = match self.policy.fallback.max_in_flight() {
             Some(limit) if !replicas_only => self.place(&topology, limit)?,
             _ => return Err(Error::NoReplica.into()),
         };
         scope::pin(self.id(), &topology.primary);
-        self.read_on_primary(call, attempt).await
+        let output = self.read_on_primary(call, attempt).await?;
+        Ok(C::standing_in(output, Some(place)))
     }
 
     /// The primary serves a read that no replica may, whatever the fallback: a promise was made.
@@ -352,15 +353,16 @@ impl Router {
         let topology = self.topology();
         // Without replicas every read is the primary's own, and none stands in.
         let limit = self.policy.fallback.max_in_flight();
-        let _place = match limit.filter(|_| topology.has_replicas(None)) {
+        let place = match limit.filter(|_| topology.has_replicas(None)) {
             Some(limit) => Some(self.place(&topology, limit)?),
             None => None,
         };
         scope::pin(self.id(), &topology.primary);
-        self.read_on_primary(call, attempt).await
+        let output = self.read_on_primary(call, attempt).await?;
+        Ok(C::standing_in(output, place))
     }
 
-    fn place(&self, topology: &Topology, limit: u32) -> Result<Place<'_>, Error> {
+    fn place(&self, topology: &Topology, limit: u32) -> Result<Place, Error> {
         Place::take(&self.standing_in, limit).inspect_err(|_| topology.primary.metrics.overloaded())
     }
 

@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sea_orm::{DbErr, QueryResult};
 
 use crate::Error;
+use crate::fallback::Place;
 use crate::fault::{Fault, Trouble, trouble_of};
 use crate::learned::Learned;
 use crate::patience::Patience;
@@ -54,6 +55,8 @@ pub struct Rows {
     wait: Option<Pin<Box<dyn Future<Output = Fault> + Send>>>,
     seen: u64,
     lesson: Option<(Arc<Learned>, String)>,
+    /// The primary stands in for a replica until the end of it.
+    place: Option<Place>,
 }
 
 impl Rows {
@@ -76,7 +79,14 @@ impl Rows {
             wait: None,
             seen: 0,
             lesson: None,
+            place: None,
         })
+    }
+
+    /// Takes a place among the reads that the primary serves for lack of a replica, until the end.
+    pub(crate) fn standing_in(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
     }
 
     /// Remembers `sql` as a write if a replica refuses it in the middle.

@@ -16,6 +16,7 @@ use sea_orm::{
 
 use crate::Error;
 use crate::error::internal;
+use crate::fallback::Place;
 use crate::fault::{Trouble, trouble_of};
 use crate::patience::Patience;
 
@@ -42,6 +43,8 @@ use crate::patience::Patience;
 pub struct Tx {
     inner: DatabaseTransaction,
     watch: Option<Watch>,
+    /// The primary stands in for a replica until the end of it.
+    place: Option<Place>,
 }
 
 struct Watch {
@@ -70,7 +73,8 @@ impl Watch {
                 self.patience.address()
             )));
         }
-        let fault = match self.patience.wait(self.silences, answer).await {
+        let silences = self.patience.silences_since(self.silences);
+        let fault = match self.patience.wait(silences, answer).await {
             Ok(outcome) => return outcome,
             Err(fault) => fault,
         };
@@ -86,7 +90,17 @@ impl Tx {
             silences,
             broken: Arc::default(),
         });
-        Self { inner, watch }
+        Self {
+            inner,
+            watch,
+            place: None,
+        }
+    }
+
+    /// Takes a place among the reads that the primary serves for lack of a replica, until the end.
+    pub(crate) fn standing_in(mut self, place: Option<Place>) -> Self {
+        self.place = place;
+        self
     }
 
     async fn bounded<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
@@ -106,7 +120,11 @@ impl Tx {
     ///
     /// Dropped early, it may be committed or rolled back.
     pub async fn commit(self) -> Result<(), DbErr> {
-        let Self { inner, watch } = self;
+        let Self {
+            inner,
+            watch,
+            place: _place,
+        } = self;
         let Some(watch) = watch else {
             return inner.commit().await;
         };
@@ -135,7 +153,11 @@ impl Tx {
     ///
     /// Dropped early, it is rolled back all the same.
     pub async fn rollback(self) -> Result<(), DbErr> {
-        let Self { inner, watch } = self;
+        let Self {
+            inner,
+            watch,
+            place: _place,
+        } = self;
         match watch {
             Some(watch) => watch.wait(inner.rollback()).await,
             None => inner.rollback().await,
@@ -278,6 +300,7 @@ impl Tx {
         Ok(Self {
             inner,
             watch: self.watch.as_ref().map(Watch::renewed),
+            place: None,
         })
     }
 

@@ -62,6 +62,8 @@ pub(crate) trait Backend: Debug + Send + Sync {
     fn discard(&self) {}
     /// Ends every statement that waits for an answer: there will be none.
     fn give_up(&self) {}
+    /// The node answered a probe, so it is not silent any more.
+    fn heard(&self) {}
     /// From now on sessions refuse writes, or take them; begins with a fresh pool.
     fn set_read_only(&self, _read_only: bool) {}
     async fn close(&self);

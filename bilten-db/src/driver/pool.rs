@@ -257,6 +257,10 @@ where
         self.patience.give_up();
     }
 
+    fn heard(&self) {
+        self.patience.heard();
+    }
+
     fn set_read_only(&self, read_only: bool) {
         self.replace(Some(read_only));
     }

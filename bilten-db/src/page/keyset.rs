@@ -57,7 +57,8 @@ impl KeysetRequest {
 ///
 /// Columns of the primary key that are not among the keys are added behind them, in the direction of the last key: so no
 /// two rows are equal. Without any key it is the order of the primary key. Take an index on the keys in their order; an
-/// order that the query has already is replaced. Not for queries with `DISTINCT` or `GROUP BY`.
+/// order that the query has already is replaced. Not for queries with `DISTINCT` or `GROUP BY`, nor for joins that show a row
+/// more than once: of such rows, those that a page has no room for are lost.
 ///
 /// ```
 /// use bilten_db::{Cluster, page::{Keyset, KeysetRequest}};

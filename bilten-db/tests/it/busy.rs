@@ -1,11 +1,15 @@
 use std::time::{Duration, Instant};
 
-use bilten_db::sea_orm::ConnectionTrait;
-use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_db::sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseBackend, Statement, StreamTrait, TransactionTrait,
+};
+use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
 use futures_util::future::join_all;
 
-use crate::fixture::{LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, who_reads};
+use crate::fixture::{
+    LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, until_up, who_reads,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_replica_is_passed_over_and_not_ejected() {
@@ -193,4 +197,28 @@ async fn sessions_of_a_lone_primary_queue_as_plain_reads_do() {
     for read in join_all(next.iter().map(who_reads)).await {
         assert_eq!(read.unwrap(), shop.primary_port());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_on_the_primary_keeps_its_place() {
+    let postgres = prepared(Postgres::builder().replicas(1).start().unwrap());
+    let db = builder_for(&postgres).fallback(Fallback::Primary { max_in_flight: 1 });
+    let db = db.connect().await.unwrap();
+    postgres.replica(0).kill().unwrap();
+    until_up(&db, "r1", false).await;
+    let is_full = async || {
+        let error = who_reads(&db).await.err();
+        let error = error.as_ref().and_then(Error::of);
+        matches!(error, Some(Error::Overloaded { .. }))
+    };
+    let two = Statement::from_string(DatabaseBackend::Postgres, "values (1), (2)");
+    let rows = db.stream_raw(two).await.unwrap();
+    assert!(is_full().await, "a stream is open");
+    drop(rows);
+    assert!(!is_full().await);
+    let read_only = Some(AccessMode::ReadOnly);
+    let tx = db.begin_with_config(None, read_only).await.unwrap();
+    assert!(is_full().await, "a transaction reads");
+    tx.commit().await.unwrap();
+    assert!(!is_full().await);
 }

@@ -1,7 +1,7 @@
 use std::time::{Duration, Instant};
 
 use bilten_db::Cluster;
-use bilten_db::sea_orm::ConnectionTrait;
+use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
 use bilten_testbed::eventually;
 
 use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up};
@@ -71,4 +71,19 @@ async fn a_write_on_a_frozen_primary_ends_in_doubt_and_is_not_repeated() {
     db.execute_unprepared("insert into event (name) values ('next')")
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_outlived_a_freeze_may_take_its_time() {
+    let postgres = private(0);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    let insert = "insert into event (name) values ('a')";
+    tx.execute_unprepared(insert).await.unwrap();
+    postgres.primary().pause().unwrap();
+    until_up(&db, "primary", false).await;
+    postgres.primary().resume().unwrap();
+    until_up(&db, "primary", true).await;
+    tx.execute_unprepared("select pg_sleep(1)").await.unwrap();
+    tx.commit().await.unwrap();
 }

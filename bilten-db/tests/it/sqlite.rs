@@ -107,6 +107,24 @@ async fn a_read_right_after_a_write_sees_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_keep_every_promise_about_the_state() {
+    let folder = Folder::new("promise");
+    let db = shop(&folder).await;
+    let session = db.session();
+    let insert = "insert into event (name) values ('a')";
+    session.execute_unprepared(insert).await.unwrap();
+    let token = session.token().await.unwrap().unwrap();
+    for next in [
+        db.session_with(token),
+        db.session().max_lag(Duration::ZERO),
+        db.session_at_least(Some(b"")),
+    ] {
+        let rows: i64 = ask(&next, "select count(*) from event").await.unwrap();
+        assert_eq!((rows, next.node().as_deref()), (1, Some("readers")));
+    }
+}
+
 #[tokio::test]
 async fn a_reader_cannot_write() {
     let folder = Folder::new("reader");
