@@ -56,8 +56,10 @@ impl Patience {
     /// What a wait on a connection of that time begins with: the silences after which the node was heard again do not
     /// count, as the connection may have outlived them.
     pub(crate) fn silences_since(&self, silences: u64) -> u64 {
+        // In this order: a silence that begins in between is counted.
+        let now = self.silences();
         match self.heard.load(Ordering::Acquire) {
-            true => self.silences(),
+            true => now,
             false => silences,
         }
     }

@@ -163,6 +163,9 @@ impl Stream for Rows {
         if matches!(polled, Poll::Ready(Some(Ok(_)))) {
             rows.seen += 1;
         }
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            rows.place = None;
+        }
         polled
     }
 }

@@ -104,6 +104,9 @@ impl<D: Driver> Lease<D> {
         if let Ok(runtime) = Handle::try_current() {
             let back = timeout(RETURN_LIMIT, conn.return_to_pool());
             runtime.spawn(IN_TIME.scope((), async move { back.await.is_ok() }));
+        } else if D::DETACH {
+            // The driver could not test it without a runtime either.
+            drop(conn.detach());
         }
     }
 }
