@@ -122,6 +122,11 @@ impl Engine {
         known.then_some(gate)
     }
 
+    /// What the values of a second level on this machine's disk take.
+    pub(crate) fn disk_bytes(&self) -> Option<u64> {
+        self.gate.as_ref()?.remote().bytes_here()
+    }
+
     /// Takes note of our own record. When the log turns out to be another one, L1 goes.
     pub(crate) fn acknowledge(&self, scope: &Scope, position: Position) {
         if !self.coherence.acknowledge(scope, position) {

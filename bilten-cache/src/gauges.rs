@@ -20,6 +20,8 @@ pub(crate) struct Gauges {
     log_age: Gauge,
     markers: Gauge,
     waiting: Gauge,
+    /// Only where there is a disk.
+    disk_bytes: Option<Gauge>,
 }
 
 /// What a cache without a second level has as well.
@@ -58,8 +60,9 @@ impl InMemory {
 }
 
 impl Gauges {
-    pub(crate) fn new(cache: &str) -> Self {
-        let labels = [("cache", cache.to_owned())];
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let labels = [("cache", engine.name.to_string())];
+        let has_disk = engine.disk_bytes().is_some();
         Self {
             memory: InMemory::new(&labels),
             connected: gauge!("bilten_cache_connected", &labels),
@@ -68,6 +71,7 @@ impl Gauges {
             log_age: gauge!("bilten_cache_log_age_seconds", &labels),
             markers: gauge!("bilten_cache_markers", &labels),
             waiting: gauge!("bilten_cache_waiting", &labels),
+            disk_bytes: has_disk.then(|| gauge!("bilten_cache_disk_bytes", &labels)),
         }
     }
 
@@ -83,5 +87,8 @@ impl Gauges {
         }
         self.markers.set(status.markers as f64);
         self.waiting.set(status.waiting as f64);
+        if let (Some(gauge), Some(bytes)) = (&self.disk_bytes, status.disk_bytes) {
+            gauge.set(bytes as f64);
+        }
     }
 }

@@ -195,7 +195,7 @@ const COUNTERS: [(&str, &str); 16] = [
     ),
 ];
 
-const GAUGES: [(&str, &str); 8] = [
+const GAUGES: [(&str, &str); 9] = [
     ("bilten_cache_memory_entries", "Entries in this process."),
     (
         "bilten_cache_memory_bytes",
@@ -224,6 +224,10 @@ const GAUGES: [(&str, &str); 8] = [
     (
         "bilten_cache_waiting",
         "Invalidations that wait for the second level.",
+    ),
+    (
+        "bilten_cache_disk_bytes",
+        "What the values of a second level on this machine's disk take.",
     ),
 ];
 

@@ -46,6 +46,8 @@ pub struct Status {
     pub memory_entries: u64,
     /// What they weigh, in bytes.
     pub memory_bytes: u64,
+    /// What the values of a second level on this machine's disk take, in bytes; `None` for any other.
+    pub disk_bytes: Option<u64>,
 }
 
 /// Whether there is a second level and whether it answers.
@@ -77,6 +79,7 @@ impl Status {
             markers,
             markers_widened,
             waiting: engine.recovery.len(),
+            disk_bytes: engine.disk_bytes(),
             memory_entries: engine.memory.entries(),
             memory_bytes: engine.memory.bytes(),
         }

@@ -72,7 +72,7 @@ async fn follow(engine: Arc<Engine>) {
     let mut tail = Tail {
         engine: &engine,
         gate,
-        gauges: Gauges::new(&engine.name),
+        gauges: Gauges::new(&engine),
         answered: false,
         next_pulse: 0,
         ageing: Ageing::default(),

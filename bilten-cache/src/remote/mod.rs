@@ -200,6 +200,11 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         Box::pin(async { Ok(false) })
     }
 
+    /// What its values take on this machine, in bytes. `None` where they are somewhere else, or nobody knows.
+    fn bytes_here(&self) -> Option<u64> {
+        None
+    }
+
     /// Ends connections and tasks; what is asked afterwards fails. Dropping the store must do so too, only later. Does nothing by
     /// itself.
     fn close(&self) -> Reply<'_, ()> {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_cache::remote::DiskOptions;
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Error, Pattern, Region};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
@@ -85,7 +86,7 @@ async fn time_goes_on_while_nobody_has_the_folder() {
         .time_to_live(short)
         .build()
         .unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let _ = region.set("tea", 1).await.unwrap();
     first.shutdown(DEADLINE).await;
     tokio::time::sleep(short.saturating_sub(begun.elapsed())).await;
@@ -443,4 +444,34 @@ async fn a_value_with_no_room_on_disk_is_kept_in_memory_and_told_as_that() {
     for key in ["set", "loaded", "written"] {
         assert_eq!(pages.get(key).await, None, "{key}");
     }
+}
+
+#[tokio::test]
+async fn what_the_values_take_on_disk_is_in_the_status_and_a_gauge_and_goes_with_them() {
+    let recorder = DebuggingRecorder::new();
+    let (folder, snapshotter) = (tempfile::tempdir().unwrap(), recorder.snapshotter());
+    // The task that shows gauges keeps those that it was given here.
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let cache = cache(folder.path()).await;
+    assert_eq!(cache.status().disk_bytes, Some(0));
+    let stock = stock(&cache);
+    stock.set("tea", 3).await.unwrap();
+    let taken = cache.status().disk_bytes.unwrap();
+    assert!((50..1_000).contains(&taken), "{taken}");
+    #[allow(clippy::cast_precision_loss)]
+    let due = taken as f64;
+    let deadline = Instant::now() + DEADLINE;
+    let shown = || {
+        let all = snapshotter.snapshot().into_vec().into_iter();
+        let mut all = all.map(|(key, _, _, value)| (key.key().name().to_owned(), value));
+        all.find(|(name, _)| name == "bilten_cache_disk_bytes")
+            .map(|(_, value)| value)
+    };
+    while shown() != Some(DebugValue::Gauge(due.into())) {
+        assert!(Instant::now() < deadline, "{:?}", shown());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let _ = stock.remove("tea").await.unwrap();
+    assert!(cache.status().disk_bytes.unwrap() < taken);
+    cache.shutdown(Duration::from_secs(5)).await;
 }

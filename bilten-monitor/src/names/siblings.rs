@@ -142,6 +142,11 @@ pub(crate) const CACHE: &[Spec] = &[
         IN_CACHE,
         "Invalidations that wait for the second level.",
     ),
+    gauge(
+        same("bilten_cache_disk_bytes"),
+        IN_CACHE,
+        "What the values of a second level on this machine's disk take, in bytes.",
+    ),
 ];
 
 /// `bilten-db`.

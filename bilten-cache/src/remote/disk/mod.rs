@@ -241,6 +241,10 @@ impl Remote for Disk {
         })
     }
 
+    fn bytes_here(&self) -> Option<u64> {
+        Some(self.shelf.used())
+    }
+
     fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
         Box::pin(async move {
             let key = key.to_owned();

@@ -1,7 +1,7 @@
 //! The threads that touch the disk. One changes things, many of them to a transaction; two read.
 
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::{Duration, Instant};
@@ -43,11 +43,18 @@ pub(super) struct Shelf {
     pub(super) recent: Recent,
     /// A read found something that makes no sense.
     suspect: AtomicBool,
+    /// What the values take, as the last change left it.
+    used: AtomicU64,
 }
 
 impl Shelf {
-    fn put(&self, db: Database) {
-        *self.place() = Some(db);
+    fn put(&self, opened: Opened) {
+        self.used.store(opened.meta.used, Ordering::Relaxed);
+        *self.place() = Some(opened.db);
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Closes the database.
@@ -106,6 +113,7 @@ impl Worker {
                 db: RwLock::new(Some(db)),
                 recent,
                 suspect: AtomicBool::new(false),
+                used: AtomicU64::new(meta.used),
             }),
             broken: None,
         }
@@ -170,6 +178,7 @@ impl Worker {
                 desk.tidy()?;
             }
             let (position, records) = desk.commit()?;
+            shelf.used.store(books.meta.used, Ordering::Relaxed);
             if !records.is_empty() {
                 shelf.recent.appended(position, records);
             }
@@ -195,7 +204,7 @@ impl Worker {
         let opened = open(&self.folder, self.sync)?;
         self.books.meta = opened.meta;
         let at = Position::new(opened.meta.incarnation, opened.meta.number);
-        self.shelf.put(opened.db);
+        self.shelf.put(opened);
         self.shelf.recent.appended(at, Vec::new());
         self.broken = None;
         Ok(())
