@@ -125,7 +125,7 @@ mod tests {
     /// How often each race is run, each time in another order.
     const ORDERS: usize = 3_000;
 
-    /// One key in both levels. A lock stands for the one under which moka changes a key, and for the server.
+    /// One key in both levels. A lock stands for the one under which memory changes a key, and for the server.
     struct Levels {
         tickets: Tickets,
         remote: Mutex<Option<u32>>,

@@ -34,6 +34,8 @@ struct Shard(RwLock<HashTable<Kept>>);
 pub(crate) struct Spot(pub(super) u64);
 
 impl Index {
+    pub(super) const SHARDS: usize = SHARDS;
+
     pub(super) fn new() -> Self {
         Self {
             shards: (0..SHARDS)
@@ -105,6 +107,14 @@ impl Index {
         let shard = self.shard(spot).read();
         let shard: RwLockReadGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
         shard.find(spot.0, |there| there.is_same(kept)).is_some()
+    }
+
+    /// How many there are in a shard, by its number or one that leads around to it, and those of them that `is_it` picks.
+    pub(super) fn select(&self, shard: usize, is_it: impl Fn(&Kept) -> bool) -> (usize, Vec<Kept>) {
+        let shard = self.shards[shard % SHARDS].0.read();
+        let shard: RwLockReadGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
+        let picked = shard.iter().filter(|kept| is_it(kept)).cloned();
+        (shard.len(), picked.collect())
     }
 
     fn take(&self, spot: Spot, is_it: impl FnMut(&Kept) -> bool) {

@@ -3,27 +3,40 @@ mod index;
 mod policy;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::eras::Eras;
 use self::index::{Index, Spot};
-use self::policy::{Change, Moka, Policy};
-use crate::clock::Clock;
+use self::policy::{Change, ClockPro, Policy};
+use crate::clock::{Clock, Nanos};
 use crate::entry::Entry;
 use crate::kept::Kept;
 
 /// L1: the entries of all regions in one budget of bytes.
 ///
-/// Reads look into the index. The policy, which is moka, owns the entries, evicts them, and hears of a part of the reads.
-/// Whether an entry may be served is decided by [`Entry`] and the log.
+/// Reads look into the index. The policy, which is that of quick_cache, owns the entries, evicts them, and hears of a part of the
+/// reads. Whether an entry may be served is decided by [`Entry`] and the log. What nobody has a use for any more is taken out
+/// shard by shard, as others come in and when somebody asks how many there are.
 ///
 /// The two agree because every change of a key happens under the policy's lock for it, in the index first and then in
 /// the policy, and because the policy takes out of the index what it gives up.
 #[derive(Debug)]
-pub(crate) struct Memory<P = Moka> {
+pub(crate) struct Memory<P = ClockPro> {
     index: Arc<Index>,
     policy: P,
     eras: Eras,
+    clock: Clock,
+    /// The fill that was counted last, and the shard that was swept last.
+    fills: AtomicUsize,
+    swept: AtomicUsize,
 }
+
+/// Of so many entries one is looked at for each that is put in: all of them while an eighth of the memory is filled anew.
+const SWEEP: usize = 2_048;
+const LEAST_SWEEP: usize = 64;
+
+/// Entries that are looked at each time when somebody asks how many there are.
+const LOOK: usize = 4_096;
 
 /// What one look found.
 pub(crate) enum Glance<R> {
@@ -40,17 +53,20 @@ impl Memory {
         clock: Clock,
         no_room: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Self {
-        Self::with(|index| Moka::new(bytes, clock, index, no_room))
+        Self::with(clock, |index| ClockPro::new(bytes, index, no_room))
     }
 }
 
 impl<P: Policy> Memory<P> {
-    fn with(policy: impl FnOnce(Arc<Index>) -> P) -> Self {
+    fn with(clock: Clock, policy: impl FnOnce(Arc<Index>) -> P) -> Self {
         let index = Arc::new(Index::new());
         Self {
             policy: policy(Arc::clone(&index)),
             index,
             eras: Eras::default(),
+            clock,
+            fills: AtomicUsize::new(0),
+            swept: AtomicUsize::new(0),
         }
     }
 
@@ -107,8 +123,13 @@ impl<P: Policy> Memory<P> {
             }
         });
         if inserted {
-            self.eras.filled(self.index.held());
+            let held = self.index.held();
+            self.eras.filled(held);
             self.settle(spot, kept);
+            let fill = self.fills.fetch_add(1, Ordering::Relaxed);
+            if fill.is_multiple_of((held / SWEEP).max(LEAST_SWEEP)) {
+                self.sweep(1);
+            }
         }
         inserted
     }
@@ -125,6 +146,32 @@ impl<P: Policy> Memory<P> {
         }
         self.policy
             .drop_if(spot, |stray| !self.index.holds(spot, stray));
+    }
+
+    /// Gives the memory of dead entries back, of so many looked at.
+    fn sweep(&self, mut looks: usize) {
+        let now = self.clock.now();
+        for _ in 0..Index::SHARDS {
+            let shard = self.swept.fetch_add(1, Ordering::Relaxed);
+            let (looked, dead) = self.index.select(shard, |kept| is_dead(kept, now));
+            for kept in &dead {
+                self.bury(kept);
+            }
+            looks = looks.saturating_sub(looked);
+            if looks == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Unless a newer one has come.
+    fn bury(&self, dead: &Kept) {
+        let spot = self.index.spot(dead.key());
+        self.policy
+            .change(spot, || match self.index.holds(spot, dead) {
+                true => self.taken_out(spot, dead.key()),
+                false => Change::Nothing,
+            });
     }
 
     /// Removes a key under the same lock under which it is put in.
@@ -150,7 +197,9 @@ impl<P: Policy> Memory<P> {
         self.policy.clear();
     }
 
+    /// How many there are that somebody may have a use for, as far as that is known.
     pub(crate) fn entries(&self) -> u64 {
+        self.sweep(LOOK.max(self.index.held() / LEAST_SWEEP));
         self.policy.entries()
     }
 
@@ -171,9 +220,14 @@ impl<P: Policy> Memory<P> {
     }
 }
 
+fn is_dead(entry: &Entry, now: Nanos) -> bool {
+    entry.kept_until() <= now
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::sync::atomic::AtomicU64;
 
     use shuttle::sync::Mutex;
     use shuttle::thread;
@@ -183,17 +237,26 @@ mod tests {
     use crate::entry::{Began, Extras, Life};
     use crate::ticket::Tickets;
 
+    const SECOND: Nanos = 1_000_000_000;
+
     fn kept(key: &str, weight: u32) -> Kept {
-        let life = Life {
+        kept_for(key, life(NEVER, weight))
+    }
+
+    fn life(kept_until: Nanos, weight: u32) -> Life {
+        Life {
             known_at: 0,
-            fresh_until: NEVER,
+            fresh_until: kept_until,
             due_from: NEVER,
             ends: i64::MAX,
-            kept_until: NEVER,
+            kept_until,
             load_time: 0,
             created_millis: 0,
             weight,
-        };
+        }
+    }
+
+    fn kept_for(key: &str, life: Life) -> Kept {
         let began = Began {
             position: 0,
             generation: 0,
@@ -233,11 +296,37 @@ mod tests {
         });
     }
 
-    /// A policy that gives things up when it is told to, where moka does so whenever it likes.
+    #[test]
+    fn what_nobody_has_a_use_for_is_given_back_without_being_asked_for() {
+        alone(|| {
+            let now = Arc::new(AtomicU64::new(0));
+            let pass = |seconds| now.fetch_add(seconds * SECOND, Ordering::Relaxed);
+            let clock = Clock::moved_by(Arc::clone(&now));
+            let memory = Memory::new(1 << 20, clock, |_| panic!("there is room"));
+            let dies = |key: &str, seconds: u64| {
+                let life = life(seconds * SECOND, 1_000);
+                memory.insert_if(&kept_for(key, life), || true);
+            };
+            for n in 0..100 {
+                dies(&n.to_string(), 10 + n % 2 * 10);
+            }
+            assert_eq!(memory.entries(), 100);
+            pass(15);
+            assert_eq!((memory.entries(), memory.bytes()), (50, 50_000));
+            assert_eq!(memory.strays(), 0);
+            pass(15);
+            for n in 0..u64::try_from(4 * LEAST_SWEEP).unwrap() {
+                dies(&format!("new{n}"), 3_600);
+            }
+            assert_eq!(memory.policy.entries(), 256, "filling gives back too");
+        });
+    }
+
+    /// A policy that gives things up when it is told to, and takes its time with it.
     #[derive(Debug)]
     struct Whim {
         index: Arc<Index>,
-        /// Held by whoever changes a spot. As in moka, neither an eviction nor a clear waits for it.
+        /// Held by whoever changes a spot. Neither an eviction nor a clear waits for it.
         change: Mutex<()>,
         kept: Mutex<Kepts>,
     }
@@ -341,7 +430,7 @@ mod tests {
     #[test]
     fn in_no_order_of_fills_and_evictions_does_a_removed_value_come_back() {
         in_many_orders(|| {
-            let memory = Arc::new(Memory::with(Whim::new));
+            let memory = Arc::new(Memory::with(Clock::system(), Whim::new));
             let tickets = Arc::new(Tickets::new());
             let fills = [1, 2].map(|weight| {
                 let tickets = Arc::clone(&tickets);
@@ -367,7 +456,7 @@ mod tests {
     #[test]
     fn in_no_order_of_fills_evictions_and_a_clear_do_the_index_and_the_policy_part() {
         in_many_orders(|| {
-            let memory = Arc::new(Memory::with(Whim::new));
+            let memory = Arc::new(Memory::with(Clock::system(), Whim::new));
             memory.insert_if(&kept("a", 1), || true);
             let others = [
                 spawn(&memory, |memory| {
@@ -391,7 +480,7 @@ mod tests {
     #[test]
     fn a_reader_sees_the_old_entry_or_the_new_one_while_it_is_replaced() {
         in_many_orders(|| {
-            let memory = Arc::new(Memory::with(Whim::new));
+            let memory = Arc::new(Memory::with(Clock::system(), Whim::new));
             memory.insert_if(&kept("a", 1), || true);
             let reader = spawn(&memory, |memory| {
                 [(); 2].map(|()| memory.get("a").map(|kept| kept.weight))

@@ -1,15 +1,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
-use moka::Expiry;
-use moka::notification::RemovalCause;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
 use super::index::{Index, Spot};
-use crate::clock::{Clock, NEVER};
-use crate::entry::Entry;
 use crate::kept::Kept;
 
-/// Decides what stays in memory, by weight, popularity and time.
+/// Decides what stays in memory, by weight and popularity.
 ///
 /// It owns the entries; the index only knows where they are. What it gives up it takes out of the index itself, by
 /// [`Index::remove_exactly`]. Each [`Kept`] is put into it at most once.
@@ -26,15 +22,15 @@ pub(crate) trait Policy: std::fmt::Debug + Send + Sync {
     /// Learns that a spot was asked for, whether or not something is there.
     fn touch(&self, spot: Spot);
 
-    /// Gives everything up, at its leisure.
+    /// Gives everything up.
     fn clear(&self);
 
-    /// How many there are, after everything that was put off.
+    /// How many there are.
     fn entries(&self) -> u64;
 
     fn bytes(&self) -> u64;
 
-    /// Shows everything that is kept, after everything that was put off.
+    /// Shows everything that is kept.
     #[cfg(any(test, feature = "test-util"))]
     fn each(&self, f: impl FnMut(Spot, &Kept));
 }
@@ -46,43 +42,65 @@ pub(crate) enum Change {
     Remove,
 }
 
-/// The policy of moka: TinyLFU.
-#[derive(Debug)]
-pub(crate) struct Moka {
+/// The policy of quick_cache: CLOCK-Pro, with what it keeps in one slab. To put an entry in costs no allocation, where moka makes eleven.
+pub(crate) struct ClockPro {
     store: Store,
-    bytes: u64,
-    /// By spot. moka's own way to change a key under a lock makes one for each change.
+    /// The largest weight that it takes in.
+    largest: u64,
+    index: Arc<Index>,
+    no_room: NoRoom,
+    /// By spot. Held from before the index is changed until the store is.
     changing: Box<[Mutex<()>]>,
 }
+
+type Store = quick_cache::sync::Cache<u64, Kept, ByWeight, foldhash::fast::RandomState, GiveUp>;
+
+type NoRoom = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 /// A power of two.
 const LOCKS: usize = 64;
 
-type Store = moka::sync::Cache<u64, Kept, foldhash::fast::RandomState>;
+/// A part of the store with a lock of its own has room for so much at least: it takes nothing in that is larger.
+const PART_BYTES: u64 = 32 << 20;
+const MOST_PARTS: u64 = 64;
 
-impl Moka {
+/// What an entry weighs, about: for how many keys are remembered that were given up lately, two for each of these.
+const USUAL_BYTES: u64 = 512;
+
+/// The part of the room that is for entries which have come back. The others are there on trial.
+const PROVEN: f64 = 0.97;
+
+impl ClockPro {
     /// `no_room` hears of each key that was given up, or not taken, because memory is full.
     pub(super) fn new(
         bytes: u64,
-        clock: Clock,
         index: Arc<Index>,
         no_room: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Self {
-        let gone = move |spot: Arc<u64>, kept: Kept, why: RemovalCause| {
-            index.remove_exactly(Spot(*spot), &kept);
-            if why == RemovalCause::Size {
-                no_room(kept.key());
-            }
-        };
-        let store = moka::sync::Cache::builder()
-            .max_capacity(bytes)
-            .weigher(|_, kept: &Kept| kept.weight)
-            .expire_after(Death(clock))
-            .eviction_listener(gone)
-            .build_with_hasher(foldhash::fast::RandomState::default());
+        let parts = (bytes / PART_BYTES).clamp(1, MOST_PARTS);
+        // Rounded down to a power of two; the store would round up.
+        let parts = 1 << parts.ilog2();
+        let options = OptionsBuilder::new()
+            .weight_capacity(bytes)
+            .estimated_items_capacity(usize::try_from(bytes / USUAL_BYTES).unwrap_or(usize::MAX))
+            .shards(parts)
+            .hot_allocation(PROVEN)
+            .build();
+        // It fails only where one of the two above is missing.
+        let options = options.expect("all that it asks for is there");
+        let hasher = foldhash::fast::RandomState::default();
+        let store = Store::with_options(options, ByWeight, hasher, GiveUp);
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let largest = (store.shard_capacity() as f64 * PROVEN) as u64;
         Self {
             store,
-            bytes,
+            largest,
+            index,
+            no_room: Box::new(no_room),
             changing: (0..LOCKS).map(|_| Mutex::default()).collect(),
         }
     }
@@ -92,31 +110,45 @@ impl Moka {
         let lock = self.changing[number].lock();
         lock.unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Takes out of the index what had to go for the sake of `spot`. Under no lock: what is dropped here may be anything.
+    fn let_go(&self, gone: GivenUp, spot: Spot) {
+        for (place, kept) in gone.first.into_iter().chain(gone.others) {
+            self.index.remove_exactly(Spot(place), &kept);
+            if place != spot.0 {
+                (self.no_room)(kept.key());
+            }
+        }
+    }
 }
 
-impl Policy for Moka {
+impl Policy for ClockPro {
     fn change(&self, spot: Spot, change: impl FnOnce() -> Change) {
-        let _alone = self.lock(spot);
-        match change() {
-            Change::Put(kept) => self.store.insert(spot.0, kept),
-            Change::Remove => self.store.invalidate(&spot.0),
-            Change::Nothing => {}
-        }
+        let mut gone = GivenUp::default();
+        let alone = self.lock(spot);
+        let removed = match change() {
+            Change::Put(kept) => {
+                self.store.insert_with_lifecycle(spot.0, kept, &mut gone);
+                None
+            }
+            Change::Remove => self.store.remove(&spot.0),
+            Change::Nothing => None,
+        };
+        drop(alone);
+        drop(removed);
+        self.let_go(gone, spot);
     }
 
     fn drop_if(&self, spot: Spot, is_stray: impl FnOnce(&Kept) -> bool) {
-        let _alone = self.lock(spot);
-        if self
-            .store
-            .get(&spot.0)
-            .is_some_and(|there| is_stray(&there))
-        {
-            self.store.invalidate(&spot.0);
-        }
+        let alone = self.lock(spot);
+        let there = self.store.peek(&spot.0);
+        let stray = there.filter(is_stray).map(|_| self.store.remove(&spot.0));
+        drop(alone);
+        drop(stray);
     }
 
     fn has_room_for(&self, kept: &Kept) -> bool {
-        u64::from(kept.weight) <= self.bytes
+        u64::from(kept.weight) <= self.largest
     }
 
     fn touch(&self, spot: Spot) {
@@ -124,53 +156,65 @@ impl Policy for Moka {
     }
 
     fn clear(&self) {
-        self.store.invalidate_all();
+        // One by one, so that nothing is dropped under a lock.
+        for (spot, kept) in self.store.drain() {
+            // Another one may have been put in meanwhile.
+            self.index.remove_exactly(Spot(spot), &kept);
+        }
     }
 
     fn entries(&self) -> u64 {
-        self.store.run_pending_tasks();
-        self.store.entry_count()
+        self.store.len() as u64
     }
 
     fn bytes(&self) -> u64 {
-        self.store.weighted_size()
+        self.store.weight()
     }
 
     #[cfg(any(test, feature = "test-util"))]
     fn each(&self, mut f: impl FnMut(Spot, &Kept)) {
-        // One round does a part of it.
-        for _ in 0..1_000 {
-            self.store.run_pending_tasks();
-        }
-        for (spot, kept) in &self.store {
-            f(Spot(*spot), &kept);
+        for (spot, kept) in self.store.iter() {
+            f(Spot(spot), &kept);
         }
     }
 }
 
-/// Gives the bytes of dead entries back. Whether an entry may be served is decided elsewhere.
-#[derive(Debug)]
-struct Death(Clock);
-
-impl Death {
-    fn after(&self, entry: &Entry) -> Option<Duration> {
-        let left = entry.kept_until().saturating_sub(self.0.now());
-        (left < NEVER / 2).then(|| Duration::from_nanos(left))
+impl std::fmt::Debug for ClockPro {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClockPro")
+            .field("entries", &self.entries())
+            .field("bytes", &self.bytes())
+            .finish_non_exhaustive()
     }
 }
 
-impl Expiry<u64, Kept> for Death {
-    fn expire_after_create(&self, _: &u64, kept: &Kept, _: Instant) -> Option<Duration> {
-        self.after(kept)
-    }
+#[derive(Debug, Clone, Copy)]
+struct ByWeight;
 
-    fn expire_after_update(
-        &self,
-        _: &u64,
-        kept: &Kept,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.after(kept)
+impl Weighter<u64, Kept> for ByWeight {
+    fn weight(&self, _: &u64, kept: &Kept) -> u64 {
+        kept.weight.into()
+    }
+}
+
+/// Collects under the store's lock what has to go, to be dropped after it.
+#[derive(Debug, Clone, Copy)]
+struct GiveUp;
+
+/// Mostly there is one.
+#[derive(Default)]
+struct GivenUp {
+    first: Option<(u64, Kept)>,
+    others: Vec<(u64, Kept)>,
+}
+
+impl Lifecycle<u64, Kept> for GiveUp {
+    type RequestState = GivenUp;
+
+    fn on_evict(&self, gone: &mut GivenUp, spot: u64, kept: Kept) {
+        match gone.first {
+            None => gone.first = Some((spot, kept)),
+            Some(_) => gone.others.push((spot, kept)),
+        }
     }
 }

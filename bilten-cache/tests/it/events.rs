@@ -250,7 +250,6 @@ async fn an_entry_that_memory_has_no_room_for_is_told() {
     for key in 0..10 {
         let _ = heavy.set(&key, 1).await.unwrap();
     }
-    // moka tidies up when it is asked.
     assert!(cache.status().memory_bytes <= 10_000);
     let evicted = |event: &Event| matches!(event, Event::Evicted { .. });
     let told = until(&mut events, evicted).await;

@@ -82,6 +82,43 @@ fn an_entry_takes_at_most_1_3_times_the_memory_that_it_takes_in_moka() {
     drop((theirs, ours));
 }
 
+/// Puts more in than there is room for, and compares what is allocated then with what the cache says.
+fn allocated_over_said<V>(values: u32, value: impl Fn() -> V) -> f64
+where
+    V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
+{
+    const ROOM: u64 = 4 << 20;
+    let runtime = runtime();
+    let ((cache, _things), allocated) = left_behind(|| {
+        runtime.block_on(async {
+            let cache = Cache::builder("full").memory_bytes(ROOM).build();
+            let cache = cache.await.unwrap();
+            let things = cache.region::<u32, V>("thing").build().unwrap();
+            for key in 0..values {
+                let _ = things.set(&key, value()).await.unwrap();
+            }
+            (cache, things)
+        })
+    });
+    let said = cache.status().memory_bytes;
+    assert!((ROOM * 9 / 10..=ROOM).contains(&said), "{said}");
+    allocated as f64 / said as f64
+}
+
+#[test]
+fn what_entries_weigh_is_what_they_take_for_small_and_for_large_ones() {
+    for (what, ratio) in [
+        ("small", allocated_over_said(40_000, || 1_u64)),
+        (
+            "middling",
+            allocated_over_said(10_000, || "x".repeat(1_000)),
+        ),
+        ("large", allocated_over_said(1_000, || "x".repeat(16_000))),
+    ] {
+        assert!((1.0 / 1.3..=1.3).contains(&ratio), "{what}: {ratio:.2}");
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Set(u8),
@@ -250,7 +287,6 @@ async fn what_is_evicted_is_given_back() {
     for key in 0..10_000_u32 {
         let _ = things.set(&key, Counted::new()).await.unwrap();
     }
-    // What it gives up is dropped a little later, as more comes in.
     let mut key = 10_000;
     while ALIVE.load(Ordering::SeqCst) > 400 {
         assert!(std::time::Instant::now() < deadline, "{ALIVE:?} are alive");
