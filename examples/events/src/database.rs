@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bilten_cache::LoadContext;
 use bilten_db::scope::{Route, with_route};
 use bilten_db::{Cluster, PoolConfig, Session, Token};
 use bilten_monitor::Monitor;
@@ -20,9 +20,6 @@ use crate::{schema, seed_data};
 pub struct Database {
     db: Observed<Cluster>,
     monitor: Monitor,
-    opened: Instant,
-    /// Milliseconds after `opened`, plus one; 0 before the first write.
-    last_write: Arc<AtomicU64>,
     folder: Option<Arc<Folder>>,
 }
 
@@ -83,8 +80,6 @@ impl Database {
         Ok(Self {
             db: monitor.observe(cluster),
             monitor: monitor.clone(),
-            opened: Instant::now(),
-            last_write: Arc::default(),
             folder: folder.map(Arc::new),
         })
     }
@@ -95,34 +90,13 @@ impl Database {
         self.folder.as_ref().map(|folder| folder.path())
     }
 
-    /// For statements that read; see [`read`](Self::read).
+    /// The reads of one load of the cache: they see what every change saw that was made with
+    /// [`after`](bilten_cache::Region::after), in whichever process, from a replica that has come so far or from the
+    /// primary. A replica that lags would put the old row back for half an hour.
     #[must_use]
-    pub fn reads(&self) -> &Observed<Cluster> {
-        &self.db
-    }
-
-    /// For transactions.
-    #[must_use]
-    pub fn primary(&self) -> &Observed<Cluster> {
-        &self.db
-    }
-
-    /// A transaction was committed: for two seconds, [`read`](Self::read) asks the primary.
-    pub fn written(&self) {
-        let now = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.last_write.fetch_max(now + 1, Ordering::Relaxed);
-    }
-
-    /// Runs reads where they see what this process has written: soon after a write that is the primary, because a
-    /// replica that lags would put the old row back into the cache. What other processes wrote is not known here.
-    pub async fn read<F: Future>(&self, reads: F) -> F::Output {
-        match self.last_write.load(Ordering::Relaxed) {
-            0 => reads.await,
-            written if self.opened.elapsed() > Duration::from_millis(written) + SETTLED_AFTER => {
-                reads.await
-            }
-            _ => with_route(Route::Primary, reads).await,
-        }
+    pub fn for_load<V>(&self, load: &LoadContext<V>) -> Observed<Session> {
+        let session = self.cluster().session_at_least(load.at_least());
+        self.monitor.observe(session)
     }
 
     /// The reads and writes of one user's request: they see what that user wrote before, in whichever process, up to
@@ -192,6 +166,3 @@ async fn replicas_have_it(cluster: &Cluster) -> Result<bool, DbErr> {
     }
     Ok(true)
 }
-
-/// Longer than a healthy replica lags.
-const SETTLED_AFTER: Duration = Duration::from_secs(2);

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bilten_cache::{Cache, Key, LoadContext, Loaded, Pattern, Region};
-use bilten_db::Token;
+use bilten_cache::{Cache, Key, LoadContext, Loaded, Region};
+use bilten_db::{Session, Token};
+use bilten_monitor::observe::Observed;
 
 use super::deferred::Deferred;
 use super::repository;
@@ -23,7 +24,6 @@ pub struct Events {
     lists: Region<ListKey, EventList>,
     details: Region<i64, EventDetail>,
     summaries: Region<i64, EventSummary>,
-    all_lists: Pattern,
     deferred: Deferred,
 }
 
@@ -62,7 +62,6 @@ impl Events {
                 .time_to_live(minutes(30))
                 .jitter(minutes(1))
                 .build()?,
-            all_lists: Pattern::glob("events:list:*")?,
             database,
             cache,
             deferred: Deferred::default(),
@@ -76,10 +75,10 @@ impl Events {
     pub async fn list(&self, request: &ListRequest) -> Result<Answered<EventList>, Error> {
         let key = list_key(request.clone());
         let (database, request) = (self.database.clone(), request.clone());
-        answer(&self.lists, &key, async move |_| {
+        answer(&self.lists, &key, async move |load| {
+            let session = database.for_load(&load);
             // Boxed: rows and count, each with its retries, make a future of 26 KB.
-            let read = Box::pin(repository::list(database.reads(), &request));
-            database.read(read).await
+            Box::pin(repository::list(&session, &request)).await
         })
         .await
     }
@@ -90,10 +89,8 @@ impl Events {
     /// 404 when there is none; 503 when neither cache nor database has it.
     pub async fn detail(&self, id: i64) -> Result<Answered<EventDetail>, Error> {
         let database = self.database.clone();
-        answer(&self.details, &id, async move |_| {
-            database
-                .read(repository::detail(database.reads(), id))
-                .await
+        answer(&self.details, &id, async move |load| {
+            repository::detail(&database.for_load(&load), id).await
         })
         .await
     }
@@ -104,10 +101,8 @@ impl Events {
     /// As for [`detail`](Self::detail).
     pub async fn summary(&self, id: i64) -> Result<Answered<EventSummary>, Error> {
         let database = self.database.clone();
-        answer(&self.summaries, &id, async move |_| {
-            database
-                .read(repository::summary(database.reads(), id))
-                .await
+        answer(&self.summaries, &id, async move |load| {
+            repository::summary(&database.for_load(&load), id).await
         })
         .await
     }
@@ -119,13 +114,15 @@ impl Events {
     pub async fn create(&self, new: NewEvent) -> Result<Arc<EventDetail>, Error> {
         let this = self.clone();
         to_the_end(async move {
-            let detail = Arc::new(repository::create(this.database.primary(), new).await?);
-            this.database.written();
+            let session = this.database.session(None);
+            let detail = Arc::new(repository::create(&session, new).await?);
+            let (token, _) = reached(&session).await;
             // The database gives the id, so the key is known only now; otherwise this would be `write_through`.
             let shared = Loaded::shared(Arc::clone(&detail));
+            let details = this.details.after(&token);
             this.deferred
-                .note(this.details.set(&detail.event.id, shared).await?);
-            this.forget_lists().await;
+                .note(details.set(&detail.event.id, shared).await?);
+            this.forget_lists(&token).await;
             Ok(detail)
         })
         .await
@@ -139,9 +136,11 @@ impl Events {
     pub async fn change(&self, id: i64, change: EventChange) -> Result<EventDetail, Error> {
         let this = self.clone();
         to_the_end(async move {
-            let detail = repository::change(this.database.primary(), id, change).await?;
-            this.forget(id).await?;
-            this.forget_lists().await;
+            let session = this.database.session(None);
+            let detail = repository::change(&session, id, change).await?;
+            let (token, _) = reached(&session).await;
+            this.forget(id, &token).await?;
+            this.forget_lists(&token).await;
             Ok(detail)
         })
         .await
@@ -163,9 +162,8 @@ impl Events {
         to_the_end(async move {
             let session = this.database.session(None);
             let receipt = tickets::sell(&session, id, purchase, key.as_deref()).await?;
-            this.forget(id).await?;
-            // They are sold, whatever becomes of the token.
-            let token = session.inner().token().await.ok().flatten();
+            let (text, token) = reached(&session).await;
+            this.forget(id, &text).await?;
             Ok((receipt, token))
         })
         .await
@@ -179,16 +177,17 @@ impl Events {
         tickets::held(&self.database.session(token), id, user).await
     }
 
-    async fn forget(&self, id: i64) -> Result<(), Error> {
-        self.database.written();
-        self.deferred.note(self.details.remove(&id).await?);
-        self.deferred.note(self.summaries.remove(&id).await?);
+    async fn forget(&self, id: i64, token: &str) -> Result<(), Error> {
+        self.deferred
+            .note(self.details.after(token).remove(&id).await?);
+        self.deferred
+            .note(self.summaries.after(token).remove(&id).await?);
         Ok(())
     }
 
-    async fn forget_lists(&self) {
-        self.deferred
-            .note(self.cache.invalidate_pattern(&self.all_lists).await);
+    /// The pattern `events:list:*` would do it too, but could not say which state the next loads must see.
+    async fn forget_lists(&self, token: &str) {
+        self.deferred.note(self.lists.after(token).clear().await);
     }
 
     /// How often the database was asked for an event, a list or a summary.
@@ -196,6 +195,16 @@ impl Events {
     pub fn loads(&self) -> u64 {
         self.cache.stats().loads
     }
+}
+
+/// What has the change that was just committed, as text and as it is. It is committed, whatever becomes of the token: an
+/// empty one sends the next loads to the primary.
+async fn reached(session: &Observed<Session>) -> (String, Option<Token>) {
+    let token = session.inner().token().await.ok().flatten();
+    (
+        token.map_or_else(String::new, |token| token.to_string()),
+        token,
+    )
 }
 
 fn list_key(request: ListRequest) -> ListKey {

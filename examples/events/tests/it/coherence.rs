@@ -3,6 +3,8 @@
 use std::task::Poll;
 use std::time::Duration;
 
+use bilten_events::config::Config;
+use bilten_testbed::Postgres;
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -121,4 +123,38 @@ async fn a_hot_event_is_loaded_once() {
     }
     assert!(missed >= 1);
     assert_eq!(api.loads(), 1);
+}
+
+#[tokio::test]
+async fn another_process_loads_no_old_event_from_a_replica_that_lags() {
+    let redis = bilten_testbed::Redis::start().unwrap();
+    let postgres = Postgres::builder().replicas(1).start().unwrap();
+    let database = postgres.create_database("events").unwrap();
+    let config = Config {
+        database: Some(postgres.primary().url_for(&database)),
+        replica: vec![postgres.replica(0).url_for(&database)],
+        redis: on_servers(redis.url()).redis,
+        pool_max: 8,
+        ..Config::default()
+    };
+    let (first, second) = (Api::start(&config).await, Api::start(&config).await);
+    let path = first.event("Before", 10).await;
+    let list = "/api/v1/events?q=before&limit=5";
+    postgres.wait_for_replicas().unwrap();
+    assert_eq!(second.get(&path).await.json["title"], "Before");
+    assert_eq!(second.get(list).await.json["pagination"]["total"], 1);
+    postgres.replica(0).pause_replay().unwrap();
+    let change = json!({ "title": "After All" });
+    let reply = first.send(Method::PATCH, &path, Some(&change)).await;
+    assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    for api in [&second, &first] {
+        assert_eq!(api.get(&path).await.json["title"], "After All");
+        let summary = api.get(&format!("{path}/summary")).await;
+        assert_eq!(summary.json["title"], "After All");
+        assert_eq!(api.get(list).await.json["pagination"]["total"], 0);
+    }
+    // Once the replica has it, it serves loads again.
+    postgres.replica(0).resume_replay().unwrap();
+    postgres.wait_for_replicas().unwrap();
+    assert_eq!(second.get(&path).await.json["title"], "After All");
 }
