@@ -76,7 +76,8 @@ fn answered<B: http_body::Body>(
         exchange.end_at(now, Outcome::Error(SHORT));
         return response.map(TimedBody::unmeasured);
     }
-    if is_empty || exchange.is_bodiless() {
+    // A server asks for no byte of a body that is declared to have none, so its end would never be seen.
+    if is_empty || remaining == Some(0) || exchange.is_bodiless() {
         exchange.complete_at(now);
         return response.map(TimedBody::unmeasured);
     }

@@ -198,6 +198,19 @@ async fn responses_without_a_body_end_with_their_head() {
 }
 
 #[tokio::test]
+async fn a_declared_length_of_nothing_ends_with_the_head_though_the_body_does_not_say_so() {
+    for (status, expected) in [("200", "success"), ("503", "error")] {
+        let scene = Scene::new();
+        let head = Response::builder()
+            .status(status)
+            .header("content-length", "0");
+        drop(respond(&scene, "GET", head, &[], false).await);
+        assert_eq!(outcome(&scene, expected, status), 1.0, "{status}");
+        assert_eq!(scene.scrape().sum(ACTIVE, &[]), 0.0);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_fails_is_an_error_that_keeps_its_status() {
     let scene = Scene::new();
     let body = respond(

@@ -131,6 +131,23 @@ async fn a_body_that_ends_before_its_declared_length_is_an_error_and_not_a_succe
 }
 
 #[tokio::test]
+async fn a_proxied_response_of_declared_length_zero_is_whole() {
+    let scene = Scene::new();
+    let empty = || async {
+        let body = Body::from_stream(futures_util::stream::empty::<Result<Bytes, Infallible>>());
+        ([("content-length", "0")], body)
+    };
+    let router = Router::new().route("/empty", get(empty));
+    let address = serve(router.layer(scene.monitor.http())).await;
+    assert_eq!(fetch(address, "GET", "/empty").await.body(), "");
+    eventually("one request", || scene.scrape().sum(COUNT, &[]) > 0.0).await;
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[("outcome", "success")]), 1.0);
+    assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+}
+
+#[tokio::test]
 async fn a_request_that_passes_two_layers_of_one_monitor_is_one_request() {
     let (scene, other) = (Scene::new(), Scene::new());
     let (entered, seen) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
