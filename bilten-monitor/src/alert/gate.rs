@@ -62,14 +62,22 @@ impl Gate {
         if now < open_at {
             return Err(Held::Window);
         }
+        // The window first: who loses it to another thread takes no place from the other subjects.
+        self.claim(open_at, next)?;
         if !burst.has_room(now, window) {
+            // Nothing passed, so the window is open still; unless a later one has begun meanwhile.
+            let _ = self.claim(next, open_at);
             return Err(Held::Burst);
         }
-        self.open_at
-            .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
-            .map_err(|_| Held::Window)?;
         self.told.store(true, Ordering::Relaxed);
         Ok(self.take(value))
+    }
+
+    fn claim(&self, open_at: u64, next: u64) -> Result<(), Held> {
+        self.open_at
+            .compare_exchange(open_at, next, Ordering::Relaxed, Ordering::Relaxed)
+            .map(drop)
+            .map_err(|_| Held::Window)
     }
 
     /// What was held back for want of room, told once; the next alert of this subject then tells of later ones only.
@@ -260,6 +268,40 @@ mod tests {
         assert_eq!(second.crowded_out(), None);
         let next = second.admit(61, WINDOW, &burst, 1).expect("room again");
         assert_eq!(next.suppressed, 0, "those are told");
+    }
+
+    #[test]
+    fn who_loses_the_race_for_a_window_takes_no_place_from_the_others() {
+        const SUBJECTS: u32 = 20_000;
+        let burst = Burst::new(SUBJECTS);
+        let gates: Vec<Gate> = (0..SUBJECTS).map(|_| Gate::default()).collect();
+        let arrived = AtomicU64::new(0);
+        let race = || {
+            let admit = |(at, gate): (u64, &Gate)| {
+                arrived.fetch_add(1, Ordering::SeqCst);
+                while arrived.load(Ordering::SeqCst) < 2 * (at + 1) {
+                    std::thread::yield_now();
+                }
+                gate.admit(1, WINDOW, &burst, 1).is_some()
+            };
+            (0..).zip(&gates).filter(|each| admit(*each)).count()
+        };
+        let passed: usize = std::thread::scope(|scope| {
+            let racers = [(); 2].map(|()| scope.spawn(race));
+            let joined = racers.map(|racer| racer.join().expect("joined"));
+            joined.iter().sum()
+        });
+        assert_eq!(passed, gates.len(), "there was a place for each");
+        assert!(!burst.was_full(1, WINDOW, true));
+    }
+
+    #[test]
+    fn a_window_without_room_stays_open_for_the_next_one_that_has() {
+        let burst = Burst::new(1);
+        let (first, second) = (Gate::default(), Gate::default());
+        assert!(first.admit(50, WINDOW, &burst, 1).is_some());
+        assert!(second.admit(55, WINDOW, &burst, 1).is_none());
+        assert!(second.admit(60, WINDOW, &burst, 1).is_some());
     }
 
     #[test]
