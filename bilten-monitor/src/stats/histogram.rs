@@ -10,7 +10,7 @@ const STEP_BITS: u32 = 4;
 const STEPS: u64 = 1 << STEP_BITS;
 /// Doublings beyond the first steps; 2^36 µs are 19 hours.
 const DOUBLINGS: u64 = 36 - STEP_BITS as u64 + 1;
-const BUCKETS: usize = (STEPS * (DOUBLINGS + 1)) as usize;
+pub(super) const BUCKETS: usize = (STEPS * (DOUBLINGS + 1)) as usize;
 
 #[derive(Debug)]
 pub(crate) struct Histogram {

@@ -1,6 +1,6 @@
 //! Counts since the start, and percentiles of the last one to two minutes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use super::histogram::{Counts, Histogram};
@@ -19,6 +19,8 @@ pub(crate) struct Recent {
     cancelled: AtomicU64,
     /// The turn whose values are being collected.
     turn: AtomicU64,
+    /// The turn for which the histograms are emptied; behind the other while somebody is at it.
+    emptied: AtomicU64,
     pub(super) histograms: [Histogram; 2],
 }
 
@@ -114,19 +116,48 @@ impl Recent {
     /// recorder has the exact ones.
     pub(super) fn at(&self, now: u64) -> u64 {
         let turn = now / TURN_NANOS;
-        let before = self.turn.load(Ordering::Relaxed);
-        if turn > before
-            && self
-                .turn
-                .compare_exchange(before, turn, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.histogram(turn).clear();
-            if turn > before + 1 {
-                self.histogram(turn + 1).clear();
-            }
+        if let Some(before) = self.claim(turn) {
+            self.empty(before, turn);
         }
         turn
+    }
+
+    /// Begins a turn, unless it has begun: then the one before, and the histograms are the caller's to empty.
+    pub(super) fn claim(&self, turn: u64) -> Option<u64> {
+        let before = self.turn.load(Ordering::Relaxed);
+        if turn <= before {
+            return None;
+        }
+        self.turn
+            .compare_exchange(before, turn, Ordering::Relaxed, Ordering::Relaxed)
+            .ok()
+    }
+
+    pub(super) fn empty(&self, before: u64, turn: u64) {
+        // Who sees a number that is gone sees the new turn as well.
+        fence(Ordering::Release);
+        self.histogram(turn).clear();
+        if turn > before + 1 {
+            self.histogram(turn + 1).clear();
+        }
+        self.emptied.fetch_max(turn, Ordering::Release);
+    }
+
+    /// The turn whose values are being collected; `None` while somebody empties what is too old, and who reads would
+    /// take values of a turn that is over for those of this one.
+    #[cfg_attr(
+        not(feature = "dashboard"),
+        expect(dead_code, reason = "only the live page reads what is new")
+    )]
+    pub(super) fn settled(&self) -> Option<u64> {
+        let emptied = self.emptied.load(Ordering::Acquire);
+        self.is_still(emptied).then_some(emptied)
+    }
+
+    /// Whether no later turn had begun when the last number was read that was read before this.
+    pub(super) fn is_still(&self, turn: u64) -> bool {
+        fence(Ordering::Acquire);
+        self.turn.load(Ordering::Relaxed) == turn
     }
 
     fn histogram(&self, turn: u64) -> &Histogram {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::histogram::{Counts, Histogram};
+use super::histogram::{BUCKETS, Counts, Histogram};
 use super::recent::Recent;
 
 /// What one reader saw of one name when it last looked.
@@ -23,10 +23,23 @@ impl Seen {
 }
 
 impl Recent {
-    /// Adds the values recorded since `seen` was last brought up to date.
+    /// Adds the values recorded since `seen` was last brought up to date; while a turn begins nothing, and the next
+    /// look has them.
     pub(crate) fn add_new_to(&self, now: u64, seen: &mut Seen, counts: &mut Counts) {
-        let turn = self.at(now);
-        for (parity, histogram) in (0..).zip(&self.histograms) {
+        self.at(now);
+        let Some(turn) = self.settled() else {
+            return;
+        };
+        let copies = self.histograms.each_ref().map(Histogram::copy);
+        if self.is_still(turn) {
+            seen.add_new(turn, &copies, counts);
+        }
+    }
+}
+
+impl Seen {
+    fn add_new(&mut self, turn: u64, copies: &[Numbers; 2], counts: &mut Counts) {
+        for (parity, copy) in (0..).zip(copies) {
             // The one of this parity holds the current turn's values, the other those of the turn before.
             let holds = if turn % 2 == parity {
                 turn
@@ -34,12 +47,23 @@ impl Recent {
                 turn.saturating_sub(1)
             };
             let at = usize::from(parity == 1);
-            if seen.turns[at] != holds {
-                seen.turns[at] = holds;
-                seen.before[at].fill(0);
+            if self.turns[at] != holds {
+                self.turns[at] = holds;
+                self.before[at].fill(0);
             }
-            histogram.add_new_to(&mut seen.before[at], counts);
+            add_new(copy, &mut self.before[at], counts);
         }
+    }
+}
+
+/// The numbers of a histogram at one moment.
+type Numbers = [u32; BUCKETS];
+
+/// Adds what came since `before` to `counts`, and brings `before` up to date.
+fn add_new(copy: &Numbers, before: &mut [u32], counts: &mut Counts) {
+    for ((sum, now), before) in counts.0.iter_mut().zip(copy).zip(before) {
+        *sum += u64::from(now.saturating_sub(*before));
+        *before = *now;
     }
 }
 
@@ -51,11 +75,15 @@ impl Histogram {
 
     /// Adds what came since `before` to `counts`, and brings `before` up to date.
     pub(crate) fn add_new_to(&self, before: &mut [u32], counts: &mut Counts) {
-        for ((sum, bucket), before) in counts.0.iter_mut().zip(&self.buckets).zip(before) {
-            let now = u32::try_from(bucket.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-            *sum += u64::from(now.saturating_sub(*before));
-            *before = now;
+        add_new(&self.copy(), before, counts);
+    }
+
+    fn copy(&self) -> Numbers {
+        let mut copy = [0; BUCKETS];
+        for (number, bucket) in copy.iter_mut().zip(&self.buckets) {
+            *number = u32::try_from(bucket.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         }
+        copy
     }
 }
 
@@ -111,6 +139,25 @@ mod tests {
         recent.end(300 * SECOND, 5, Outcome::Success);
         assert_eq!(new_values(&recent, &mut seen, 301 * SECOND), 1);
         assert_eq!(new_values(&recent, &mut seen, 302 * SECOND), 0);
+    }
+
+    #[test]
+    fn a_look_while_a_turn_begins_counts_no_minute_twice_and_loses_nothing() {
+        let (recent, mut seen) = (Recent::default(), Seen::new());
+        for minute in 0..2 {
+            recent.end(minute * 60 * SECOND, 5, Outcome::Success);
+            assert_eq!(
+                new_values(&recent, &mut seen, (minute * 60 + 1) * SECOND),
+                1
+            );
+        }
+        recent.end(119 * SECOND, 5, Outcome::Success);
+        // Somebody else sees the new turn first, and has not emptied what is two minutes old.
+        let before = recent.claim(2).expect("a new turn");
+        assert_eq!(new_values(&recent, &mut seen, 120 * SECOND), 0);
+        recent.empty(before, 2);
+        recent.end(121 * SECOND, 5, Outcome::Success);
+        assert_eq!(new_values(&recent, &mut seen, 122 * SECOND), 2);
     }
 
     #[test]
