@@ -1,6 +1,6 @@
 //! Facts about the request under way, for alerts only.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,6 +17,8 @@ struct Current {
     is_serving: Cell<bool>,
     /// The monitor that times the request; zero for none.
     monitor: Cell<usize>,
+    /// Other monitors that time it further out; almost always none. It keeps its room, so nothing is allocated twice.
+    outer_monitors: RefCell<Vec<usize>>,
     known: Cell<Option<Arc<Known>>>,
     trace: Cell<Words>,
 }
@@ -48,9 +50,32 @@ impl Current {
         Self {
             is_serving: Cell::new(false),
             monitor: Cell::new(0),
+            outer_monitors: RefCell::new(Vec::new()),
             known: Cell::new(None),
             trace: Cell::new(Words([0, 0])),
         }
+    }
+
+    /// Makes this monitor the one that times the request, and returns the one that did until now.
+    fn replace_monitor(&self, monitor: usize) -> usize {
+        let outer = self.monitor.replace(monitor);
+        if outer != 0 && outer != monitor {
+            self.outer_monitors.borrow_mut().push(outer);
+        }
+        outer
+    }
+
+    /// Undoes that.
+    fn restore_monitor(&self, outer: usize) {
+        let monitor = self.monitor.replace(outer);
+        if outer != 0 && outer != monitor {
+            self.outer_monitors.borrow_mut().pop();
+        }
+    }
+
+    fn is_timed_by(&self, monitor: usize) -> bool {
+        let innermost = self.monitor.get();
+        innermost == monitor || innermost != 0 && self.outer_monitors.borrow().contains(&monitor)
     }
 
     /// Shows what is known of the request.
@@ -186,7 +211,7 @@ impl Frame {
     pub(crate) fn enter_of(&mut self, monitor: usize) -> Entered<'_> {
         CURRENT.with(|current| Entered {
             was_serving: current.is_serving.replace(true),
-            outer_monitor: current.monitor.replace(monitor),
+            outer_monitor: current.replace_monitor(monitor),
             outer: current.known.replace(self.known.take()),
             outer_trace: current.trace.replace(self.trace),
             frame: self,
@@ -231,7 +256,7 @@ impl Drop for Entered<'_> {
             self.frame.known = current.known.replace(self.outer.take());
             current.trace.set(self.outer_trace);
             current.is_serving.set(self.was_serving);
-            current.monitor.set(self.outer_monitor);
+            current.restore_monitor(self.outer_monitor);
         });
     }
 }
@@ -242,7 +267,7 @@ impl Drop for Entered<'_> {
     expect(dead_code, reason = "only a request can pass one monitor twice")
 )]
 pub(crate) fn is_timed_by(monitor: usize) -> bool {
-    CURRENT.with(|current| current.monitor.get() == monitor)
+    CURRENT.with(|current| current.is_timed_by(monitor))
 }
 
 /// The facts of the current request, if there is one and it has any.

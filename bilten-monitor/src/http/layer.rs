@@ -18,8 +18,10 @@ impl Monitor {
     /// In axum add it with `Router::layer`, after the routes: so it sees their patterns (feature `axum`).
     /// `/metrics`, `/livez`, `/readyz`, `/startupz`, `/healthz` and what is below them are left out.
     ///
-    /// A request is counted once, by the outermost layer of a monitor that it passes: one that a handler sends on to
-    /// another service of the same monitor, within its own task, is a part of the first. The log tells so once.
+    /// A request is counted once, by the outermost layer of a monitor that it passes, whatever other monitors' layers
+    /// lie between: one that a handler sends on to another service of the same monitor, within its own task, is a part
+    /// of the first. The log tells so once. The route is the one that the outermost layer sees: one around the whole
+    /// router (or in front of it) sees no pattern, and counts as `unmatched` what a layer further in would have named.
     #[must_use]
     pub fn http(&self) -> HttpLayer {
         HttpLayer {

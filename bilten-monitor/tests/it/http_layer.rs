@@ -420,6 +420,27 @@ async fn a_request_in_a_scope_in_a_request_is_still_one_and_a_spawned_one_is_its
 }
 
 #[tokio::test]
+async fn a_layer_between_two_of_another_monitor_lets_neither_count_twice() {
+    let (first, second) = (Scene::new(), Scene::new());
+    let layer = |scene: &Scene| scene.monitor.http().route(route);
+    let inner = service_fn(|_: Request<()>| answer(200));
+    let inner = layer(&second).layer(layer(&first).layer(inner));
+    let service = layer(&first).layer(layer(&second).layer(inner));
+    let response = service.oneshot(request("GET", "/users/1")).await;
+    drop(response.expect("infallible").into_body().collect().await);
+    for scene in [&first, &second] {
+        let scrape = scene.scrape();
+        assert_eq!(scrape.sum(COUNT, &[]), 1.0);
+        assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+    }
+    // The thread knows of nothing any more.
+    ask(&first, "GET", "/users/2", 200).await;
+    ask(&second, "GET", "/users/2", 200).await;
+    assert_eq!(first.scrape().sum(COUNT, &[]), 2.0);
+    assert_eq!(second.scrape().sum(COUNT, &[]), 2.0);
+}
+
+#[tokio::test]
 async fn an_error_without_a_types_name_is_told_by_its_kind() {
     type Two = (std::fmt::Error, u8);
     type Callback = fn(i32) -> Result<(), std::fmt::Error>;
