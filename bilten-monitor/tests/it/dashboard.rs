@@ -270,6 +270,72 @@ async fn the_other_crates_are_there_as_soon_as_they_record() {
     assert_eq!(full["now"]["checks"][0]["up"], false);
 }
 
+/// What `bilten-db` does when a node leaves: its levels become no numbers, its counts stay.
+#[tokio::test]
+async fn a_database_node_that_left_is_neither_in_the_scrape_nor_on_the_page() {
+    const LEVELS: [&str; 4] = [
+        "bilten_db_node_up",
+        "bilten_db_lag_seconds",
+        "bilten_db_lag_bytes",
+        "bilten_db_pool_connections",
+    ];
+    let scene = Scene::new();
+    let page = scene.monitor.dashboard();
+    let tap = Tap::new(scene.exporter.recorder());
+    let levels = |node: &'static str, value: f64| {
+        metrics::with_local_recorder(&tap, || {
+            for level in LEVELS {
+                metrics::gauge!(level, "node" => node).set(value);
+            }
+        });
+    };
+    let shown = || async {
+        let text = ask(&page, "GET", "/?json").await.into_body();
+        let full = serde_json::from_str::<serde_json::Value>(&text).expect("JSON");
+        let nodes = full["now"]["nodes"].as_array().cloned().unwrap_or_default();
+        let names = nodes
+            .iter()
+            .map(|node| node["name"].as_str().expect("a name").to_owned());
+        names
+            .filter(|name| ["stays", "leaves"].contains(&name.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let deadline = std::time::Instant::now() + SOON;
+    let becomes = |expected: &'static [&'static str]| {
+        let shown = &shown;
+        async move {
+            loop {
+                let nodes = shown().await;
+                if nodes == expected {
+                    return;
+                }
+                assert!(std::time::Instant::now() < deadline, "{nodes:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    };
+    levels("stays", 1.0);
+    levels("leaves", 1.0);
+    let labels = [("node", "leaves"), ("reason", "read"), ("outcome", "ok")];
+    metrics::with_local_recorder(&tap, || {
+        metrics::counter!("bilten_db_statements_total", &labels).increment(5);
+    });
+    becomes(&["stays", "leaves"]).await;
+    levels("leaves", f64::NAN);
+    becomes(&["stays"]).await;
+    let scrape = scene.scrape();
+    for level in LEVELS {
+        let nodes = scrape
+            .matching(level, &[])
+            .map(|sample| &sample.labels["node"]);
+        assert_eq!(nodes.collect::<Vec<_>>(), ["stays"], "{level}");
+    }
+    assert!(scrape.series.iter().all(|sample| !sample.value.is_nan()));
+    assert_eq!(scrape.sum("bilten_db_statements_total", &labels), 5.0);
+    levels("leaves", 1.0);
+    becomes(&["stays", "leaves"]).await;
+}
+
 /// The page names what the other crates record; it would show nothing for a name that nobody uses.
 #[test]
 fn every_metric_that_the_page_shows_is_in_the_table() {
