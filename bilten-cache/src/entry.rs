@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::clock::{NEVER, Nanos};
 use crate::staleness::Age;
 
-/// What an entry costs beside its key and its value: its share of the index and of the policy's store, and the entry itself. A test
-/// compares the sum with what is allocated.
+/// What an entry costs beside its key and its value: its share of the index and of a slab, and the entry itself. A policy that needs more adds
+/// it. A test compares the sum with what is allocated.
 const OVERHEAD: usize = 256;
 
 /// Steps of 67 ms, in which 2^32 are nine years of a process.

@@ -24,6 +24,8 @@ pub struct CacheSettings {
 #[serde(default, deny_unknown_fields)]
 struct Said {
     memory: Option<Size>,
+    #[cfg(feature = "quick-cache")]
+    clock_pro: Option<bool>,
     remote_budget: Option<Span>,
     remote_concurrency: Option<usize>,
     isolated_ttl: Option<Span>,
@@ -48,6 +50,8 @@ impl CacheBuilder {
         // All of them, or the compiler says which one was forgotten.
         let Said {
             memory,
+            #[cfg(feature = "quick-cache")]
+            clock_pro,
             remote_budget,
             remote_concurrency,
             isolated_ttl,
@@ -57,6 +61,10 @@ impl CacheBuilder {
         } = settings.said;
         if let Some(Size(bytes)) = memory {
             self = self.memory_bytes(bytes);
+        }
+        #[cfg(feature = "quick-cache")]
+        if clock_pro == Some(true) {
+            self = self.clock_pro();
         }
         if let Some(Span(budget)) = remote_budget {
             self = self.remote_budget(budget);

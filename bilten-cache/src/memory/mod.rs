@@ -1,27 +1,33 @@
+#[cfg(feature = "quick-cache")]
+mod clock_pro;
 mod eras;
+mod eviction;
 mod index;
 mod policy;
+mod tiny_lfu;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use self::eras::Eras;
+use self::eviction::Chosen;
+pub(crate) use self::eviction::Eviction;
 use self::index::{Index, Spot};
-use self::policy::{Change, ClockPro, Policy};
+use self::policy::{Change, Policy};
 use crate::clock::{Clock, Nanos};
 use crate::entry::Entry;
 use crate::kept::Kept;
 
 /// L1: the entries of all regions in one budget of bytes.
 ///
-/// Reads look into the index. The policy, which is that of quick_cache, owns the entries, evicts them, and hears of a part of the
+/// Reads look into the index. The policy, moka's if nothing else is asked for, owns the entries, evicts them, and hears of a part of the
 /// reads. Whether an entry may be served is decided by [`Entry`] and the log. What nobody has a use for any more is taken out
 /// shard by shard, as others come in and when somebody asks how many there are.
 ///
 /// The two agree because every change of a key happens under the policy's lock for it, in the index first and then in
 /// the policy, and because the policy takes out of the index what it gives up.
 #[derive(Debug)]
-pub(crate) struct Memory<P = ClockPro> {
+pub(crate) struct Memory<P = Chosen> {
     index: Arc<Index>,
     policy: P,
     eras: Eras,
@@ -49,11 +55,12 @@ pub(crate) enum Glance<R> {
 impl Memory {
     /// `no_room` hears of each key that was given up, or not taken, because memory is full.
     pub(crate) fn new(
+        eviction: Eviction,
         bytes: u64,
         clock: Clock,
         no_room: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Self {
-        Self::with(clock, |index| ClockPro::new(bytes, index, no_room))
+        Self::with(clock, |index| Chosen::new(eviction, bytes, index, no_room))
     }
 }
 
@@ -267,14 +274,26 @@ mod tests {
     }
 
     /// One thread, on which the index's locks work as they do outside.
-    fn alone(test: fn()) {
+    fn alone(test: impl Fn() + Send + Sync + 'static) {
         shuttle::check_random(test, 1);
+    }
+
+    const EVICTIONS: &[Eviction] = &[
+        Eviction::TinyLfu,
+        #[cfg(feature = "quick-cache")]
+        Eviction::ClockPro,
+    ];
+
+    fn with_each(test: impl Fn(Eviction) + Send + Sync + Copy + 'static) {
+        for eviction in EVICTIONS {
+            alone(move || test(*eviction));
+        }
     }
 
     #[test]
     fn a_gigabyte_of_inserts_stays_within_the_budget() {
-        alone(|| {
-            let memory = Memory::new(1 << 20, Clock::system(), |_| {});
+        with_each(|eviction| {
+            let memory = Memory::new(eviction, 1 << 20, Clock::system(), |_| {});
             for n in 0..16_384_u32 {
                 memory.insert_if(&kept(&n.to_string(), 65_536), || true);
             }
@@ -286,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_refused_insert_leaves_what_was_there() {
-        alone(|| {
-            let memory = Memory::new(1 << 20, Clock::system(), |_| {});
+        with_each(|eviction| {
+            let memory = Memory::new(eviction, 1 << 20, Clock::system(), |_| {});
             assert!(memory.insert_if(&kept("a", 1), || true));
             assert!(!memory.insert_if(&kept("a", 2), || false));
             assert_eq!(memory.get("a").unwrap().weight, 1);
@@ -298,11 +317,11 @@ mod tests {
 
     #[test]
     fn what_nobody_has_a_use_for_is_given_back_without_being_asked_for() {
-        alone(|| {
+        with_each(|eviction| {
             let now = Arc::new(AtomicU64::new(0));
             let pass = |seconds| now.fetch_add(seconds * SECOND, Ordering::Relaxed);
             let clock = Clock::moved_by(Arc::clone(&now));
-            let memory = Memory::new(1 << 20, clock, |_| panic!("there is room"));
+            let memory = Memory::new(eviction, 1 << 20, clock, |_| panic!("there is room"));
             let dies = |key: &str, seconds: u64| {
                 let life = life(seconds * SECOND, 1_000);
                 memory.insert_if(&kept_for(key, life), || true);
@@ -311,13 +330,15 @@ mod tests {
                 dies(&n.to_string(), 10 + n % 2 * 10);
             }
             assert_eq!(memory.entries(), 100);
+            let full = memory.bytes();
             pass(15);
-            assert_eq!((memory.entries(), memory.bytes()), (50, 50_000));
+            assert_eq!((memory.entries(), memory.bytes()), (50, full / 2));
             assert_eq!(memory.strays(), 0);
             pass(15);
             for n in 0..u64::try_from(4 * LEAST_SWEEP).unwrap() {
                 dies(&format!("new{n}"), 3_600);
             }
+            memory.policy.each(|_, _| {}); // what it put off
             assert_eq!(memory.policy.entries(), 256, "filling gives back too");
         });
     }

@@ -22,7 +22,7 @@ fn tree(features: &[&str]) -> String {
 #[test]
 fn a_memory_only_build_has_no_redis_client() {
     let memory_only = tree(&["--no-default-features"]);
-    assert!(memory_only.contains("quick_cache v"));
+    assert!(memory_only.contains("moka v"));
     for client in [
         "fred v",
         "redis v",

@@ -9,7 +9,7 @@ use crate::peer::{Failure, Levels, Peer, Setup, TIME_TO_LIVE};
 use crate::workload::Item;
 
 /// With a key of 18 bytes and the overhead that the cache adds, a kilobyte.
-const EVEN: usize = 1_024 - size_of::<Item>() - 256 - 18;
+const EVEN: usize = 1_024 - size_of::<Item>() - 448 - 18;
 
 pub(crate) struct Bilten {
     cache: Cache,

@@ -1,0 +1,104 @@
+use std::sync::Arc;
+
+use moka::notification::RemovalCause;
+
+use super::index::{Index, Spot};
+use super::policy::{Change, Locks, Policy};
+use crate::kept::Kept;
+
+/// The policy of moka, which is the default.
+#[derive(Debug)]
+pub(crate) struct TinyLfu {
+    store: Store,
+    bytes: u64,
+    changing: Locks,
+}
+
+/// What its eleven allocations for an entry take beside what any policy would.
+const NODES: u32 = 192;
+
+fn weight(kept: &Kept) -> u32 {
+    kept.weight.saturating_add(NODES)
+}
+
+type Store = moka::sync::Cache<u64, Kept, foldhash::fast::RandomState>;
+
+impl TinyLfu {
+    /// `no_room` hears of each key that was given up, or not taken, because memory is full.
+    pub(super) fn new(
+        bytes: u64,
+        index: Arc<Index>,
+        no_room: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> Self {
+        let gone = move |spot: Arc<u64>, kept: Kept, why: RemovalCause| {
+            index.remove_exactly(Spot(*spot), &kept);
+            if why == RemovalCause::Size {
+                no_room(kept.key());
+            }
+        };
+        let store = moka::sync::Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|_, kept: &Kept| weight(kept))
+            .eviction_listener(gone)
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self {
+            store,
+            bytes,
+            changing: Locks::new(),
+        }
+    }
+}
+
+impl Policy for TinyLfu {
+    fn change(&self, spot: Spot, change: impl FnOnce() -> Change) {
+        let _alone = self.changing.lock(spot);
+        match change() {
+            Change::Put(kept) => self.store.insert(spot.0, kept),
+            Change::Remove => self.store.invalidate(&spot.0),
+            Change::Nothing => {}
+        }
+    }
+
+    fn drop_if(&self, spot: Spot, is_stray: impl FnOnce(&Kept) -> bool) {
+        let _alone = self.changing.lock(spot);
+        if self
+            .store
+            .get(&spot.0)
+            .is_some_and(|there| is_stray(&there))
+        {
+            self.store.invalidate(&spot.0);
+        }
+    }
+
+    fn has_room_for(&self, kept: &Kept) -> bool {
+        u64::from(weight(kept)) <= self.bytes
+    }
+
+    fn touch(&self, spot: Spot) {
+        let _ = self.store.get(&spot.0);
+    }
+
+    fn clear(&self) {
+        self.store.invalidate_all();
+    }
+
+    fn entries(&self) -> u64 {
+        self.store.run_pending_tasks();
+        self.store.entry_count()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.store.weighted_size()
+    }
+
+    #[cfg(any(test, feature = "test-util"))]
+    fn each(&self, mut f: impl FnMut(Spot, &Kept)) {
+        // One round does a part of it.
+        for _ in 0..1_000 {
+            self.store.run_pending_tasks();
+        }
+        for (spot, kept) in &self.store {
+            f(Spot(*spot), &kept);
+        }
+    }
+}
