@@ -1,6 +1,7 @@
 //! Tables and indexes, made where they are missing.
 
 use bilten_db::index::IndexSpec;
+use sea_orm::sea_query::Index;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, EntityTrait, Schema};
 
 use crate::entity::{event, organizer, purchase, ticket, user, venue};
@@ -40,8 +41,29 @@ pub async fn create(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     create_table(db, event::Entity).await?;
     create_table(db, ticket::Entity).await?;
     create_table(db, purchase::Entity).await?;
+    indexes_up(db).await
+}
+
+/// The migration that brings the seven indexes: what `up` of a `MigrationTrait` calls with `manager.get_connection()`.
+/// May be run again, and mends what a run left behind that was cut off.
+///
+/// # Errors
+/// The database's error for the first index that it refused, or the difference to one of the same name.
+pub async fn indexes_up(db: &impl ConnectionTrait) -> Result<(), DbErr> {
     for index in indexes() {
         index.ensure(db).await?;
+    }
+    Ok(())
+}
+
+/// The way back: what `down` calls. An index that is not there is no error.
+///
+/// # Errors
+/// The database's error for the first index that it kept.
+pub async fn indexes_down(db: &impl ConnectionTrait) -> Result<(), DbErr> {
+    for index in indexes() {
+        let mut drop = Index::drop();
+        db.execute(drop.name(index.name()).if_exists()).await?;
     }
     Ok(())
 }

@@ -18,6 +18,8 @@ async fn sqlite_uses_each_index_for_its_query() {
     schema::create(&db).await.unwrap();
     assert!(seed_data::plant(&db).await.unwrap());
     every_index_is_used(&db).await;
+    let count = "select count(*) from sqlite_master where type = 'index' and name like 'idx_%'";
+    the_migration_goes_both_ways(&db, count).await;
 }
 
 #[tokio::test]
@@ -30,6 +32,25 @@ async fn postgres_uses_each_index_for_its_query() {
     schema::create(&db).await.unwrap();
     assert!(seed_data::plant(&db).await.unwrap());
     every_index_is_used(&db).await;
+    let count =
+        "select count(*) from pg_indexes where schemaname = 'public' and indexname like 'idx_%'";
+    the_migration_goes_both_ways(&db, count).await;
+}
+
+/// Up, up again, down, down again, and up.
+async fn the_migration_goes_both_ways(db: &impl ConnectionTrait, count: &str) {
+    let indexes = async || {
+        let counted = Statement::from_string(db.get_database_backend(), count);
+        let row = db.query_one_raw(counted).await.unwrap().unwrap();
+        row.try_get_by_index::<i64>(0).unwrap()
+    };
+    for (up, expected) in [(true, 7), (true, 7), (false, 0), (false, 0), (true, 7)] {
+        match up {
+            true => schema::indexes_up(db).await.unwrap(),
+            false => schema::indexes_down(db).await.unwrap(),
+        }
+        assert_eq!(indexes().await, expected);
+    }
 }
 
 async fn every_index_is_used(db: &impl ConnectionTrait) {
