@@ -8,6 +8,8 @@ pub(crate) struct Attempt {
     pub(crate) reason: Reason,
     /// From 1.
     pub(crate) number: u8,
+    /// Another node may serve it if this one has no connection soon.
+    pub(crate) another: bool,
 }
 
 impl Attempt {
@@ -17,12 +19,17 @@ impl Attempt {
         Self {
             reason,
             number: self.number.saturating_add(1),
+            another: false,
         }
     }
 }
 
 impl From<Reason> for Attempt {
     fn from(reason: Reason) -> Self {
-        Self { reason, number: 1 }
+        Self {
+            reason,
+            number: 1,
+            another: false,
+        }
     }
 }

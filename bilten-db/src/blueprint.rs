@@ -11,8 +11,9 @@ use crate::driver::adopted::Adopted;
 use crate::driver::open::open;
 use crate::driver::target::Target;
 use crate::metrics::NodeMetrics;
-use crate::node::{Node, Traits};
+use crate::node::Node;
 use crate::replica::{Replica, Source};
+use crate::traits::Traits;
 use crate::{Error, PoolConfig};
 
 /// How soon the server notices that the loser of a hedge was given up.

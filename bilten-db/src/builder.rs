@@ -58,6 +58,7 @@ pub struct ClusterBuilder {
     tags: Tags,
     primary_may_be_away: bool,
     max_lag: Option<Duration>,
+    min_in_rotation: Option<u32>,
     independent: bool,
     discovery: Option<Discovery>,
 }
@@ -230,11 +231,27 @@ impl ClusterBuilder {
         self
     }
 
+    /// Replicas that stay in rotation when their probes are slow or answered with an error; of each
+    /// [`group`](Replica::group) alone. Defaults to half of them, rounded up; 0 keeps none, and a number above theirs keeps
+    /// all.
+    ///
+    /// Probes of all replicas may fail at once for a reason of their own: a right taken away, servers that are slow to
+    /// let anybody in. To leave them all would send every read to the primary. The status says of a replica that it was
+    /// kept, and why.
+    ///
+    /// Not kept, whatever the number: who refuses connections, cannot be resolved, refuses the password, answers
+    /// nothing, never told who it is, belongs elsewhere, or takes writes. Lag is not a failure: see
+    /// [`max_lag`](Self::max_lag) and [`Fallback::StaleReplica`].
+    pub fn min_in_rotation(mut self, replicas: u32) -> Self {
+        self.min_in_rotation = Some(replicas);
+        self
+    }
+
     /// Replicas need not be standbys of the primary: logical replication, a proxy in front, a service with a storage of
     /// its own.
     ///
-    /// Without this, a replica that takes writes or belongs to another PostgreSQL cluster is ejected, and a promoted
-    /// standby becomes the primary. With MySQL and MariaDB `read_only` tells who takes writes.
+    /// Without this, a replica that takes writes, belongs to another PostgreSQL cluster or opens another database than the
+    /// primary (PostgreSQL: database, MySQL and MariaDB: schema) is ejected, and a promoted standby becomes the primary. With MySQL and MariaDB `read_only` tells who takes writes.
     pub fn independent_replicas(mut self) -> Self {
         self.independent = true;
         self
@@ -274,6 +291,7 @@ impl ClusterBuilder {
             Topology { primary, replicas },
             !self.independent,
             self.max_lag,
+            self.min_in_rotation,
         );
         let reserve = self
             .retry
@@ -309,6 +327,7 @@ impl ClusterBuilder {
         self.tags.check()?;
         self.hedge.map_or(Ok(()), HedgeConfig::check)?;
         self.discovery.as_ref().map_or(Ok(()), Discovery::check)?;
+        self.fallback.map_or(Ok(()), Fallback::check)?;
         if self.deadline.is_some_and(|limit| limit.is_zero()) {
             return Err(Error::invalid(
                 "deadline",

@@ -47,8 +47,12 @@ pub(crate) trait Call: Send + Sync {
         output
     }
 
-    fn on(&self, backend: &dyn Backend)
-    -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+    /// `hurried` when another node may serve it soon.
+    fn on(
+        &self,
+        backend: &dyn Backend,
+        hurried: bool,
+    ) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
 }
 
 pub(crate) struct Execute<'a>(pub(crate) &'a Statement);
@@ -65,8 +69,8 @@ impl Call for Execute<'_> {
         Wants::Statement(&self.0.sql)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<ExecResult, Fault> {
-        backend.execute(self.0).await
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<ExecResult, Fault> {
+        backend.execute(self.0, hurried).await
     }
 }
 
@@ -77,8 +81,8 @@ impl Call for ExecuteUnprepared<'_> {
         Wants::Statement(self.0)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<ExecResult, Fault> {
-        backend.execute_unprepared(self.0).await
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<ExecResult, Fault> {
+        backend.execute_unprepared(self.0, hurried).await
     }
 }
 
@@ -89,8 +93,8 @@ impl Call for QueryOne<'_> {
         Wants::Statement(&self.0.sql)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<Option<QueryResult>, Fault> {
-        backend.query_one(self.0).await
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<Option<QueryResult>, Fault> {
+        backend.query_one(self.0, hurried).await
     }
 }
 
@@ -101,8 +105,8 @@ impl Call for QueryAll<'_> {
         Wants::Statement(&self.0.sql)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<Vec<QueryResult>, Fault> {
-        backend.query_all(self.0).await
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<Vec<QueryResult>, Fault> {
+        backend.query_all(self.0, hurried).await
     }
 }
 
@@ -121,8 +125,8 @@ impl Call for OpenStream<'_> {
         rows.standing_in(place)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<Rows, Fault> {
-        backend.stream(self.0).await
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<Rows, Fault> {
+        backend.stream(self.0, hurried).await
     }
 }
 
@@ -144,7 +148,7 @@ impl Call for Begin {
         tx.standing_in(place)
     }
 
-    async fn on(&self, backend: &dyn Backend) -> Result<Tx, Fault> {
+    async fn on(&self, backend: &dyn Backend, _hurried: bool) -> Result<Tx, Fault> {
         backend.begin(self.0).await
     }
 }

@@ -187,8 +187,27 @@ impl Error {
 }
 
 impl From<DbErr> for Error {
+    /// An error of this crate inside comes out again.
     fn from(error: DbErr) -> Self {
-        Self::Db(error)
+        match Self::of(&error) {
+            Some(_) => ours(error).unwrap_or_else(Self::Db),
+            None => Self::Db(error),
+        }
+    }
+}
+
+/// The error of this crate in `error`; `error` itself when others hold it too.
+fn ours(error: DbErr) -> Result<Error, DbErr> {
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else {
+        return Err(error);
+    };
+    let again = |error| DbErr::Conn(RuntimeErr::SqlxError(error));
+    match Arc::try_unwrap(error).map_err(again)? {
+        sqlx::Error::Io(carrier) => match carrier.downcast::<Error>() {
+            Ok(error) => Ok(error),
+            Err(carrier) => Err(again(Arc::new(sqlx::Error::Io(carrier)))),
+        },
+        error => Err(again(Arc::new(error))),
     }
 }
 
@@ -241,6 +260,8 @@ mod tests {
             assert_eq!(Error::outcome_is_unknown(&error), in_doubt, "{error}");
             assert!(Error::of(&error.clone()).is_some());
         }
+        let closed = Error::from(DbErr::from(Error::Closed));
+        assert!(matches!(closed, Error::Closed), "there and back");
         let plain = DbErr::from(Error::Db(DbErr::Custom("a".to_owned())));
         assert!(Error::of(&plain).is_none());
         assert!(Error::of(&internal("text".to_owned())).is_none());

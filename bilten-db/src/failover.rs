@@ -22,7 +22,7 @@ pub(crate) enum Step {
 pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
     match (access, trouble) {
         (Access::Write, _) | (Access::Read, Trouble::Answer) => Step::Return,
-        (Access::Read, Trouble::ReadOnly) if on_replica => Step::Learn,
+        (Access::Read, Trouble::ReadOnly | Trouble::NotHere) if on_replica => Step::Learn,
         (Access::Read, Trouble::Unanswered) if on_replica => Step::Ask,
         (Access::Read, Trouble::Unreachable | Trouble::Lost) => Step::Elsewhere,
         (Access::Read, Trouble::Slow | Trouble::Silent | Trouble::Busy | Trouble::Conflict)
@@ -37,7 +37,9 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Trouble::{Answer, Busy, Conflict, Lost, ReadOnly, Silent, Slow, Unanswered, Unreachable};
+    use Trouble::{
+        Answer, Busy, Conflict, Lost, NotHere, ReadOnly, Silent, Slow, Unanswered, Unreachable,
+    };
 
     #[test]
     fn a_write_is_never_run_again() {
@@ -50,6 +52,7 @@ mod tests {
             Busy,
             Conflict,
             ReadOnly,
+            NotHere,
             Answer,
         ] {
             assert_eq!(step(Access::Write, false, trouble), Step::Return);
@@ -67,6 +70,7 @@ mod tests {
             (Busy, Step::Elsewhere, Step::Return),
             (Conflict, Step::Elsewhere, Step::Return),
             (ReadOnly, Step::Learn, Step::Return),
+            (NotHere, Step::Learn, Step::Return),
             (Answer, Step::Return, Step::Return),
         ];
         for (trouble, on_replica, on_primary) in table {

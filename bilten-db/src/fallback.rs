@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sea_orm::DbErr;
+
 use crate::Error;
 
 /// What happens to a read when no replica is in rotation.
@@ -21,7 +23,7 @@ pub enum Fallback {
     /// connections of the primary's pool.
     Primary {
         /// Most reads that wait or run on the primary in place of replicas. Streams and transactions that only read count
-        /// until they end.
+        /// until they end. At least 1: see [`Error`](Self::Error) for none.
         max_in_flight: u32,
     },
     /// A replica that lags more than allowed serves it; without any replica it fails with [`Error::NoReplica`].
@@ -31,6 +33,17 @@ pub enum Fallback {
 }
 
 impl Fallback {
+    pub(crate) fn check(self) -> Result<(), Error> {
+        if self.max_in_flight() != Some(0) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "fallback.max_in_flight",
+            "is 0, so every read without a replica would fail as if the primary were overloaded",
+            "allow at least 1, or say Fallback::Error to spare the primary",
+        ))
+    }
+
     /// Most reads that the primary takes over; `None` when it takes none.
     pub(crate) fn max_in_flight(self) -> Option<u32> {
         match self {
@@ -38,6 +51,22 @@ impl Fallback {
             Self::StaleReplica | Self::Error => None,
         }
     }
+}
+
+/// A pool that is full is not a replica that is down: the caller hears which.
+pub(crate) fn or_full(error: DbErr, full: Option<DbErr>) -> DbErr {
+    match (Error::of(&error), full) {
+        (Some(Error::NoReplica), Some(full)) => full,
+        _ => error,
+    }
+}
+
+pub(crate) fn no_such_group(name: &str) -> Error {
+    Error::invalid(
+        format!("group `{name}`"),
+        "has no replica",
+        "correct the name, or give a replica this group with Replica::group()",
+    )
 }
 
 /// One of the places for reads that the primary serves in place of replicas.

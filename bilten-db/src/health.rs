@@ -101,6 +101,21 @@ impl Health {
         was_up
     }
 
+    /// It should leave, but is needed: notes why it should, and whether that is news.
+    pub(crate) fn keep(&self, reason: &str) -> bool {
+        let mut detail = self.detail();
+        let is_new = detail.reason.is_none();
+        detail.reason = Some(reason.to_owned());
+        is_new
+    }
+
+    /// A node in rotation has nothing against it.
+    pub(crate) fn well(&self) {
+        if self.is_up() {
+            self.detail().reason = None;
+        }
+    }
+
     /// Puts the node back after a successful probe; `true` when it was out.
     pub(crate) fn readmit(&self, now: Instant) -> bool {
         let mut detail = self.detail();

@@ -46,11 +46,15 @@ mod attempt;
 mod call;
 mod freshness;
 mod health;
+mod identity;
 mod latency;
 mod route;
+mod running;
 #[cfg(feature = "seal")]
 pub mod seal;
+mod sluggish;
 mod token;
+mod traits;
 
 mod balance;
 mod budget;

@@ -17,11 +17,15 @@ use crate::driver::{Backend, Sample};
 use crate::fault::{Fault, Trouble};
 use crate::freshness::Want;
 use crate::health::Health;
+use crate::identity::Identity;
 use crate::lag::{Hysteresis, Lag, STALE};
 use crate::latency::Latency;
-use crate::metrics::{NodeMetrics, Reason};
+use crate::metrics::NodeMetrics;
 use crate::route::View;
+use crate::running::Running;
+use crate::sluggish::Sluggish;
 use crate::status::Rotation;
+use crate::traits::Traits;
 
 /// A server and everything known about it.
 pub(crate) struct Node {
@@ -37,12 +41,13 @@ pub(crate) struct Node {
     closed: AtomicBool,
     traits: Traits,
     latency: Latency,
+    pub(crate) sluggish: Sluggish,
     in_flight: AtomicU32,
     /// How many calls the node answered; tells a node that is slow for a probe from one that is silent.
     answers: AtomicU64,
     seen: Mutex<Option<Seen>>,
-    /// 0 until the node said it.
-    system_id: AtomicU64,
+    /// As the node last told it; kept while nobody reaches it.
+    identity: Mutex<Identity>,
     lagging: Hysteresis,
     /// 0 until the node said it.
     started: AtomicI64,
@@ -52,29 +57,6 @@ pub(crate) struct Node {
     stood_by: AtomicBool,
     /// Takes writes beside the primary without ever having been a standby: nobody meant it to be the primary.
     rival: AtomicBool,
-}
-
-/// What the operator said about a node.
-#[derive(Debug, Clone)]
-pub(crate) struct Traits {
-    pub(crate) weight: u32,
-    /// In the zone of this process, or zones do not matter.
-    pub(crate) near: bool,
-    /// Only reads that ask for this group may go there.
-    pub(crate) group: Option<Arc<str>>,
-    /// Reads the primary's own file, so it sees every commit at once.
-    pub(crate) same_file: bool,
-}
-
-impl Default for Traits {
-    fn default() -> Self {
-        Self {
-            weight: 1,
-            near: true,
-            group: None,
-            same_file: false,
-        }
-    }
 }
 
 /// What the last probe saw.
@@ -105,6 +87,7 @@ impl Node {
             changed,
             closed: AtomicBool::new(false),
             latency: Latency::new(Instant::now()),
+            sluggish: Sluggish::new(Instant::now()),
             traits,
             id,
             backend,
@@ -114,7 +97,7 @@ impl Node {
             in_flight: AtomicU32::new(0),
             answers: AtomicU64::new(0),
             seen: Mutex::new(None),
-            system_id: AtomicU64::new(0),
+            identity: Mutex::default(),
             lagging: Hysteresis::default(),
             started: AtomicI64::new(0),
             mixes: AtomicBool::new(false),
@@ -135,6 +118,7 @@ impl Node {
             eligible: fit && self.is_of(want.group) && (want.is_any() || self.meets(want, primary)),
             free: self.backend.load().is_free(),
             near: self.traits.near,
+            slow: false,
             load: Load {
                 in_flight: self.in_flight(),
                 weight: self.traits.weight,
@@ -180,8 +164,8 @@ impl Node {
     }
 
     pub(crate) fn set_seen(&self, seen: Option<Seen>) {
-        if let Some(id) = seen.as_ref().and_then(|seen| seen.sample.system_id) {
-            self.system_id.store(id, Ordering::Relaxed);
+        if let Some(seen) = &seen {
+            *self.identity_slot() = Identity::of(&seen.sample);
         }
         self.metrics.lag(seen.as_ref().and_then(|seen| seen.lag));
         *self.seen_slot() = seen;
@@ -234,14 +218,16 @@ impl Node {
     }
 
     /// Asks for the start of the server when it may have been started again unnoticed: then no connection of before is
-    /// open, or one was found broken.
-    pub(crate) async fn make_sure_of_start(&self) {
-        if (self.backend.load().size == 0 || self.seen().is_none())
-            && let Ok(sample) = self.backend.sample().await
-            && self.restarted(sample.started)
-        {
+    /// open, or one was found broken. The fault when it cannot be asked.
+    pub(crate) async fn make_sure_of_start(&self) -> Result<(), Fault> {
+        if self.backend.load().size > 0 && self.seen().is_some() {
+            return Ok(());
+        }
+        let sample = self.backend.sample().await?;
+        if self.restarted(sample.started) {
             self.backend.discard();
         }
+        Ok(())
     }
 
     /// Asks the node itself, on a new connection.
@@ -249,9 +235,13 @@ impl Node {
         self.backend.prober().probe().await.is_ok()
     }
 
-    /// The identity of the database, as the node last told it; 0 when it never did.
-    pub(crate) fn system_id(&self) -> u64 {
-        self.system_id.load(Ordering::Relaxed)
+    /// Which data the node has, as it last told; of nothing when it never did.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity_slot().clone()
+    }
+
+    fn identity_slot(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn judge_lag(&self, lag: Option<Lag>, limit: Duration) {
@@ -286,13 +276,14 @@ impl Node {
         call: &C,
         attempt: impl Into<Attempt>,
     ) -> Result<C::Output, Fault> {
-        let Attempt { reason, number } = attempt.into();
-        let running = Running::new(self, reason);
+        let attempt: Attempt = attempt.into();
+        let counted = (&self.in_flight, &self.metrics, &self.latency);
+        let running = Running::new(counted, attempt.reason);
         let span = tracing::debug_span!(
             "bilten_db.statement",
             node = %self.id,
-            reason = reason.name(),
-            attempt = number,
+            reason = attempt.reason.name(),
+            attempt = attempt.number,
             lag_us = tracing::field::Empty,
             waited_us = tracing::field::Empty,
             took_us = tracing::field::Empty,
@@ -303,14 +294,17 @@ impl Node {
         {
             span.record("lag_us", micros(lag.time));
         }
-        let outcome = call.on(&*self.backend).instrument(span.clone()).await;
+        let outcome = call
+            .on(&*self.backend, attempt.another)
+            .instrument(span.clone())
+            .await;
         let took = running.end();
         let ok = outcome.is_ok();
         span.record("took_us", micros(took)).record("ok", ok);
         if outcome.as_ref().map_or_else(Fault::says_speed, |_| true) {
             self.latency.record(Instant::now(), took);
         }
-        self.metrics.finished(reason, ok, took);
+        self.metrics.finished(attempt.reason, ok, took);
         match &outcome {
             Ok(_) => {
                 self.answered();
@@ -331,7 +325,7 @@ impl Node {
             // It may have restarted: what it had replayed before proves nothing now.
             Trouble::Lost => self.set_seen(None),
             Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
-            Trouble::Answer => {
+            Trouble::Answer | Trouble::NotHere => {
                 self.look_for_pooler(fault);
                 return self.answered();
             }
@@ -368,6 +362,15 @@ impl Node {
         self.take_out(&fault.cause(), fault.lasts());
     }
 
+    /// Leaves the node in rotation although its probe failed.
+    pub(crate) fn keep(&self, fault: &Fault) {
+        let reason = format!("kept in rotation, or too few were left: {}", fault.cause());
+        if self.health.keep(&reason) {
+            self.changed.notify_one();
+            tracing::warn!(node = %self.id, address = self.backend.address(), reason, "a probe failed");
+        }
+    }
+
     fn take_out(&self, reason: &str, lasts: bool) {
         let before = self.health.reason();
         if self.health.eject(Instant::now(), reason.to_owned(), lasts) {
@@ -389,6 +392,7 @@ impl Node {
 
     /// After a good probe: back into rotation, unless its pause is not over.
     pub(crate) fn admit(&self) {
+        self.health.well();
         if self.pause_left().is_zero() && self.health.readmit(Instant::now()) {
             self.metrics.readmitted();
             self.changed.notify_one();
@@ -451,47 +455,6 @@ impl fmt::Debug for Node {
 /// For a span's field.
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Counts a statement while it runs.
-struct Running<'a> {
-    node: &'a Node,
-    reason: Reason,
-    begun: Instant,
-    ended: bool,
-}
-
-impl<'a> Running<'a> {
-    fn new(node: &'a Node, reason: Reason) -> Self {
-        node.in_flight.fetch_add(1, Ordering::Relaxed);
-        node.metrics.begun();
-        Self {
-            node,
-            reason,
-            begun: Instant::now(),
-            ended: false,
-        }
-    }
-
-    /// How long it ran.
-    fn end(mut self) -> Duration {
-        self.ended = true;
-        self.begun.elapsed()
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.node.in_flight.fetch_sub(1, Ordering::Relaxed);
-        self.node.metrics.ended();
-        if !self.ended {
-            self.node.metrics.cancelled(self.reason);
-            // Nobody waited for the end, but it took this long at least: so the loser of a hedge is known to be slow.
-            self.node
-                .latency
-                .at_least(Instant::now(), self.begun.elapsed());
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,8 +16,6 @@ use crate::{Cluster, Error, Replica};
 
 /// How long [`Cluster::close`] waits.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
-/// For the connections that a new replica keeps open.
-const FILL_LIMIT: Duration = Duration::from_secs(5);
 /// For connections whose statements were given up.
 const FORCED_LIMIT: Duration = Duration::from_secs(5);
 
@@ -39,7 +37,8 @@ impl Cluster {
         self.crew().subscribe()
     }
 
-    /// One more replica. It gets no reads before its first good probe; when it cannot be reached it stays out, as at the
+    /// One more replica. It gets no reads before its first good probe and before its
+    /// [`min`](crate::PoolConfig::min) connections are open; when it cannot be reached it stays out, as at the
     /// start, and joins by itself.
     ///
     /// # Errors
@@ -70,10 +69,6 @@ impl Cluster {
                 "is another kind of database than the primary",
                 "give it the URL of a replica of the primary",
             ));
-        }
-        // Whoever is sent there first should not wait for a login.
-        if let Ok(Err(fault)) = timeout(FILL_LIMIT, node.backend.fill()).await {
-            tracing::debug!(node = %node.id, ?fault, "no connections before the first read");
         }
         node.hold("joins: not looked at yet");
         router.roster().add(&node)?;

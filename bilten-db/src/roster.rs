@@ -11,6 +11,7 @@ use crate::driver::Sample;
 use crate::election::{Claim, elect};
 use crate::fault::{Fault, Trouble};
 use crate::findings::Findings;
+use crate::identity::{Identity, standing};
 use crate::lag::Trail;
 use crate::node::{Node, Seen};
 
@@ -54,6 +55,18 @@ impl Topology {
                 "use an id of Cluster::status()",
             )
         })
+    }
+
+    /// Whether so few of its group would be left without this replica that it has to stay.
+    fn needs(&self, node: &Node, min: Option<u32>) -> bool {
+        let group = node.traits().group.as_deref();
+        let peers = || self.replicas.iter().filter(|peer| peer.is_of(group));
+        let others = peers().filter(|peer| !std::ptr::eq(&***peer, node));
+        let left = others.filter(|peer| peer.health.is_in_rotation()).count();
+        let min = min.map_or(peers().count().div_ceil(2), |min| {
+            usize::try_from(min).unwrap_or(usize::MAX)
+        });
+        self.is_replica(node) && left < min
     }
 
     /// Whether one more replica could join under this name.
@@ -101,17 +114,25 @@ pub(crate) struct Roster {
     /// Replicas must be standbys of the primary.
     strict: bool,
     max_lag: Option<Duration>,
+    /// Of each group; `None` for half of them, rounded up.
+    min_in_rotation: Option<u32>,
     pub(crate) findings: Findings,
 }
 
 impl Roster {
-    pub(crate) fn new(topology: Topology, strict: bool, max_lag: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        topology: Topology,
+        strict: bool,
+        max_lag: Option<Duration>,
+        min_in_rotation: Option<u32>,
+    ) -> Self {
         Self {
             topology: ArcSwap::from_pointee(topology),
             dealing: Mutex::default(),
             trail: Mutex::default(),
             strict,
             max_lag,
+            min_in_rotation,
             findings: Findings::default(),
         }
     }
@@ -175,7 +196,9 @@ impl Roster {
             return;
         }
         let primary = topology.primary.seen().map(|seen| seen.sample);
-        match standing(self.strict, &sample, primary.as_ref()) {
+        // As it was last told: a primary that is down does not make a stranger one of the family.
+        let family = topology.primary.identity();
+        match standing(self.strict, &node.id, &sample, &family) {
             Ok(()) => {
                 self.note_replica(asked, node, sample, &primary.unwrap_or_default());
                 node.admit();
@@ -184,7 +207,7 @@ impl Roster {
                 if primary.is_some_and(|primary| primary.in_recovery == Some(false)) {
                     node.took_writes_beside_the_primary();
                 }
-                node.eject(reason);
+                node.eject(&reason);
             }
         }
     }
@@ -197,10 +220,28 @@ impl Roster {
             return;
         }
         node.set_seen(None);
+        if fault.is_soft() && self.keeps(node, fault) {
+            return;
+        }
         node.eject_for(fault);
         if fault.trouble() == Trouble::Silent {
             node.backend.give_up();
         }
+    }
+
+    /// Whether the node stays although its probe failed: without it too few were left. Two that fail at once are looked at
+    /// one after the other.
+    fn keeps(&self, node: &Node, fault: &Fault) -> bool {
+        let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of one that never said who it is nobody knows whose data it has.
+        let is_one = node.health.is_up() && node.identity().is_known();
+        let needed = is_one && self.topology().needs(node, self.min_in_rotation);
+        if needed {
+            node.keep(fault);
+        } else {
+            node.eject_for(fault);
+        }
+        needed
     }
 
     /// Has every node looked at now: the primary does not behave like one.
@@ -233,11 +274,11 @@ impl Roster {
     /// Makes the node with the best claim the primary; returns who plays which part after that.
     fn hold_election(&self, now: Instant) -> Arc<Topology> {
         let topology = self.topology();
-        let system_id = topology.primary.system_id();
+        let family = topology.primary.identity();
         let claim = |node: &Arc<Node>| match node.seen() {
             Some(seen) if seen.is_fresh(now) => Claim {
                 writable: seen.sample.in_recovery == Some(false)
-                    && node.system_id() == system_id
+                    && Identity::of(&seen.sample).may_replace(&family)
                     && !node.is_rival(),
                 timeline: seen.sample.timeline.unwrap_or(0),
             },
@@ -291,26 +332,6 @@ fn note_pool(node: &Node) {
     node.metrics.pool(load.size, load.idle);
 }
 
-/// Whether a node may serve reads for the primary, and why not.
-fn standing(strict: bool, replica: &Sample, primary: Option<&Sample>) -> Result<(), &'static str> {
-    if !strict {
-        return Ok(());
-    }
-    let foreign =
-        |primary: &Sample| primary.system_id.is_some() && replica.system_id != primary.system_id;
-    if primary.is_some_and(foreign) {
-        return Err(
-            "belongs to another cluster; name a replica of the primary, or call independent_replicas()",
-        );
-    }
-    if replica.in_recovery == Some(false) {
-        return Err(
-            "takes writes, but another node is the primary; make it a standby again (MySQL and MariaDB: set read_only there)",
-        );
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{OnceLock, Weak};
@@ -323,8 +344,8 @@ mod tests {
     use super::*;
     use crate::driver::{Backend, PoolLoad, Prober};
     use crate::metrics::NodeMetrics;
-    use crate::node::Traits;
     use crate::rows::Rows;
+    use crate::traits::Traits;
     use crate::transaction::Tx;
 
     fn node(system_id: u64, in_recovery: bool) -> Sample {
@@ -335,6 +356,7 @@ mod tests {
             timeline: Some(1),
             started: None,
             gtids: None,
+            database: Some("shop".into()),
         }
     }
 
@@ -355,23 +377,23 @@ mod tests {
             "nowhere"
         }
 
-        async fn execute(&self, _: &Statement) -> Result<ExecResult, Fault> {
+        async fn execute(&self, _: &Statement, _: bool) -> Result<ExecResult, Fault> {
             Err(Fault::Discarded)
         }
 
-        async fn execute_unprepared(&self, _: &str) -> Result<ExecResult, Fault> {
+        async fn execute_unprepared(&self, _: &str, _: bool) -> Result<ExecResult, Fault> {
             Err(Fault::Discarded)
         }
 
-        async fn query_one(&self, _: &Statement) -> Result<Option<QueryResult>, Fault> {
+        async fn query_one(&self, _: &Statement, _: bool) -> Result<Option<QueryResult>, Fault> {
             Err(Fault::Discarded)
         }
 
-        async fn query_all(&self, _: &Statement) -> Result<Vec<QueryResult>, Fault> {
+        async fn query_all(&self, _: &Statement, _: bool) -> Result<Vec<QueryResult>, Fault> {
             Err(Fault::Discarded)
         }
 
-        async fn stream(&self, _: &Statement) -> Result<Rows, Fault> {
+        async fn stream(&self, _: &Statement, _: bool) -> Result<Rows, Fault> {
             Err(Fault::Discarded)
         }
 
@@ -433,7 +455,7 @@ mod tests {
             primary: Arc::clone(&primary),
             replicas: vec![Arc::clone(&replica)],
         };
-        let roster = Arc::new(Roster::new(topology, true, None));
+        let roster = Arc::new(Roster::new(topology, true, None, None));
         new.roster.set(Arc::downgrade(&roster)).unwrap();
         roster.observe(&primary, Instant::now(), node(7, false));
         roster.observe(&replica, Instant::now(), node(7, true));
@@ -454,7 +476,7 @@ mod tests {
                 primary: Arc::clone(&primary),
                 replicas: vec![Arc::clone(&replica)],
             };
-            let roster = Roster::new(topology, true, None);
+            let roster = Roster::new(topology, true, None, None);
             let writes = || node(7, false);
             roster.observe(&primary, Instant::now(), writes());
             if was_standby {
@@ -466,32 +488,6 @@ mod tests {
             roster.observe(&replica, Instant::now(), writes());
             // Whoever made a standby writable meant it.
             assert_eq!(roster.topology().is_primary(&replica), was_standby);
-        }
-    }
-
-    #[test]
-    fn only_standbys_of_the_primary_serve_reads() {
-        let primary = || node(7, false);
-        let unknown = Sample::default;
-        let table = [
-            (true, node(7, true), Some(primary()), None),
-            (
-                true,
-                node(8, true),
-                Some(primary()),
-                Some("another cluster"),
-            ),
-            (true, node(7, false), Some(primary()), Some("takes writes")),
-            (true, node(7, true), None, None),
-            (true, unknown(), Some(unknown()), None),
-            (false, node(8, false), Some(primary()), None),
-        ];
-        for (strict, replica, primary, problem) in table {
-            let standing = standing(strict, &replica, primary.as_ref());
-            assert_eq!(standing.is_err(), problem.is_some(), "{replica:?}");
-            if let (Err(reason), Some(problem)) = (standing, problem) {
-                assert!(reason.contains(problem), "{reason}");
-            }
         }
     }
 }

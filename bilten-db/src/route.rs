@@ -11,6 +11,8 @@ pub(crate) struct View {
     pub(crate) free: bool,
     /// In the zone of this process, or zones do not matter.
     pub(crate) near: bool,
+    /// Lost a hedge not long ago.
+    pub(crate) slow: bool,
     pub(crate) load: Load,
 }
 
@@ -44,17 +46,21 @@ impl FromIterator<View> for Views {
 
 /// The index of the replica that serves the next read.
 ///
-/// One of the own zone with a connection to spare, else one elsewhere; a full replica is passed over while another has a
-/// connection to spare. When all are full, the call waits where the fewest are before it, in whatever zone.
+/// One of the own zone with a connection to spare, else one elsewhere, and one that lost a hedge only after all of these.
+/// A full replica is passed over while another has a connection to spare. When all are full, the call waits where the fewest are before it, in whatever zone.
 pub(crate) fn pick(balance: Balance, views: &Views, turn: u64) -> Option<usize> {
     let load = |index: usize| views.views[index].load;
-    let free = |near| views.mask(|view| view.eligible && view.free && view.near == near);
+    let free = |near, slow| {
+        views.mask(|view| view.eligible && view.free && view.near == near && view.slow == slow)
+    };
     let full = || views.mask(|view| view.eligible);
     let choose = |balance: Balance, among: Mask| {
         (!among.is_empty()).then(|| balance.choose(among, load, turn))
     };
-    choose(balance, free(true))
-        .or_else(|| choose(balance, free(false)))
+    choose(balance, free(true, false))
+        .or_else(|| choose(balance, free(false, false)))
+        .or_else(|| choose(balance, free(true, true)))
+        .or_else(|| choose(balance, free(false, true)))
         .or_else(|| choose(Balance::LeastInFlight, full()))
 }
 
@@ -67,6 +73,7 @@ mod tests {
     const FULLER: View = view(true, false, true, 9);
     const OUT: View = view(false, true, true, 0);
     const FAR: View = view(true, true, false, 0);
+    const SLOW: View = View { slow: true, ..FREE };
     const FAR_FULL: View = view(true, false, false, 2);
 
     const fn view(eligible: bool, free: bool, near: bool, in_flight: u32) -> View {
@@ -74,6 +81,7 @@ mod tests {
             eligible,
             free,
             near,
+            slow: false,
             load: Load {
                 in_flight,
                 weight: 1,
@@ -95,7 +103,7 @@ mod tests {
 
     #[test]
     fn turns_are_dealt_evenly_whoever_is_out() {
-        let table: [(&[View], &[usize]); 12] = [
+        let table: [(&[View], &[usize]); 15] = [
             (&[], &[]),
             (&[OUT], &[0]),
             (&[FREE], &[60]),
@@ -108,6 +116,9 @@ mod tests {
             (&[FULL, FAR, FAR], &[0, 30, 30]),
             (&[OUT, FAR, FAR_FULL], &[0, 60, 0]),
             (&[FULL, FAR_FULL], &[0, 60]),
+            (&[SLOW, FREE, FREE], &[0, 30, 30]),
+            (&[SLOW, FULL, FAR], &[0, 0, 60]),
+            (&[SLOW, FULL, SLOW], &[30, 0, 30]),
         ];
         for (views, expected) in table {
             assert_eq!(

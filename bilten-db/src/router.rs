@@ -16,10 +16,9 @@ use crate::balance::Balance;
 use crate::call::{Call, Wants};
 use crate::deadline;
 use crate::failover::{Step, step};
-use crate::fallback::Place;
+use crate::fallback::{Place, no_such_group, or_full};
 use crate::fault::{Fault, Trouble};
-use crate::freshness;
-use crate::freshness::Want;
+use crate::freshness::{self, Want};
 use crate::hedge::race;
 use crate::learned::Learned;
 use crate::metrics::Reason;
@@ -163,9 +162,11 @@ impl Router {
     async fn read<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         let topology = self.topology();
         let mut tried = None;
+        let mut full = None;
         let mut attempt = Attempt::from(Reason::Read);
         while let Some((node, reason)) = self.next_replica(&topology, tried.as_ref()) {
             attempt.reason = reason;
+            attempt.another = self.is_another(&topology, &node, tried.as_ref());
             let fault = match self.read_on(&topology, &node, call, attempt).await {
                 Ok(output) => return Ok(output),
                 Err(fault) => fault,
@@ -179,6 +180,9 @@ impl Router {
                 }
                 Step::Ask | Step::Elsewhere => {}
             }
+            if fault.trouble() == Trouble::Busy {
+                full = Some(node.db_err(fault));
+            }
             attempt = attempt.again(Reason::Retry);
             if tried.replace(node).is_some() {
                 break;
@@ -188,11 +192,26 @@ impl Router {
             attempt.reason = Reason::Fallback;
         }
         let replicas_only = scope::route().is_some_and(Route::is_replicas_only);
-        if replicas_only || hinted().is_any() {
+        let outcome = if replicas_only || scope::hinted().is_any() {
             self.stand_in(call, attempt, None).await
         } else {
             self.keep_promise(call, attempt).await
+        };
+        outcome.map_err(|error| or_full(error, full))
+    }
+
+    /// Whether one more replica could serve the read, so that a slow start on this one is not waited out.
+    fn is_another(&self, topology: &Topology, node: &Arc<Node>, tried: Option<&Arc<Node>>) -> bool {
+        let load = node.backend.load();
+        if load.idle > 0 || load.size >= load.max {
+            return false;
         }
+        let want = scope::hinted();
+        let is_tried = |other: &Arc<Node>| {
+            Arc::ptr_eq(other, node) || tried.is_some_and(|tried| Arc::ptr_eq(other, tried))
+        };
+        let mut others = topology.replicas.iter().filter(|other| !is_tried(other));
+        others.any(|other| other.view(&want, &topology.primary, false, false).eligible)
     }
 
     /// Runs a read on a replica, and on a second one as well when the first is slow.
@@ -209,19 +228,28 @@ impl Router {
             _ => return node.run(call, attempt).await,
         };
         hedge.budget.deposit();
+        let first = async {
+            let begun = Instant::now();
+            let answer = node.run(call, attempt).await;
+            if answer.is_ok() && begun.elapsed() <= hedge.after {
+                node.sluggish.was_in_time();
+            }
+            answer
+        };
         let second = || {
             let second = self.hedge_with(hedge, topology, node)?;
             Some(async move {
                 let answer = second.run(call, Reason::Hedge).await;
                 if answer.is_ok() {
                     second.metrics.hedge_won();
+                    node.sluggish.lost(Instant::now());
                 }
                 answer
             })
         };
         let is_final = |fault: &Fault| step(Access::Read, true, fault.trouble()) == Step::Return;
         // Two statements at once are too large to carry through every read.
-        Box::pin(race(node.run(call, attempt), hedge.after, second, is_final)).await
+        Box::pin(race(first, hedge.after, second, is_final)).await
     }
 
     /// The other replica for a hedge, if there is one with a connection to spare and the budget allows it.
@@ -231,7 +259,7 @@ impl Router {
         topology: &Topology,
         first: &Arc<Node>,
     ) -> Option<Arc<Node>> {
-        let second = self.pick_from(topology, &hinted(), Some(first))?;
+        let second = self.pick_from(topology, &scope::hinted(), Some(first))?;
         let is_free = second.backend.load().is_free();
         (is_free && hedge.budget.withdraw(Instant::now())).then_some(second)
     }
@@ -257,7 +285,7 @@ impl Router {
         if let Some(node) = pinned {
             return topology.is_replica(&node).then_some((node, Reason::Pinned));
         }
-        let node = self.pick_from(topology, &hinted(), tried)?;
+        let node = self.pick_from(topology, &scope::hinted(), tried)?;
         scope::pin(self.id(), &node);
         let reason = if tried.is_some() {
             Reason::Retry
@@ -278,20 +306,30 @@ impl Router {
         want: &Want<'_>,
         tried: Option<&Arc<Node>>,
     ) -> Option<Arc<Node>> {
-        // Only a choice takes a turn: two pinned reads a page would otherwise leave every other replica idle.
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        // Only a first choice takes a turn: two pinned reads a page would otherwise leave every other replica idle, and a
+        // hedge would give the next turn to the slow one again.
+        let turn = match tried {
+            Some(_) => self.turn.load(Ordering::Relaxed),
+            None => self.turn.fetch_add(1, Ordering::Relaxed),
+        };
+        let hedged = self.policy.hedge.is_some().then(Instant::now);
         let timed = self.policy.balance == Balance::PeakEwma;
         let among = |stale: bool| {
             let views = topology.replicas.iter().map(|node| {
                 let mut view = node.view(want, &topology.primary, stale, timed);
                 view.eligible &= tried.is_none_or(|t| !Arc::ptr_eq(t, node));
+                view.slow = hedged.is_some_and(|now| node.sluggish.is_passed_over(now));
                 view
             });
             pick(self.policy.balance, &views.collect(), turn)
         };
         let stale_is_fine = self.policy.fallback == Fallback::StaleReplica && want.is_any();
         let index = among(false).or_else(|| stale_is_fine.then(|| among(true))?)?;
-        Some(Arc::clone(&topology.replicas[index]))
+        let node = &topology.replicas[index];
+        if let Some(now) = hedged {
+            node.sluggish.chosen(now);
+        }
+        Some(Arc::clone(node))
     }
 
     /// The statement hid a write, which the replica refused before any effect.
@@ -425,24 +463,6 @@ impl Router {
     }
 }
 
-/// What the hint of the present task asks of a replica.
-fn hinted() -> Want<'static> {
-    let wanted = freshness::wanted();
-    Want {
-        group: scope::route().and_then(Route::group),
-        max_lag: wanted.max_lag(),
-        at_least: wanted.at_least(),
-    }
-}
-
-fn no_such_group(name: &str) -> Error {
-    Error::invalid(
-        format!("group `{name}`"),
-        "has no replica",
-        "correct the name, or give a replica this group with Replica::group()",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
@@ -463,7 +483,7 @@ mod tests {
             let choose = || {
                 let access = router.access(black_box(Wants::Statement(sql)));
                 let course = router.course(false);
-                (access, course, router.pick(&hinted()).is_some())
+                (access, course, router.pick(&scope::hinted()).is_some())
             };
             assert_eq!(choose(), (Access::Read, Course::Replicas, true));
             let counted = allocation_counter::measure(|| {

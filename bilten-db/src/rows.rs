@@ -44,7 +44,7 @@ use crate::patience::Patience;
 ///
 /// # Cancellation
 ///
-/// Dropped between two rows, its connection goes back if the server has sent the rest within 2 s; otherwise, and when it
+/// Dropped between two rows, its connection goes back if the server has sent the rest within 250 ms; otherwise, and when it
 /// is dropped while it waits for a row, the connection is closed.
 pub struct Rows {
     /// Fetched when the stream was opened.
@@ -125,7 +125,7 @@ impl Rows {
     /// An answer that is meant for the caller stays as it is.
     fn ended_by(&mut self, error: DbErr) -> DbErr {
         match trouble_of(&error) {
-            Trouble::Answer => {
+            Trouble::Answer | Trouble::NotHere => {
                 self.stream = None;
                 error
             }

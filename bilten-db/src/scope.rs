@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::deadline;
+use crate::freshness::{self, Want};
 use crate::node::Node;
 use crate::tags::{self, Tags};
 
@@ -160,6 +161,16 @@ pub(crate) fn pins() -> bool {
 /// The hint of the present task.
 pub(crate) fn route() -> Option<Route> {
     SCOPE.try_with(|scope| scope.route).ok().flatten()
+}
+
+/// What the hint of the present task asks of a replica.
+pub(crate) fn hinted() -> Want<'static> {
+    let wanted = freshness::wanted();
+    Want {
+        group: route().and_then(Route::group),
+        max_lag: wanted.max_lag(),
+        at_least: wanted.at_least(),
+    }
 }
 
 /// The node that this scope's reads of `cluster` stay with.

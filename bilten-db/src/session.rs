@@ -12,6 +12,8 @@ use crate::access::Access;
 use crate::attempt::Attempt;
 use crate::call::Call;
 use crate::failover::{Step, step};
+use crate::fallback::or_full;
+use crate::fault::{Fault, Trouble};
 use crate::freshness::Want;
 use crate::freshness::{self, Freshness};
 use crate::metrics::Reason;
@@ -76,11 +78,6 @@ impl Pinned {
     fn new(node: Arc<Node>) -> Self {
         let started = node.started();
         Self { node, started }
-    }
-
-    async fn is_still_the_same(&self) -> bool {
-        self.node.make_sure_of_start().await;
-        self.is_the_same()
     }
 
     fn is_the_same(&self) -> bool {
@@ -250,8 +247,15 @@ impl Session {
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
         let attempt = Attempt::from(Reason::Pinned);
-        let is_gone = !node.health.is_in_rotation() || !self.router.topology().has(node);
-        if is_gone || !pinned.is_still_the_same().await {
+        if !node.health.is_in_rotation() || !self.router.topology().has(node) {
+            return self.leave_replica(call, attempt).await;
+        }
+        if let Err(fault) = node.make_sure_of_start().await {
+            // What is known to be away is not waited for a second time.
+            let left = self.leave_replica(call, attempt).await;
+            return left.map_err(|error| or_full(error, full(node, fault)));
+        }
+        if !pinned.is_the_same() {
             return self.leave_replica(call, attempt).await;
         }
         let fault = match node.run(call, attempt).await {
@@ -271,7 +275,8 @@ impl Session {
             }
             Step::Ask | Step::Elsewhere => {
                 let again = attempt.again(Reason::Retry);
-                self.leave_replica(call, again).await
+                let left = self.leave_replica(call, again).await;
+                left.map_err(|error| or_full(error, full(node, fault)))
             }
         }
     }
@@ -330,6 +335,11 @@ impl Session {
         let budget = self.wait.max(Duration::from_millis(1));
         matches!(tokio::time::timeout(budget, asked).await, Ok(Some(())))
     }
+}
+
+/// What to tell of a pool that is full.
+fn full(node: &Node, fault: Fault) -> Option<DbErr> {
+    (fault.trouble() == Trouble::Busy).then(|| node.db_err(fault))
 }
 
 impl fmt::Debug for Session {

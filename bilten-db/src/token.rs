@@ -177,6 +177,7 @@ mod tests {
             system_id: Some(system_id),
             timeline: Some(timeline),
             started: None,
+            database: None,
             gtids: None,
         }
     }

@@ -222,6 +222,19 @@ impl StreamTrait for Tx {
 /// SeaORM's trait for what can begin a [`Tx`]: `begin_tx` is all that differs.
 macro_rules! begins {
     ($type:ty) => {
+        $crate::transaction::begins!(
+            $type,
+            transaction() with None, None;
+            transaction_with_config(
+                isolation_level: Option<sea_orm::IsolationLevel>,
+                access_mode: Option<sea_orm::AccessMode>,
+            ) with isolation_level, access_mode;
+        );
+    };
+    (
+        $type:ty,
+        $($name:ident($($argument:ident: $kind:ty,)*) with $isolation:expr, $access:expr;)*
+    ) => {
         #[async_trait::async_trait]
         impl sea_orm::TransactionTrait for $type {
             type Transaction = $crate::transaction::Tx;
@@ -250,42 +263,27 @@ macro_rules! begins {
                 self.begin_tx(options).await
             }
 
-            async fn transaction<F, T, E>(
-                &self,
-                callback: F,
-            ) -> Result<T, sea_orm::TransactionError<E>>
-            where
-                F: for<'c> FnOnce(
-                        &'c Self::Transaction,
-                    ) -> std::pin::Pin<
-                        Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
-                    > + Send,
-                T: Send,
-                E: std::fmt::Display + std::fmt::Debug + Send,
-            {
-                self.transaction_with_config(callback, None, None).await
-            }
-
-            async fn transaction_with_config<F, T, E>(
-                &self,
-                callback: F,
-                isolation_level: Option<sea_orm::IsolationLevel>,
-                access_mode: Option<sea_orm::AccessMode>,
-            ) -> Result<T, sea_orm::TransactionError<E>>
-            where
-                F: for<'c> FnOnce(
-                        &'c Self::Transaction,
-                    ) -> std::pin::Pin<
-                        Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
-                    > + Send,
-                T: Send,
-                E: std::fmt::Display + std::fmt::Debug + Send,
-            {
-                let begun = self.begin_with_config(isolation_level, access_mode).await;
-                let tx = begun.map_err(sea_orm::TransactionError::Connection)?;
-                let outcome = callback(&tx).await;
-                tx.end(outcome).await
-            }
+            $(
+                async fn $name<F, T, E>(
+                    &self,
+                    callback: F,
+                    $($argument: $kind,)*
+                ) -> Result<T, sea_orm::TransactionError<E>>
+                where
+                    F: for<'c> FnOnce(
+                            &'c Self::Transaction,
+                        ) -> std::pin::Pin<
+                            Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
+                        > + Send,
+                    T: Send,
+                    E: std::fmt::Display + std::fmt::Debug + Send,
+                {
+                    let begun = self.begin_with_config($isolation, $access).await;
+                    let tx = begun.map_err(sea_orm::TransactionError::Connection)?;
+                    let outcome = callback(&tx).await;
+                    tx.end(outcome).await
+                }
+            )*
         }
     };
 }

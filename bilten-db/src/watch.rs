@@ -17,6 +17,8 @@ use crate::router::Router;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Many calls may ask at once; the node is not asked more often than this.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// For the connections that a replica keeps open.
+const FILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Tasks that end with their owner.
 #[derive(Debug, Default)]
@@ -113,11 +115,26 @@ fn pause(node: &Node) -> Option<Duration> {
         .then(|| INTERVAL.mul_f64(0.8 + 0.4 * fastrand::f64()))
 }
 
+/// Whether a replica comes into rotation with the next good answer, and has fewer connections than it should keep.
+fn is_to_join(router: &Router, node: &Node) -> bool {
+    let is_due = !node.health.is_up() && node.pause_left().is_zero();
+    is_due && router.topology().is_replica(node) && node.backend.is_short()
+}
+
 /// Asks the node and takes in its answer.
 pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) {
     let answers = node.answers_so_far();
-    let asked = Instant::now();
-    match prober.probe().await {
+    let mut asked = Instant::now();
+    let mut probed = prober.probe().await;
+    if probed.is_ok() && is_to_join(router, node) {
+        // Whoever is sent there first should not wait for a login.
+        if let Ok(Err(fault)) = timeout(FILL_LIMIT, node.backend.fill()).await {
+            tracing::debug!(node = %node.id, ?fault, "no connections before the first read");
+        }
+        asked = Instant::now();
+        probed = prober.probe().await;
+    }
+    match probed {
         Ok(sample) => router.roster().observe(node, asked, sample),
         Err(Fault::Silent(waited)) if node.answers_so_far() != answers => {
             tracing::debug!(node = %node.id, ?waited, "a probe had no answer, but statements had");

@@ -41,6 +41,10 @@ const POSTGRES: &[&str] = &[
     "pg_cancel_backend",
     "query_to_xml",
     "setseed",
+    "gin_clean_pending_list",
+    "pg_log_backend_memory_contexts",
+    "pg_log_standby_snapshot",
+    "pg_stat_statements_reset",
 ];
 
 const POSTGRES_PREFIXES: &[&str] = &[
@@ -58,6 +62,9 @@ const POSTGRES_PREFIXES: &[&str] = &[
     "pg_logical_slot_",
     "lo_",
     "dblink",
+    "brin_summarize_",
+    "brin_desummarize_",
+    "pg_file_",
 ];
 
 // Locks, and what belongs to one session or changes the server.

@@ -6,6 +6,8 @@ mod veil;
 
 pub(crate) use veil::veiled;
 
+use std::borrow::Cow;
+
 use sea_orm::DbBackend;
 
 use crate::Error;
@@ -26,7 +28,8 @@ pub(crate) fn check(field: &str, url: &str) -> Result<DbBackend, Error> {
 /// The kind of database that the scheme of a URL names.
 pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
     let (scheme, rest) = url.split_once(':').unwrap_or((url, ""));
-    match scheme {
+    let scheme = scheme.to_ascii_lowercase();
+    match scheme.as_str() {
         // A SQLite path needs no slashes. `postgres:host` would be read as a database on localhost.
         "sqlite" => return Ok(DbBackend::Sqlite),
         "postgres" | "postgresql" if rest.starts_with("//") => return Ok(DbBackend::Postgres),
@@ -43,6 +46,16 @@ pub(crate) fn backend_of(field: &str, url: &str) -> Result<DbBackend, Error> {
         problem,
         "write it as postgres://user:password@host:5432/database, mysql://.. or sqlite://path",
     ))
+}
+
+/// The URL as drivers know it: the case of a scheme means nothing, but not all of them look past it.
+pub(crate) fn with_plain_scheme(url: &str) -> Cow<'_, str> {
+    match url.split_once(':') {
+        Some((scheme, rest)) if scheme.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            Cow::Owned(format!("{}:{rest}", scheme.to_ascii_lowercase()))
+        }
+        _ => Cow::Borrowed(url),
+    }
 }
 
 /// Refuses a SQLite URL that names no file: each connection would get a database of its own, which goes with it.
@@ -119,13 +132,22 @@ mod tests {
             ("mysql://a/b", DbBackend::MySql),
             ("mariadb://a/b", DbBackend::MySql),
             ("sqlite::memory:", DbBackend::Sqlite),
+            ("POSTGRES://a/b", DbBackend::Postgres),
+            ("MySQL://a/b", DbBackend::MySql),
+            ("SQLite::memory:", DbBackend::Sqlite),
         ];
         for (url, backend) in table {
             assert_eq!(check("primary", url).unwrap(), backend, "{url}");
         }
+        assert_eq!(
+            with_plain_scheme("POSTGRES://A:B@c/D"),
+            "postgres://A:B@c/D"
+        );
+        assert_eq!(with_plain_scheme("sqlite:A"), "sqlite:A");
         tell(&[
             ("http://app:s3cret@db/shop", "the scheme `http`"),
             ("mssql://app:s3cret@db/shop", "the scheme `mssql`"),
+            ("HTTP://app:s3cret@db/shop", "the scheme `http`"),
             ("PostgreS3cret://db", "is not a database URL"),
             ("postgres:app:s3cret@h", "is not a database URL"),
             ("mysql:h/b", "is not a database URL"),

@@ -38,37 +38,42 @@ impl Backend for Adopted {
         "an adopted connection"
     }
 
-    async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault> {
+    async fn execute(&self, stmt: &Statement, _hurried: bool) -> Result<ExecResult, Fault> {
         self.conn
             .execute_raw(stmt.clone())
             .await
             .map_err(Fault::Statement)
     }
 
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault> {
+    async fn execute_unprepared(&self, sql: &str, _hurried: bool) -> Result<ExecResult, Fault> {
         self.conn
             .execute_unprepared(sql)
             .await
             .map_err(Fault::Statement)
     }
 
-    async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault> {
+    async fn query_one(
+        &self,
+        stmt: &Statement,
+        _hurried: bool,
+    ) -> Result<Option<QueryResult>, Fault> {
         self.conn
             .query_one_raw(stmt.clone())
             .await
             .map_err(Fault::Statement)
     }
 
-    async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault> {
+    async fn query_all(&self, stmt: &Statement, _hurried: bool) -> Result<Vec<QueryResult>, Fault> {
         self.conn
             .query_all_raw(stmt.clone())
             .await
             .map_err(Fault::Statement)
     }
 
-    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault> {
+    async fn stream(&self, stmt: &Statement, _hurried: bool) -> Result<Rows, Fault> {
         let stream = self.conn.stream_raw(stmt.clone()).await;
-        Rows::open(stream.map_err(Fault::Statement)?, None, 0).await
+        let stream = Box::pin(stream.map_err(Fault::Statement)?);
+        Rows::open(stream, None, 0).await
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {

@@ -17,6 +17,9 @@ use crate::fault::{Fault, Trouble, driver_trouble};
 /// that would keep the permit as long.
 const RETURN_LIMIT: Duration = Duration::from_secs(2);
 
+/// What was given up in the middle has so long to hear the rest of its answer: then the place in the pool is free.
+const GIVEN_UP_LIMIT: Duration = Duration::from_millis(250);
+
 tokio::task_local! {
     /// Set where the whole return has its limit already.
     static IN_TIME: ();
@@ -31,6 +34,9 @@ pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> 
         Box::pin(async move {
             if IN_TIME.try_with(|()| ()).is_ok() {
                 return Ok(true);
+            }
+            if !matches!(timeout(GIVEN_UP_LIMIT, conn.flush()).await, Ok(Ok(()))) {
+                return Ok(false);
             }
             let tested = timeout(RETURN_LIMIT, conn.ping()).await;
             tested.map_or(Err(sqlx::Error::PoolTimedOut), |tested| {
@@ -71,12 +77,12 @@ impl<D: Driver> Lease<D> {
     ) -> Result<T, Fault> {
         match outcome {
             Ok(Ok(value)) => {
-                self.give_back();
+                self.give_back(RETURN_LIMIT);
                 Ok(value)
             }
             Ok(Err(error)) => {
                 if driver_trouble(&error) != Trouble::Lost {
-                    self.give_back();
+                    self.give_back(RETURN_LIMIT);
                 }
                 Err(wrap(error))
             }
@@ -89,7 +95,7 @@ impl<D: Driver> Lease<D> {
         Arc::clone(self.rests.get_or_insert_default())
     }
 
-    fn give_back(&mut self) {
+    fn give_back(&mut self, limit: Duration) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
@@ -102,7 +108,7 @@ impl<D: Driver> Lease<D> {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
-            let back = timeout(RETURN_LIMIT, conn.return_to_pool());
+            let back = timeout(limit, conn.return_to_pool());
             runtime.spawn(IN_TIME.scope((), async move { back.await.is_ok() }));
         } else if D::DETACH {
             // The driver could not test it without a runtime either.
@@ -133,7 +139,7 @@ impl<D: Driver> Drop for Lease<D> {
     fn drop(&mut self) {
         let rests = self.rests.as_ref();
         if rests.is_some_and(|rests| rests.load(Ordering::Relaxed)) {
-            self.give_back();
+            self.give_back(GIVEN_UP_LIMIT);
         } else if let Some(conn) = self.conn.take()
             && D::DETACH
         {

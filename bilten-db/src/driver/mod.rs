@@ -34,16 +34,22 @@ use crate::rows::Rows;
 use crate::transaction::Tx;
 
 /// Runs statements on one node.
+///
+/// `hurried` does not wait long for a connection that has to be opened: another node has one, perhaps.
 #[async_trait]
 pub(crate) trait Backend: Debug + Send + Sync {
     fn kind(&self) -> DbBackend;
     /// Host and port, or a path; no user name, no password.
     fn address(&self) -> &str;
-    async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault>;
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault>;
-    async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault>;
-    async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault>;
-    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault>;
+    async fn execute(&self, stmt: &Statement, hurried: bool) -> Result<ExecResult, Fault>;
+    async fn execute_unprepared(&self, sql: &str, hurried: bool) -> Result<ExecResult, Fault>;
+    async fn query_one(
+        &self,
+        stmt: &Statement,
+        hurried: bool,
+    ) -> Result<Option<QueryResult>, Fault>;
+    async fn query_all(&self, stmt: &Statement, hurried: bool) -> Result<Vec<QueryResult>, Fault>;
+    async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault>;
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault>;
     /// The present pool as SeaORM knows it.
     fn connection(&self) -> DatabaseConnection;
@@ -86,6 +92,8 @@ pub(crate) struct Sample {
     /// Position in the log: what a primary wrote, what a replica replayed.
     pub(crate) position: Option<u64>,
     pub(crate) system_id: Option<u64>,
+    /// The name of the database that the connection is in.
+    pub(crate) database: Option<Arc<str>>,
     pub(crate) timeline: Option<u32>,
     /// When the server was started, as a number that only serves to tell two starts apart.
     pub(crate) started: Option<i64>,

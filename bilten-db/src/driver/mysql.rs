@@ -16,7 +16,8 @@ use crate::address::{host_and_port, resolvable};
 use crate::gtid::Gtids;
 use crate::{Error, PoolConfig};
 
-/// Whether it takes writes; since when it runs; where it would write, and what it has. MariaDB passes over comments that
+/// Whether it takes writes; since when it runs; where it would write, and what it has; the database of the connection,
+/// whose name may be written in two ways where the server does not tell them apart. MariaDB passes over comments that
 /// begin with `!50700` or a later version of MySQL, and MySQL over those that begin with `M!`.
 const SAMPLE: &str = "select concat(@@global.read_only), concat(@@global.innodb_read_only), \
     concat(unix_timestamp() - (select cast(variable_value as signed) from \
@@ -24,7 +25,8 @@ const SAMPLE: &str = "select concat(@@global.read_only), concat(@@global.innodb_
         where variable_name = 'Uptime')), \
     concat(/*M! @@global.gtid_domain_id */ /*!50700 @@global.server_uuid */), \
     concat(/*M! if(concat(@@global.read_only) in ('0', 'OFF'), @@global.gtid_current_pos, @@global.gtid_slave_pos) */ \
-        /*!50700 @@global.gtid_executed */)";
+        /*!50700 @@global.gtid_executed */), \
+    if(@@lower_case_table_names = 0, database(), lower(database()))";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     open_pool::<MySql>(target)
@@ -115,6 +117,7 @@ impl Driver for MySql {
             in_recovery: Some(text(0)?.is_some_and(is_on) || text(1)?.is_some_and(is_on)),
             started: text(2)?.and_then(|seconds| seconds.parse().ok()),
             gtids: gtids.map(Arc::new),
+            database: text(5)?.map(Arc::from),
             ..Sample::default()
         })
     }

@@ -20,10 +20,15 @@ use sea_orm::DbBackend;
 use super::Backend;
 use super::target::Target;
 use crate::Error;
-use crate::address::check;
+use crate::address::{check, with_plain_scheme};
 
 /// Makes the pool that a URL means. Connects to nothing yet.
 pub(crate) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
+    let url = with_plain_scheme(target.url);
+    let target = Target {
+        url: &url,
+        ..target
+    };
     match check(target.field, target.url)? {
         DbBackend::MySql => mysql::open(target),
         DbBackend::Sqlite => sqlite::open(target),

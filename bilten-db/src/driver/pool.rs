@@ -29,6 +29,8 @@ use crate::transaction::Tx;
 
 /// After this long without a connection the node is looked at: it may be dead, not busy.
 const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
+/// Longest wait for a new connection when another node may serve the call.
+const HURRY: Duration = Duration::from_millis(250);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs statements through a pool of sqlx that can be replaced as a whole.
@@ -84,11 +86,11 @@ impl<D: Driver> SqlxPool<D> {
         tokio::spawn(async move { timeout(CLOSE_LIMIT, old.pool.close()).await.is_ok() });
     }
 
-    async fn lease(&self) -> Result<Lease<D>, Fault> {
+    async fn lease(&self, hurried: bool) -> Result<Lease<D>, Fault> {
         let begun = Instant::now();
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
-        let conn = self.acquire(&self.pool()).await?;
+        let conn = self.acquire(&self.pool(), hurried).await?;
         let waited = begun.elapsed();
         self.acquire_seconds.record(waited);
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
@@ -96,15 +98,39 @@ impl<D: Driver> SqlxPool<D> {
         Ok(Lease::new(conn, self.config.max_uses, silences))
     }
 
-    async fn acquire(&self, pool: &Pool<D>) -> Result<PoolConnection<D>, Fault> {
+    async fn acquire(&self, pool: &Pool<D>, hurried: bool) -> Result<PoolConnection<D>, Fault> {
         let (limit, overdue) = self.acquire_limit(pool);
+        if hurried && limit > HURRY && matches!(overdue, Fault::ConnectTimeout(_)) {
+            return self.acquire_soon(pool, limit).await;
+        }
         let mut closed = pool.close_event();
-        let acquired = closed.do_until(first_free(pool));
+        let acquired = closed.do_until(first_free(pool.clone()));
         match self.watched(limit, acquired).await {
             Some(Ok(Ok(conn))) => Ok(conn),
             Some(Ok(Err(error))) => Err(acquire_fault(error, overdue)),
             Some(Err(_closed)) => Err(Fault::Discarded),
             None => Err(overdue),
+        }
+    }
+
+    /// As [`acquire`](Self::acquire), for somebody who goes elsewhere soon. The connection is opened to the end all the
+    /// same: the next one has it, however long a login takes here.
+    async fn acquire_soon(
+        &self,
+        pool: &Pool<D>,
+        limit: Duration,
+    ) -> Result<PoolConnection<D>, Fault> {
+        let mut opening = Box::pin(first_free(pool.clone()));
+        let mut closed = pool.close_event();
+        let opened = self.watched(HURRY, closed.do_until(&mut opening)).await;
+        let overdue = Fault::ConnectTimeout(HURRY);
+        match opened {
+            Some(Ok(opened)) => opened.map_err(|error| acquire_fault(error, overdue)),
+            Some(Err(_closed)) => Err(Fault::Discarded),
+            None => {
+                tokio::spawn(async move { timeout(limit - HURRY, opening).await.is_ok() });
+                Err(overdue)
+            }
         }
     }
 
@@ -147,8 +173,8 @@ where
         self.patience.address()
     }
 
-    async fn execute(&self, stmt: &Statement) -> Result<ExecResult, Fault> {
-        let mut lease = self.lease().await?;
+    async fn execute(&self, stmt: &Statement, hurried: bool) -> Result<ExecResult, Fault> {
+        let mut lease = self.lease(hurried).await?;
         let outcome = self
             .patience
             .wait(lease.silences, D::execute(&mut lease, stmt))
@@ -156,8 +182,8 @@ where
         lease.settle(outcome, exec_err)
     }
 
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, Fault> {
-        let mut lease = self.lease().await?;
+    async fn execute_unprepared(&self, sql: &str, hurried: bool) -> Result<ExecResult, Fault> {
+        let mut lease = self.lease(hurried).await?;
         let outcome = self
             .patience
             .wait(lease.silences, D::execute_unprepared(&mut lease, sql))
@@ -165,8 +191,12 @@ where
         lease.settle(outcome, exec_err)
     }
 
-    async fn query_one(&self, stmt: &Statement) -> Result<Option<QueryResult>, Fault> {
-        let mut lease = self.lease().await?;
+    async fn query_one(
+        &self,
+        stmt: &Statement,
+        hurried: bool,
+    ) -> Result<Option<QueryResult>, Fault> {
+        let mut lease = self.lease(hurried).await?;
         let outcome = self
             .patience
             .wait(lease.silences, D::query_one(&mut lease, stmt))
@@ -174,8 +204,8 @@ where
         lease.settle(outcome, query_err)
     }
 
-    async fn query_all(&self, stmt: &Statement) -> Result<Vec<QueryResult>, Fault> {
-        let mut lease = self.lease().await?;
+    async fn query_all(&self, stmt: &Statement, hurried: bool) -> Result<Vec<QueryResult>, Fault> {
+        let mut lease = self.lease(hurried).await?;
         let outcome = self
             .patience
             .wait(lease.silences, D::query_all(&mut lease, stmt))
@@ -183,8 +213,8 @@ where
         lease.settle(outcome, query_err)
     }
 
-    async fn stream(&self, stmt: &Statement) -> Result<Rows, Fault> {
-        let lease = self.lease().await?;
+    async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault> {
+        let lease = self.lease(hurried).await?;
         let silences = lease.silences;
         Rows::open(
             stream(lease, stmt.clone()),
@@ -195,7 +225,7 @@ where
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
-        let mut lease = self.lease().await?;
+        let mut lease = self.lease(false).await?;
         let outcome = self
             .patience
             .wait(lease.silences, D::sample(&mut lease))
@@ -297,7 +327,7 @@ impl<D: Driver> fmt::Debug for SqlxPool<D> {
 
 /// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
 /// pool would go on asking for as long as it may.
-async fn first_free<D: Driver>(pool: &Pool<D>) -> Result<PoolConnection<D>, sqlx::Error> {
+async fn first_free<D: Driver>(pool: Pool<D>) -> Result<PoolConnection<D>, sqlx::Error> {
     let mut acquiring = pin!(pool.acquire());
     loop {
         if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {

@@ -21,7 +21,8 @@ const SAMPLE: &str = "select r, \
     (select system_identifier from pg_control_system()), \
     case when r then (select timeline_id from pg_control_checkpoint()) \
     else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, \
-    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint \
+    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint, \
+    current_database()::text \
     from (select pg_is_in_recovery() as r) as node";
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
@@ -122,6 +123,7 @@ impl Driver for Postgres {
             system_id: row.try_get::<Option<i64>, _>(2)?.map(i64::cast_unsigned),
             timeline: row.try_get::<Option<i32>, _>(3)?.map(i32::cast_unsigned),
             started: row.try_get(4)?,
+            database: row.try_get::<Option<&str>, _>(5)?.map(Arc::from),
             gtids: None,
         })
     }

@@ -53,6 +53,8 @@ pub(crate) enum Trouble {
     Conflict,
     /// The statement writes, and this node takes no writes.
     ReadOnly,
+    /// What the statement asks for is not to be had in the present state of this node, perhaps because it replays.
+    NotHere,
     /// An answer meant for the caller.
     Answer,
 }
@@ -80,6 +82,14 @@ impl Fault {
             }
             _ => false,
         }
+    }
+
+    /// Whether the node may still serve reads: it was slow to let a probe in, or answered one with an error.
+    pub(crate) fn is_soft(&self) -> bool {
+        matches!(
+            self.trouble(),
+            Trouble::Slow | Trouble::Unanswered | Trouble::Answer | Trouble::NotHere
+        )
     }
 
     /// Whether the node may have worked on the statement.
@@ -198,6 +208,8 @@ pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
 fn code_trouble(code: &str) -> Trouble {
     match code {
         "25006" => Trouble::ReadOnly,
+        // "recovery is in progress": some functions say it in this way.
+        "55000" => Trouble::NotHere,
         // Recovery conflict, deadlock with replay.
         "40001" | "40P01" => Trouble::Conflict,
         "57P01" | "57P02" | "57P03" => Trouble::Lost,
@@ -230,6 +242,7 @@ mod tests {
             ("57P03", Trouble::Lost),
             ("08006", Trouble::Lost),
             ("53300", Trouble::Busy),
+            ("55000", Trouble::NotHere),
             ("57014", Trouble::Answer),
             ("42P01", Trouble::Answer),
             ("23505", Trouble::Answer),

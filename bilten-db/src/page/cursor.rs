@@ -26,6 +26,9 @@ const AFTER: &str = "a";
 const BEFORE: &str = "b";
 /// Longer than any row of keys that an index could hold.
 const LONGEST: usize = 16 * 1024;
+/// The letters of the way and the query, and those of the sum.
+const HEAD: usize = 17;
+const SUM: usize = 8;
 
 impl Position {
     pub(super) fn write(&self) -> String {
@@ -33,13 +36,14 @@ impl Position {
             Way::After => AFTER,
             Way::Before => BEFORE,
         };
-        let mut text = format!("{way}{:016x}", self.query);
+        let mut keys = String::new();
         for key in &self.keys {
-            text.push('.');
+            keys.push('.');
             key.bytes()
-                .for_each(|byte| text.push_str(&format!("{byte:02x}")));
+                .for_each(|byte| keys.push_str(&format!("{byte:02x}")));
         }
-        text
+        let head = format!("{way}{:016x}", self.query);
+        format!("{head}{}{keys}", sum(&head, &keys))
     }
 
     /// The position in `text`, which must belong to the query with this fingerprint and number of keys.
@@ -57,8 +61,12 @@ fn refused(problem: &str) -> Error {
 }
 
 fn parse(text: &str) -> Option<Position> {
-    let (head, keys) = text.split_once('.')?;
-    if text.len() > LONGEST || !text.is_ascii() || head.len() != 17 {
+    let (head, keys) = text.split_at_checked(text.find('.')?)?;
+    if text.len() > LONGEST || !text.is_ascii() || head.len() != HEAD + SUM {
+        return None;
+    }
+    let (head, told) = head.split_at(HEAD);
+    if told != sum(head, keys) {
         return None;
     }
     let way = match &head[..1] {
@@ -67,7 +75,7 @@ fn parse(text: &str) -> Option<Position> {
         _ => return None,
     };
     let query = bytes(&head[1..])?;
-    let keys = keys.split('.').map(|key| {
+    let keys = keys.split('.').skip(1).map(|key| {
         let key = String::from_utf8(bytes(key)?).ok()?;
         // The database would refuse it, with an error that blames the query.
         (!key.contains('\0')).then_some(key)
@@ -91,9 +99,13 @@ fn bytes(hex: &str) -> Option<Vec<u8>> {
         .collect()
 }
 
+/// Tells a cursor that was changed on its way from one that a page gave out, before its keys reach the database.
+fn sum(head: &str, keys: &str) -> String {
+    let hash = fnv(head.bytes().chain(keys.bytes()));
+    format!("{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff))
+}
+
 /// Tells queries apart: the same for the same text, values and order, in every process.
-///
-/// FNV-1a of 64 bits (RFC 9923): not against forgers, who could only read the same query from another row on.
 pub(super) fn fingerprint(statement: &Statement, order: &str) -> u64 {
     let values = statement
         .values
@@ -101,7 +113,12 @@ pub(super) fn fingerprint(statement: &Statement, order: &str) -> u64 {
         .map(|values| format!("{values:?}"));
     let parts = [&*statement.sql, values.as_deref().unwrap_or(""), order];
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+    fnv(bytes)
+}
+
+/// FNV-1a of 64 bits (RFC 9923): not against forgers, who could only read the same query from another row on.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
@@ -124,7 +141,12 @@ mod tests {
     #[test]
     fn a_cursor_fits_only_its_own_query() {
         let text = position(&["2027-03-01", "5"]).write();
-        assert_eq!(text, "a0000000000000007.323032372d30332d3031.35");
+        let (head, keys) = text.split_once('.').unwrap();
+        assert_eq!(keys, "323032372d30332d3031.35");
+        assert!(
+            head.starts_with("a0000000000000007") && head.len() == 25,
+            "{head}"
+        );
         assert!(Position::read(&text, 7, 2).is_ok());
         for (query, keys) in [(8, 2), (7, 1), (7, 3)] {
             let error = Position::read(&text, query, keys).unwrap_err().to_string();
@@ -134,17 +156,20 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_says_so() {
+        let with_sum = |head: &str, keys: &str| format!("{head}{}{keys}", sum(head, keys));
         for text in [
-            "",
-            "5",
-            "a7.35",
-            "c0000000000000007.35",
-            "a0000000000000007",
-            "a0000000000000007.3",
-            "a0000000000000007.ff",
-            "a0000000000000007.00",
-            "ä",
+            String::new(),
+            "5".to_owned(),
+            "a0000000000000007.35".to_owned(),
+            "ä".to_owned(),
+            with_sum("a7", ".35"),
+            with_sum("c0000000000000007", ".35"),
+            with_sum("a0000000000000007", ""),
+            with_sum("a0000000000000007", ".3"),
+            with_sum("a0000000000000007", ".ff"),
+            with_sum("a0000000000000007", ".00"),
         ] {
+            let text = text.as_str();
             let error = Position::read(text, 7, 1).unwrap_err().to_string();
             assert!(
                 error.contains("is not one that a page gave out"),
@@ -172,6 +197,18 @@ mod tests {
         assert_eq!(of("a", 1, "x"), all[0]);
     }
 
+    #[test]
+    fn a_cursor_with_one_letter_changed_is_none() {
+        let text = position(&["n0", "20"]).write();
+        for at in 0..text.len() {
+            for letter in ["0", "b", "f", ".", ""] {
+                let mut changed = text.clone();
+                changed.replace_range(at..=at, letter);
+                assert!(changed == text || parse(&changed).is_none(), "{changed}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn text_and_back(keys in proptest::collection::vec("[^\0]*", 1..4), query: u64, back: bool) {
@@ -182,7 +219,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in ".*|[ab][0-9a-f]{16}(\\.[0-9a-f]{0,6}){0,3}") {
+        fn no_text_panics(text in ".*|[ab][0-9a-f]{24}(\\.[0-9a-f]{0,6}){0,3}") {
             let _ = Position::read(&text, 0, 1);
         }
     }

@@ -62,9 +62,20 @@ impl<C: ColumnTrait> Key<C> {
 
     /// The value of a cursor, in the column's own type.
     fn value(&self, text: &str, backend: DbBackend) -> Result<Expr, Error> {
-        let value = Expr::val(text);
         let kind = self.column.def().get_column_type().clone();
-        match cast(backend, &kind) {
+        if !fits(&kind, text) {
+            return Err(Error::invalid(
+                "cursor",
+                format!("holds no value of the key `{}`", self.column.as_str()),
+                "begin with the first page of this query",
+            ));
+        }
+        self.typed(&kind, text, backend)
+    }
+
+    fn typed(&self, kind: &ColumnType, text: &str, backend: DbBackend) -> Result<Expr, Error> {
+        let value = Expr::val(text);
+        match cast(backend, kind) {
             Some(Cast::Bare) => Ok(value),
             Some(Cast::Plain(name)) => Ok(value.cast_as(Alias::new(name))),
             Some(Cast::Named(name)) => Ok(Func::cast_as_quoted(value, name).into()),
@@ -74,10 +85,11 @@ impl<C: ColumnTrait> Key<C> {
 
     /// Whether rows can be told apart and ordered by this column.
     pub(super) fn check(&self, backend: DbBackend) -> Result<(), Error> {
-        if self.column.def().is_null() {
+        let column = self.column.def();
+        if column.is_null() {
             return Err(self.refused("may be NULL, and rows without a value would be skipped"));
         }
-        self.value("", backend).map(drop)
+        self.typed(column.get_column_type(), "", backend).map(drop)
     }
 
     fn is_enum(&self) -> bool {
@@ -90,6 +102,30 @@ impl<C: ColumnTrait> Key<C> {
             problem,
             "order by columns that are never NULL: numbers, text, dates or ids",
         )
+    }
+}
+
+/// Whether `text` may be a value of this type: one that somebody made up is not left to the database, which blames the
+/// query or, as SQLite, takes it for zero.
+fn fits(kind: &ColumnType, text: &str) -> bool {
+    use ColumnType as T;
+    let within = |least: i128, most: i128| {
+        text.parse::<i128>()
+            .is_ok_and(|n| (least..=most).contains(&n))
+    };
+    let made_of = |more: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || more.contains(c))
+    };
+    match kind {
+        T::TinyInteger | T::SmallInteger | T::TinyUnsigned => within(-0x8000, 0x7fff),
+        T::Integer | T::SmallUnsigned => within(-0x8000_0000, 0x7fff_ffff),
+        T::BigInteger | T::Unsigned => within(i64::MIN.into(), i64::MAX.into()),
+        T::BigUnsigned => within(0, u64::MAX.into()),
+        T::Boolean => matches!(text, "true" | "false" | "t" | "f" | "0" | "1"),
+        T::Decimal(_) => made_of("+-.eENa") || text.ends_with("Infinity"),
+        T::Uuid => text.len() == 36 && made_of("abcdef-"),
+        T::Inet | T::Cidr => made_of("abcdef.:/"),
+        _ => true,
     }
 }
 
@@ -196,4 +232,34 @@ pub(super) fn words<C: ColumnTrait>(keys: &[Key<C>]) -> String {
         let way = if key.order == Direction::Up { '<' } else { '>' };
         words + key.column.unquoted() + &String::from(way)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_no_column_of_the_type_holds_is_told() {
+        use ColumnType as T;
+        let table = [
+            (T::Integer, "20", true),
+            (T::Integer, "-5", true),
+            (T::Integer, "\u{2}0", false),
+            (T::Integer, "", false),
+            (T::Integer, "3000000000", false),
+            (T::BigInteger, "3000000000", true),
+            (T::BigUnsigned, "18446744073709551615", true),
+            (T::SmallInteger, "40000", false),
+            (T::Boolean, "true", true),
+            (T::Boolean, "maybe", false),
+            (T::Decimal(None), "-12.50", true),
+            (T::Decimal(None), "1; drop", false),
+            (T::Uuid, "67e55044-10b1-426f-9247-bb680e5fe0c8", true),
+            (T::Uuid, "67e55044", false),
+            (T::Text, "\u{2}0", true),
+        ];
+        for (kind, text, expected) in table {
+            assert_eq!(fits(&kind, text), expected, "{kind:?} {text:?}");
+        }
+    }
 }

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::cursor::{Position, Way, fingerprint};
 use super::key::{Direction, Key, alias, beyond, missing, words};
-use super::request::{MAX_LIMIT, check_limit};
+use super::nulls;
+use super::request::{MAX_LIMIT, check_limit, refuse_limit};
 use crate::Error;
+use crate::scope::on_one_node;
 
 /// How many rows, and where to begin.
 ///
@@ -59,6 +61,10 @@ impl KeysetRequest {
 /// two rows are equal. Without any key it is the order of the primary key. Take an index on the keys in their order; an
 /// order that the query has already is replaced. Not for queries with `DISTINCT` or `GROUP BY`, nor for joins that show a row
 /// more than once: of such rows, those that a page has no room for are lost.
+///
+/// No page leaves out rows whose key is NULL: a key that may be NULL by its model is refused, and so is one that is NULL
+/// in the database all the same. That costs nothing where the database knows the keys to be `NOT NULL`; otherwise, and
+/// for views, each page looks for such rows. Filter them out (`is_not_null()`) to leave them out on purpose.
 ///
 /// ```
 /// use bilten_db::{Cluster, page::{Keyset, KeysetRequest}};
@@ -125,9 +131,10 @@ impl<E: EntityTrait> Keyset<E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the limit is 0 or above the request's maximum, a key may be NULL or has a type that does
-    /// not survive as text (floats, JSON, binary), or the cursor was not made by this query: with the same filters,
-    /// values and order. [`Error::Db`] when the database refuses.
+    /// [`Error::Invalid`] when the limit is 0 or above the request's maximum, the query has a limit or an offset of its
+    /// own, a key may be NULL or has a type that does not survive as text (floats, JSON, binary), or the cursor was
+    /// changed or was not made by this query: with the same filters, values and order. [`Error::Db`] when the database
+    /// refuses.
     ///
     /// # Cancellation
     ///
@@ -175,7 +182,8 @@ impl<E: EntityTrait> Keyset<E> {
         check_limit(request.limit, request.max_limit)?;
         let backend = db.get_database_backend();
         let sought = self.seek(backend, request)?;
-        let rows = db.query_all_raw(sought.select.build(backend)).await?;
+        // Two queries are much to carry through every future above.
+        let rows = on_one_node(Box::pin(sought.fetch(db))).await?;
         sought.page(rows)
     }
 
@@ -188,10 +196,9 @@ impl<E: EntityTrait> Keyset<E> {
         self.keys.iter().try_for_each(|key| key.check(backend))?;
 
         let mut select = self.select;
-        QueryTrait::query(&mut select)
-            .clear_order_by()
-            .reset_limit()
-            .reset_offset();
+        refuse_limit(QueryTrait::query(&mut select))?;
+        QueryTrait::query(&mut select).clear_order_by();
+        let all = select.clone();
         let query = fingerprint(&select.build(backend), &words(&self.keys));
         let from = request
             .at
@@ -206,11 +213,13 @@ impl<E: EntityTrait> Keyset<E> {
             key.select(n, backend, statement);
             key.order(way, statement);
         }
+        nulls::ask_catalog::<E>(&self.keys, backend, statement);
         // One more tells whether another page follows.
         statement.limit(request.limit + 1);
         Ok(Sought {
             select,
-            keys: self.keys.len(),
+            all,
+            keys: self.keys,
             query,
             way,
             is_first: from.is_none(),
@@ -222,7 +231,9 @@ impl<E: EntityTrait> Keyset<E> {
 /// A statement that fetches one page, and what its rows mean.
 struct Sought<E: EntityTrait> {
     select: Select<E>,
-    keys: usize,
+    /// The query of all pages.
+    all: Select<E>,
+    keys: Vec<Key<E::Column>>,
     query: u64,
     way: Way,
     is_first: bool,
@@ -230,6 +241,23 @@ struct Sought<E: EntityTrait> {
 }
 
 impl<E: EntityTrait> Sought<E> {
+    /// The rows of the page, unless rows would be skipped on the way to it or behind it.
+    async fn fetch<C: ConnectionTrait>(&self, db: &C) -> Result<Vec<QueryResult>, Error> {
+        let backend = db.get_database_backend();
+        let rows = db.query_all_raw(self.select.build(backend)).await?;
+        if nulls::are_ruled_out(&rows, self.keys.len()) {
+            return Ok(rows);
+        }
+        if nulls::are_among(&rows, self.keys.len()) {
+            return Err(nulls::refused(&self.keys));
+        }
+        let search = nulls::search(&self.all, &self.keys, backend);
+        match db.query_one_raw(search).await? {
+            Some(_) => Err(nulls::refused(&self.keys)),
+            None => Ok(rows),
+        }
+    }
+
     fn page<T: FromQueryResult>(&self, mut rows: Vec<QueryResult>) -> Result<KeysetPage<T>, Error> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > limit;
@@ -259,7 +287,7 @@ impl<E: EntityTrait> Sought<E> {
     }
 
     fn position(&self, row: &QueryResult, way: Way) -> Result<Position, Error> {
-        let keys = (0..self.keys).map(|n| row.try_get("", &alias(n)));
+        let keys = (0..self.keys.len()).map(|n| row.try_get("", &alias(n)));
         Ok(Position {
             way,
             query: self.query,

@@ -4,6 +4,7 @@ mod count;
 mod cursor;
 mod key;
 mod keyset;
+mod nulls;
 mod paged;
 mod request;
 
@@ -163,8 +164,9 @@ pub trait PageExt: Paged {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the page or the limit is 0 or the limit is above its maximum, [`Error::Db`] when the
-    /// database refuses.
+    /// [`Error::Invalid`] when the page or the limit is 0, the limit is above its maximum, or the query has a limit or
+    /// an offset of its own, which a page would replace (SeaORM hides it once the query was made one for tuples or
+    /// another model: there it *is* replaced). [`Error::Db`] when the database refuses.
     ///
     /// # Cancellation
     ///

@@ -4,11 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use sea_orm::sea_query::SelectStatement;
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, EntityTrait, ExecResult, FromQueryResult, PaginatorTrait,
-    QueryResult, Select, SelectModel, SelectTwo, SelectTwoModel, Selector, SelectorRaw,
+    QueryResult, QueryTrait, Select, SelectModel, SelectTwo, SelectTwoModel, Selector, SelectorRaw,
     SelectorTrait, Statement,
 };
+
+use super::request::refuse_limit;
 
 /// A query that has pages: SeaORM's selects, joins, projections, partial models and raw statements.
 pub trait Paged: Sized + Send + sealed::Sealed {
@@ -34,7 +37,7 @@ mod sealed {
 }
 
 macro_rules! paged {
-    ([$($generic:tt)*] $query:ty, $selector:ty) => {
+    ([$($generic:tt)*] $query:ty, $selector:ty, $check:expr) => {
         impl<$($generic)*> sealed::Sealed for $query {}
 
         impl<$($generic)*> Paged for $query {
@@ -46,6 +49,7 @@ macro_rules! paged {
                 page: u64,
                 limit: u64,
             ) -> Result<(Statement, Statement), DbErr> {
+                $check(&self)?;
                 let ear = Ear { backend, heard: Mutex::new(None) };
                 let paginator = self.paginate(&ear, limit);
                 // Both ask at once; there is nothing to wait for.
@@ -62,11 +66,12 @@ macro_rules! paged {
     };
 }
 
-paged!([S: SelectorTrait<Item: Send> + Send + Sync + 'static] Selector<S>, S);
-paged!([S: SelectorTrait<Item: Send> + Send + Sync + 'static] SelectorRaw<S>, S);
+// SeaORM shows nobody what is in these two.
+paged!([S: SelectorTrait<Item: Send> + Send + Sync + 'static] Selector<S>, S, unseen);
+paged!([S: SelectorTrait<Item: Send> + Send + Sync + 'static] SelectorRaw<S>, S, unseen);
 paged!(
     [M: FromQueryResult + Sized + Send + Sync + 'static, E: EntityTrait<Model = M>]
-    Select<E>, SelectModel<M>
+    Select<E>, SelectModel<M>, unlimited
 );
 paged!(
     [
@@ -75,8 +80,16 @@ paged!(
         E: EntityTrait<Model = M>,
         F: EntityTrait<Model = N>
     ]
-    SelectTwo<E, F>, SelectTwoModel<M, N>
+    SelectTwo<E, F>, SelectTwoModel<M, N>, unlimited
 );
+
+fn unlimited(query: &impl QueryTrait<QueryStatement = SelectStatement>) -> Result<(), DbErr> {
+    refuse_limit(query.as_query()).map_err(DbErr::from)
+}
+
+fn unseen<Q>(_query: &Q) -> Result<(), DbErr> {
+    Ok(())
+}
 
 /// Hears what would be asked, and answers nothing.
 struct Ear {

@@ -1,5 +1,7 @@
 //! Which page is asked for.
 
+use sea_orm::sea_query::SelectStatement;
+
 use crate::Error;
 
 /// More rows than this are hardly a page: a service that lets its users name a limit would read whole tables for them.
@@ -88,6 +90,20 @@ pub enum CountMode {
     Estimate,
     /// Not at all: only whether another page follows.
     None,
+}
+
+/// A page would replace the query's own limit in silence, and count the rows behind it too.
+pub(super) fn refuse_limit(query: &SelectStatement) -> Result<(), Error> {
+    let mut bare = query.clone();
+    bare.reset_limit().reset_offset();
+    if bare == *query {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        "query",
+        "has a limit or an offset of its own, which a page would replace",
+        "leave them to the request, or select from the limited rows as a subquery",
+    ))
 }
 
 /// Databases count in signed 64-bit numbers, and one more row must still be one.

@@ -2,9 +2,42 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
-use bilten_db::{Cluster, Error, PoolConfig};
+use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 
 use crate::fixture::{Shop, builder_for, is_up, port, private, tally, who_reads};
+
+#[tokio::test]
+async fn the_scheme_of_a_url_may_be_written_large() {
+    let shop = Shop::open("scheme").await;
+    let large = |url: &str| {
+        url.replacen("postgres", "POSTGRES", 1)
+            .replacen("ql", "QL", 1)
+    };
+    let db = Cluster::builder()
+        .primary(large(&shop.primary))
+        .replica("r1", large(&shop.replicas[0]))
+        .connect()
+        .await
+        .unwrap();
+    assert_eq!(who_reads(&db).await.unwrap(), shop.replica_ports()[0]);
+    let memory = Cluster::builder().primary("SQLite::memory:").connect();
+    memory
+        .await
+        .unwrap()
+        .execute_unprepared("select 1")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_fallback_that_lets_nobody_in_is_refused() {
+    let shop = Shop::open("no_fallback").await;
+    let nobody = Fallback::Primary { max_in_flight: 0 };
+    let built = shop.builder().fallback(nobody).connect().await;
+    let error = built.unwrap_err();
+    assert!(matches!(&error, Error::Invalid { field, .. } if field == "fallback.max_in_flight"));
+    assert!(error.to_string().contains("Fallback::Error"), "{error}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_host_is_told_at_the_start_as_one_that_does_not_answer() {

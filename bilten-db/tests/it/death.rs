@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up, who_reads};
 
-/// Fifty callers that read without a pause until they are told to stop.
+/// Fifty callers that read without a pause until they are told to stop, half of them in sessions.
 struct Readers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<(usize, Duration)>,
@@ -22,13 +22,16 @@ impl Readers {
     fn start(db: &Cluster) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut tasks = JoinSet::new();
-        for _ in 0..50 {
+        for n in 0..50 {
             let (db, stop) = (db.clone(), Arc::clone(&stop));
             tasks.spawn(async move {
                 let (mut reads, mut slowest) = (0, Duration::ZERO);
                 while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
-                    who_reads(&db).await.unwrap();
+                    match n % 2 {
+                        0 => who_reads(&db).await.unwrap(),
+                        _ => who_reads(&db.session()).await.unwrap(),
+                    };
                     slowest = slowest.max(begun.elapsed());
                     reads += 1;
                 }

@@ -1,10 +1,11 @@
 use std::time::{Duration, Instant};
 
-use bilten_db::Cluster;
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
-use bilten_testbed::eventually;
+use bilten_db::status::Rotation;
+use bilten_db::{Cluster, PoolConfig};
+use bilten_testbed::{Direction, FaultProxy, eventually};
 
-use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up};
+use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up, who_reads};
 
 /// What a frozen node may cost a caller: the look at it, with time to spare for a busy machine. Far below `query_timeout`.
 const FROZEN_COSTS: Duration = Duration::from_secs(20);
@@ -86,4 +87,74 @@ async fn a_transaction_that_outlived_a_freeze_may_take_its_time() {
     until_up(&db, "primary", true).await;
     tx.execute_unprepared("select pg_sleep(1)").await.unwrap();
     tx.commit().await.unwrap();
+}
+
+/// What may not be waited for in these tests.
+const FAR: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_does_not_wait_for_a_replica_that_lets_nobody_in_while_another_does() {
+    let postgres = private(2);
+    let proxy = FaultProxy::to_blocking(postgres.replica(0).addr()).unwrap();
+    let through = proxy.url_like(&postgres.replica(0).url()).unwrap();
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("r1", &through)
+        .replica("r2", postgres.replica(1).url())
+        .pool(PoolConfig::default().connect_timeout(FAR))
+        .connect()
+        .await
+        .unwrap();
+    // Asked whatever its probes say, and without a connection of before: each of its reads has to open one.
+    db.order("r1", Rotation::In).unwrap();
+    proxy.blackhole(Direction::Both);
+    let begun = Instant::now();
+    let shares = tally(&db, 20).await;
+    assert_eq!(shares, [(port(postgres.replica(1)), 20)].into());
+    assert!(begun.elapsed() < FROZEN_COSTS, "{:?}", begun.elapsed());
+    // What was begun goes on: once the replica answers, its connections are there.
+    proxy.heal();
+    until_up(&db, "r1", true).await;
+    eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_does_not_wait_again_for_a_replica_known_to_be_frozen() {
+    let postgres = private(1);
+    let pool = PoolConfig::default().connect_timeout(FAR);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    let sessions: Vec<_> = (0..3).map(|_| db.session()).collect();
+    for session in &sessions {
+        who_reads(session).await.unwrap();
+    }
+    postgres.replica(0).pause().unwrap();
+    until_up(&db, "r1", false).await;
+    let begun = Instant::now();
+    for session in &sessions {
+        let answered_by = who_reads(session).await.unwrap();
+        assert_eq!(answered_by, port(postgres.primary()));
+    }
+    assert!(begun.elapsed() < FROZEN_COSTS, "{:?}", begun.elapsed());
+    postgres.replica(0).resume().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_thaws_is_back_within_two_probes() {
+    let postgres = private(1);
+    let proxy = FaultProxy::to_blocking(postgres.replica(0).addr()).unwrap();
+    let through = proxy.url_like(&postgres.replica(0).url()).unwrap();
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("r1", &through)
+        .connect()
+        .await
+        .unwrap();
+    postgres.replica(0).pause().unwrap();
+    until_up(&db, "r1", false).await;
+    postgres.replica(0).resume().unwrap();
+    // Nobody reads there before it is back, so each new connection is that of a probe.
+    let before = proxy.accepted();
+    until_up(&db, "r1", true).await;
+    let probes = proxy.accepted() - before;
+    assert!(probes <= 2, "{probes} probes");
 }

@@ -155,3 +155,63 @@ async fn a_replica_is_up_to_date_where_the_log_ends_with_a_page() {
     }
     panic!("the log never ended with a page");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_idles_makes_no_lag_however_old_its_last_write() {
+    let postgres = private(1);
+    write(&postgres);
+    postgres.wait_for_replicas().unwrap();
+    let limit = Duration::from_secs(2);
+    let db = builder_for(&postgres)
+        .max_lag(limit)
+        .connect()
+        .await
+        .unwrap();
+    // What other tools take for the lag.
+    let age = "select now() - pg_last_xact_replay_timestamp() > '7 s'";
+    eventually(LIMIT, || {
+        let (_, time) = lag(&db, "r1").unwrap_or_default();
+        assert!(time < limit, "{time:?}");
+        assert_eq!(state(&db, "r1"), State::Up);
+        postgres.replica(0).psql(age).unwrap() == "t"
+    });
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lag_that_swings_around_the_limit_moves_the_replica_once() {
+    let postgres = private(1);
+    let limit = Duration::from_millis(1);
+    let db = builder_for(&postgres)
+        .max_lag(limit)
+        .connect()
+        .await
+        .unwrap();
+    eventually(LIMIT, || state(&db, "r1") == State::Up);
+    let mut status = db.watch();
+    let moves = tokio::spawn(async move {
+        let (mut moves, mut last) = (0, State::Up);
+        while status.changed().await.is_ok() {
+            let now = status.borrow_and_update().nodes[1].state;
+            moves += usize::from(now != last);
+            last = now;
+        }
+        moves
+    });
+    const SWINGS: usize = 6;
+    for _ in 0..SWINGS {
+        postgres.replica(0).pause_replay().unwrap();
+        write(&postgres);
+        eventually(LIMIT, || {
+            lag(&db, "r1").is_some_and(|(_, time)| time > limit)
+        });
+        postgres.replica(0).resume_replay().unwrap();
+        eventually(LIMIT, || lag(&db, "r1") == Some((0, Duration::ZERO)));
+    }
+    // Three good looks in a row bring it back.
+    eventually(LIMIT, || state(&db, "r1") == State::Up);
+    drop(db);
+    let moves = moves.await.unwrap();
+    // Out at the first and in at the last; a machine that is late by seconds may see one more of each.
+    assert!((2..=4).contains(&moves), "{moves} moves in {SWINGS} swings");
+}

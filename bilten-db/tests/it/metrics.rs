@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bilten_db::Cluster;
+use bilten_db::retry::HedgeConfig;
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
-use bilten_testbed::eventually_async;
+use bilten_testbed::{FaultProxy, eventually_async};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::runtime::Builder;
 
-use crate::fixture::{LIMIT, Shop, ask, builder_for, private, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, builder_for, port, private, tally, until_up, who_reads};
 
 /// The statements with this label, or all of them.
 fn counted(snapshotter: &Snapshotter, label: Option<(&str, &str)>) -> u64 {
@@ -133,4 +135,44 @@ fn what_nobody_waited_for_is_counted_too() {
         })
     });
     assert_eq!(cancelled, 3);
+}
+
+/// Of 300 reads in turn over two replicas of which one is 500 ms late.
+#[test]
+fn a_hedge_brings_the_tail_down_with_few_statements_more() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let delay = Duration::from_millis(500);
+    let (took, hedges) = metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let postgres = private(2);
+            let proxy = FaultProxy::to_blocking(postgres.replica(0).addr()).unwrap();
+            let db = Cluster::builder()
+                .primary(postgres.primary().url())
+                .replica("late", proxy.url_like(&postgres.replica(0).url()).unwrap())
+                .replica("quick", postgres.replica(1).url())
+                .hedge(HedgeConfig::after(Duration::from_millis(60)).reserve(2))
+                .connect()
+                .await
+                .unwrap();
+            assert_eq!(tally(&db, 40).await.len(), 2);
+            proxy.delay(delay);
+            let mut took = Vec::new();
+            for _ in 0..300 {
+                let begun = Instant::now();
+                who_reads(&db).await.unwrap();
+                took.push(begun.elapsed());
+            }
+            // Well again, it is found out by one read and has its share.
+            proxy.heal();
+            let late = port(postgres.replica(0));
+            let back = async || while tally(&db, 10).await.get(&late) != Some(&5) {};
+            tokio::time::timeout(LIMIT, back()).await.unwrap();
+            (took, counted(&snapshotter, Some(("reason", "hedge"))))
+        })
+    });
+    let late = took.iter().filter(|took| **took >= delay / 2).count();
+    assert!(late <= 3, "{late} of 300 reads waited for the late replica");
+    assert!((1..=17).contains(&hedges), "{hedges} more statements");
 }

@@ -1,14 +1,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bilten_db::sea_orm::{AccessMode, ConnectionTrait, TransactionTrait};
+use bilten_db::sea_orm::{AccessMode, ConnectionTrait, EntityTrait, TransactionTrait};
 use bilten_db::status::{Role, Rotation, State};
-use bilten_db::{Cluster, Error, Replica};
-use bilten_testbed::{Postgres, eventually_async};
+use bilten_db::{Cluster, ClusterBuilder, Error, PageExt, PageRequest, PoolConfig, Replica};
+use bilten_testbed::{Direction, FaultProxy, Postgres, eventually_async};
 use tokio::task::JoinHandle;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, port, private, serving, tally, until_up, who_reads,
+    LIMIT, Shop, ask, builder_for, event, port, private, serving, tally, until_up, who_reads,
 };
 
 /// Reads that keep the replicas busy for `seconds`, or until they are given up.
@@ -74,6 +74,47 @@ async fn a_replica_added_at_run_time_takes_its_share() {
     let error = db.add_replica("r3", other).await.unwrap_err().to_string();
     assert!(error.contains("r3"), "{error}");
     assert_eq!(db.status().nodes.len(), 3, "what was refused is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_joins_gets_no_read_before_a_good_probe_and_its_connections() {
+    let postgres = private(3);
+    let proxy = FaultProxy::to_blocking(postgres.replica(2).addr()).unwrap();
+    let through = proxy.url_like(&postgres.replica(2).url()).unwrap();
+    let pool = PoolConfig::default()
+        .min(3)
+        .connect_timeout(Duration::from_millis(500));
+    let first_two = |builder: ClusterBuilder, n: usize| {
+        builder.replica(format!("r{}", n + 1), postgres.replica(n).url())
+    };
+    let db = (0..2)
+        .fold(
+            Cluster::builder().primary(postgres.primary().url()),
+            first_two,
+        )
+        .pool(pool)
+        .connect()
+        .await
+        .unwrap();
+    // It takes connections and answers nothing, while others read.
+    proxy.blackhole(Direction::Both);
+    let (added, during) = tokio::join!(db.add_replica("r3", &through), tally(&db, 60));
+    added.unwrap();
+    let third = port(postgres.replica(2));
+    for shares in [during, tally(&db, 60).await] {
+        assert!(!shares.contains_key(&third), "{shares:?}");
+    }
+    let mut status = db.watch();
+    proxy.heal();
+    let joined = status.wait_for(|status| status.nodes[3].is_up());
+    let joined = tokio::time::timeout(LIMIT, joined)
+        .await
+        .unwrap()
+        .unwrap()
+        .clone();
+    assert!(joined.nodes[3].pool.size >= 3, "{:?}", joined.nodes[3]);
+    let shares = tally(&db, 60).await;
+    assert!(shares.values().eq([&20, &20, &20]), "{shares:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -296,6 +337,13 @@ async fn a_closed_cluster_takes_no_replica() {
     let added = db.add_replica("r2", &shop.replicas[0]).await;
     assert!(matches!(added, Err(Error::Closed)), "{added:?}");
     assert_eq!(db.status().replicas().count(), 0);
+    let page = event::Entity::find()
+        .page(&db, PageRequest::new(1, 5))
+        .await;
+    assert!(
+        matches!(page, Err(Error::Closed)),
+        "the cause, not its wrapping"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

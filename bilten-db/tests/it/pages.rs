@@ -2,12 +2,12 @@ use bilten_db::page::CountMode;
 use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::sea_query::Expr;
 use bilten_db::sea_orm::{
-    ColumnTrait, ConnectionTrait, DerivePartialModel, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect,
+    ColumnTrait, ConnectionTrait, Database, DatabaseConnection, DerivePartialModel, EntityTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 use bilten_db::{Cluster, Error, PageExt, PageRequest, ReadRouting};
 
-use crate::fixture::{Shop, ask, event, numbers, ticket};
+use crate::fixture::{LIMIT, Shop, ask, event, numbers, place, ticket};
 
 #[tokio::test]
 async fn rows_and_count_come_from_the_same_node() {
@@ -25,6 +25,47 @@ async fn rows_and_count_come_from_the_same_node() {
         seen.insert(port);
     }
     assert_eq!(seen, shop.replica_ports().into_iter().collect());
+}
+
+/// How many statements of this text run there now, and whether they began at about the same time.
+async fn running(replica: &DatabaseConnection, text: &str) -> (i64, bool) {
+    let of = |what: &str| {
+        format!(
+            "select {what} from pg_stat_activity where query like '%{text}%' and state = 'active' \
+                and datname = current_database() and pid <> pg_backend_pid()"
+        )
+    };
+    let gap = "coalesce(max(query_start) - min(query_start) < '1 s', false)";
+    let count = ask(replica, &of("count(*)")).await.unwrap();
+    (count, ask(replica, &of(gap)).await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_and_count_run_at_the_same_time() {
+    let shop = Shop::open("page_at_once").await;
+    let db = shop.connect().await;
+    let mut replicas = Vec::new();
+    for url in &shop.replicas {
+        replicas.push(Database::connect(url).await.unwrap());
+    }
+    // One after the other they would never be seen together.
+    let asleep = Expr::cust("pg_sleep(3) is not null");
+    let page = tokio::spawn(async move {
+        let query = place::Entity::find().filter(asleep);
+        query.page(&db, PageRequest::new(1, 5)).await
+    });
+    let mut seen = Vec::new();
+    let mut both = async || {
+        for replica in &replicas {
+            seen.push(running(replica, "pg_sleep(3)").await);
+        }
+        seen.contains(&(2, true))
+    };
+    tokio::time::timeout(LIMIT, async { while !both().await {} })
+        .await
+        .expect("both run at once on one replica");
+    let page = page.await.unwrap().unwrap();
+    assert_eq!((page.items.len(), page.pagination.total), (1, Some(1)));
 }
 
 #[tokio::test]

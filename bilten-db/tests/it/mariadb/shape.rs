@@ -4,8 +4,9 @@ use bilten_db::page::{Keyset, KeysetRequest};
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, EntityTrait, QueryOrder, Statement};
 use bilten_db::{Cluster, Error, PageRequest};
 
-use super::{builder_for, private};
-use crate::fixture::event;
+use super::{builder_for, port, private, url};
+use crate::fixture::{event, tally};
+use crate::keyset_refused::nulls_are_told;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_keysets_work_on_mariadb() {
@@ -120,6 +121,44 @@ async fn every_row_is_shown_in_the_order_of_its_column() {
         before.reverse();
         assert_eq!(back, before);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_with_a_null_key_are_told_on_mariadb() {
+    let maria = private(1).await;
+    let db = builder_for(&maria).connect().await.unwrap();
+    for sql in [
+        "create table town (id int auto_increment primary key, city varchar(20), zone varchar(20))",
+        "insert into town (city, zone) select if(seq % 2 = 1, concat('c', seq % 3), null), if(seq <> 11, 'z', null) from seq_1_to_20",
+    ] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    maria.wait_for_replicas().unwrap();
+    nulls_are_told(&db).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_mariadb_that_opens_another_schema_serves_no_read() {
+    let maria = private(2).await;
+    maria.primary().sql("create database beside").unwrap();
+    let view = "create view place as select 1 as id, -1 as port";
+    maria.primary().sql_in("beside", view).unwrap();
+    maria.wait_for_replicas().unwrap();
+    let db = Cluster::builder()
+        .primary(url(maria.primary()))
+        .replica("r1", url(maria.replica(0)))
+        .replica("beside", maria.replica(1).url_for("beside"))
+        .connect()
+        .await
+        .unwrap();
+    let right = port(maria.replica(0));
+    assert_eq!(tally(&db, 20).await, [(right, 20)].into());
+    let reason = db.status().nodes[2].reason.clone().unwrap_or_default();
+    assert!(
+        reason.contains("`beside` opens the database `beside`"),
+        "{reason}"
+    );
+    assert!(reason.contains("the primary `shop`"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,0 +1,61 @@
+//! How many replicas stay although their probes fail.
+
+use bilten_db::{Cluster, ClusterBuilder};
+use bilten_testbed::{Postgres, eventually_async};
+
+use crate::fixture::{LIMIT, port, private, tally, until_up};
+
+/// A role of its own, from which the test takes the right to answer probes.
+fn connected_as(role: &str, postgres: &Postgres) -> ClusterBuilder {
+    let replicas = postgres.replicas().iter().enumerate();
+    let primary = Cluster::builder().primary(postgres.primary().url_as(role, ""));
+    replicas.fold(primary, |builder, (n, node)| {
+        builder.replica(format!("r{}", n + 1), node.url_as(role, ""))
+    })
+}
+
+fn kept(db: &Cluster) -> usize {
+    let status = db.status();
+    let says = |reason: &Option<String>| reason.as_deref().is_some_and(|r| r.contains("kept"));
+    let kept = |node: &&bilten_db::status::NodeStatus| node.is_up() && says(&node.reason);
+    status.replicas().filter(kept).count()
+}
+
+/// What the probes ask for and reads do not.
+const FUNCTION: &str = "function pg_control_system()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_that_fail_on_all_replicas_leave_as_many_in_rotation_as_told() {
+    let postgres = private(3);
+    let sql = "create role app login; grant select on all tables in schema public to app";
+    postgres.primary().psql(sql).unwrap();
+    postgres.wait_for_replicas().unwrap();
+    let app = || connected_as("app", &postgres);
+    let half = app().connect().await.unwrap();
+    let one = app().min_in_rotation(1).connect().await.unwrap();
+    let all = app().min_in_rotation(9).connect().await.unwrap();
+    let none = app().min_in_rotation(0).connect().await.unwrap();
+    assert_eq!(tally(&none, 30).await.len(), 3);
+
+    let deny = format!("revoke execute on {FUNCTION} from public");
+    postgres.primary().psql(&deny).unwrap();
+    for (db, left) in [(&half, 2), (&one, 1), (&all, 3), (&none, 0)] {
+        let settled = || async {
+            kept(db) == left && db.status().replicas().filter(|r| r.is_up()).count() == left
+        };
+        eventually_async(LIMIT, settled).await;
+        let ports = tally(db, 30).await;
+        let primary = port(postgres.primary());
+        assert_eq!(ports.contains_key(&primary), left == 0, "{left}: {ports:?}");
+        assert_eq!(ports.len(), left.max(1), "{left}: {ports:?}");
+    }
+
+    // A replica that is gone is not kept, however few are left.
+    postgres.replica(0).kill().unwrap();
+    until_up(&all, "r1", false).await;
+    let allow = format!("grant execute on {FUNCTION} to public");
+    postgres.primary().psql(&allow).unwrap();
+    postgres.replica(0).restart().unwrap();
+    let well = |node: &bilten_db::status::NodeStatus| node.is_up() && node.reason.is_none();
+    eventually_async(LIMIT, || async { all.status().replicas().all(well) }).await;
+}
