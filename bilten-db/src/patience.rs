@@ -16,6 +16,9 @@ use crate::pool_config::LONGEST;
 /// After this long without an answer the node is looked at: it may be frozen, and the statement not slow.
 const SLOW_ANSWER: Duration = Duration::from_millis(250);
 
+/// What was given up in the middle has so long to hear the rest of its answer: then its place in the pool is free.
+pub(crate) const GIVEN_UP_LIMIT: Duration = Duration::from_millis(250);
+
 /// What bounds each wait on one node. Cloning is cheap; all clones hear of the same silences.
 #[derive(Clone)]
 pub(crate) struct Patience {

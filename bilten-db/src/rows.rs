@@ -9,12 +9,15 @@ use std::task::{Context, Poll};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use sea_orm::{DbErr, QueryResult};
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::fallback::Place;
 use crate::fault::{Fault, Trouble, trouble_of};
 use crate::learned::Learned;
-use crate::patience::Patience;
+use crate::patience::{GIVEN_UP_LIMIT, Patience};
 
 /// What [`StreamTrait::stream_raw`](sea_orm::StreamTrait::stream_raw) of a [`Cluster`](crate::Cluster) or a
 /// [`Session`](crate::Session) gives: rows as they come, without holding them all.
@@ -167,6 +170,25 @@ impl Stream for Rows {
             rows.place = None;
         }
         polled
+    }
+}
+
+impl Drop for Rows {
+    /// What the server has soon sent is heard out, so that the connection goes back. Row by row: the driver, which would
+    /// hear it out too, lets nobody in between while rows come quickly.
+    fn drop(&mut self) {
+        let rests = self.wait.is_none() && self.patience.is_some();
+        if let Some(stream) = self.stream.take().filter(|_| rests)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(async move { timeout(GIVEN_UP_LIMIT, hear_out(stream)).await.is_ok() });
+        }
+    }
+}
+
+async fn hear_out(mut stream: BoxStream<'static, Result<QueryResult, DbErr>>) {
+    while let Some(Ok(_)) = stream.next().await {
+        yield_now().await;
     }
 }
 

@@ -1,8 +1,6 @@
 //! A connection on loan, and what happens to it when the loan ends early.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::Connection;
@@ -12,13 +10,11 @@ use tokio::time::timeout;
 
 use super::Driver;
 use crate::fault::{Fault, Trouble, driver_trouble};
+use crate::patience::GIVEN_UP_LIMIT;
 
 /// The driver tests each returned connection without a time limit. On a silent host, or behind a statement that goes on,
 /// that would keep the permit as long.
 const RETURN_LIMIT: Duration = Duration::from_secs(2);
-
-/// What was given up in the middle has so long to hear the rest of its answer: then the place in the pool is free.
-const GIVEN_UP_LIMIT: Duration = Duration::from_millis(250);
 
 tokio::task_local! {
     /// Set where the whole return has its limit already.
@@ -53,8 +49,6 @@ pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> 
 pub(crate) struct Lease<D: Driver> {
     conn: Option<PoolConnection<D>>,
     max_uses: Option<u32>,
-    /// Whether a stream on it rests between two rows.
-    rests: Option<Arc<AtomicBool>>,
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
 }
@@ -64,7 +58,6 @@ impl<D: Driver> Lease<D> {
         Self {
             conn: Some(conn),
             max_uses,
-            rests: None,
             silences,
         }
     }
@@ -77,12 +70,12 @@ impl<D: Driver> Lease<D> {
     ) -> Result<T, Fault> {
         match outcome {
             Ok(Ok(value)) => {
-                self.give_back(RETURN_LIMIT);
+                self.give_back();
                 Ok(value)
             }
             Ok(Err(error)) => {
                 if driver_trouble(&error) != Trouble::Lost {
-                    self.give_back(RETURN_LIMIT);
+                    self.give_back();
                 }
                 Err(wrap(error))
             }
@@ -90,12 +83,7 @@ impl<D: Driver> Lease<D> {
         }
     }
 
-    /// Set to `true` where the loan may end early without harm: then the connection goes back.
-    pub(super) fn rests(&mut self) -> Arc<AtomicBool> {
-        Arc::clone(self.rests.get_or_insert_default())
-    }
-
-    fn give_back(&mut self, limit: Duration) {
+    fn give_back(&mut self) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
@@ -108,7 +96,7 @@ impl<D: Driver> Lease<D> {
             return;
         }
         if let Ok(runtime) = Handle::try_current() {
-            let back = timeout(limit, conn.return_to_pool());
+            let back = timeout(RETURN_LIMIT, conn.return_to_pool());
             runtime.spawn(IN_TIME.scope((), async move { back.await.is_ok() }));
         } else if D::DETACH {
             // The driver could not test it without a runtime either.
@@ -137,10 +125,7 @@ impl<D: Driver> DerefMut for Lease<D> {
 
 impl<D: Driver> Drop for Lease<D> {
     fn drop(&mut self) {
-        let rests = self.rests.as_ref();
-        if rests.is_some_and(|rests| rests.load(Ordering::Relaxed)) {
-            self.give_back(GIVEN_UP_LIMIT);
-        } else if let Some(conn) = self.conn.take()
+        if let Some(conn) = self.conn.take()
             && D::DETACH
         {
             drop(conn.detach());
