@@ -119,7 +119,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     ///
     /// # Cancellation
     ///
-    /// A load that has begun goes on, for others who wait and for the cache.
+    /// What it has begun goes on, for others who wait and for the cache: the look into the second level too, and the load after it.
     pub async fn get_or_load<T, E, F, Fut>(&self, key: &K, load: F) -> Result<Arc<V>, Error>
     where
         F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,

@@ -307,3 +307,10 @@ async fn no_node_behind_sentinels_reads_older_than_promised() {
     let client = ["fred", "redis-rs"][fastrand::usize(..2)];
     no_stale_reads(NAME, client, async || Place::group()).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_node_on_a_cluster_that_fails_over_reads_older_than_promised() {
+    const NAME: &str = "no_node_on_a_cluster_that_fails_over_reads_older_than_promised";
+    let client = ["fred", "redis-rs"][fastrand::usize(..2)];
+    no_stale_reads(NAME, client, async || Place::cluster()).await;
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bilten_testbed::{FaultProxy, Redis, RedisSentinel};
+use bilten_testbed::{FaultProxy, Redis, RedisCluster, RedisSentinel};
 use fastrand::Rng;
 
 use crate::DEADLINE;
@@ -15,6 +15,8 @@ pub(crate) enum Place {
     Server(Box<(Redis, FaultProxy)>),
     /// A primary with replicas, found by way of Sentinels.
     Group(RedisSentinel),
+    /// Three primaries, each with a replica: what is said of a key is not where the log is.
+    Cluster(RedisCluster),
 }
 
 /// What was done to a place.
@@ -36,12 +38,17 @@ impl Place {
         Self::Group(RedisSentinel::start().unwrap())
     }
 
+    pub(crate) fn cluster() -> Self {
+        Self::Cluster(RedisCluster::start().unwrap())
+    }
+
     /// How a node reaches it.
     pub(crate) fn url(&self, node: u32) -> String {
         match self {
             Self::Server(around) if node.is_multiple_of(2) => around.0.url(),
             Self::Server(around) => around.1.url_like(&around.0.url()).unwrap(),
             Self::Group(group) => group.url(),
+            Self::Cluster(cluster) => cluster.url(),
         }
     }
 
@@ -53,6 +60,7 @@ impl Place {
                 fail_overs: Vec::new(),
             },
             Self::Group(group) => harm_group(group, rng, until),
+            Self::Cluster(cluster) => harm_cluster(cluster, rng, until),
         }
     }
 }
@@ -103,6 +111,54 @@ fn harm_group(group: &RedisSentinel, mut rng: Rng, until: Instant) -> Harm {
             harm.fail_overs.push((known.1, found.1));
         }
         known = found;
+    }
+    harm
+}
+
+/// A replica that takes over in order has heard of everything, so that only what follows a kill is left out.
+fn harm_cluster(cluster: &RedisCluster, mut rng: Rng, until: Instant) -> Harm {
+    let begun = Instant::now();
+    let mut harm = Harm::default();
+    while Instant::now() < until {
+        std::thread::sleep(a_while(&mut rng) / 2);
+        // The log, or the values of some slot.
+        let key = match rng.u32(..4) {
+            0 => "{shop}:log".to_owned(),
+            _ => rng.u32(..1_000).to_string(),
+        };
+        let (owner, from) = (cluster.owner(&key).unwrap(), now());
+        let fault = rng.u32(..6);
+        let name = [
+            "kill -9",
+            "in order",
+            "in order",
+            "CLIENT KILL",
+            "FLUSHALL",
+            "SIGSTOP",
+        ][fault as usize];
+        harm.log
+            .push(format!("{:?} {name} of {key}", begun.elapsed()));
+        match fault {
+            0 => {
+                owner.kill().unwrap();
+                cluster.wait_for_new_owner(&key, owner).unwrap();
+                owner.restart().unwrap();
+            }
+            1 | 2 => drop(cluster.fail_over(&key).unwrap()),
+            3 => say(owner, &["CLIENT", "KILL", "TYPE", "normal"]),
+            4 => say(owner, &["FLUSHALL"]),
+            _ => {
+                // Shorter than what the cluster takes for death, unless the machine is busy.
+                owner.pause().unwrap();
+                std::thread::sleep(Duration::from_millis(rng.u64(20..300)));
+                owner.resume().unwrap();
+            }
+        }
+        cluster.wait_whole().unwrap();
+        let in_order = matches!(fault, 1 | 2);
+        if !in_order && cluster.owner(&key).unwrap().port() != owner.port() {
+            harm.fail_overs.push((from, now()));
+        }
     }
     harm
 }

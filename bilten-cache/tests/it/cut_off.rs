@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bilten_cache::remote::Remote;
 use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Region};
@@ -399,4 +400,42 @@ async fn an_older_copy_that_goes_on_before_anybody_looks_at_it_is_recognised() {
     })
     .await;
     assert_eq!(two.stock.get("tea").await, None);
+}
+
+/// A server was frozen, another one took over, the first one goes on: a process whose calls still go to the first hears the log of the
+/// second. What it reads then is old, until it asks the first one where its log ends.
+#[tokio::test]
+async fn a_process_between_two_servers_notices_with_its_next_heartbeat() {
+    let (store, clock, split) = (FaultyRemote::new(), ManualClock::new(), Arc::default());
+    let near = Node::on(&store).await;
+    let way = Hooked::new(Arc::new(store.another_node())).split(&split);
+    let cache = Cache::builder("shop").remote(way).clock(&clock);
+    let far = Node::of(cache.build().await.unwrap());
+    let _ = near.stock.set("tea", 1).await.unwrap();
+    eventually("it came", || far.cache.status().log_position == 1).await;
+    let (old, end) = (
+        store.bytes("stock:tea").unwrap(),
+        store.pulse(1).await.unwrap(),
+    );
+    let _ = near.stock.set("tea", 2).await.unwrap();
+    eventually("it came", || far.cache.status().log_position == 2).await;
+    split.calls_find(old, end);
+    let flushes = far.cache.stats().flushes;
+    assert_eq!(
+        far.stock.get("tea").await.as_deref(),
+        Some(&1),
+        "nothing tells yet"
+    );
+    clock.advance(Duration::from_secs(1));
+    eventually("it notices", || far.cache.stats().flushes > flushes).await;
+    for _ in 0..100 {
+        assert_ne!(far.stock.get("tea").await.as_deref(), Some(&1));
+        tokio::task::yield_now().await;
+    }
+    split.ends();
+    eventually("it follows one server", || {
+        far.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_ne!(far.load("tea", 3).await, 1);
 }

@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bilten_cache::remote::{
@@ -15,9 +15,33 @@ pub(crate) struct Hooked {
     refused: Option<Arc<AtomicU32>>,
     refused_key: Option<&'static str>,
     reversed: bool,
+    doubled: bool,
     impatient: bool,
     panics: Arc<AtomicBool>,
     page: usize,
+    split: Arc<Split>,
+}
+
+/// A server that was frozen while another one took over, and goes on as if nothing had been.
+#[derive(Default)]
+pub(crate) struct Split {
+    copy: Mutex<Option<(Bytes, Pulse)>>,
+}
+
+impl Split {
+    /// Calls find from now on what it has: this value under each key, and this end of the log.
+    pub(crate) fn calls_find(&self, value: Bytes, end: Pulse) {
+        *self.copy.lock().unwrap() = Some((value, end));
+    }
+
+    /// It has learnt that it is no primary any more.
+    pub(crate) fn ends(&self) {
+        *self.copy.lock().unwrap() = None;
+    }
+
+    fn copy(&self) -> Option<(Bytes, Pulse)> {
+        self.copy.lock().unwrap().clone()
+    }
 }
 
 impl Hooked {
@@ -28,9 +52,11 @@ impl Hooked {
             refused: None,
             refused_key: None,
             reversed: false,
+            doubled: false,
             impatient: false,
             panics: Arc::default(),
             page: usize::MAX,
+            split: Arc::default(),
         }
     }
 
@@ -82,6 +108,22 @@ impl Hooked {
         }
     }
 
+    /// Hands out each record twice, and all that there ever were with each new one.
+    pub(crate) fn doubled(self) -> Self {
+        Self {
+            doubled: true,
+            ..self
+        }
+    }
+
+    /// Has its log from one server and its calls from another, once that is told.
+    pub(crate) fn split(self, split: &Arc<Split>) -> Self {
+        Self {
+            split: Arc::clone(split),
+            ..self
+        }
+    }
+
     /// Hands out records that come together in the wrong order.
     pub(crate) fn reversed(self) -> Self {
         Self {
@@ -99,7 +141,10 @@ impl fmt::Debug for Hooked {
 
 impl Remote for Hooked {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
-        self.inner.read(key)
+        match self.split.copy() {
+            Some((value, _)) => Box::pin(async move { Ok(Some(value)) }),
+            None => self.inner.read(key),
+        }
     }
 
     fn lease<'a>(
@@ -161,7 +206,10 @@ impl Remote for Hooked {
     }
 
     fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
-        self.inner.pulse(number)
+        match self.split.copy() {
+            Some((_, end)) => Box::pin(async move { Ok(end) }),
+            None => self.inner.pulse(number),
+        }
     }
 
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
@@ -172,6 +220,10 @@ impl Remote for Hooked {
         }
         Box::pin(async move {
             let mut records = self.inner.tail(position, wait).await?;
+            if self.doubled && !records.is_empty() {
+                let again = self.inner.tail(0, Duration::ZERO).await?;
+                records = again.iter().chain(&again).cloned().collect();
+            }
             if self.reversed {
                 records.reverse();
             }

@@ -102,6 +102,29 @@ async fn callers_less_patient_than_a_store_that_hangs_get_their_loads_and_the_br
     assert!(stats.breaker_opened > 0, "{stats:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_miss_costs_its_load_and_at_most_the_budget_however_long_the_store_hangs() {
+    const BUDGET: Duration = Duration::from_millis(250);
+    const LOAD: Duration = Duration::from_millis(30);
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let node = Node::of(cache.remote_budget(BUDGET).build().await.unwrap());
+    let calls = [Call::Read, Call::Lease, Call::Store];
+    let _hang = [(); 100].map(|()| calls.map(|call| store.trap(call, Moment::Before)));
+    for n in 0..20 {
+        let begun = tokio::time::Instant::now();
+        let load = async move |_| {
+            tokio::time::sleep(LOAD).await;
+            Ok::<_, io::Error>(n)
+        };
+        let found = node.stock.get_or_load(&n.to_string(), load).await;
+        assert_eq!(*found.unwrap(), n);
+        let (took, tick) = (begun.elapsed(), Duration::from_millis(2));
+        assert!(took <= BUDGET + LOAD + tick, "{n}: {took:?}");
+    }
+    assert!(node.cache.stats().breaker_opened > 0);
+}
+
 #[tokio::test]
 async fn a_reader_that_is_neither_run_nor_dropped_holds_nobody_up() {
     let store = FaultyRemote::new();

@@ -113,6 +113,38 @@ async fn records_in_the_wrong_order_cost_a_flush_and_no_value() {
 }
 
 #[tokio::test]
+async fn records_that_come_again_drop_nothing_and_are_no_gap() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let way = store.another_node();
+    let cache = Cache::builder("shop").remote(Hooked::new(Arc::new(way)).doubled());
+    let far = Node::of(cache.build().await.unwrap());
+    let before = far.cache.stats();
+    for n in 1..=5 {
+        // One after the other: the records before come again with each.
+        let _ = near.stock.remove("tea").await.unwrap();
+        eventually("it came", || far.cache.status().log_position >= 2 * n - 1).await;
+        let _ = near.stock.set("tea", 7).await.unwrap();
+        eventually("it came", || far.cache.status().log_position >= 2 * n).await;
+        assert_eq!(far.stock.get("tea").await.as_deref(), Some(&7));
+        let _ = near.stock.remove("jam").await.unwrap();
+        let _ = near.stock.set("jam", 7).await.unwrap();
+    }
+    let _ = far.stock.set("salt", 1).await.unwrap();
+    let _ = near.stock.remove("other").await.unwrap();
+    let end = store.log_position();
+    eventually("all came", || far.cache.status().log_position == end).await;
+    let after = far.cache.stats();
+    assert_eq!(after.log_gaps - before.log_gaps, 0);
+    assert_eq!(after.flushes - before.flushes, 0);
+    let reads = store.calls(Call::Read);
+    for (key, value) in [("tea", 7), ("salt", 1)] {
+        assert_eq!(far.load(key, 9).await, value);
+    }
+    assert_eq!(store.calls(Call::Read), reads, "both were in memory");
+}
+
+#[tokio::test]
 async fn more_waiting_removals_than_there_is_room_for_become_one_clear() {
     let store = FaultyRemote::new();
     let (one, two) = (Node::on(&store).await, Node::on(&store).await);
@@ -158,6 +190,10 @@ async fn a_removal_delivered_late_costs_a_newer_write_at_most_a_miss() {
     let store = FaultyRemote::new();
     let (one, two) = (Node::on(&store).await, Node::on(&store).await);
     let _ = one.stock.set("tea", 1).await.unwrap();
+    let _ = one.stock.set("jam", 5).await.unwrap();
+    assert_eq!(two.stock.get("jam").await.as_deref(), Some(&5));
+    let flushes = || [&one, &two].map(|node| node.cache.stats().flushes);
+    let before = flushes();
     let lost = store.hold_back(Call::Invalidate);
     let delivery = store.trap(Call::Invalidate, Moment::Before);
     assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Deferred);
@@ -166,10 +202,18 @@ async fn a_removal_delivered_late_costs_a_newer_write_at_most_a_miss() {
     delivery.caught().await;
     delivery.release();
     eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    let end = store.log_position();
     for node in [&one, &two] {
         assert!(!matches!(node.stock.get("tea").await.as_deref(), Some(1)));
-        eventually("it came round", || node.cache.status().log_position == 3).await;
-        assert_eq!(node.load("tea", 3).await, 3);
+        eventually("it came round", || node.cache.status().log_position == end).await;
+    }
+    // One miss for both, and nothing but the key.
+    assert_eq!(one.load("tea", 3).await, 3);
+    eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
+    assert_eq!(two.load("tea", 4).await, 3);
+    assert_eq!(flushes(), before);
+    for node in [&one, &two] {
+        assert_eq!(node.stock.peek("jam").as_deref(), Some(&5));
     }
 }
 

@@ -8,6 +8,7 @@ use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::FaultProxy;
 use bilten_testbed::Redis as Server;
+use futures_util::FutureExt;
 
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
@@ -97,6 +98,10 @@ async fn a_frozen_redis_costs_its_budget_and_no_hit(client: RedisClient) {
     let node = node(client, server.url()).await;
     let _ = node.stock.set("jam", 1).await.unwrap();
     server.pause().unwrap();
+    for _ in 0..10_000 {
+        let hit = node.load("jam", 2).now_or_never();
+        assert_eq!(hit, Some(1), "a hit in memory waits for nothing");
+    }
     let begun = Instant::now();
     assert_eq!(node.load("tea", 7).await, 7);
     assert!(

@@ -39,16 +39,53 @@ async fn ten_nodes_with_a_hundred_callers_each_cost_one_load_with_the_lease() {
         .iter()
         .flat_map(|node| (0..100).map(|_| node.start_load("tea").1))
         .collect();
-    eventually("all have asked for the lease", || {
-        store.calls(Call::Lease) >= 10
+    let sum = |count: fn(&Node) -> u64| nodes.iter().map(count).sum::<u64>();
+    eventually("all wait, each process with one question", || {
+        sum(|node| node.stock.stats().coalesced) == 991 && store.calls(Call::Lease) >= 10
     })
     .await;
     held.finish(7);
     for reader in others.into_iter().chain([first]) {
         assert_eq!(*reader.await.unwrap().unwrap(), 7);
     }
-    let loads: u64 = nodes.iter().map(|node| node.cache.stats().loads).sum();
-    assert_eq!(loads, 1);
+    assert_eq!(sum(|node| node.cache.stats().loads), 1);
+    assert_eq!(store.calls(Call::Store), 1);
+    let reads = sum(|node| node.stock.stats().misses + node.stock.stats().hits_remote);
+    assert_eq!(reads, 1_001, "each call counts once");
+}
+
+#[tokio::test]
+async fn ten_nodes_with_a_hundred_callers_each_cost_one_load_for_each_node_without_the_lease() {
+    let store = FaultyRemote::new();
+    let mut nodes = Vec::new();
+    for _ in 0..10 {
+        nodes.push(Node::on(&store).await);
+    }
+    // Nobody gets a lease there, so no process knows of another's load.
+    store.fail(true);
+    let (mut helds, mut readers) = (Vec::new(), Vec::new());
+    for node in &nodes {
+        let (mut held, first) = node.start_load("tea");
+        held.started().await;
+        helds.push(held);
+        readers.push(first);
+        readers.extend((0..99).map(|_| node.start_load("tea").1));
+    }
+    let sum = |count: fn(&Node) -> u64| nodes.iter().map(count).sum::<u64>();
+    eventually("all wait", || {
+        sum(|node| node.stock.stats().coalesced) == 990
+    })
+    .await;
+    helds.into_iter().for_each(|held| held.finish(7));
+    for reader in readers {
+        assert_eq!(*reader.await.unwrap().unwrap(), 7);
+    }
+    assert_eq!(sum(|node| node.cache.stats().loads), 10);
+    assert_eq!(
+        store.bytes("stock:tea"),
+        None,
+        "who has no lease stores nothing"
+    );
 }
 
 #[tokio::test]
