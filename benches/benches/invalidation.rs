@@ -1,5 +1,6 @@
-//! A removal until another process stops serving the key, beside raw pub/sub; and a pattern that takes a million keys beside
-//! one key, with what another client of the same Redis notices.
+//! A removal until another process stops serving the key, beside raw pub/sub and the least that a log costs, by hand and through the
+//! same client; and a pattern that takes a million keys beside one key, with what another client of the same Redis notices of it and of
+//! as many plain commands.
 
 #![allow(missing_docs, clippy::print_stdout)]
 
@@ -14,7 +15,9 @@ use bilten_cache::{Ack, Cache, Pattern, Redis, Region};
 use bilten_testbed::Redis as Server;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use fred::prelude::{Builder, ClientLike, Config, KeysInterface};
+use fred::clients::Client;
+use fred::prelude::{Builder, ClientLike, Config, KeysInterface, StreamsInterface};
+use fred::types::Value;
 use tokio::runtime::Runtime;
 
 /// Keys that the pattern takes.
@@ -26,7 +29,9 @@ fn invalidation(criterion: &mut Criterion) {
     let (runtime, server) = (runtime(), Server::start().expect("Redis starts"));
     let mut group = criterion.benchmark_group("invalidation");
     pub_sub(&mut group, &server);
+    log(&mut group, &server);
     client(&mut group, &runtime, &server);
+    log_by_client(&mut group, &runtime, &server);
     to_other_node(&mut group, &runtime, &server);
     let cache = runtime.block_on(cache(&server));
     for among in ["few_keys", "a_million_keys"] {
@@ -59,14 +64,15 @@ impl Raw {
         write!(stream, "{line}\r\n").expect("Redis reads");
     }
 
-    /// Reads lines until one contains the text.
-    fn until(&mut self, text: &str) {
+    /// Reads lines until one contains the text, which is the answer.
+    fn until(&mut self, text: &str) -> String {
         let mut line = String::new();
         while !line.contains(text) {
             line.clear();
             let read = self.0.read_line(&mut line).expect("Redis answers");
             assert!(read > 0, "Redis closed the connection");
         }
+        line
     }
 }
 
@@ -90,11 +96,88 @@ fn pub_sub(group: &mut BenchmarkGroup<'_, WallTime>, server: &Server) {
     println!("raw_pub_sub: {all}");
 }
 
-/// One question through the client of the cache, whose way to the server and back every change takes too.
-fn client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+/// The least that a log costs: a record, and a read of it that waits in the server.
+fn log(group: &mut BenchmarkGroup<'_, WallTime>, server: &Server) {
+    let (mut writer, mut reader) = (Raw::to(server), Raw::to(server));
+    let (mut all, mut last) = (Latencies::default(), 0_u64);
+    group.bench_function("raw_log", |bencher| {
+        bencher.iter_custom(|times| {
+            all.sum_of(times, || {
+                reader.send(&format!("XREAD COUNT 1000 BLOCK 5000 STREAMS raw {last}-0"));
+                waits(server, 1);
+                last += 1;
+                let started = Instant::now();
+                writer.send(&format!("XADD raw MAXLEN ~ 100000 {last}-0 s tea-is-old"));
+                reader.until("tea-is-old");
+                let took = started.elapsed();
+                writer.until("-0");
+                took
+            })
+        });
+    });
+    println!("raw_log: {all}");
+}
+
+/// Until so many clients wait in the server.
+fn waits(server: &Server, clients: u32) {
+    let wanted = format!("blocked_clients:{clients}");
+    let mut asks = Raw::to(server);
+    loop {
+        asks.send("INFO clients");
+        let found = asks.until("blocked_clients:");
+        asks.until("clients_in_timeout_table");
+        if found.trim_end() == wanted {
+            return;
+        }
+    }
+}
+
+fn fred(runtime: &Runtime, server: &Server) -> Client {
     let config = Config::from_url(&server.url()).expect("a URL");
     let client = Builder::from_config(config).build().expect("a client");
     runtime.block_on(client.init()).expect("it connects");
+    client
+}
+
+/// The same log through the client of the cache: its tasks stand between the caller and each socket.
+fn log_by_client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+    let (writer, reader) = (fred(runtime, server), fred(runtime, server));
+    let (mut all, mut last) = (Latencies::default(), 0_u64);
+    group.bench_function("raw_fred_log", |bencher| {
+        bencher.iter_custom(|times| {
+            all.sum_of(times, || {
+                let (from, writer, reader) = (last, writer.clone(), reader.clone());
+                last += 1;
+                let noticed = runtime.spawn(async move {
+                    let read = reader.xread(Some(1_000), Some(5_000), "fred", format!("{from}-0"));
+                    let _: Value = read.await.expect("an answer");
+                    Instant::now()
+                });
+                waits(server, 1);
+                let added = runtime.spawn(async move {
+                    let started = Instant::now();
+                    add(&writer, "fred", format!("{}-0", from + 1)).await;
+                    started
+                });
+                let both = async { (added.await, noticed.await) };
+                let (started, noticed) = runtime.block_on(both);
+                noticed.expect("it ends") - started.expect("it ends")
+            })
+        });
+    });
+    println!("raw_fred_log: {all}");
+    runtime.block_on(async { (writer.quit().await, reader.quit().await) });
+}
+
+async fn add(client: &Client, log: &str, id: String) {
+    let cap = ("MAXLEN", "~", 100_000);
+    let added = client.xadd::<Value, _, _, _, _>(log, false, cap, id, vec![("s", "tea-is-old")]);
+    added.await.expect("an answer");
+}
+
+/// One question through the client of the cache, whose way to the server and back every change takes too.
+fn client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
+    let client = fred(runtime, server);
     let mut all = Latencies::default();
     group.bench_function("raw_fred_get", |bencher| {
         bencher.iter_custom(|times| {
@@ -203,41 +286,67 @@ fn fill(server: &Server) {
     assert!(size.trim().parse::<u32>().expect("a number") >= KEYS);
 }
 
-/// What another client's PING takes at rest, and while patterns are invalidated: that work takes its part of the machine,
-/// however many keys there are.
+/// What another client's PING takes at rest, beside plain commands, beside removals of one key, and beside patterns, each about as
+/// often: any work takes its part of the machine, and what a pattern takes may not depend on how many keys there are.
 fn neighbour(runtime: &Runtime, server: &Server, cache: &Cache, among: &str) {
-    let watch = |stop: &AtomicBool| {
-        let (mut raw, mut all) = (Raw::to(server), Latencies::default());
-        while !stop.load(Ordering::Relaxed) {
-            let started = Instant::now();
-            raw.send("PING");
-            raw.until("PONG");
-            all.add(started.elapsed());
-            std::thread::sleep(Duration::from_micros(200));
-        }
-        all
-    };
-    let during = |work: &dyn Fn()| {
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let watched = scope.spawn(|| watch(&stop));
-            let started = Instant::now();
-            while started.elapsed() < Duration::from_secs(1) {
-                work();
-            }
-            stop.store(true, Ordering::Relaxed);
-            watched.join().expect("it only asks")
-        })
-    };
+    let (client, mut id) = (fred(runtime, server), 0_u64);
+    let stock = cache.region::<str, u32>("stock").build();
+    let stock = stock.expect("the settings are valid");
     let everything = Pattern::glob("item:*").expect("it parses");
-    let pause = || std::thread::sleep(Duration::from_millis(1));
-    println!("a neighbour's PING at rest: {}", during(&pause));
-    let busy = during(&|| {
-        let ack = runtime.block_on(cache.invalidate_pattern(&everything));
-        assert_eq!(ack, Ack::Everywhere);
-        pause();
-    });
-    println!("a neighbour's PING beside patterns among {among}: {busy}");
+    let tell = |beside: &str, all: &Latencies| {
+        println!("a neighbour's PING among {among}, beside {beside}: {all}");
+    };
+    tell("nothing", &during(server, || {}));
+    let log = format!("beside {among}");
+    tell(
+        "fred's XADD",
+        &during(server, || {
+            id += 1;
+            runtime.block_on(add(&client, &log, format!("{id}-0")));
+        }),
+    );
+    tell(
+        "removals of a key",
+        &during(server, || {
+            let ack = runtime.block_on(stock.remove("tea"));
+            assert_eq!(ack.expect("the key is short"), Ack::Everywhere);
+        }),
+    );
+    tell(
+        "patterns",
+        &during(server, || {
+            let ack = runtime.block_on(cache.invalidate_pattern(&everything));
+            assert_eq!(ack, Ack::Everywhere);
+        }),
+    );
+    runtime.block_on(client.quit()).expect("it ends");
+}
+
+/// The neighbour's latencies while the work is done again and again, with a pause of a millisecond each time.
+fn during(server: &Server, mut work: impl FnMut()) -> Latencies {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watched = scope.spawn(|| watch(server, &stop));
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(2) {
+            work();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stop.store(true, Ordering::Relaxed);
+        watched.join().expect("it only asks")
+    })
+}
+
+fn watch(server: &Server, stop: &AtomicBool) -> Latencies {
+    let (mut raw, mut all) = (Raw::to(server), Latencies::default());
+    while !stop.load(Ordering::Relaxed) {
+        let started = Instant::now();
+        raw.send("PING");
+        raw.until("PONG");
+        all.add(started.elapsed());
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    all
 }
 
 criterion_group!(benches, invalidation);
