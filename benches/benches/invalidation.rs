@@ -32,7 +32,14 @@ fn invalidation(criterion: &mut Criterion) {
     log(&mut group, &server);
     client(&mut group, &runtime, &server);
     log_by_client(&mut group, &runtime, &server);
-    to_other_node(&mut group, &runtime, &server);
+    // Another process has threads of its own; where it has not, its work waits for ours.
+    let other = bilten_benches::runtime();
+    for (name, there) in [
+        ("remove_until_other_node_stops", &other),
+        ("the_same_on_our_threads", &runtime),
+    ] {
+        to_other_node(&mut group, name, [&runtime, there], &server);
+    }
     let cache = runtime.block_on(cache(&server));
     for among in ["few_keys", "a_million_keys"] {
         if among == "a_million_keys" {
@@ -166,7 +173,9 @@ fn log_by_client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, se
         });
     });
     println!("raw_fred_log: {all}");
-    runtime.block_on(async { (writer.quit().await, reader.quit().await) });
+    for client in [writer, reader] {
+        runtime.block_on(client.quit()).expect("it ends");
+    }
 }
 
 async fn add(client: &Client, log: &str, id: String) {
@@ -198,14 +207,18 @@ fn client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &
     runtime.block_on(client.quit()).expect("it ends");
 }
 
-fn to_other_node(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &Server) {
-    let (near, far) = runtime.block_on(async { (cache(server).await, cache(server).await) });
-    let (near, far) = (Node::of(&near), Node::of(&far));
+fn to_other_node(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    threads: [&Runtime; 2],
+    server: &Server,
+) {
+    let nodes = threads.map(|threads| Node::of(&threads.block_on(cache(server))));
     let mut all = Latencies::default();
-    group.bench_function("remove_until_other_node_stops", |bencher| {
-        bencher.iter_custom(|times| all.sum_of(times, || runtime.block_on(removal(&near, &far))));
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|times| all.sum_of(times, || removal(&nodes, threads)));
     });
-    println!("remove_until_other_node_stops: {all}");
+    println!("{name}: {all}");
 }
 
 /// A process of a service.
@@ -226,28 +239,28 @@ impl Node {
 
 /// From the call on one node until the other has stopped serving the key, as tasks of one service see it: whoever waits in a loop
 /// instead takes a core from those who work.
-async fn removal(near: &Node, far: &Node) -> Duration {
+fn removal([near, far]: &[Node; 2], [here, there]: [&Runtime; 2]) -> Duration {
     while far.stock.peek("tea").is_none() {
         let load = async |_| Ok::<_, std::io::Error>(1);
-        let loaded = far.stock.get_or_load("tea", load).await;
+        let loaded = there.block_on(far.stock.get_or_load("tea", load));
         loaded.expect("it loads");
     }
     let (mut news, stock) = (far.cache.events(), far.stock.clone());
-    let noticed = tokio::spawn(async move {
+    let noticed = there.spawn(async move {
         let is_news = |event: &Event| matches!(event, Event::Invalidated { here: false, .. });
         while !is_news(&news.next().await.expect("the cache lives")) {}
         assert_eq!(stock.peek("tea"), None);
         Instant::now()
     });
     let stock = near.stock.clone();
-    let removed = tokio::spawn(async move {
+    let removed = here.spawn(async move {
         let started = Instant::now();
         let ack = stock.remove("tea").await.expect("the key is short");
         assert_eq!(ack, Ack::Everywhere);
         started
     });
-    let (started, noticed) = (removed.await, noticed.await);
-    noticed.expect("it ends") - started.expect("it ends")
+    let started = here.block_on(removed).expect("it ends");
+    there.block_on(noticed).expect("it ends") - started
 }
 
 /// One append with a key, and one with a pattern.
@@ -289,7 +302,7 @@ fn fill(server: &Server) {
 /// What another client's PING takes at rest, beside plain commands, beside removals of one key, and beside patterns, each about as
 /// often: any work takes its part of the machine, and what a pattern takes may not depend on how many keys there are.
 fn neighbour(runtime: &Runtime, server: &Server, cache: &Cache, among: &str) {
-    let (client, mut id) = (fred(runtime, server), 0_u64);
+    let (client, mut id, mut later) = (fred(runtime, server), 0_u64, 0_u32);
     let stock = cache.region::<str, u32>("stock").build();
     let stock = stock.expect("the settings are valid");
     let everything = Pattern::glob("item:*").expect("it parses");
@@ -309,16 +322,18 @@ fn neighbour(runtime: &Runtime, server: &Server, cache: &Cache, among: &str) {
         "removals of a key",
         &during(server, || {
             let ack = runtime.block_on(stock.remove("tea"));
-            assert_eq!(ack.expect("the key is short"), Ack::Everywhere);
+            later += u32::from(ack.expect("the key is short") != Ack::Everywhere);
         }),
     );
     tell(
         "patterns",
         &during(server, || {
             let ack = runtime.block_on(cache.invalidate_pattern(&everything));
-            assert_eq!(ack, Ack::Everywhere);
+            later += u32::from(ack != Ack::Everywhere);
         }),
     );
+    // On a busy machine one may wait longer than it is allowed to.
+    println!("changes that were deferred: {later}");
     runtime.block_on(client.quit()).expect("it ends");
 }
 
