@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use crate::alert::{AlertKind, Desk, Gate, Incident};
+use crate::alert::{AlertKind, Desk, Fact, Gate, Incident};
 use crate::budget::Budget;
 use crate::clock::Time;
 use crate::in_flight::InFlight;
@@ -100,6 +100,17 @@ impl Hub {
 
     /// Counts an observation that goes to `other` because `label` has too many values, and raises an alert.
     pub(crate) fn overflowed(&self, label: &'static str, gate: &Gate) {
+        let kept = || vec![("kept", self.max_labels.to_string())];
+        self.overflowed_with(label, gate, kept);
+    }
+
+    /// The same with what the alert tells.
+    pub(crate) fn overflowed_with(
+        &self,
+        label: &'static str,
+        gate: &Gate,
+        facts: impl FnOnce() -> Vec<Fact>,
+    ) {
         self.tallies.count(Loss::Overflowed);
         let incident = Incident {
             kind: AlertKind::TooManyLabels,
@@ -109,8 +120,7 @@ impl Hub {
             outcome: Outcome::Success,
             trace: None,
         };
-        let kept = || vec![("kept", self.max_labels.to_string())];
-        self.desk.raise(gate, self.time.now(), &incident, kept);
+        self.desk.raise(gate, self.time.now(), &incident, facts);
     }
 
     /// A number in flight that several layers of one monitor share: two would overwrite each other's gauge.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::method;
+use crate::alert::Gate;
 use crate::hub::Hub;
 use crate::in_flight::InFlight;
 use crate::names::{REQUESTS_ACTIVE, label};
@@ -11,6 +12,8 @@ use crate::names::{REQUESTS_ACTIVE, label};
 pub(super) struct Endpoint {
     pub(super) hub: Arc<Hub>,
     pub(super) scheme: &'static str,
+    /// Alerts of routes with too many combinations of method, status and outcome.
+    pub(super) mixed: Gate,
     /// By method, in the order of [`method::LABELS`].
     active: Vec<Arc<InFlight>>,
 }
@@ -28,6 +31,7 @@ impl Endpoint {
         Self {
             active: active.collect(),
             scheme,
+            mixed: Gate::default(),
             hub: Arc::clone(hub),
         }
     }

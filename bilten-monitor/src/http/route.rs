@@ -1,6 +1,6 @@
 //! The bounded set of routes, and the series of each.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use metrics::SharedString;
 
@@ -20,8 +20,12 @@ use crate::table::{Table, hash_number, hash_text};
 const UNMATCHED: &str = "unmatched";
 /// What an alert of too many routes is about.
 const OVERFLOWING: &str = "route";
+/// What an alert of a route with too many combinations is about.
+const MIXED: &str = "method and status";
 /// Combinations of method, status and outcome that one route keeps apart.
 const SERIES_PER_ROUTE: usize = 64;
+/// Those that are too many are told by outcome and by class of status: more than there are of these.
+const OTHERS_PER_ROUTE: usize = 64;
 
 /// Every route of a layer, up to the configured number.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Watched for Routes {
             visit(AlertKind::StillRunning, &route.name, &route.running);
         }
         visit(AlertKind::TooManyLabels, OVERFLOWING, &self.overflow);
+        visit(AlertKind::TooManyLabels, MIXED, &self.endpoint.mixed);
     }
 
     fn each(&self, visit: &mut dyn FnMut(Side, &str, &Recent)) {
@@ -115,6 +120,7 @@ pub(super) struct Route {
     heads: Table<(u64, Head)>,
     ends: Table<(Ended, Together)>,
     other_head: Head,
+    other_ends: OnceLock<Table<(Ended, Together)>>,
     other_end: Together,
 }
 
@@ -134,6 +140,20 @@ pub(super) struct Ended {
     pub(super) outcome: Outcome,
 }
 
+impl Ended {
+    /// The same without the method, the exact status and the kind of error.
+    const fn roughly(self) -> Self {
+        Self {
+            method: u8::MAX,
+            status: self.status / 100 * 100,
+            outcome: match self.outcome {
+                Outcome::Error(_) => Outcome::Error(OTHER),
+                outcome => outcome,
+            },
+        }
+    }
+}
+
 impl Route {
     fn new(endpoint: &Arc<Endpoint>, name: SharedString) -> Self {
         let hub = &endpoint.hub;
@@ -151,6 +171,7 @@ impl Route {
             heads: Table::new(SERIES_PER_ROUTE),
             ends: Table::new(SERIES_PER_ROUTE),
             other_head: Head::new(hub, &other),
+            other_ends: OnceLock::new(),
             other_end: ends(hub, &other, true),
             endpoint: Arc::clone(endpoint),
             name,
@@ -177,7 +198,44 @@ impl Route {
         };
         self.ends
             .find_or_insert(hash_ended(ended), |entry| entry.0 == ended, make)
+            .map_or_else(|| self.one_too_many(ended), |entry| &entry.1)
+    }
+
+    /// A combination beyond those that are kept apart still tells how it ended: an error never hides among successes.
+    #[cold]
+    fn one_too_many(&self, ended: Ended) -> &Together {
+        let hub = &self.endpoint.hub;
+        let facts = || {
+            let kept = SERIES_PER_ROUTE.to_string();
+            vec![("route", self.name.to_string()), ("kept", kept)]
+        };
+        hub.overflowed_with(MIXED, &self.endpoint.mixed, facts);
+        let ended = ended.roughly();
+        let make = || {
+            (
+                ended,
+                ends(hub, &self.rough_labels(ended), ended.status > 0),
+            )
+        };
+        self.other_ends
+            .get_or_init(|| Table::new(OTHERS_PER_ROUTE))
+            .find_or_insert(hash_ended(ended), |entry| entry.0 == ended, make)
             .map_or(&self.other_end, |entry| &entry.1)
+    }
+
+    fn rough_labels(&self, ended: Ended) -> Vec<LabelPair> {
+        let mut labels = vec![
+            (label::ROUTE, self.name.clone()),
+            (label::METHOD, OTHER.into()),
+            (label::SCHEME, self.endpoint.scheme.into()),
+            (label::HTTP_OUTCOME, ended.outcome.label().into()),
+        ];
+        if ended.status > 0 {
+            labels.push((label::STATUS, format!("{}xx", ended.status / 100).into()));
+        }
+        let kind = ended.outcome.error_type();
+        labels.extend(kind.map(|kind| (label::ERROR, kind.into())));
+        labels
     }
 
     fn labels(&self, method: u8, status: u16) -> Vec<LabelPair> {

@@ -113,6 +113,46 @@ async fn of_a_hundred_thousand_routes_those_too_many_are_counted_under_other() {
 }
 
 #[tokio::test]
+async fn errors_beyond_the_combinations_that_a_route_keeps_apart_are_counted_as_errors() {
+    const METHODS: [&str; 8] = [
+        "GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW",
+    ];
+    let scene = Scene::new();
+    let layer = scene.monitor.http().route(route);
+    let ask = async |method: &str, status: u16| {
+        let service = layer.layer(service_fn(move |_: Request<()>| answer(status)));
+        let answered = service.oneshot(request(method, "/users/1")).await;
+        drop(answered.expect("infallible").into_body().collect().await);
+    };
+    for method in METHODS {
+        for status in [200, 201, 202, 203, 400, 401, 403, 404] {
+            ask(method, status).await;
+        }
+    }
+    assert_eq!(scene.monitor.losses().overflowed, 0);
+    for n in 0..103 {
+        ask("GET", if n < 100 { 502 } else { 418 }).await;
+    }
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[]), 64.0 + 103.0);
+    assert_eq!(scrape.sum(COUNT, &[("outcome", "error")]), 100.0);
+    let failed = [
+        ("http_response_status_code", "5xx"),
+        ("error_type", "other"),
+    ];
+    assert_eq!(scrape.sum(COUNT, &failed), 100.0);
+    let refused = [("http_response_status_code", "4xx"), ("outcome", "success")];
+    assert_eq!(scrape.sum(COUNT, &refused), 3.0);
+    assert_eq!(scene.monitor.losses().overflowed, 103);
+    let alerts = scene.alerts();
+    let told = alerts
+        .iter()
+        .filter(|alert| alert.kind == AlertKind::TooManyLabels);
+    let told: Vec<_> = told.map(|alert| alert.subject.as_str()).collect();
+    assert_eq!(told, ["method and status"]);
+}
+
+#[tokio::test]
 async fn probes_are_left_out_unless_they_are_asked_for() {
     let scene = Scene::new();
     for path in [
