@@ -31,7 +31,9 @@ use std::time::Duration;
 pub struct HealthBuilder {
     checks: Vec<CheckBuilder>,
     groups: Vec<(&'static str, Vec<String>)>,
-    defaults: Defaults,
+    default_timeout: Option<Duration>,
+    cache: Duration,
+    deadline: Duration,
     aggregator: Arc<dyn Aggregate>,
     listeners: Vec<Listener>,
     wait_for_start: bool,
@@ -43,11 +45,9 @@ impl Health {
         HealthBuilder {
             checks: Vec::new(),
             groups: Vec::new(),
-            defaults: Defaults {
-                timeout: Duration::from_millis(500),
-                cache: Duration::from_secs(1),
-                deadline: Duration::from_millis(900),
-            },
+            default_timeout: None,
+            cache: Duration::from_secs(1),
+            deadline: Duration::from_millis(900),
             aggregator: Arc::new(Worst),
             listeners: Vec::new(),
             wait_for_start: false,
@@ -75,19 +75,20 @@ impl HealthBuilder {
 
     /// How long a result counts, good or bad. Defaults to 1 s. Zero: each question runs the checks.
     pub const fn cache(mut self, cache: Duration) -> Self {
-        self.defaults.cache = cache;
+        self.cache = cache;
         self
     }
 
     /// After how long a group is answered, come what may. Defaults to 900 ms, because Kubernetes gives a probe 1 s.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
-        self.defaults.deadline = deadline;
+        self.deadline = deadline;
         self
     }
 
-    /// The timeout of checks that have none of their own. Defaults to 500 ms.
+    /// The timeout of checks that have none of their own. Defaults to 500 ms, or to the deadline where that is shorter. One that is
+    /// longer than the deadline is for background checks; any other check needs a shorter one of its own then.
     pub const fn default_timeout(mut self, timeout: Duration) -> Self {
-        self.defaults.timeout = timeout;
+        self.default_timeout = Some(timeout);
         self
     }
 
@@ -118,13 +119,14 @@ impl HealthBuilder {
     ///
     /// Names the check or setting that cannot be meant: see [`BuildError`].
     pub fn build(self) -> Result<Health, BuildError> {
+        let defaults = self.defaults();
         let Self {
             checks,
             groups,
-            defaults,
             aggregator,
             listeners,
             wait_for_start,
+            ..
         } = self;
         prepare();
         let whole = || "the whole set".to_owned();
@@ -173,6 +175,18 @@ impl HealthBuilder {
     }
 }
 
+impl HealthBuilder {
+    /// A deadline shortened below the timeout that nobody has set shortens it, too.
+    fn defaults(&self) -> Defaults {
+        let shortest = || Duration::from_millis(500).min(self.deadline);
+        Defaults {
+            timeout: self.default_timeout.unwrap_or_else(shortest),
+            cache: self.cache,
+            deadline: self.deadline,
+        }
+    }
+}
+
 fn valid_groups(
     groups: Vec<(&'static str, Vec<String>)>,
     checks: &HashSet<String>,
@@ -209,7 +223,7 @@ impl std::fmt::Debug for HealthBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("HealthBuilder")
             .field("checks", &self.checks)
-            .field("defaults", &self.defaults)
+            .field("defaults", &self.defaults())
             .finish_non_exhaustive()
     }
 }

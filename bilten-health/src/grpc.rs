@@ -72,8 +72,9 @@ impl health_server::Health for Service {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, tonic::Status> {
+        let own = request.metadata().contains_key(HOP_HEADER);
         let answers: Answers = match self.group(&request.get_ref().service) {
-            Some(group) => Box::pin(follow(self.0.clone(), group)),
+            Some(group) => Box::pin(follow(self.0.clone(), Question { group, own })),
             None => Box::pin(unknown(self.0.clone())),
         };
         Ok(Response::new(answers))
@@ -82,12 +83,12 @@ impl health_server::Health for Service {
 
 fn follow(
     health: Health,
-    group: Group,
+    question: Question,
 ) -> impl Stream<Item = Result<HealthCheckResponse, tonic::Status>> {
     let followed = Followed {
-        watch: health.watch(group),
+        watch: health.watch_question(question),
         health,
-        group,
+        question,
         told: None,
     };
     unfold(Some(followed), |followed| async {
@@ -102,7 +103,7 @@ fn follow(
 struct Followed {
     watch: Watch,
     health: Health,
-    group: Group,
+    question: Question,
     told: Option<ServingStatus>,
 }
 
@@ -114,7 +115,7 @@ impl Followed {
                 biased;
                 // Also of groups that no shutdown touches: an open stream would keep the server from stopping.
                 () = self.health.runner.life.shutdown_begun() => {
-                    (self.health.runner.answer(self.group.into()).await.public.status, true)
+                    (self.health.runner.answer(self.question).await.public.status, true)
                 }
                 status = self.watch.next() => (status, false),
             };

@@ -149,7 +149,11 @@ impl Health {
 
     async fn report(&self, question: Question) -> Arc<Report> {
         let deadline = Instant::now() + self.runner.deadline();
-        self.runner.answer(question).await.report(deadline).await
+        let report = self.runner.answer(question).await.report(deadline).await;
+        match self.runner.unless_shut_down(question, &report) {
+            Some(found) => found.report_at_once(deadline),
+            None => report,
+        }
     }
 
     /// Without a runtime the first question starts it.
@@ -163,9 +167,7 @@ impl Health {
 impl Defaults {
     /// Validates the check and fills in what it leaves open.
     pub(crate) fn slot(&self, check: CheckBuilder) -> Result<Slot, BuildError> {
-        // A deadline shortened below the default timeout shortens the default, too.
-        let default_timeout = self.timeout.min(self.deadline);
-        let timeout = check.options.timeout.unwrap_or(default_timeout);
+        let timeout = check.options.timeout.unwrap_or(self.timeout);
         check.validate(timeout, self.deadline)?;
         let CheckBuilder {
             name,

@@ -1,6 +1,6 @@
 //! Following the status of a group.
 
-use crate::group::Group;
+use crate::group::{Group, Question};
 use crate::health::Health;
 use crate::runner::Runner;
 use crate::status::Status;
@@ -34,7 +34,7 @@ const ASK_AT_MOST_EVERY: Duration = Duration::from_millis(100);
 pub struct Watch {
     runner: Arc<Runner>,
     raised: watch::Receiver<()>,
-    group: Group,
+    question: Question,
     told: Option<Status>,
     asked: Option<Instant>,
 }
@@ -44,10 +44,14 @@ impl Health {
     /// allows, but at least once a second and at most ten times.
     #[must_use]
     pub fn watch(&self, group: Group) -> Watch {
+        self.watch_question(group.into())
+    }
+
+    pub(crate) fn watch_question(&self, question: Question) -> Watch {
         Watch {
             runner: Arc::clone(&self.runner),
             raised: self.runner.subscribe(),
-            group,
+            question,
             told: None,
             asked: None,
         }
@@ -72,7 +76,7 @@ impl Watch {
             self.asked = Some(Instant::now());
             // Marked as seen before the report is made: a change in between wakes the wait below.
             self.raised.mark_unchanged();
-            let status = self.runner.answer(self.group.into()).await.public.status;
+            let status = self.runner.answer(self.question).await.public.status;
             if self.told.replace(status) != Some(status) {
                 return status;
             }
@@ -85,7 +89,8 @@ impl Watch {
         let Some(asked) = self.asked else {
             return;
         };
-        let is_open = self.group.ends_with_shutdown() && self.told != Some(Status::ShuttingDown);
+        let is_open =
+            self.question.group.ends_with_shutdown() && self.told != Some(Status::ShuttingDown);
         tokio::select! {
             () = sleep_until(asked + ASK_AT_MOST_EVERY) => {}
             () = self.runner.life.shutdown_begun(), if is_open => {}

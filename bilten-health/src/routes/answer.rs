@@ -47,12 +47,24 @@ pub(super) async fn answer(
     let permission = authorise.ask(parts);
     // Asked by another service's health check: asking services now could go round in a circle.
     let own = from_a_check;
-    let found = health.runner.answer(Question { group, own }).await;
-    let details = permission.granted(deadline).await;
+    let question = Question { group, own };
+    let found = health.runner.answer(question).await;
+    let details = tokio::select! {
+        biased;
+        details = permission.granted(deadline) => details,
+        // The load balancer is to hear of it now; who may see details matters less.
+        () = health.runner.life.shutdown_begun(), if group.ends_with_shutdown() => false,
+    };
     // What the checks said is masked only for somebody who may see it.
     let report = match details {
         true => found.report(deadline).await,
         false => Arc::new(found.public.clone()),
+    };
+    let found = health.runner.unless_shut_down(question, &report);
+    let report = match (found, details) {
+        (None, _) => report,
+        (Some(found), true) => found.report_at_once(deadline),
+        (Some(found), false) => Arc::new(found.public.clone()),
     };
     let status = if report.healthy {
         StatusCode::OK

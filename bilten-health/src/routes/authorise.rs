@@ -1,7 +1,7 @@
 //! Who may see details: asks, and does not wait for ever.
 
 use crate::bystander::wake_another_thread;
-use crate::caught::{caught, discard};
+use crate::caught::{Contained, Panic, caught};
 use axum::http::request::Parts;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(super) enum Authorise {
 pub(super) enum Permission {
     Decided(bool),
     /// In a task of its own, which ends with this: it may panic, block, or never answer.
-    Pending(JoinSet<bool>),
+    Pending(JoinSet<Result<bool, Panic>>),
 }
 
 impl Authorise {
@@ -38,7 +38,7 @@ impl Authorise {
                 let authorise = Arc::clone(authorise);
                 let mut task = JoinSet::new();
                 // The closure is called inside the task as well: it may panic before there is a future.
-                task.spawn(async move { authorise(parts).await });
+                task.spawn(Contained::new(async move { authorise(parts).await }));
                 wake_another_thread();
                 Permission::Pending(task)
             }
@@ -54,13 +54,9 @@ impl Permission {
             Self::Pending(task) => task,
         };
         match timeout_at(deadline, task.join_next()).await {
-            Ok(Some(Ok(answer))) if Instant::now() <= deadline => answer,
-            Ok(Some(Err(error))) => {
-                let _ = error.try_into_panic().map(discard);
-                panicked()
-            }
-            Ok(None) => panicked(),
-            Ok(Some(Ok(_))) | Err(_) => {
+            Ok(Some(Ok(Ok(answer)))) if Instant::now() <= deadline => answer,
+            Ok(None | Some(Err(_) | Ok(Err(_)))) => panicked(),
+            Ok(Some(Ok(Ok(_)))) | Err(_) => {
                 tracing::warn!(
                     "the authoriser of health details took too long; the answer has none"
                 );

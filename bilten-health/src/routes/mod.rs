@@ -68,7 +68,7 @@ impl Routes {
     }
 
     /// The same for an authoriser that has to ask somebody, a session store for instance. It runs beside the checks in a task of
-    /// its own; a panic counts as no, and so does no answer within the set's deadline.
+    /// its own; a panic counts as no, and so does no answer within the set's deadline. An answer that a shutdown makes 503 waits for nobody.
     ///
     /// Everyone who can reach the endpoint starts it, so let it look at the request before it asks anybody.
     ///

@@ -93,6 +93,16 @@ impl Runner {
             .unwrap_or_else(|| self.assemble(question, None))
     }
 
+    /// What replaces a report that was made before the shutdown had begun, and is given only now.
+    pub(crate) fn unless_shut_down(
+        &self,
+        question: Question,
+        report: &Report,
+    ) -> Option<Arc<Answer>> {
+        let ends = question.group.ends_with_shutdown() && self.life.phase().shutting_down;
+        (ends && report.status != Status::ShuttingDown).then(|| self.stored(question))
+    }
+
     pub(crate) fn mark_started(&self) {
         if self.life.mark_started() {
             self.hub.board.raise();

@@ -2,17 +2,16 @@
 
 use super::hub::Hub;
 use crate::bystander::wake_another_thread;
-use crate::caught::discard;
+use crate::caught::{Contained, Panic};
 use crate::check::{Alive, CheckContext, Verdict};
 use crate::report::Reason;
 use crate::said::Window;
 use crate::slot::{Next, Situation, Slot, next};
 use crate::status::Status;
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// Runs the check if a question needs it: gives what to wait for, or nothing when there is nothing to wait for.
@@ -93,23 +92,24 @@ async fn supervise(hub: Arc<Hub>, running: Running, alive: Alive) {
     let context = CheckContext::new(limit, alive);
     let started = Instant::now();
     // The closure is called inside the task as well: it may panic before there is a future.
-    let mut task = Abort(tokio::spawn(async move {
+    let mut task = Abort(tokio::spawn(Contained::new(async move {
         let verdict = check.check(&context).await;
         // Its own end counts: whoever waits for it may be woken late.
         (verdict, Instant::now())
-    }));
+    })));
     wake_another_thread();
     let answer = timeout(limit, &mut task.0).await;
     let ended = match &answer {
-        Ok(Ok((_, ended))) => *ended,
+        Ok(Ok(Ok((_, ended)))) => *ended,
         _ => Instant::now(),
     };
     let took = ended.duration_since(started);
     let verdict = match answer {
-        Ok(Err(error)) => broken(error),
+        Ok(Ok(Err(panic))) => panicked(&panic),
+        Ok(Err(_)) => Verdict::unknown("the runtime stopped before the check had ended"),
         // Where all threads were blocked, the answer is there before anybody looks at the time.
-        Ok(Ok((verdict, _))) if took <= limit => verdict,
-        Ok(Ok(_)) | Err(_) => too_late(limit),
+        Ok(Ok(Ok((verdict, _)))) if took <= limit => verdict,
+        Ok(Ok(Ok(_))) | Err(_) => too_late(limit),
     };
     hub.store(slot, verdict, took);
 }
@@ -120,7 +120,7 @@ fn too_late(limit: Duration) -> Verdict {
 }
 
 /// Aborts the check when it is given up; does not wait for it to stop.
-struct Abort(JoinHandle<(Verdict, Instant)>);
+struct Abort(JoinHandle<Result<(Verdict, Instant), Panic>>);
 
 impl Drop for Abort {
     fn drop(&mut self) {
@@ -128,22 +128,9 @@ impl Drop for Abort {
     }
 }
 
-fn broken(error: JoinError) -> Verdict {
-    match error.try_into_panic() {
-        Ok(panic) => {
-            let verdict =
-                Verdict::down(Window::of(&format_args!("panicked: {}", message(&*panic))).as_str());
-            discard(panic);
-            verdict.reason(Reason::Panicked)
-        }
-        Err(_) => Verdict::unknown("the runtime stopped before the check had ended"),
-    }
-}
-
-fn message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
+fn panicked(panic: &Panic) -> Verdict {
+    let text = Window::of(&format_args!("panicked: {}", panic.message()));
+    Verdict::down(text.as_str()).reason(Reason::Panicked)
 }
 
 /// A run that no question asks for.

@@ -220,9 +220,14 @@ impl Slot {
         Standing::new(report, None, Facts::default())
     }
 
-    /// The run under way did not end before the answer had to be given.
+    /// The run under way did not end before the answer had to be given: a failure, which counts as the run's own will that is
+    /// given up in the same moment.
     fn overrun(&self, state: &State, now: Instant) -> Standing {
-        let mut report = self.blank(state, Status::Down);
+        let mut history = state.history;
+        let status = history.record(Status::Down, self.settings.thresholds);
+        let mut report = self.blank(state, status);
+        report.consecutive_failures = history.failures();
+        report.changes = history.changes();
         report.reason = Some(Reason::Timeout);
         if let Some(last) = &state.last {
             report.age = now.duration_since(last.finished);

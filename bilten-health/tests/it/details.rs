@@ -1,6 +1,6 @@
 //! Who may see names, errors and details.
 
-use crate::doubles::{Count, Switch, health, ms, passing, slow};
+use crate::doubles::{BombInDrop, Count, Switch, health, ms, passing, slow};
 use crate::http::{ask, get};
 use axum::Router;
 use axum::http::Request;
@@ -116,4 +116,57 @@ async fn an_authoriser_whose_panic_panics_when_dropped_has_not_said_yes() {
     let answer = get(&app, "/healthz").await;
     assert_eq!(answer.status, 200);
     assert!(!answer.body.contains("db"));
+}
+
+// The order: the checks have answered, the authoriser has not; the shutdown begins, then the authoriser says yes.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_while_the_authoriser_takes_time_is_answered_at_once() {
+    for patience in [ms(300), ms(600_000)] {
+        let health = health([passing("db").in_readiness()]);
+        let app = app(&health, move |_| async move {
+            tokio::time::sleep(patience).await;
+            true
+        });
+        for path in ["/readyz", "/healthz"] {
+            let asked = Instant::now();
+            let (answer, ()) = tokio::join!(get(&app, path), async {
+                tokio::time::sleep(ms(100)).await;
+                health.begin_shutdown();
+            });
+            assert_eq!(answer.status, 503, "{path}");
+            assert!(asked.elapsed() < ms(110), "{path}");
+        }
+        let asked = Instant::now();
+        assert_eq!(get(&app, "/readyz").await.status, 503);
+        assert_eq!(asked.elapsed(), ms(0), "once it has begun");
+        assert_eq!(get(&app, "/livez").await.status, 200);
+    }
+}
+
+// The order: the authoriser itself begins the shutdown and then says yes.
+#[tokio::test(start_paused = true)]
+async fn a_yes_after_the_shutdown_has_begun_comes_with_503() {
+    let health = health([passing("db").in_readiness()]);
+    let begun = health.clone();
+    let app = app(&health, move |_| {
+        let begun = begun.clone();
+        async move {
+            tokio::task::yield_now().await;
+            begun.begin_shutdown();
+            true
+        }
+    });
+    assert_eq!(get(&app, "/readyz").await.status, 503);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authoriser_that_leaves_a_bomb_behind_ends_nothing() {
+    let health = Health::builder().check(passing("db")).deadline(ms(50));
+    let app = app(&health.build().unwrap(), async |_| {
+        let _bomb = BombInDrop;
+        pending().await
+    });
+    for _ in 0..3 {
+        assert_eq!(get(&app, "/healthz").await.status, 200);
+    }
 }

@@ -116,3 +116,21 @@ pub(crate) fn of<'a>(report: &'a Report, name: &str) -> &'a CheckReport {
         .find(|check| &*check.name == name)
         .expect("the check is in the report")
 }
+
+/// A payload that panics with itself for ever when it is dropped.
+pub(crate) struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Self);
+    }
+}
+
+/// Leaves a [`Bomb`] where it is dropped.
+pub(crate) struct BombInDrop;
+
+impl Drop for BombInDrop {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
+    }
+}

@@ -203,3 +203,25 @@ async fn a_client_that_gives_up_early_changes_no_result() {
     assert_eq!(check(&mut client, "").await, Ok(Serving));
     assert_eq!(runs.get(), 1);
 }
+
+#[tokio::test]
+async fn a_watch_from_another_health_check_is_answered_for_this_service_alone() {
+    let (own, other) = (Switch::new(true), Switch::new(false));
+    let health = health([
+        own.check("a").in_readiness().cache(Duration::ZERO),
+        other.check("b").peer().in_readiness(),
+    ]);
+    let mut client = client(&health).await;
+    let mut call = tonic::Request::new(of(""));
+    call.metadata_mut()
+        .insert(bilten_health::hop::HOP_HEADER, "1".parse().unwrap());
+    let mut stream = client.watch(call).await.unwrap().into_inner();
+    assert_eq!(next(&mut stream).await, Some(Serving));
+    own.set(false);
+    assert_eq!(next(&mut stream).await, Some(NotServing));
+    assert_eq!(other.runs.get(), 0);
+    own.set(true);
+    assert_eq!(next(&mut stream).await, Some(Serving));
+    health.begin_shutdown();
+    assert_eq!(next(&mut stream).await, Some(NotServing));
+}

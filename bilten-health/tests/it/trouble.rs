@@ -1,6 +1,6 @@
 //! Checks that hang, block, panic or never stop.
 
-use crate::doubles::{Count, hanging, health, ms, of, passing, patient, slow};
+use crate::doubles::{BombInDrop, Count, hanging, health, ms, of, passing, patient, slow};
 use bilten_health::{Check, CheckContext, Group, Health, Reason, Status, Verdict, check, checks};
 use std::future::pending;
 use std::sync::mpsc;
@@ -352,4 +352,86 @@ impl Check for Stuck {
         *self.1.lock().unwrap() = Some(context.clone());
         Verdict::up()
     }
+}
+
+// Tokio itself drops the future of an aborted task, and ends the process when what that carries panics again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_that_leaves_a_bomb_behind_ends_nothing() {
+    let hanging = check("hanging", || async {
+        let _bomb = BombInDrop;
+        pending::<()>().await;
+    });
+    let ended = check("ended", || {
+        let bomb = BombInDrop;
+        async move {
+            let _bomb = bomb;
+        }
+    });
+    let health = health([
+        hanging.timeout(ms(20)).cache(Duration::ZERO),
+        ended,
+        passing("good"),
+    ]);
+    let report = health.check().await;
+    assert_eq!(of(&report, "hanging").reason, Some(Reason::Timeout));
+    assert_eq!(of(&report, "ended").reason, Some(Reason::Panicked));
+    assert!(of(&report, "good").healthy);
+    // Until its future has been dropped, the check counts as running.
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while health.check().await.checks[0].reason != Some(Reason::Timeout) {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(ms(5)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thresholds_count_a_run_that_takes_the_whole_deadline() {
+    for timeout in [500, 899, 900] {
+        let works = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let asked = Arc::clone(&works);
+        let db = check("db", move || {
+            let works = asked.load(std::sync::atomic::Ordering::SeqCst);
+            async move {
+                if !works {
+                    pending::<()>().await;
+                }
+            }
+        });
+        let health = health([db
+            .thresholds(3, 1)
+            .timeout(ms(timeout))
+            .cache(Duration::ZERO)]);
+        assert_eq!(health.check().await.status, Status::Up);
+        works.store(false, std::sync::atomic::Ordering::SeqCst);
+        for (failures, status, changes) in
+            [(1, Status::Up, 1), (2, Status::Up, 1), (3, Status::Down, 2)]
+        {
+            // The last run ends in the same moment as its answer is given; this question is about the next one.
+            tokio::time::sleep(ms(5)).await;
+            let report = health.check().await;
+            let db = of(&report, "db");
+            let found = (db.consecutive_failures, db.status, db.changes);
+            assert_eq!(found, (failures, status, changes), "{timeout} ms");
+            assert_eq!(db.reason, Some(Reason::Timeout));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_timeout_above_the_deadline_is_for_background_checks_alone() {
+    let long = || Health::builder().default_timeout(Duration::from_secs(5));
+    let refused = long().check(slow("db", ms(2000))).build().unwrap_err();
+    let text = refused.to_string();
+    assert!(
+        text.contains("`db`") && text.contains("5s") && text.contains("900ms"),
+        "{text}"
+    );
+    let background = slow("db", ms(2000)).background(Duration::from_secs(10));
+    let own = slow("own", ms(1)).timeout(ms(500));
+    let health = long().check(background).check(own).build().unwrap();
+    health.check().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let report = health.check().await;
+    assert_eq!(report.status, Status::Up, "{}", report.to_json());
+    assert!(health.register(slow("later", ms(1))).is_err());
 }
