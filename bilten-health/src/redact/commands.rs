@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 /// Settings and commands whose next word is a secret.
 static SETTING: LazyLock<Regex> = pattern!(concat!(
-    r"(?i)\b((?:requirepass|masterauth|primaryauth|bind_?pw|rootpw|auth-pass\s+[^\s]+|login\s+[^\s]+\s+password",
+    r"(?i)\b((?:requirepass|(?:dest|src)?(?:store|key)pass|masterauth|primaryauth|bind_?pw|rootpw|auth-pass\s+[^\s]+|login\s+[^\s]+\s+password",
     r"|htpasswd\s+-[a-z]*b[a-z]*\s+[^\s]+\s+[^\s]+|net\s+use\s+[^\r\n]{1,128}?/user:[^\s]+)",
     r#"["']?[\s=:,]+)("[^"\r\n]*"|'[^'\r\n]*'|[^\s"',;]+)"#
 ));
@@ -61,10 +61,22 @@ const PROGRAMS: [(&str, &[&str]); 4] = [
             "docker login",
             "podman login",
             "mongo",
+            "cqlsh",
         ],
     ),
     ("-P", &["sqlcmd", "bcp "]),
-    ("-w", &["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete"]),
+    (
+        "-w",
+        &[
+            "ldapsearch",
+            "ldapmodify",
+            "ldapadd",
+            "ldapdelete",
+            "ldapwhoami",
+            "ldappasswd",
+            "ldapcompare",
+        ],
+    ),
 ];
 
 /// `requirepass x`, `ACL SETUSER a >x`, `redis-cli -a x`, `mysql -px`, `curl -u u:p`.

@@ -85,7 +85,7 @@ pub(super) fn mask_schemes(text: &str) -> String {
 
 /// A command and one or two words behind it, in quotes or not, as in a command line and in a list of words.
 static AUTH: LazyLock<Regex> = pattern!(concat!(
-    r#"(^|[^A-Za-z0-9])(AUTH["'`]?(?: *,)? *)"#,
+    r#"(^|[^A-Za-z0-9])(AUTH2?["'`]?(?: *,)? *)"#,
     r#"("[^"\r\n]*"|'[^'\r\n]*'|`[^`\r\n]*`|[^\s"'`<>,;)}\]]+)"#,
     r#"((?: *,)? *(?:"[^"\r\n]*"|'[^'\r\n]*'|`[^`\r\n]*`|[^\s"'`<>,;)}\]]+))?"#
 ));

@@ -1,8 +1,8 @@
 //! Values that stand behind the name of a secret: pure.
 
 use super::floor;
-use super::names::{FORMS, NOUNS, begins_a_word};
-use super::prose::{is_a_sentence, says_there_is_none};
+use super::names::{FORMS, NOUNS, begins_a_pass, begins_a_word};
+use super::prose::{is_a_placeholder, is_a_sentence, says_there_is_none};
 use super::values::{Open, bare, closing, value_length};
 use regex::Regex;
 use std::sync::LazyLock;
@@ -39,7 +39,7 @@ pub(super) fn mask_key_values(text: &str) -> String {
         let (at, key) = (found.start(), found.as_str());
         // Its end may be another key: `session idpassword`.
         from = at + 1;
-        if key == "pass" && !begins_a_word(text, at) {
+        if key == "pass" && !begins_a_word(text, at) && !is_compound(text, at) {
             continue;
         }
         open.read_up_to(&lower, at);
@@ -58,6 +58,12 @@ pub(super) fn mask_key_values(text: &str) -> String {
     }
     out.push_str(&text[done..]);
     out
+}
+
+/// `dbpass=` and `"smtppass":`, where a sign has to follow at once.
+fn is_compound(text: &str, at: usize) -> bool {
+    let behind = text[at + "pass".len()..].trim_start_matches(['"', '\'', '\\']);
+    behind.starts_with(['=', ':']) && begins_a_pass(text, at)
 }
 
 /// A key in a text.
@@ -90,11 +96,23 @@ impl<'text> Place<'text> {
             true => argument(closed)?,
             // The next column.
             false if closed.starts_with('\t') => return self.range(rest, bare(rest, ' ', "")),
-            false => in_quotes(rest, closed, name_end)?,
+            false => self.not_a_thing(in_quotes(rest, closed, name_end)?)?,
         };
         let kept = self.counts(value, plural) || !is_quoted(value) && self.wants_quotes();
         let length = value_length(value, ' ', open.closers());
         (!kept).then(|| self.range(value, length))?
+    }
+
+    /// `Unexpected token '<'`, and `secret "db" not found`, which is a name in Kubernetes.
+    fn not_a_thing(&self, value: &'text str) -> Option<&'text str> {
+        let told = self.key == "token" && self.lower[..self.at].trim_end().ends_with("expected");
+        let of_a_thing = || {
+            let name = floor(value, LONGEST_MESSAGE);
+            let behind = value[value_length(name, ' ', "")..].trim_start();
+            let fates = ["not found", "is forbidden", "already exists"];
+            fates.iter().any(|fate| behind.starts_with(fate))
+        };
+        (!(told || self.key == "secret" && of_a_thing())).then_some(value)
     }
 
     /// The same where `rest` begins with `=`, `: ` and the like, and `value` stands behind it.
@@ -113,7 +131,8 @@ impl<'text> Place<'text> {
         // As much as a message takes: a value without an end may stand behind each of many keys.
         let near = floor(value, LONGEST_MESSAGE);
         let said = &near[..value_length(near, sign, open.closers())];
-        if !quoted && self.is_a_message(said) || self.is_syntax(said) {
+        let counted = || is_a_placeholder(near) || self.is_a_number(near);
+        if !quoted && (self.is_a_message(said) || counted()) || self.is_syntax(said) {
             return None;
         }
         self.range(value, value_length(value, sign, open.closers()))
@@ -138,6 +157,16 @@ impl<'text> Place<'text> {
             self.lower[..self.at].ends_with("using ") && matches!(first, Some("yes" | "no"))
         };
         says_there_is_none(said) || by_mysql() || self.key.contains(' ') && is_a_sentence(said)
+    }
+
+    /// `pass: 12, fail: 3` and `pageToken=2`.
+    fn is_a_number(&self, value: &str) -> bool {
+        let rest = value.trim_start_matches(|c: char| c.is_ascii_digit());
+        let before = self.lower[..self.at].trim_end_matches(['_', '-']);
+        let page = self.key == "token" && before.ends_with("page");
+        let ends = rest.is_empty() || rest.starts_with(['&', ' ', ',', ')', '"', '\'']);
+        let failed = || rest.trim_start_matches([',', ';', ' ']).starts_with("fail");
+        rest.len() < value.len() && ends && (page || self.key == "pass" && failed())
     }
 
     /// `unexpected token: }`, of a parser.

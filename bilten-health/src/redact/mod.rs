@@ -37,6 +37,8 @@ mod urls;
 mod values;
 
 #[cfg(test)]
+mod reported;
+#[cfg(test)]
 mod table;
 #[cfg(test)]
 mod tests;

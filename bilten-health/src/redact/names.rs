@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 /// What secrets are called, in lower case: in a text as well as as a name. A blank stands for anything that may be between two
 /// words of one name: nothing, `_`, `-`, a blank.
-pub(super) const NOUNS: [&str; 19] = [
+pub(super) const NOUNS: [&str; 20] = [
     "password",
     "passwd",
     "passphrase",
@@ -14,6 +14,7 @@ pub(super) const NOUNS: [&str; 19] = [
     "secret",
     "token",
     "api key",
+    "application key",
     "access key",
     "account key",
     "secret key",
@@ -74,7 +75,7 @@ pub(super) fn names_a_secret(name: &str) -> bool {
     let single = joined.strip_suffix('s').unwrap_or(&joined);
     let is = |secret: &&String| joined.ends_with(*secret) || single.ends_with(*secret);
     match JOINED.iter().find(is) {
-        Some(noun) if noun == "pass" => begins_a_word(name, name.len() - "pass".len()),
+        Some(noun) if noun == "pass" => begins_a_pass(name, name.len() - "pass".len()),
         Some(_) => true,
         None => WORDS.iter().any(|word| ends_with_word(name, word)),
     }
@@ -102,6 +103,39 @@ pub(super) fn begins_a_word(text: &str, at: usize) -> bool {
     let upper = text[at..].starts_with(|c: char| c.is_ascii_uppercase());
     !before.is_alphabetic() || upper && before.is_lowercase()
 }
+
+/// English words that end in `pass`.
+const PASSES: [&str; 16] = [
+    "allpass",
+    "bandpass",
+    "bypass",
+    "compass",
+    "encompass",
+    "firstpass",
+    "highpass",
+    "lowpass",
+    "multipass",
+    "onepass",
+    "outpass",
+    "overpass",
+    "surpass",
+    "trespass",
+    "twopass",
+    "underpass",
+];
+
+/// `dbpass` and `SSHPASS` are names; `compass` is none.
+pub(super) fn begins_a_pass(text: &str, at: usize) -> bool {
+    let letters = |c: char| c.is_ascii_alphabetic();
+    let before = text[..at].trim_end_matches(letters);
+    let end = (at + "pass".len()).min(text.len());
+    let word = &text[before.len()..end];
+    let long = word.len() > LONGEST_PASS;
+    begins_a_word(text, at) || !long && !PASSES.iter().any(|pass| word.eq_ignore_ascii_case(pass))
+}
+
+/// No name of this kind is longer.
+const LONGEST_PASS: usize = 24;
 
 fn ends_with_word(name: &str, word: &str) -> bool {
     let Some(at) = name.len().checked_sub(word.len()) else {

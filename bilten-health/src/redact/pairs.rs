@@ -1,7 +1,9 @@
 //! A name and a value where the sign between them, or the name, is a weak one: the value has to tell as well. Pure.
 
 use super::names::{WORDS, names_a_secret};
-use super::prose::{looks_like_one, looks_made_up};
+use super::prose::{
+    is_a_placeholder, is_a_switch, is_said, looks_like_one, looks_made_up, says_there_is_none,
+};
 use regex::{Captures, Regex};
 use std::sync::LazyLock;
 
@@ -53,14 +55,26 @@ static KEY: LazyLock<Regex> = pattern!(concat!(
     r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
 ));
 
+/// A header of somebody's own: `X-ClickHouse-Key: x`.
+static KEY_HEADER: LazyLock<Regex> = pattern!(concat!(
+    r#"(?i)(^|[^a-z0-9-])(x-(?:[a-z0-9]{1,24}-){0,3}?([a-z0-9]{1,24})-key["']?\s*[:=]\s*)"#,
+    r#"("[^"\r\n]*"|'[^'\r\n]*'|[^\s"'&;,)\]}<>]+)"#
+));
+
+/// `API key x is invalid`, `bad token x`: no sign at all, so `x` has to tell.
+static PLAIN: LazyLock<Regex> = pattern!(
+    r#"(?i)(\b(?:(?:api|access|secret)[ _-]?key|token|secret|password) ["'`<]?)([a-z0-9+/=_-]{16,})"#
+);
+
 /// In front of `key`, when it is one of data.
-const OF_DATA: [&str; 24] = [
+const OF_DATA: [&str; 26] = [
     "cache",
     "candidate",
     "composite",
     "duplicate",
     "foreign",
     "hash",
+    "idempotency",
     "index",
     "lock",
     "lookup",
@@ -78,6 +92,7 @@ const OF_DATA: [&str; 24] = [
     "row",
     "shard",
     "sort",
+    "surrogate",
     "unique",
 ];
 
@@ -95,6 +110,8 @@ pub(super) fn mask_pairs(text: &str) -> String {
     let text = SHORT_NAME.replace_all(&text, short);
     let text = COLON_NAME.replace_all(&text, short);
     let text = CODE.replace_all(&text, code);
+    let text = KEY_HEADER.replace_all(&text, key_header);
+    let text = PLAIN.replace_all(&text, plain);
     let asks = LazyLock::new(|| ASKS.is_match(&text));
     let key = |found: &Captures<'_>| match opens_something(found, &text, &asks) {
         true => format!("{}{}***", &found[1], &found[2]),
@@ -145,9 +162,27 @@ fn short(found: &Captures<'_>) -> String {
     let name = found[2].to_ascii_lowercase();
     let has_a_length = ["pin", "otp", "totp", "sig", "signature"].contains(&name.as_str());
     let signal = value.starts_with("SIG") && value.bytes().all(|byte| byte.is_ascii_uppercase());
-    match signal || has_a_length && value.len() < SHORTEST {
+    let told = says_there_is_none(value) || is_a_switch(value) || is_a_placeholder(value);
+    match signal || told || has_a_length && value.len() < SHORTEST {
         true => found[0].to_owned(),
         false => format!("{}{}{}***", &found[1], &found[2], &found[3]),
+    }
+}
+
+fn key_header(found: &Captures<'_>) -> String {
+    let of_data = OF_DATA
+        .iter()
+        .any(|data| found[3].eq_ignore_ascii_case(data));
+    match of_data || is_said(&found[4]) || says_there_is_none(&found[4]) {
+        true => found[0].to_owned(),
+        false => format!("{}{}***", &found[1], &found[2]),
+    }
+}
+
+fn plain(found: &Captures<'_>) -> String {
+    match looks_made_up(&found[2]) {
+        true => format!("{}***", &found[1]),
+        false => found[0].to_owned(),
     }
 }
 
@@ -178,6 +213,11 @@ fn opens_something(found: &Captures<'_>, text: &str, asks: &bool) -> bool {
     let before = before.rsplit(|c: char| !c.is_alphanumeric()).next();
     let of_data =
         before.is_some_and(|word| OF_DATA.iter().any(|data| word.eq_ignore_ascii_case(data)));
+    let behind = text[whole.end..].trim_start_matches([',', ' ']);
+    let of_a_message = ["partition=", "partition ", "offset="];
+    let of_data = of_data
+        || of_a_message.iter().any(|name| behind.starts_with(name))
+        || says_there_is_none(&found[4]);
     match &found[3] {
         _ if of_data => false,
         ":" => *asks && begins_as_one(&found[4]) || looks_made_up(&found[4]),

@@ -64,27 +64,30 @@ const SAID: [&str; 59] = [
 ];
 
 /// All that stands behind the sign when there is no secret.
-const ABSENT: [&str; 16] = [
+const ABSENT: [&str; 19] = [
     "(none)",
     "<none>",
     "disabled",
     "empty",
     "expired",
     "invalid",
+    "malformed",
     "missing",
     "nil",
     "none",
     "not configured",
     "not found",
     "not given",
+    "not present",
     "not set",
+    "notpresent",
     "null",
     "required",
     "unset",
 ];
 
 /// How a sentence goes on of which the name of a secret is the subject.
-const VERDICTS: [&str; 8] = [
+const VERDICTS: [&str; 19] = [
     "must be ",
     "must not ",
     "is required",
@@ -93,7 +96,24 @@ const VERDICTS: [&str; 8] = [
     "is not set",
     "is invalid",
     "has expired",
+    "cannot be ",
+    "connection refused",
+    "environment variable not found",
+    "file not found",
+    "is a directory",
+    "mismatched types",
+    "no such file or directory",
+    "permission denied",
+    "the provided token ",
+    "timed out",
+    "unsupported ",
 ];
+
+/// Behind one of these a number says how long ago, or where.
+const MEASURES: [&str; 4] = ["expired ", "line ", "at line ", "http "];
+
+/// What a switch is set to.
+const SWITCHES: [&str; 6] = ["false", "no", "off", "on", "true", "yes"];
 
 /// `required` in `AUTH required`: English, with or without a sign behind it.
 pub(super) fn is_said(word: &str) -> bool {
@@ -105,7 +125,35 @@ pub(super) fn is_said(word: &str) -> bool {
 pub(super) fn says_there_is_none(value: &str) -> bool {
     let value = value.trim().trim_end_matches(['.', ',', '!']);
     let value = value.to_ascii_lowercase();
-    ABSENT.contains(&value.as_str()) || VERDICTS.iter().any(|verdict| value.starts_with(verdict))
+    let counts = |measure: &&str| {
+        let number = value.strip_prefix(*measure);
+        number.is_some_and(|number| number.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    ABSENT.contains(&value.as_str())
+        || VERDICTS.iter().any(|verdict| value.starts_with(verdict))
+        || MEASURES.iter().any(counts)
+}
+
+/// `off` in `auth=off`.
+pub(super) fn is_a_switch(value: &str) -> bool {
+    SWITCHES
+        .iter()
+        .any(|switch| value.eq_ignore_ascii_case(switch))
+}
+
+/// `$1`, `?` and `%s`, for which a database gets the value beside the statement.
+pub(super) fn is_a_placeholder(value: &str) -> bool {
+    let rest = match value.strip_prefix('$') {
+        Some(number) if number.starts_with(|c: char| c.is_ascii_digit()) => {
+            number.trim_start_matches(|c: char| c.is_ascii_digit())
+        }
+        Some(_) => return false,
+        None => match value.strip_prefix('?').or(value.strip_prefix("%s")) {
+            Some(rest) => rest,
+            None => return false,
+        },
+    };
+    rest.is_empty() || rest.starts_with([' ', ',', ')', ';', '"', '\n'])
 }
 
 /// `No such file`: more than one word, and the first of letters alone.

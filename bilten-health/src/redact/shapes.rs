@@ -26,7 +26,7 @@ static PREFIXED: LazyLock<Regex> = pattern!(concat!(
 
 /// Tokens whose beginning is too short to tell, but not their length: of Mailgun, Vault and Telegram.
 static MEASURED: LazyLock<Regex> = pattern!(
-    r"\b(?:(key-)[0-9a-f]{32}|(s\.)[A-Za-z0-9]{24,}|([0-9]{8,10}:)[A-Za-z0-9_-]{32,}|(EAA)[A-Za-z0-9]{20,})\b"
+    r"\b(?:(key-)[0-9a-f]{32}|(s\.)[A-Za-z0-9]{24,}|((?:bot)?[0-9]{8,10}:)[A-Za-z0-9_-]{32,}|(EAA)[A-Za-z0-9]{20,})\b"
 );
 
 /// URLs that are secret as a whole: whoever knows one may write there.

@@ -57,6 +57,7 @@ pub(super) fn mask_logins(text: &str) -> String {
                     && !word[opening..].starts_with("mailto:")
                     && !names_plain_http(word)
                     && !names_a_user(&word[opening..at])
+                    && !is_a_bus(&word[at + 1..])
                     && !word[..at].ends_with("***") =>
             {
                 out.push_str(&word[..opening]);
@@ -103,7 +104,9 @@ fn is_plain_http(before: &str, token: &str) -> bool {
 }
 
 /// Where nobody puts a token in the place of a user.
-const WITH_USERS: [&str; 11] = [
+const WITH_USERS: [&str; 13] = [
+    "amqp",
+    "amqps",
     "postgres",
     "postgresql",
     "mysql",
@@ -142,6 +145,12 @@ fn names_plain_http(word: &str) -> bool {
 fn names_a_user(before: &str) -> bool {
     let split = before.split_once("://");
     split.is_some_and(|(front, login)| !front.contains(':') && is_a_user(scheme(front), login))
+}
+
+/// `17001` behind `127.0.0.1:7001@`, with or without a name behind it: the second port of a node of Redis.
+fn is_a_bus(host: &str) -> bool {
+    let port = host.split(',').next().unwrap_or_default().trim_end();
+    (4..6).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A quote ends a word only where the text around it goes on as behind a quote.
