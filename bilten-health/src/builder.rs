@@ -99,7 +99,7 @@ impl HealthBuilder {
     }
 
     /// Not started, and so not ready, until [`Health::mark_started`] is called. By default the service counts as started once
-    /// all checks with [`in_startup`](CheckBuilder::in_startup) have succeeded together, at once when there are none.
+    /// all checks with [`in_startup`](CheckBuilder::in_startup) have succeeded once, each at any time, at once when there are none.
     pub const fn wait_for_start(mut self) -> Self {
         self.wait_for_start = true;
         self

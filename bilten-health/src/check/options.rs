@@ -1,6 +1,8 @@
 //! The settings of one check and what is wrong with them.
 
 use super::contract::DynCheck;
+#[cfg(any(feature = "net", feature = "disk"))]
+use super::rules::shown_target;
 use super::rules::{SHORTEST, not_too_long, not_too_short, presentable, valid_name};
 use crate::error::BuildError;
 use crate::history::Thresholds;
@@ -201,7 +203,7 @@ impl CheckBuilder {
     ) -> Self {
         self.refusal = problem.map(|problem| BuildError::InvalidTarget {
             check: self.name.clone(),
-            target: crate::redact::redact(target),
+            target: shown_target(target),
             problem,
             wanted,
         });

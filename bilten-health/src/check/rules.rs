@@ -61,6 +61,22 @@ pub(crate) fn presentable(name: &str) -> String {
     redact(&escaped).chars().take(64).collect()
 }
 
+/// A target for a message. What stands in the place of a port and is no number may be a password: `https://user:x/`.
+#[cfg(any(feature = "net", feature = "disk"))]
+pub(super) fn shown_target(target: &str) -> String {
+    let masked = redact(target);
+    let start = masked.find("://").map_or(0, |at| at + 3);
+    let end = masked[start..].find(['/', '?', '#']);
+    let end = end.map_or(masked.len(), |at| start + at);
+    let authority = &masked[start..end];
+    let port = authority.rfind(':').map_or("", |at| &authority[at + 1..]);
+    let number = |c: char| c.is_ascii_digit() || "+-".contains(c);
+    match port.chars().all(number) || authority.ends_with(']') {
+        true => masked,
+        false => format!("{}***{}", &masked[..end - port.len()], &masked[end..]),
+    }
+}
+
 pub(crate) fn not_too_short(
     setting: &'static str,
     of: impl Fn() -> String,
@@ -94,6 +110,22 @@ pub(crate) fn not_too_long(
 #[cfg(test)]
 mod tests {
     use super::presentable;
+
+    #[cfg(any(feature = "net", feature = "disk"))]
+    #[test]
+    fn what_stands_in_the_place_of_a_port_is_not_shown() {
+        for (target, shown) in [
+            ("https://h:S3cr3tXyz/", "https://h:***/"),
+            ("h:S3cr3tXyz", "h:***"),
+            ("http://h:65536/a:b", "http://h:65536/a:b"),
+            ("h:+80", "h:+80"),
+            ("http://[::1]/", "http://[::1]/"),
+            ("/var/a:b", "/var/a:b"),
+            ("db.internal", "db.internal"),
+        ] {
+            assert_eq!(super::shown_target(target), shown);
+        }
+    }
 
     #[test]
     fn a_name_is_shown_escaped_short_and_without_credentials() {

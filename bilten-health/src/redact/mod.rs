@@ -92,7 +92,7 @@ pub(crate) fn prepare() {
 fn mask(text: &str) -> String {
     let plain = text.chars().map(|c| match c {
         '\r' | '\n' | '\t' => c,
-        _ if c.is_control() => ' ',
+        _ if c.is_control() || turns_the_line(c) => ' ',
         _ => c,
     });
     // The lines are still needed: a header ends with its own. So are the tabs: a column has no other sign.
@@ -101,6 +101,11 @@ fn mask(text: &str) -> String {
         out = without_secrets(out);
     }
     out.replace(['\r', '\n', '\t'], " ")
+}
+
+/// Ends a line, or turns its direction round, which shows a text as another one.
+const fn turns_the_line(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn without_secrets(mut out: String) -> String {

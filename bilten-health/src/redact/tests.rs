@@ -280,6 +280,9 @@ fn long_and_strange_text_is_cut_and_flattened() {
     let long = redact(&"ä".repeat(100_000));
     assert!(long.len() < 1030 && long.ends_with('…'));
     assert_eq!(redact("a\r\nb\u{1b}[31m"), "a  b [31m");
+    let turned = "a\u{202e}b\u{2028}c\u{2029}d\u{2066}e\u{200f}f\u{61c}g";
+    assert_eq!(redact(turned), "a b c d e f g");
+    assert_eq!(redact("naïve \u{2026} שלום"), "naïve \u{2026} שלום");
     let hidden = redact(&format!(
         "{}postgres://u:{}@h",
         " ".repeat(1000),

@@ -5,7 +5,7 @@ use crate::shutdown;
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::{Next, from_fn};
 use http_body::{Frame, SizeHint};
 use std::pin::Pin;
@@ -17,7 +17,8 @@ impl Health {
     /// Once the shutdown has begun, answers over HTTP/1 also say `connection: close`, so that clients and load balancers which keep
     /// connections for later let go of them while the server still takes new ones.
     ///
-    /// Merge [`Health::routes`] afterwards: a probe is nothing to wait for.
+    /// Merge [`Health::routes`] afterwards: a probe is nothing to wait for. What `app` answers for paths that it does not know is
+    /// counted when it has a fallback of its own; that of axum is lost when routers are merged.
     ///
     /// ```
     /// use axum::{Router, routing::get};
@@ -37,9 +38,7 @@ impl Health {
                 let keeps_connections = request.version() <= Version::HTTP_11;
                 let mut response = next.run(request).await;
                 if keeps_connections && health.runner.life.phase().shutting_down {
-                    // An answer that changes the protocol has the header already, with another meaning.
-                    let connection = response.headers_mut().entry(header::CONNECTION);
-                    connection.or_insert(HeaderValue::from_static("close"));
+                    say_close(response.headers_mut());
                 }
                 response.map(|inner| {
                     Body::new(Counted {
@@ -49,6 +48,18 @@ impl Health {
                 })
             }
         }))
+    }
+}
+
+/// Whatever the handler said, but for an answer that changes the protocol: there the header has another meaning.
+fn say_close(headers: &mut HeaderMap) {
+    let upgrades = |value: &HeaderValue| {
+        let value = value.as_bytes().to_ascii_lowercase();
+        value.windows(7).any(|word| word == b"upgrade")
+    };
+    if !headers.get_all(header::CONNECTION).iter().any(upgrades) {
+        headers.remove("keep-alive");
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

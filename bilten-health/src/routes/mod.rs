@@ -12,8 +12,8 @@ use crate::health::Health;
 use answer::answer;
 use authorise::Authorise;
 use axum::Router;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::routing::any;
 use std::sync::Arc;
@@ -116,9 +116,15 @@ impl Routes {
         }
         let Self { health, authorise } = self;
         // A name that is no text is the name of no group: axum's own answer would lack our headers.
-        let named = move |name: Result<Path<String>, PathRejection>, request: Request| {
+        type Parameters = Result<RawPathParams, RawPathParamsRejection>;
+        let named = move |parameters: Parameters, request: Request| {
             let registry = &health.runner.registry;
-            let group = name.ok().and_then(|Path(name)| registry.group_named(&name));
+            // Ours is the last one: the router may be nested behind others.
+            let parameters = parameters.ok();
+            let name = parameters
+                .as_ref()
+                .and_then(|parameters| parameters.iter().last());
+            let group = name.and_then(|(_, name)| registry.group_named(name));
             answer(health.clone(), authorise.clone(), group, request)
         };
         let router = router.route("/healthz/{group}", any(named.clone()));

@@ -244,3 +244,20 @@ async fn a_rolling_stop_loses_no_request() {
     assert!(status == 200 && answer.ends_with("done"), "{answer}");
     server.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_shutdown_overrules_an_answer_that_keeps_its_connection() {
+    let health = health([]);
+    let keeps = [("connection", "Keep-Alive"), ("keep-alive", "timeout=5")];
+    let app = Router::new()
+        .route("/", get(move || async move { (keeps, "hello") }))
+        .fallback(|| async { StatusCode::NOT_FOUND });
+    let app: Router = health.count_requests(app).merge(health.routes());
+    health.begin_shutdown();
+    for path in ["/", "/nowhere"] {
+        let request = Request::get(path).body(Body::empty());
+        let response = app.clone().oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.headers()["connection"], "close", "{path}");
+        assert!(!response.headers().contains_key("keep-alive"));
+    }
+}

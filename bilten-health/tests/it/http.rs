@@ -352,3 +352,19 @@ async fn a_query_of_a_hundred_kilobytes_hurts_nobody() {
     assert!(refused.starts_with("HTTP/1.1 4"), "{refused}");
     assert_eq!(send("/readyz").await, "HTTP/1.1 200");
 }
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_found_behind_a_parameter_of_the_application() {
+    let health = Health::builder().check(passing("db")).group("edge", ["db"]);
+    let routes = health.build().unwrap().routes().into_router();
+    let app = Router::new().nest("/t/{tenant}", routes);
+    for (path, expected) in [
+        ("/t/7/readyz", 200),
+        ("/t/7/healthz/edge", 200),
+        ("/t/7/healthz/edge/", 200),
+        ("/t/edge/healthz/7", 404),
+        ("/t/7/healthz/%ff", 404),
+    ] {
+        assert_eq!(get(&app, path).await.status, expected, "{path}");
+    }
+}

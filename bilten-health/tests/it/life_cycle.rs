@@ -157,3 +157,16 @@ async fn a_success_nobody_asked_startup_about_counts() {
     assert!(!health.check().await.healthy);
     assert!(health.check_group(Group::Startup).await.healthy);
 }
+
+// The order: each works once, but never both at the same time.
+#[tokio::test(start_paused = true)]
+async fn start_up_checks_need_not_have_succeeded_together() {
+    let (x, y) = (Switch::new(true), Switch::new(false));
+    let in_startup = |check: bilten_health::CheckBuilder| check.in_startup().cache(ms(0));
+    let health = health([in_startup(x.check("x")), in_startup(y.check("y"))]);
+    assert!(!health.check_group(Group::Startup).await.healthy);
+    x.set(false);
+    y.set(true);
+    advance(ms(5)).await;
+    assert!(health.check_group(Group::Startup).await.healthy);
+}
