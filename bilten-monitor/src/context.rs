@@ -117,6 +117,8 @@ struct Known {
     facts: Mutex<Vec<Fact>>,
     repeats: Mutex<Repeats>,
     trace: Option<TraceId>,
+    /// The request in which this is a unit of work of its own.
+    outer: Option<Arc<Self>>,
 }
 
 impl RequestContext {
@@ -218,6 +220,39 @@ impl Frame {
         })
     }
 
+    /// Takes over whose request this is a part of, once that is known; what it repeats stays its own.
+    pub(crate) fn take_over(&mut self) {
+        if self.known.is_some() {
+            return;
+        }
+        CURRENT.with(|current| {
+            self.trace = current.trace.get();
+            if let Some(outer) = current.look(|known| known.cloned()) {
+                self.known = Some(Arc::new(Known {
+                    trace: self.trace.trace(),
+                    outer: Some(outer),
+                    ..Known::default()
+                }));
+            }
+        });
+    }
+
+    /// Does this as part of the request: what is dropped in it, above all, still knows whose it was.
+    pub(crate) fn within(&mut self, work: impl FnOnce()) {
+        let monitor = CURRENT.try_with(|current| current.monitor.get());
+        self.within_of(monitor.ok(), work);
+    }
+
+    /// The same for a request that this monitor times.
+    pub(crate) fn within_of(&mut self, monitor: Option<usize>, work: impl FnOnce()) {
+        // While a thread ends there is no current request any more.
+        let is_possible = CURRENT.try_with(|_| ()).is_ok();
+        let monitor = monitor.filter(|_| is_possible);
+        let entered = monitor.map(|monitor| self.enter_of(monitor));
+        work();
+        drop(entered);
+    }
+
     /// What was set so far.
     pub(crate) fn facts(&self) -> Vec<Fact> {
         facts_of(self.known.as_ref())
@@ -276,13 +311,17 @@ pub(crate) fn current_facts() -> Vec<Fact> {
 }
 
 fn facts_of(known: Option<&Arc<Known>>) -> Vec<Fact> {
-    known.map_or_else(Vec::new, |known| {
-        known
-            .facts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    })
+    let Some(known) = known else {
+        return Vec::new();
+    };
+    let own = known.facts.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut facts = own.clone();
+    drop(own);
+    let outer = facts_of(known.outer.as_ref());
+    let is_new = |fact: &Fact| facts.iter().all(|own| own.0 != fact.0);
+    let further: Vec<_> = outer.into_iter().filter(is_new).collect();
+    facts.extend(further);
+    facts
 }
 
 /// The trace of the current request, if there is one and it has any.

@@ -40,6 +40,16 @@ impl Limits {
             .map_or(u64::MAX, nanos)
     }
 
+    /// Whether something was said of this query.
+    pub(crate) fn knows(&self, query: &str) -> bool {
+        self.queries.contains_key(query) || self.sampled.contains_key(query)
+    }
+
+    /// Queries of which something was said, at most.
+    pub(crate) fn known(&self) -> usize {
+        self.queries.len() + self.sampled.len()
+    }
+
     pub(crate) fn one_in(&self, name: &str) -> u32 {
         self.sampled.get(name).copied().unwrap_or(1)
     }

@@ -19,7 +19,8 @@ impl Monitor {
     /// Runs a future as one unit of work, as the HTTP layer does with each request.
     ///
     /// Queries in it are looked at together ([`n_plus_one`](crate::MonitorBuilder::n_plus_one)), and
-    /// [`RequestContext::current`] finds it. It does not cross `tokio::spawn` by itself: hand the context over
+    /// [`RequestContext::current`] finds it. Within a request its alerts tell the request's facts and trace too; facts that
+    /// are set in it stay its own. It does not cross `tokio::spawn` by itself: hand the context over
     /// with [`RequestContext::enter`].
     ///
     /// ```
@@ -38,7 +39,7 @@ impl Monitor {
             name,
         };
         Scoped {
-            future,
+            future: Some(future),
             scope: Scope {
                 frame: Frame::default(),
                 owner: Some(owner),
@@ -64,7 +65,7 @@ impl RequestContext {
     /// ```
     pub fn enter<F: Future>(self, future: F) -> Scoped<F> {
         Scoped {
-            future,
+            future: Some(future),
             scope: Scope {
                 frame: Frame::of(self),
                 owner: None,
@@ -77,9 +78,17 @@ pin_project! {
     /// A future that runs as one unit of work. Made by [`Monitor::scope`] and [`RequestContext::enter`].
     #[must_use = "futures do nothing unless they are awaited"]
     pub struct Scoped<F> {
+        // Taken out only to be dropped.
         #[pin]
-        future: F,
+        future: Option<F>,
         scope: Scope,
+    }
+
+    impl<F> PinnedDrop for Scoped<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            this.scope.frame.within(|| this.future.set(None));
+        }
     }
 }
 
@@ -100,8 +109,12 @@ impl<F: Future> Future for Scoped<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        if this.scope.owner.is_some() {
+            this.scope.frame.take_over();
+        }
         let _entered = this.scope.frame.enter();
-        this.future.poll(cx)
+        let future = this.future.as_pin_mut();
+        future.map_or(Poll::Pending, |future| future.poll(cx))
     }
 }
 

@@ -97,10 +97,6 @@ pub(crate) fn hash_text(text: &str) -> u64 {
 }
 
 /// The hash of a number.
-#[cfg_attr(
-    not(feature = "http"),
-    expect(dead_code, reason = "only the HTTP layer keys by number")
-)]
 pub(crate) fn hash_number(number: u64) -> u64 {
     let mut hasher = RapidHasher::default();
     hasher.write_u64(number);

@@ -116,7 +116,7 @@ impl MonitorBuilder {
     /// How often to look for queries and requests that are over their threshold and still running. Defaults to
     /// 1 s; `None` turns it off.
     ///
-    /// Of each name 64 operations are watched at a time. One thread looks after all of them; it is there in any
+    /// Of each name up to 64 operations are watched at a time; close to that many, one may go unwatched though there is room. One thread looks after all of them; it is there in any
     /// case, for recovery notices, the error budget and the runtime.
     pub fn watchdog(mut self, period: impl Into<Option<Duration>>) -> Self {
         self.watchdog = period.into();
@@ -125,6 +125,7 @@ impl MonitorBuilder {
 
     /// Raises an alert when one request or [scope](Monitor::scope) runs the same query at least `count` times,
     /// one after the other, for more than `total` together. Off by default; 5 and 50 ms are a good start.
+    /// Of one request the first 64 different queries are counted, and none that goes to `other`.
     pub fn n_plus_one(mut self, count: u32, total: Duration) -> Self {
         self.limits.n_plus_one = Some(Rule { count, total });
         self
@@ -210,7 +211,8 @@ impl MonitorBuilder {
 
     /// Different query names, routes and metric series that are kept apart. Defaults to 100 of each.
     ///
-    /// What is over is counted under `other`, and in `bilten.monitor.overflowed`; nothing is lost.
+    /// What is over is counted under `other`, and in `bilten.monitor.overflowed`; nothing is lost. Queries named to
+    /// [`slow_query_for`](Self::slow_query_for) or [`sample_query`](Self::sample_query) have places of their own.
     pub fn max_label_values(mut self, values: usize) -> Self {
         self.max_label_values = values;
         self

@@ -122,6 +122,7 @@ pub(super) struct AlertFrame<'a> {
     threshold: f32,
     worst: f32,
     suppressed: u64,
+    recovered: bool,
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'static str>,
@@ -140,6 +141,7 @@ impl<'a> AlertFrame<'a> {
             threshold: millis(alert.threshold),
             worst: millis(alert.worst),
             suppressed: alert.suppressed,
+            recovered: alert.recovered,
             outcome: alert.outcome.label(),
             error: match alert.outcome {
                 Outcome::Error(kind) => Some(kind),

@@ -17,11 +17,19 @@ pin_project! {
     /// it before the end counts the request as cancelled, with the status and the bytes it had. A body that fails is an
     /// error of type `body`, and one that ends before the declared length an error of type `short_body`.
     pub struct TimedBody<B> {
+        // Taken out only to be dropped.
         #[pin]
-        body: B,
+        body: Option<B>,
         exchange: Option<Exchange>,
         // Of a declared length; the largest number without one.
         remaining: u64,
+    }
+
+    impl<B> PinnedDrop for TimedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            Exchange::cut_off(this.exchange, || this.body.set(None));
+        }
     }
 }
 
@@ -30,7 +38,7 @@ const UNDECLARED: u64 = u64::MAX;
 impl<B> TimedBody<B> {
     pub(super) const fn new(body: B, remaining: Option<u64>, exchange: Exchange) -> Self {
         Self {
-            body,
+            body: Some(body),
             exchange: Some(exchange),
             remaining: match remaining {
                 Some(length) => length,
@@ -41,7 +49,7 @@ impl<B> TimedBody<B> {
 
     pub(super) const fn unmeasured(body: B) -> Self {
         Self {
-            body,
+            body: Some(body),
             exchange: None,
             remaining: UNDECLARED,
         }
@@ -56,15 +64,18 @@ impl<B: Body> Body for TimedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let mut this = self.project();
+        let this = self.project();
+        let Some(mut body) = this.body.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
         let unwinding = Unwinding(this.exchange);
         let entered = unwinding.0.as_mut().map(Exchange::enter);
-        let polled = this.body.as_mut().poll_frame(cx);
+        let polled = body.as_mut().poll_frame(cx);
         drop(entered);
         mem::forget(unwinding);
         let frame = ready!(polled);
         if let Some(open) = this.exchange.as_mut() {
-            let at_end = || this.body.is_end_stream();
+            let at_end = || body.is_end_stream();
             let ended = after(open, frame.as_ref(), this.remaining, at_end);
             if let Some(ended) = ended {
                 end(this.exchange, ended);
@@ -74,11 +85,12 @@ impl<B: Body> Body for TimedBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let hint = self.body.as_ref().map(Body::size_hint);
+        hint.unwrap_or_default()
     }
 }
 

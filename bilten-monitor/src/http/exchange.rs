@@ -65,6 +65,17 @@ impl Exchange {
         self.frame.enter_of(self.route.endpoint.hub.mark())
     }
 
+    /// Drops what is left of the request as a part of it: its queries are cut off, and their alerts tell whose they were.
+    pub(super) fn cut_off(exchange: &mut Option<Self>, drop_inner: impl FnOnce()) {
+        match exchange {
+            Some(open) => {
+                let monitor = open.route.endpoint.hub.mark();
+                open.frame.within_of(Some(monitor), drop_inner);
+            }
+            None => drop_inner(),
+        }
+    }
+
     /// The head of the response is there, at the time that is returned.
     pub(super) fn head(&mut self, status: StatusCode) -> u64 {
         let hub = &*self.route.endpoint.hub;

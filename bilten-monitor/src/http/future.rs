@@ -17,15 +17,26 @@ pin_project! {
     ///
     /// Made by [`TimedService`](super::TimedService); [`HttpLayer`](super::HttpLayer) has an example.
     pub struct TimedResponse<F> {
+        // Taken out only to be dropped.
         #[pin]
-        future: F,
+        future: Option<F>,
         exchange: Option<Exchange>,
+    }
+
+    impl<F> PinnedDrop for TimedResponse<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            Exchange::cut_off(this.exchange, || this.future.set(None));
+        }
     }
 }
 
 impl<F> TimedResponse<F> {
     pub(super) const fn new(future: F, exchange: Option<Exchange>) -> Self {
-        Self { future, exchange }
+        Self {
+            future: Some(future),
+            exchange,
+        }
     }
 }
 
@@ -38,9 +49,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        let Some(future) = this.future.as_pin_mut() else {
+            return Poll::Pending;
+        };
         let unwinding = Unwinding(this.exchange);
         let entered = unwinding.0.as_mut().map(Exchange::enter);
-        let polled = this.future.poll(cx);
+        let polled = future.poll(cx);
         drop(entered);
         mem::forget(unwinding);
         let result = ready!(polled);

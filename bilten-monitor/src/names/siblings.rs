@@ -154,7 +154,7 @@ pub(crate) const DB: &[Spec] = &[
     counter(
         same("bilten_db_statements_total"),
         &[NODE, REASON, PLAIN_OUTCOME],
-        "Statements by node, reason of the choice, and outcome.",
+        "Statements by node, reason of the choice, and outcome: `ok`, `error`, or `cancelled` when nobody waited for the end (a deadline, a caller who left, the loser of a hedge).",
     ),
     histogram(
         same("bilten_db_statement_seconds"),
@@ -178,7 +178,7 @@ pub(crate) const DB: &[Spec] = &[
     gauge(
         same("bilten_db_node_up"),
         ON_NODE,
-        "1 when the node is in rotation, 0 when it is ejected.",
+        "1 when the node is in rotation, 0 when it is ejected, NaN (no value) when it left the cluster.",
     ),
     counter(
         same("bilten_db_ejections_total"),

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::nanos::{nanos, seconds};
+
 /// Rising bounds without repetition, with every threshold among them: without its own bound nobody can tell
 /// how many operations were slower than a threshold.
 pub(super) fn bounds(conventional: &[f64], thresholds: &[Duration]) -> Vec<f64> {
     let mut bounds = conventional.to_vec();
-    bounds.extend(thresholds.iter().map(Duration::as_secs_f64));
+    bounds.extend(thresholds.iter().map(|limit| seconds(nanos(*limit))));
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
     bounds
@@ -39,6 +41,14 @@ mod tests {
             bounds(&[0.1], &[millis(2000), millis(1)]),
             [0.001, 0.1, 2.0]
         );
+    }
+
+    #[test]
+    fn what_took_exactly_as_long_as_a_threshold_is_not_above_it() {
+        for took in [1_391_234_714, 15_404_608_423] {
+            let bounds = bounds(&[], &[Duration::from_nanos(took)]);
+            assert!(seconds(took) <= bounds[0], "{took}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::objectives::Objectives;
 use super::template::resolved;
 use crate::error::Error;
 use crate::names::Naming;
+use crate::nanos::{nanos, seconds};
 
 /// One alert rule, and what a person does when it fires.
 ///
@@ -122,7 +123,7 @@ fn budgets(naming: Naming, objectives: &Objectives) -> Vec<AlertRule> {
     ));
     if let Some((limit, share)) = objectives.latency {
         // Prometheus 3 keeps the bound 1 as 1.0, Prometheus 2 as it was written.
-        let bound = limit.as_secs_f64();
+        let bound = seconds(nanos(limit));
         let le = if bound.fract() == 0.0 {
             format!("{bound}(\\\\.0)?")
         } else {

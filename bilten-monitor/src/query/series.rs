@@ -16,7 +16,7 @@ use crate::recorded::Recorded;
 use crate::repeats::Repeatable;
 use crate::slots::{Place, Slots, Watched};
 use crate::stats::{Recent, Side};
-use crate::table::{Table, hash_text};
+use crate::table::{Table, hash_number, hash_text};
 
 /// Different error types that one query keeps apart; further ones are `other`.
 const ERROR_TYPES: usize = 16;
@@ -32,6 +32,8 @@ pub(crate) struct QuerySeries {
     /// One of so many is measured, and stands for all of them.
     one_in: u32,
     turn: AtomicU32,
+    /// Where this query's turns fall, other than another one's.
+    salt: u64,
     in_flight: Mirror,
     success: Recorded,
     cancelled: Recorded,
@@ -54,6 +56,7 @@ impl QuerySeries {
             threshold_nanos: hub.limits.query_nanos(&name),
             one_in: hub.limits.one_in(&name),
             turn: AtomicU32::new(0),
+            salt: hash_text(&name),
             in_flight: Mirror::new(registry, &names::QUERY_ACTIVE, &named),
             success: durations(hub, &name, Outcome::Success),
             cancelled: durations(hub, &name, Outcome::Cancelled),
@@ -78,7 +81,7 @@ impl QuerySeries {
     pub(crate) fn begin(&self) -> Option<(u64, Place)> {
         if self.one_in > 1 {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            if !turn.is_multiple_of(self.one_in) {
+            if !is_its_turn(turn, self.one_in, self.salt) {
                 return None;
             }
         }
@@ -109,7 +112,8 @@ impl QuerySeries {
             self.rows
                 .record_many(&self.hub, now, rows as f64, self.one_in);
         }
-        if self.hub.limits.n_plus_one.is_some() {
+        // Different queries share `other`: there they repeat nothing.
+        if self.hub.limits.n_plus_one.is_some() && &*self.name != names::OTHER {
             context::note(&self.repeatable, started, now);
         }
         if took > self.threshold_nanos {
@@ -190,6 +194,17 @@ impl Drop for QuerySeries {
     }
 }
 
+/// Whether this is the one of its so many that is measured: one of each row, the first of the first row.
+///
+/// Always the first would be a retry's failure for ever, or its success.
+fn is_its_turn(turn: u32, one_in: u32, salt: u64) -> bool {
+    let chosen = match turn / one_in {
+        0 => 0,
+        row => hash_number(u64::from(row) ^ salt) % u64::from(one_in),
+    };
+    u64::from(turn % one_in) == chosen
+}
+
 fn durations(hub: &Hub, name: &SharedString, outcome: Outcome) -> Recorded {
     let mut labels = vec![
         (label::QUERY, name.clone()),
@@ -203,6 +218,8 @@ fn durations(hub: &Hub, name: &SharedString, outcome: Outcome) -> Recorded {
 #[derive(Debug)]
 pub(crate) struct Queries {
     table: Table<QuerySeries>,
+    /// Those that the program has named to the builder: they keep what was said of them, however many others there are.
+    known: Table<QuerySeries>,
     other: Arc<QuerySeries>,
     overflow: Gate,
 }
@@ -211,6 +228,7 @@ impl Queries {
     pub(crate) fn new(hub: &Arc<Hub>) -> Self {
         Self {
             table: Table::new(hub.max_labels),
+            known: Table::new(hub.limits.known()),
             other: Arc::new(QuerySeries::new(hub, names::OTHER.into())),
             overflow: Gate::default(),
         }
@@ -226,13 +244,22 @@ impl Queries {
             return &self.other;
         }
         let hub = &self.other.hub;
+        let hash = hash_text(name);
+        let same = |entry: &QuerySeries| &*entry.name == name;
+        let found = self.table.find(hash, same);
+        if let Some(found) = found.or_else(|| self.known.find(hash, same)) {
+            return found;
+        }
         let make = || QuerySeries::new(hub, owned());
-        self.table
-            .find_or_insert(hash_text(name), |entry| &*entry.name == name, make)
-            .unwrap_or_else(|| {
-                hub.overflowed(OVERFLOWING, &self.overflow);
-                &self.other
-            })
+        let table = if hub.limits.knows(name) {
+            &self.known
+        } else {
+            &self.table
+        };
+        table.find_or_insert(hash, same, make).unwrap_or_else(|| {
+            hub.overflowed(OVERFLOWING, &self.overflow);
+            &self.other
+        })
     }
 
     pub(crate) fn in_flight(&self) -> u64 {
@@ -240,7 +267,8 @@ impl Queries {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<QuerySeries>> {
-        self.table.iter().chain([&self.other])
+        let named = self.table.iter().chain(self.known.iter());
+        named.chain([&self.other])
     }
 }
 

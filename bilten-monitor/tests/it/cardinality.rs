@@ -71,3 +71,23 @@ fn a_query_named_other_or_not_at_all_has_a_meaning() {
     );
     assert_eq!(scene.monitor.losses().overflowed, 0);
 }
+
+#[test]
+fn a_query_with_a_threshold_of_its_own_keeps_it_however_many_others_there_are() {
+    let five = std::time::Duration::from_secs(5);
+    let scene = Scene::with(|builder| builder.max_label_values(1).slow_query_for("report", five));
+    names(3).for_each(|name| run(&scene, name));
+    let span = scene.monitor.query("report").start();
+    scene.clock.advance(five / 2);
+    span.finish(bilten_monitor::Outcome::Success);
+    let alerts = scene.alerts();
+    assert!(
+        alerts
+            .iter()
+            .all(|alert| alert.kind == AlertKind::TooManyLabels),
+        "{alerts:?}"
+    );
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[("db_query_summary", "report")]), 1.0);
+    assert_eq!(scene.monitor.losses().overflowed, 2);
+}

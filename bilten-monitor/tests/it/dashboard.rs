@@ -412,3 +412,26 @@ fn the_page_adds_no_allocation_to_what_it_watches() {
     });
     assert_eq!(counted.count_total, 0);
 }
+
+#[tokio::test]
+async fn the_page_tells_a_notice_that_something_is_over_from_an_alert() {
+    let scene = Scene::with(|builder| {
+        builder
+            .recovery_notices(true)
+            .alert_window(Duration::from_secs(60))
+            .watchdog(Duration::from_millis(5))
+    });
+    let span = scene.monitor.query("list").start();
+    scene.clock.advance(Duration::from_secs(1));
+    span.finish(Outcome::Success);
+    scene.clock.advance(Duration::from_secs(61));
+    eventually("a notice", || scene.monitor.alerts().len() == 2).await;
+    let answer = ask(&scene.monitor.dashboard(), "GET", "/?json").await;
+    let page: serde_json::Value = serde_json::from_str(answer.body()).expect("JSON");
+    let alerts = page["alerts"].as_array().expect("alerts");
+    let told: Vec<_> = alerts
+        .iter()
+        .map(|alert| alert["recovered"].as_bool())
+        .collect();
+    assert_eq!(told, [Some(true), Some(false)]);
+}

@@ -152,3 +152,41 @@ async fn a_scope_that_is_dropped_still_tells() {
         .expect_err("it never ends");
     assert_eq!(scene.alerts().len(), 1);
 }
+
+#[tokio::test]
+async fn a_query_that_is_cut_off_with_its_scope_is_among_the_repeated() {
+    let scene = scene();
+    let work = async {
+        for _ in 0..4 {
+            load_author(&scene, 20 * MILLI).await;
+        }
+        let query = scene.monitor.query("load_author");
+        query.run_infallible(std::future::pending::<()>()).await;
+    };
+    let scope = scene.monitor.scope("list_events", work);
+    assert!(tokio::time::timeout(20 * MILLI, scope).await.is_err());
+    let alerts = scene.alerts();
+    let [alert] = alerts.as_slice() else {
+        panic!("one alert: {alerts:?}")
+    };
+    let facts = [("in", "list_events".to_owned()), ("count", "5".to_owned())];
+    assert_eq!(
+        (alert.kind, &*alert.facts),
+        (AlertKind::NPlusOne, &facts[..])
+    );
+}
+
+#[tokio::test]
+async fn different_queries_beyond_the_limit_repeat_nothing() {
+    let scene = Scene::with(|builder| builder.n_plus_one(5, 50 * MILLI).max_label_values(1));
+    let work = async {
+        for name in ["a", "b", "c", "d", "e", "f", "g"] {
+            let load = async { scene.clock.advance(20 * MILLI) };
+            scene.monitor.query(name).run_infallible(load).await;
+        }
+    };
+    scene.monitor.scope("list_events", work).await;
+    let alerts = scene.alerts();
+    let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
+    assert_eq!(kinds, [AlertKind::TooManyLabels]);
+}

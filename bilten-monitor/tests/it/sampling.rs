@@ -122,3 +122,22 @@ fn one_in_none_is_refused() {
             .contains("sample_query is zero")
     );
 }
+
+#[test]
+fn a_failure_with_its_retry_again_and_again_is_counted_right_on_average() {
+    let outcomes = [Outcome::Error("Error"), Outcome::Success];
+    for order in [outcomes, [outcomes[1], outcomes[0]]] {
+        let scene = Scene::with(|builder| builder.sample_query("hot", 16));
+        for _ in 0..8000 {
+            for outcome in order {
+                scene.monitor.query("hot").start().finish(outcome);
+            }
+        }
+        let (failed, succeeded) = (
+            count(&scene, "hot", "error"),
+            count(&scene, "hot", "success"),
+        );
+        assert!((failed - 8000.0).abs() < 1000.0, "{failed} of 8000");
+        assert_eq!(failed + succeeded, 16_000.0);
+    }
+}

@@ -255,7 +255,7 @@ function showAlerts(panel, alerts) {
     return;
   }
   if (!panel.body.kept) panel.body.replaceChildren();
-  keep(panel.body, alerts, (alert) => `${alert.at} ${alert.kind} ${alert.subject}`, alertElement, () => {});
+  keep(panel.body, alerts, (alert) => `${alert.at} ${alert.kind} ${alert.subject} ${alert.recovered}`, alertElement, () => {});
 }
 
 function alertElement(alert) {
@@ -266,7 +266,7 @@ function alertElement(alert) {
   const when = make('time', 'note', clock(alert.at));
   when.dateTime = new Date(alert.at).toISOString();
   return make('section', 'alert', [
-    make('div', 'line', [make('span', 'chip warn', alert.kind), make('h3', '', alert.subject), when]),
+    make('div', 'line', [make('span', alert.recovered ? 'chip good' : 'chip warn', alert.recovered ? `${alert.kind}: over` : alert.kind), make('h3', '', alert.subject), when]),
     make('p', 'note', [size, ended, held].filter(Boolean).join(' · ')),
     make('ul', 'known', known),
   ]);
@@ -274,7 +274,7 @@ function alertElement(alert) {
 
 /** What is well and what is not, in the heading; each leads to its card. */
 function showVerdicts(parent, now, alerts) {
-  const latest = alerts.filter((alert) => now.at - alert.at < 300000).length;
+  const latest = alerts.filter((alert) => !alert.recovered && now.at - alert.at < 300000).length;
   const unwell = conditions(now.checks);
   const down = unwell.some(([word]) => word === 'down');
   const health = unwell.map(([word, number]) => `${number} ${word}`).join(', ') || 'healthy';
