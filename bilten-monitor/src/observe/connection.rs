@@ -3,6 +3,20 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 
 use super::Observed;
 use super::fault::outcome;
+use crate::outcome::Outcome;
+use crate::query::{Span, Verdict};
+
+/// Tells the rows of a result as well.
+struct Counted<C>(C);
+
+impl<T, C: FnOnce(&T) -> u64> Verdict<Result<T, DbErr>> for Counted<C> {
+    fn judge(self, result: &Result<T, DbErr>, span: &mut Span) -> Outcome {
+        if let Ok(output) = result {
+            span.rows(self.0(output));
+        }
+        outcome(result)
+    }
+}
 
 #[async_trait]
 impl<C: ConnectionTrait> ConnectionTrait for Observed<C> {
@@ -11,37 +25,28 @@ impl<C: ConnectionTrait> ConnectionTrait for Observed<C> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let span = self.query(&statement.sql).start();
-        let result = self.inner.execute_raw(statement).await;
-        span.finish(outcome(&result));
-        result
+        let query = self.query(&statement.sql);
+        let run = self.inner.execute_raw(statement);
+        query.run_with(run, outcome).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let span = self.query(sql).start();
-        let result = self.inner.execute_unprepared(sql).await;
-        span.finish(outcome(&result));
-        result
+        let run = self.inner.execute_unprepared(sql);
+        self.query(sql).run_with(run, outcome).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let mut span = self.query(&statement.sql).start();
-        let result = self.inner.query_one_raw(statement).await;
-        if let Ok(row) = &result {
-            span.rows(u64::from(row.is_some()));
-        }
-        span.finish(outcome(&result));
-        result
+        let query = self.query(&statement.sql);
+        let run = self.inner.query_one_raw(statement);
+        let rows = |row: &Option<QueryResult>| u64::from(row.is_some());
+        query.run_counted(run, Counted(rows)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let mut span = self.query(&statement.sql).start();
-        let result = self.inner.query_all_raw(statement).await;
-        if let Ok(rows) = &result {
-            span.rows(rows.len() as u64);
-        }
-        span.finish(outcome(&result));
-        result
+        let query = self.query(&statement.sql);
+        let run = self.inner.query_all_raw(statement);
+        let rows = |rows: &Vec<QueryResult>| rows.len() as u64;
+        query.run_counted(run, Counted(rows)).await
     }
 
     fn support_returning(&self) -> bool {

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -10,7 +11,7 @@ use sea_orm::{DbBackend, DbErr, QueryResult, Statement, StreamTrait};
 use super::Observed;
 use super::fault::outcome;
 use crate::outcome::Outcome;
-use crate::query::Span;
+use crate::query::{Span, Unwinding};
 
 impl<C: StreamTrait> StreamTrait for Observed<C> {
     type Stream<'a>
@@ -66,6 +67,15 @@ pin_project! {
         span: Option<Span>,
         rows: u64,
     }
+
+    impl<S> PinnedDrop for ObservedStream<S> {
+        fn drop(this: Pin<&mut Self>) {
+            // Not left to the span's own drop: another future's panic may be unwinding through here.
+            if let Some(span) = this.project().span.take() {
+                span.finish(Outcome::Cancelled);
+            }
+        }
+    }
 }
 
 impl<S: Stream<Item = Result<QueryResult, DbErr>>> Stream for ObservedStream<S> {
@@ -73,7 +83,10 @@ impl<S: Stream<Item = Result<QueryResult, DbErr>>> Stream for ObservedStream<S> 
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.project();
-        let item = ready!(this.stream.poll_next(cx));
+        let unwinding = Unwinding(this.span);
+        let polled = this.stream.poll_next(cx);
+        mem::forget(unwinding);
+        let item = ready!(polled);
         let ended = match &item {
             None => Some(Outcome::Success),
             Some(Err(_)) => item.as_ref().map(outcome),

@@ -5,6 +5,8 @@ mod span;
 mod timed;
 
 use std::fmt;
+#[cfg(feature = "sea-orm")]
+use std::future::Future;
 use std::future::IntoFuture;
 use std::sync::Arc;
 
@@ -13,6 +15,9 @@ pub use span::Span;
 pub use timed::Timed;
 
 pub(crate) use series::{Queries, QuerySeries};
+
+#[cfg(feature = "sea-orm")]
+pub(crate) use timed::{Unwinding, Verdict};
 
 use crate::outcome::Outcome;
 
@@ -76,6 +81,16 @@ impl Query {
         J: FnOnce(&F::Output) -> Outcome,
     {
         Timed::new(self, future.into_future(), judge)
+    }
+
+    /// Times a future whose output also has rows to tell.
+    #[cfg(feature = "sea-orm")]
+    pub(crate) const fn run_counted<F: Future, J: Verdict<F::Output>>(
+        self,
+        future: F,
+        verdict: J,
+    ) -> Timed<F, J> {
+        Timed::new(self, future, verdict)
     }
 
     /// Times a closure that returns a `Result`, on this thread.

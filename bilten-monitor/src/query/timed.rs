@@ -56,7 +56,23 @@ impl<F, J> Timed<F, J> {
     }
 }
 
-impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Timed<F, J> {
+/// Says how an output is to be counted, and how many rows it has.
+#[expect(
+    unnameable_types,
+    reason = "a program gives a closure; only statements have rows to tell"
+)]
+pub trait Verdict<O> {
+    /// Judges the output of what this span times.
+    fn judge(self, output: &O, span: &mut Span) -> Outcome;
+}
+
+impl<O, J: FnOnce(&O) -> Outcome> Verdict<O> for J {
+    fn judge(self, output: &O, _: &mut Span) -> Outcome {
+        self(output)
+    }
+}
+
+impl<F: Future, J: Verdict<F::Output>> Future for Timed<F, J> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -68,8 +84,9 @@ impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Timed<F, J> {
         let polled = this.future.poll(cx);
         mem::forget(unwinding);
         let output = ready!(polled);
-        if let (Some(span), Some(judge)) = (this.span.take(), this.judge.take()) {
-            span.finish(judge(&output));
+        if let (Some(mut span), Some(judge)) = (this.span.take(), this.judge.take()) {
+            let outcome = judge.judge(&output, &mut span);
+            span.finish(outcome);
         }
         Poll::Ready(output)
     }
@@ -77,7 +94,7 @@ impl<F: Future, J: FnOnce(&F::Output) -> Outcome> Future for Timed<F, J> {
 
 /// Dropped only when the poll panics: an executor may catch that and drop the future later, when the thread
 /// no longer unwinds.
-struct Unwinding<'a>(&'a mut Option<Span>);
+pub(crate) struct Unwinding<'a>(pub(crate) &'a mut Option<Span>);
 
 impl Drop for Unwinding<'_> {
     fn drop(&mut self) {

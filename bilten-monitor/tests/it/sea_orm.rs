@@ -252,6 +252,31 @@ async fn a_statement_dropped_under_way_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_statement_dropped_by_the_panic_of_another_future_is_cancelled() {
+    let scene = Scene::new();
+    let db = database(&scene).await;
+    insert(&db, "a").await.expect("inserted");
+    let select = || Statement::from_string(DbBackend::Sqlite, "SELECT title FROM events");
+    let mut rows = db.stream_raw(select()).await.expect("a stream");
+    rows.try_next().await.expect("a row");
+    // The only connection is the stream's, so this one waits.
+    let other = db.clone();
+    let both = async move {
+        let sibling = async {
+            tokio::task::yield_now().await;
+            panic!("the sibling's own fault")
+        };
+        let waiting = event::Entity::find().all(&other);
+        futures_util::future::join(waiting, sibling).await
+    };
+    let both = std::panic::AssertUnwindSafe(both);
+    let panicked = futures_util::FutureExt::catch_unwind(both).await;
+    assert!(panicked.is_err());
+    assert_eq!(count(&scene, "SELECT events ", "panicked"), 0.0);
+    assert_eq!(count(&scene, "SELECT events ", "cancelled"), 1.0);
+}
+
+#[tokio::test]
 async fn statements_without_number_stay_bounded() {
     let scene = Scene::with(|builder| builder.max_label_values(20));
     let db = database(&scene).await;
