@@ -58,10 +58,13 @@ impl MonitorBuilder {
         if let Some(&(field, _, most)) = sizes.iter().find(|(_, size, most)| size > most) {
             return Err(Error::TooLarge { field, most });
         }
-        for (field, names) in [("slow_query_for", queries), ("slow_request_for", routes)] {
-            if names.contains_key("") {
-                return Err(Error::EmptyName { field });
-            }
+        let empty = [
+            ("slow_query_for", queries.contains_key("")),
+            ("slow_request_for", routes.contains_key("")),
+            ("sample_query", sampled.contains_key("")),
+        ];
+        if let Some(&(field, _)) = empty.iter().find(|(_, is_empty)| *is_empty) {
+            return Err(Error::EmptyName { field });
         }
         if let Some(success) = self.objective
             && !(success > 0.0 && success < 1.0)

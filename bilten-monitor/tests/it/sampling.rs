@@ -141,3 +141,12 @@ fn a_failure_with_its_retry_again_and_again_is_counted_right_on_average() {
         assert_eq!(failed + succeeded, 16_000.0);
     }
 }
+
+#[test]
+fn a_sampled_query_without_a_name_is_refused() {
+    let refused = bilten_monitor::Monitor::builder()
+        .sample_query("", 5)
+        .build();
+    let told = refused.expect_err("no name").to_string();
+    assert!(told.contains("sample_query"), "{told}");
+}
