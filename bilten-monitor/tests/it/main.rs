@@ -10,6 +10,7 @@ mod emitted;
 mod exporter;
 mod generated;
 mod http_body;
+mod http_facts;
 mod http_layer;
 mod http_routes;
 mod http_server;
