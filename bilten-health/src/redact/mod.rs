@@ -76,11 +76,22 @@ pub(crate) fn redact(text: &str) -> String {
     // Masked before it is cut: a cut in the middle of `user:pw@host` would hide the `@`.
     let window = floor(text, WINDOW);
     let mut out = mask(window);
+    if window.len() < text.len() {
+        // So does the end of the window.
+        out.truncate(whole_words(&out).len());
+    }
     if out.len() > MAX_BYTES || window.len() < text.len() {
         out.truncate(floor(&out, MAX_BYTES).len());
         out.push_str(LEFT_OUT);
     }
     out
+}
+
+/// All but the last word, of which at most [`MAX_BYTES`] go: a text without blanks is not lost.
+fn whole_words(text: &str) -> &str {
+    let least = floor(text, text.len().saturating_sub(MAX_BYTES)).len();
+    let blank = text.rfind(char::is_whitespace).unwrap_or(0);
+    &text[..blank.max(least)]
 }
 
 /// Puts the patterns together, which takes some milliseconds: better now than within the first check that fails.

@@ -1,6 +1,6 @@
 //! What becomes of credentials wherever they stand.
 
-use super::{redact, redact_value};
+use super::{LEFT_OUT, WINDOW, redact, redact_value};
 use serde_json::{Value, json};
 
 #[test]
@@ -292,6 +292,22 @@ fn long_and_strange_text_is_cut_and_flattened() {
         !hidden.contains("ppp"),
         "the cut must not free the password"
     );
+}
+
+#[test]
+fn a_login_that_the_window_cuts_is_not_shown() {
+    // What comes first shrinks to three stars, so that the end of the window is within what is shown.
+    for first in WINDOW - 100..WINDOW {
+        for between in [" ", "\n", "&url="] {
+            let first = "x".repeat(first);
+            let text = format!("password={first}{between}postgres://app:S3cr3tXyz0S3cr3tXyz0@db/x");
+            let shown = redact(&text);
+            assert!(!shown.contains("S3cr"), "{shown}");
+            assert_eq!(shown.ends_with(LEFT_OUT), text.len() > WINDOW, "{shown}");
+        }
+    }
+    let whole = redact(&"{\"a\":1}".repeat(2_000));
+    assert!(whole.len() > 1_000, "a text without blanks is shown");
 }
 
 proptest::proptest! {
