@@ -64,7 +64,8 @@ pub(super) fn clippy(workspace: &Workspace) -> Result<String, Failure> {
 /// The arguments that choose packages, targets and features, the largest build first.
 fn feature_sets(packages: &[Package]) -> Vec<Vec<String>> {
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let mut defaults = words("--all-targets");
+    // Libraries alone: with their tests, the features of those would hide what a library forgot to ask for.
+    let mut defaults = words("--lib");
     defaults.extend(
         PUBLISHED
             .iter()
@@ -76,7 +77,6 @@ fn feature_sets(packages: &[Package]) -> Vec<Vec<String>> {
         .filter(|package| PUBLISHED.contains(&package.name.as_str()))
     {
         let name = &package.name;
-        // The library alone: with its tests, their features would hide what the library forgot to ask for.
         if !package.features.is_empty() {
             sets.push(words(&format!("-p {name} --lib --no-default-features")));
         }
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(
             sets[1..],
             [
-                "--all-targets -p bilten-cache -p bilten-db -p bilten-monitor -p bilten-health",
+                "--lib -p bilten-cache -p bilten-db -p bilten-monitor -p bilten-health",
                 "-p bilten-cache --lib --no-default-features",
                 "-p bilten-health --lib --no-default-features",
             ]
