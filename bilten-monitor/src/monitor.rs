@@ -50,7 +50,7 @@ impl Monitor {
         }))
     }
 
-    /// A query of this name, to run something with.
+    /// A query of this name, to run something with. It takes a place among the names when it begins.
     ///
     /// The name becomes a label, so it is a constant of the program and never made from a user's data. An empty
     /// name is counted as `unnamed`. After the number of names that
@@ -61,7 +61,7 @@ impl Monitor {
         } else {
             name
         };
-        Query::new(Arc::clone(self.0.queries.named(name, || name.into())))
+        Query::named(&self.0.queries, name)
     }
 
     /// How many queries are under way at this moment.

@@ -35,14 +35,30 @@ use crate::outcome::Outcome;
 /// # Ok::<(), bilten_monitor::Error>(())
 /// ```
 #[must_use = "a query is timed when it runs something"]
-pub struct Query(Arc<QuerySeries>);
+pub struct Query(Aim);
+
+/// Where a query is going to be counted.
+enum Aim {
+    Series(Arc<QuerySeries>),
+    /// A name that none has begun under yet: one that never begins takes no place, and none is too many.
+    Name(Arc<Queries>, &'static str),
+}
 
 /// Says how an output is to be counted.
 pub type Judge<O> = fn(&O) -> Outcome;
 
 impl Query {
+    /// One whose series is known.
+    #[cfg(feature = "sea-orm")]
     pub(crate) const fn new(series: Arc<QuerySeries>) -> Self {
-        Self(series)
+        Self(Aim::Series(series))
+    }
+
+    pub(crate) fn named(queries: &Arc<Queries>, name: &'static str) -> Self {
+        Self(match queries.known(name) {
+            Some(series) => Aim::Series(Arc::clone(series)),
+            None => Aim::Name(Arc::clone(queries), name),
+        })
     }
 
     /// Times a future that returns a `Result`; an error is told by the short name of its type.
@@ -116,12 +132,19 @@ impl Query {
 
     /// Begins an operation that the caller ends.
     pub fn start(self) -> Span {
-        Span::begin(self.0)
+        Span::begin(match self.0 {
+            Aim::Series(series) => series,
+            Aim::Name(queries, name) => Arc::clone(queries.named(name, || name.into())),
+        })
     }
 }
 
 impl fmt::Debug for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Query").field(&self.0.name).finish()
+        let name = match &self.0 {
+            Aim::Series(series) => &*series.name,
+            Aim::Name(_, name) => name,
+        };
+        f.debug_tuple("Query").field(&name).finish()
     }
 }

@@ -219,7 +219,7 @@ fn durations(hub: &Hub, name: &SharedString, outcome: Outcome) -> Recorded {
 pub(crate) struct Queries {
     table: Table<QuerySeries>,
     /// Those that the program has named to the builder: they keep what was said of them, however many others there are.
-    known: Table<QuerySeries>,
+    promised: Table<QuerySeries>,
     other: Arc<QuerySeries>,
     overflow: Gate,
 }
@@ -228,10 +228,21 @@ impl Queries {
     pub(crate) fn new(hub: &Arc<Hub>) -> Self {
         Self {
             table: Table::new(hub.max_labels),
-            known: Table::new(hub.limits.known()),
+            promised: Table::new(hub.limits.known()),
             other: Arc::new(QuerySeries::new(hub, names::OTHER.into())),
             overflow: Gate::default(),
         }
+    }
+
+    /// The series of this name, if one has begun under it.
+    pub(crate) fn known(&self, name: &str) -> Option<&Arc<QuerySeries>> {
+        if name == names::OTHER {
+            return Some(&self.other);
+        }
+        let hash = hash_text(name);
+        let same = |entry: &QuerySeries| &*entry.name == name;
+        let found = self.table.find(hash, same);
+        found.or_else(|| self.promised.find(hash, same))
     }
 
     /// The series of this name, or `other` when there are too many names.
@@ -240,19 +251,15 @@ impl Queries {
         name: &str,
         owned: impl FnOnce() -> SharedString,
     ) -> &Arc<QuerySeries> {
-        if name == names::OTHER {
-            return &self.other;
+        if let Some(known) = self.known(name) {
+            return known;
         }
         let hub = &self.other.hub;
         let hash = hash_text(name);
         let same = |entry: &QuerySeries| &*entry.name == name;
-        let found = self.table.find(hash, same);
-        if let Some(found) = found.or_else(|| self.known.find(hash, same)) {
-            return found;
-        }
         let make = || QuerySeries::new(hub, owned());
         let table = if hub.limits.knows(name) {
-            &self.known
+            &self.promised
         } else {
             &self.table
         };
@@ -267,7 +274,7 @@ impl Queries {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<QuerySeries>> {
-        let named = self.table.iter().chain(self.known.iter());
+        let named = self.table.iter().chain(self.promised.iter());
         named.chain([&self.other])
     }
 }

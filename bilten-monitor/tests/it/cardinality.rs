@@ -91,3 +91,27 @@ fn a_query_with_a_threshold_of_its_own_keeps_it_however_many_others_there_are() 
     assert_eq!(scrape.sum(COUNT, &[("db_query_summary", "report")]), 1.0);
     assert_eq!(scene.monitor.losses().overflowed, 2);
 }
+
+#[test]
+fn a_query_that_never_begins_takes_no_place_and_is_none_too_many() {
+    let scene = Scene::with(|builder| builder.max_label_values(1));
+    drop(scene.monitor.query("never_run"));
+    let work = std::future::ready(Ok::<_, std::fmt::Error>(()));
+    drop(scene.monitor.query("never_polled").run(work));
+    run(&scene, "first");
+    drop(scene.monitor.query("too_many"));
+    assert_eq!(scene.monitor.losses().overflowed, 0);
+    assert!(scene.alerts().is_empty());
+    let scrape = scene.scrape();
+    assert_eq!(scrape.values_of("db_query_summary"), ["first"].into());
+
+    // Two that were made before either began are of one name.
+    let scene = Scene::with(|builder| builder.max_label_values(1));
+    let [one, other] = [(); 2].map(|()| scene.monitor.query("both"));
+    for query in [one, other] {
+        query.run_sync(|| Ok::<_, std::fmt::Error>(())).expect("ok");
+    }
+    let labels = [("db_query_summary", "both")];
+    assert_eq!(scene.scrape().sum(COUNT, &labels), 2.0);
+    assert_eq!(scene.monitor.losses().overflowed, 0);
+}
