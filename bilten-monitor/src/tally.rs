@@ -31,7 +31,7 @@ pub struct Losses {
     pub sink_failures: u64,
     /// Samples lost because a metric sink's queue was full.
     pub samples_dropped: u64,
-    /// Values and names refused by the metric interface.
+    /// Values and names refused by the metric interface, and lengths that a request declares and cannot have sent.
     pub rejected: u64,
     /// Observations made while there was no recorder: no exporter will ever show them. Snapshots, alerts and metric
     /// sinks have them all the same.

@@ -7,7 +7,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode};
 
 use super::method;
-use super::route::{Ended, Route, SERVER_ERROR};
+use super::route::{Ended, Head, Route, SERVER_ERROR};
 use super::shared::Shared;
 use crate::alert::{AlertKind, Incident, TraceId};
 use crate::context::{Entered, Frame};
@@ -15,6 +15,7 @@ use crate::nanos::seconds;
 use crate::outcome::Outcome;
 use crate::scope::report;
 use crate::slots::Place;
+use crate::tally::Loss;
 
 /// No request is so large.
 const UNDECLARED: u64 = u64::MAX;
@@ -56,7 +57,8 @@ impl Exchange {
             status: 0,
             open: true,
             frame: Frame::traced(trace_of(request.headers())),
-            bytes: declared_length(request.headers()).unwrap_or(UNDECLARED),
+            bytes: declared_length(request.headers())
+                .map_or(UNDECLARED, |length| length.min(UNDECLARED - 1)),
         }
     }
 
@@ -85,8 +87,9 @@ impl Exchange {
         head.first_byte
             .record(hub, now, seconds(now.saturating_sub(self.started)));
         let declared = mem::take(&mut self.bytes);
-        if declared != UNDECLARED {
-            head.request_size.record(hub, now, bytes(declared));
+        // What is refused for its size is not taken.
+        if declared != UNDECLARED && status != StatusCode::PAYLOAD_TOO_LARGE {
+            self.declared(declared, head, now);
         }
         now
     }
@@ -95,9 +98,17 @@ impl Exchange {
     fn headless(&mut self, now: u64) {
         let declared = mem::take(&mut self.bytes);
         if declared != UNDECLARED {
-            let head = self.route.head(self.method, 0);
-            head.request_size
-                .record(&self.route.endpoint.hub, now, bytes(declared));
+            self.declared(declared, self.route.head(self.method, 0), now);
+        }
+    }
+
+    /// Takes what the request declares for its size, if that much can have come: anybody may declare anything.
+    fn declared(&self, declared: u64, head: &Head, now: u64) {
+        let hub = &*self.route.endpoint.hub;
+        if can_have_come(declared, now.saturating_sub(self.started)) {
+            head.request_size.record(hub, now, bytes(declared));
+        } else {
+            hub.tallies.count(Loss::Rejected);
         }
     }
 
@@ -223,6 +234,16 @@ impl Drop for Unwinding<'_> {
 /// The length that the headers declare, if they do and it is a number.
 pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What may lie in the buffers of a connection when the request begins.
+const AT_ONCE: u64 = 16 << 20;
+/// What a network brings at most, in bytes each nanosecond: 128 gigabits a second.
+const BYTES_PER_NANO: u64 = 16;
+
+/// Whether a connection can have brought so many bytes in this time.
+const fn can_have_come(bytes: u64, nanos: u64) -> bool {
+    bytes <= nanos.saturating_mul(BYTES_PER_NANO).saturating_add(AT_ONCE)
 }
 
 fn trace_of(headers: &HeaderMap) -> Option<TraceId> {

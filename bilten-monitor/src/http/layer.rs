@@ -73,7 +73,8 @@ impl HttpLayer {
         self
     }
 
-    /// Names the route where no router left a pattern. `None` counts as `unmatched`.
+    /// Names the route. `None` leaves it to the router's pattern, and counts as `unmatched` where there is none; so
+    /// does a panic, which the request does not see and the log tells once.
     ///
     /// A route is a constant of the program; a raw path cannot be given.
     #[must_use]

@@ -1,6 +1,7 @@
 //! What every request of one service has in common.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -19,6 +20,7 @@ pub(super) type RouteOf = dyn Fn(&Uri) -> Option<&'static str> + Send + Sync;
 pub(super) struct Shared {
     monitor: usize,
     told: AtomicBool,
+    told_of_panic: AtomicBool,
     routes: Arc<Routes>,
     excluded: Vec<&'static str>,
     route_of: Option<Arc<RouteOf>>,
@@ -36,6 +38,7 @@ impl Shared {
         Self {
             monitor: hub.mark(),
             told: AtomicBool::new(false),
+            told_of_panic: AtomicBool::new(false),
             routes,
             excluded,
             route_of,
@@ -63,10 +66,24 @@ impl Shared {
     }
 
     pub(super) fn route(&self, uri: &Uri, extensions: &Extensions) -> &Arc<Route> {
-        let named = self.route_of.as_ref().and_then(|route_of| route_of(uri));
-        named
+        let route_of = self.route_of.as_ref();
+        route_of
+            .and_then(|route_of| self.asked(route_of, uri))
             .or_else(|| pattern::matched(extensions))
             .map_or_else(|| self.routes.unmatched(), |name| self.routes.named(name))
+    }
+
+    /// What the program's closure says. A panic of it is no matter of the request, which would go uncounted.
+    fn asked(&self, route_of: &Arc<RouteOf>, uri: &Uri) -> Option<&'static str> {
+        catch_unwind(AssertUnwindSafe(|| route_of(uri))).unwrap_or_else(|_| {
+            if !self.told_of_panic.swap(true, Ordering::Relaxed) {
+                tracing::error!(
+                    target: "bilten_monitor",
+                    "the closure given to HttpLayer::route panicked: such a request counts as if it had named no route",
+                );
+            }
+            None
+        })
     }
 }
 

@@ -72,7 +72,7 @@ pub(crate) const REQUEST_SIZE: Spec = histogram(
     pair("http.server.request.body.size", "http_request_size"),
     HEAD,
     BYTES,
-    "Size of a request body that declares its length.",
+    "Declared length of a request body, where so much can have come.",
 )
 .bytes();
 pub(crate) const RESPONSE_SIZE: Spec = histogram(
@@ -147,7 +147,7 @@ pub(crate) const SAMPLES_DROPPED: Spec = counter(
 pub(crate) const REJECTED: Spec = counter(
     same("bilten.monitor.rejected"),
     &[],
-    "Values and names that were refused: NaN, infinite, negative, colliding.",
+    "Values and names that were refused: NaN, infinite, negative, colliding; and declared lengths that cannot have come.",
 );
 pub(crate) const UNRECORDED: Spec = counter(
     same("bilten.monitor.unrecorded"),

@@ -384,3 +384,45 @@ async fn an_error_without_a_types_name_is_told_by_its_kind() {
     let types = scene.scrape();
     assert_eq!(types.values_of("error_type"), ["Box", "fn", "tuple"].into());
 }
+
+#[tokio::test]
+async fn a_length_that_cannot_have_come_is_no_size_and_is_counted() {
+    const SIZE: &str = "http_server_request_body_size_bytes_sum";
+    let scene = Scene::new();
+    let layer = scene.monitor.http().route(route);
+    let declares = |length: u64| {
+        let request = Request::post("/users/1").header("content-length", length);
+        request.body(()).expect("a request")
+    };
+    let kind = layer.layer(service_fn(|_: Request<()>| answer(200)));
+    for length in [1234, u64::MAX, u64::MAX - 1, 1 << 40] {
+        let response = kind.clone().oneshot(declares(length)).await;
+        drop(response.expect("infallible").into_body().collect().await);
+    }
+    // Nor when no response ever came.
+    let never = service_fn(|_: Request<()>| pending::<Result<Response<Full<Bytes>>, Infallible>>());
+    drop(layer.layer(never).call(declares(1 << 40)));
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(SIZE, &[]), 1234.0);
+    assert_eq!(scrape.sum(COUNT, &[]), 5.0, "each request is counted");
+    assert_eq!(scene.monitor.losses().rejected, 4);
+
+    // In two minutes so much can come.
+    let clock = scene.clock.clone();
+    let slow = layer.layer(service_fn(move |_: Request<()>| {
+        clock.advance(Duration::from_secs(120));
+        answer(200)
+    }));
+    let response = slow.oneshot(declares(1 << 40)).await;
+    drop(response.expect("infallible").into_body().collect().await);
+    #[expect(clippy::cast_precision_loss, reason = "a power of two")]
+    let came = (1_u64 << 40) as f64 + 1234.0;
+    assert_eq!(scene.scrape().sum(SIZE, &[]), came);
+
+    // What is refused for its size was not taken.
+    let refuses = layer.layer(service_fn(|_: Request<()>| answer(413)));
+    let response = refuses.oneshot(declares(1000)).await;
+    drop(response.expect("infallible").into_body().collect().await);
+    assert_eq!(scene.scrape().sum(SIZE, &[]), came);
+    assert_eq!(scene.monitor.losses().rejected, 4);
+}

@@ -5,8 +5,8 @@ use http::Request;
 use http_body_util::BodyExt;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
-use crate::http_layer::{COUNT, answer, ask, request, route};
-use crate::scene::Scene;
+use crate::http_layer::{ACTIVE, COUNT, answer, ask, request, route};
+use crate::scene::{Lines, Scene};
 
 /// Sends many requests through one layer and reads every answer.
 async fn ask_each(scene: &Scene, requests: impl Iterator<Item = Request<()>>, status: u16) {
@@ -180,4 +180,30 @@ async fn probes_are_left_out_unless_they_are_asked_for() {
         .expect("infallible");
     drop(response.into_body().collect().await);
     assert_eq!(scene.scrape().sum(COUNT, &[]), 2.0);
+}
+
+#[tokio::test]
+async fn a_panic_of_the_closure_that_names_routes_is_no_matter_of_the_request() {
+    let lines = Lines::default();
+    let _told = tracing::subscriber::set_default(lines.subscriber());
+    let scene = Scene::new();
+    let layer = scene.monitor.http().route(|uri| match uri.path() {
+        "/known" => Some("/known"),
+        path => panic!("no route for {path}"),
+    });
+    let service = layer.layer(service_fn(|_: Request<()>| answer(200)));
+    for path in ["/odd", "/known", "/odd"] {
+        let response = service.clone().oneshot(request("GET", path)).await;
+        drop(response.expect("infallible").into_body().collect().await);
+    }
+    let scrape = scene.scrape();
+    assert_eq!(scrape.sum(COUNT, &[("http_route", "unmatched")]), 2.0);
+    assert_eq!(scrape.sum(COUNT, &[("http_route", "/known")]), 1.0);
+    assert_eq!(scrape.sum(ACTIVE, &[]), 0.0);
+    let text = lines.text();
+    assert_eq!(
+        text.matches("HttpLayer::route panicked").count(),
+        1,
+        "{text}"
+    );
 }
