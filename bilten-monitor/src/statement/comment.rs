@@ -1,7 +1,10 @@
+use super::plain;
+
 /// The statement with tags in a comment, as sqlcommenter writes them: sorted, encoded, at the end.
 ///
 /// A database's own log and its list of running statements then say which route or trace a statement belongs to.
-/// A statement that has a comment already comes back as it was. A tag that changes with each request, such as a
+/// A statement that has a comment already comes back as it was; `--` and `/*` in a text, a quoted name or a dollar
+/// quote are none. Where databases differ in where a text ends (`'\'`), it has a comment if one of them sees one. A tag that changes with each request, such as a
 /// trace, makes each statement a new text: databases that keep prepared statements then prepare every one.
 ///
 /// See <https://google.github.io/sqlcommenter/spec/>.
@@ -14,7 +17,7 @@
 /// ```
 #[must_use]
 pub fn sql_comment(sql: &str, tags: &[(&str, &str)]) -> String {
-    if tags.is_empty() || ["--", "/*"].iter().any(|mark| sql.contains(mark)) {
+    if tags.is_empty() || plain::has_comment(sql) {
         return sql.to_owned();
     }
     let mut tags: Vec<_> = tags
@@ -73,6 +76,43 @@ mod tests {
             "SELECT 1 -- one"
         );
         assert_eq!(sql_comment("SELECT 1 ; ", &[]), "SELECT 1 ; ");
+    }
+
+    #[test]
+    fn what_looks_like_a_comment_in_a_text_or_a_name_is_none() {
+        for sql in [
+            "SELECT 'a--b', '/* c */'",
+            "SELECT 'it''s -- one'",
+            "SELECT \"a--b\", \"say \"\"--\"\"\"",
+            "SELECT `a/*b` FROM t",
+            "SELECT $$a -- $b$ /* c$$",
+            "SELECT $tag$ $$ -- $other$ /* $tag$, $1",
+            r"SELECT E'it\'s -- one'",
+            r"SELECT 'C:\\ -- D:\\', 1",
+            "SELECT a$b$c, 1 - -1, 6 / 2 * 3, '--'",
+            "SELECT '-- never ends",
+        ] {
+            let tagged = format!("{sql} /*a='b'*/");
+            assert_eq!(sql_comment(sql, &[("a", "b")]), tagged, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_comment_after_a_text_is_one() {
+        for sql in [
+            "SELECT '--' -- one",
+            "SELECT 'a''' /* one */",
+            "SELECT $$ -- $$ -- one",
+            "SELECT /* outer /* inner */ '*/' */ 1",
+            "SELECT \"a\" --",
+            "SELECT a$b$ -- $b$",
+            // One text to MySQL, a text and a comment to PostgreSQL.
+            r"SELECT 'a\' -- one'",
+            // A text and a comment to MySQL, one text to PostgreSQL.
+            r"SELECT 'a\'' -- one'",
+        ] {
+            assert_eq!(sql_comment(sql, &[("a", "b")]), sql);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod comment;
 mod name;
+mod plain;
 mod words;
 #[cfg(test)]
 #[path = "work_counted.rs"]
