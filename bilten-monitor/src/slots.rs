@@ -8,7 +8,7 @@ use crate::stats::{Recent, Side};
 
 /// Operations of one name that are watched at a time; further ones are measured and not watched.
 const SLOTS: usize = 64;
-/// Places that are tried before an operation goes unwatched.
+/// Places that are tried, each by its own exchange, before all of them are looked at.
 const TRIES: usize = 8;
 /// Set in a slot once somebody was told that its operation is still running.
 const TOLD: u64 = 1;
@@ -65,14 +65,32 @@ impl Slots {
         let state = started.saturating_add(1).checked_mul(2)?;
         let first = NEXT.get();
         NEXT.set(first.wrapping_add(1));
-        (0..TRIES).find_map(|step| {
-            let at = first.wrapping_add(step) % SLOTS;
-            let place = self.places.get(at)?;
-            place
-                .compare_exchange(0, state, Ordering::Relaxed, Ordering::Relaxed)
-                .ok()?;
-            u8::try_from(at).ok()
-        })
+        let take = |step| self.take(first.wrapping_add(step) % SLOTS, state);
+        (0..TRIES)
+            .find_map(take)
+            .or_else(|| self.claim_any(first.wrapping_add(TRIES), state))
+    }
+
+    /// Takes the first place that is free: among many that are taken one may be left anywhere.
+    #[cold]
+    fn claim_any(&self, first: usize, state: u64) -> Place {
+        let is_free = |at: &usize| {
+            let place = self.places.get(*at);
+            // Read first: an exchange would take the cache line from whoever is there.
+            place.is_some_and(|place| place.load(Ordering::Relaxed) == 0)
+        };
+        (0..SLOTS)
+            .map(|step| first.wrapping_add(step) % SLOTS)
+            .filter(is_free)
+            .find_map(|at| self.take(at, state))
+    }
+
+    fn take(&self, at: usize, state: u64) -> Place {
+        let place = self.places.get(at)?;
+        place
+            .compare_exchange(0, state, Ordering::Relaxed, Ordering::Relaxed)
+            .ok()?;
+        u8::try_from(at).ok()
     }
 
     pub(crate) fn release(&self, place: Place) {
@@ -130,6 +148,21 @@ mod tests {
         assert_eq!(places.iter().flatten().count(), SLOTS);
         places.into_iter().for_each(|place| slots.release(place));
         assert_eq!((0..SLOTS).filter_map(|_| slots.claim(5)).count(), SLOTS);
+    }
+
+    #[test]
+    fn a_free_place_is_found_wherever_it_is() {
+        for free in 0..SLOTS {
+            let slots = Slots::default();
+            let mut places: Vec<Place> = (0..SLOTS).map(|_| slots.claim(0)).collect();
+            let of_place = |place: &Place| place.is_some_and(|at| usize::from(at) == free);
+            let held = places.iter().position(of_place).expect("all are taken");
+            slots.release(places.swap_remove(held));
+            assert!(slots.claim(1_000).is_some(), "place {free}");
+            assert_eq!(slots.overdue(1_200, 1_199).count(), SLOTS - 1);
+            assert_eq!(slots.overdue(2_200, 1_199).count(), 1, "place {free}");
+            assert_eq!(slots.claim(0), None);
+        }
     }
 
     #[test]

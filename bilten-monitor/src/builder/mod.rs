@@ -116,8 +116,9 @@ impl MonitorBuilder {
     /// How often to look for queries and requests that are over their threshold and still running. Defaults to
     /// 1 s; `None` turns it off.
     ///
-    /// Of each name up to 64 operations are watched at a time; close to that many, one may go unwatched though there is room. One thread looks after all of them; it is there in any
-    /// case, for recovery notices, the error budget and the runtime.
+    /// Of each name 64 operations are watched at a time; one that begins while there are so many is measured and not
+    /// watched. One thread looks after all of them; it is there in any case, for recovery notices, the error budget and
+    /// the runtime.
     pub fn watchdog(mut self, period: impl Into<Option<Duration>>) -> Self {
         self.watchdog = period.into();
         self

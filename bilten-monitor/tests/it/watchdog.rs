@@ -106,3 +106,27 @@ async fn the_watchdog_ends_with_its_monitor() {
     drop(scene);
     eventually("it ends", || threads("bilten-watchdog") == before).await;
 }
+
+/// Eight that last take places beside each other, and those beside them are free again by the time the ninth begins.
+#[test]
+fn one_that_hangs_is_told_though_most_places_are_taken() {
+    let scene = watched();
+    let start = || scene.monitor.query("busy").start();
+    let mut spans: Vec<_> = (0..64).map(|_| start()).collect();
+    // One place is free, as far as can be from where the next one looks first.
+    drop(spans.remove(40));
+    scene.clock.advance(1000 * MILLI);
+    let told = scene.alerts.next_within(SOON).expect("the first 63");
+    assert_eq!(told.kind, AlertKind::StillRunning);
+    let late = start();
+    // They end, and only the late one can be what is told in the next window.
+    drop(spans);
+    scene.alerts();
+    scene.clock.advance(Duration::from_secs(61));
+    let told = scene.alerts.next_within(SOON).expect("the late one");
+    assert_eq!(
+        (told.kind, told.duration),
+        (AlertKind::StillRunning, Duration::from_secs(61))
+    );
+    drop(late);
+}
