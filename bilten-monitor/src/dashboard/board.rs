@@ -1,6 +1,6 @@
 //! What the other bilten crates record, kept where the page can read it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
@@ -8,10 +8,51 @@ use metrics::Key;
 
 use crate::stats::Histogram;
 
-/// Series that are kept; further ones go to the recorder alone.
-const MOST: usize = 512;
-/// What the names of the other crates begin with.
-const PREFIXES: [&str; 3] = ["bilten_cache_", "bilten_db_", "health_"];
+/// Series that are kept: those of the largest cluster and of fifty regions are half of them.
+pub(super) const MOST: usize = 2048;
+/// What the page shows, with the label that tells whose it is. All else goes to the recorder alone.
+const SHOWN: [(&str, &[&str]); 3] = [
+    (
+        "cache",
+        &[
+            "bilten_cache_breaker_opened_total",
+            "bilten_cache_coalesced_total",
+            "bilten_cache_flushes_total",
+            "bilten_cache_hits_total",
+            "bilten_cache_invalidations_total",
+            "bilten_cache_load_errors_total",
+            "bilten_cache_load_seconds",
+            "bilten_cache_loads_total",
+            "bilten_cache_log_gaps_total",
+            "bilten_cache_log_lag_records",
+            "bilten_cache_misses_total",
+            "bilten_cache_refused_total",
+            "bilten_cache_remote_failures_total",
+            "bilten_cache_waiting",
+        ],
+    ),
+    (
+        "node",
+        &[
+            "bilten_db_acquire_seconds",
+            "bilten_db_ejections_total",
+            "bilten_db_failovers_total",
+            "bilten_db_in_flight",
+            "bilten_db_node_up",
+            "bilten_db_statement_seconds",
+            "bilten_db_statements_total",
+        ],
+    ),
+    (
+        "check",
+        &[
+            "health_check_degraded",
+            "health_check_duration_seconds",
+            "health_check_up",
+            "health_status_changes_total",
+        ],
+    ),
+];
 
 /// The one board of the process, as the metrics recorder is one.
 static PROCESS: LazyLock<Arc<Board>> = LazyLock::new(Arc::default);
@@ -27,6 +68,19 @@ pub(super) struct Board {
 struct Kept {
     by_key: HashMap<Key, Arc<Series>>,
     in_order: Vec<Arc<Series>>,
+    asked: u64,
+}
+
+/// Whose series it is: a cache, a node or a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owner<'a>(&'static str, &'a str);
+
+/// What decides whether an owner's series may go.
+#[derive(Debug, Default)]
+struct Claim {
+    is_held: bool,
+    has_left: bool,
+    asked: u64,
 }
 
 /// One series and its value.
@@ -34,6 +88,29 @@ struct Kept {
 pub(super) struct Series {
     pub(super) key: Key,
     pub(super) cell: Cell,
+    /// By which question somebody last got a handle of it.
+    asked: AtomicU64,
+}
+
+impl Series {
+    fn owner(&self) -> Owner<'_> {
+        let label = label_of(&self.key).unwrap_or_default();
+        let mut labels = self.key.labels();
+        let owner = labels.find(|one| one.key() == label);
+        Owner(label, owner.map_or("", |one| one.value()))
+    }
+
+    /// A node or check that is gone says so through its level.
+    fn has_left(&self) -> bool {
+        matches!(&self.cell, Cell::Gauge(level) if f64::from_bits(level.load(Ordering::Relaxed)).is_nan())
+    }
+}
+
+/// The label that tells whose it is; `None` for what the page does not show.
+fn label_of(key: &Key) -> Option<&'static str> {
+    let mut shown = SHOWN.iter();
+    let found = shown.find(|(_, names)| names.contains(&key.name()));
+    found.map(|(label, _)| *label)
 }
 
 /// A value that is written by whoever measures and read by the page.
@@ -45,6 +122,45 @@ pub(super) enum Cell {
     Times(Arc<Histogram>),
 }
 
+impl Cell {
+    /// Whether somebody has a handle to write it with.
+    fn is_held(&self) -> bool {
+        let holders = match self {
+            Self::Counter(cell) | Self::Gauge(cell) => Arc::strong_count(cell),
+            Self::Times(times) => Arc::strong_count(times),
+        };
+        holders > 1
+    }
+}
+
+impl Kept {
+    /// Forgets the series of an owner that nobody holds: of one that left before others, and of the one that was asked
+    /// for the longest time ago. Whoever asks for one of them later begins anew, as after a start.
+    fn make_room(&mut self) -> bool {
+        let mut claims: HashMap<Owner<'_>, Claim> = HashMap::new();
+        for series in &self.in_order {
+            let claim = claims.entry(series.owner()).or_default();
+            claim.is_held |= series.cell.is_held();
+            claim.has_left |= series.has_left();
+            claim.asked = claim.asked.max(series.asked.load(Ordering::Relaxed));
+        }
+        let free = claims.into_iter().filter(|(_, claim)| !claim.is_held);
+        let Some((owner, _)) = free.min_by_key(|(_, claim)| (!claim.has_left, claim.asked)) else {
+            return false;
+        };
+        let goes = |series: &&Arc<Series>| series.owner() == owner;
+        let gone: HashSet<Key> = self
+            .in_order
+            .iter()
+            .filter(goes)
+            .map(|one| one.key.clone())
+            .collect();
+        self.in_order.retain(|series| !gone.contains(&series.key));
+        self.by_key.retain(|key, _| !gone.contains(key));
+        true
+    }
+}
+
 impl Board {
     pub(super) fn of_process() -> Arc<Self> {
         Arc::clone(&PROCESS)
@@ -52,28 +168,30 @@ impl Board {
 
     /// The cell of this series, made on first use; `None` for what the page does not show.
     pub(super) fn cell(&self, key: &Key, make: impl FnOnce() -> Cell) -> Option<Cell> {
-        if !PREFIXES.iter().any(|prefix| key.name().starts_with(prefix)) {
-            return None;
-        }
+        label_of(key)?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.asked += 1;
+        let asked = kept.asked;
         if let Some(series) = kept.by_key.get(key) {
+            series.asked.store(asked, Ordering::Relaxed);
             return Some(series.cell.clone());
         }
-        if kept.in_order.len() >= MOST {
+        if kept.in_order.len() >= MOST && !kept.make_room() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let series = Arc::new(Series {
-            key: key.clone(),
+            key: key.to_retained(),
             cell: make(),
+            asked: asked.into(),
         });
         kept.in_order.push(Arc::clone(&series));
         let cell = series.cell.clone();
-        kept.by_key.insert(key.clone(), series);
+        kept.by_key.insert(series.key.clone(), series);
         Some(cell)
     }
 
-    /// Every series, in the order in which they came; later calls only add to the end.
+    /// Every series, in the order in which they came: later calls leave some out and add others at the end.
     pub(super) fn all(&self) -> Vec<Arc<Series>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.in_order.clone()
@@ -117,11 +235,73 @@ mod tests {
     #[test]
     fn what_finds_no_room_is_counted() {
         let board = Board::default();
-        for n in 0..MOST + 3 {
-            let label = metrics::Label::new("region", n.to_string());
-            let key = Key::from_parts("bilten_cache_loads_total", vec![label]);
-            assert_eq!(board.cell(&key, counter).is_some(), n < MOST);
-        }
+        let held: Vec<_> = (0..MOST + 3)
+            .map(|n| board.cell(&of_cache(&n.to_string(), "r"), counter))
+            .collect();
+        assert_eq!(held.iter().flatten().count(), MOST);
         assert_eq!((board.all().len(), board.left_out()), (MOST, 3));
+    }
+
+    fn of_cache(cache: &str, region: &str) -> Key {
+        let labels = [("cache", cache), ("region", region)];
+        let labels = labels.map(|(name, value)| metrics::Label::new(name, value.to_owned()));
+        Key::from_parts("bilten_cache_loads_total", labels.to_vec())
+    }
+
+    fn caches(board: &Board) -> HashSet<String> {
+        let value = |series: &Arc<Series>| series.owner().1.to_owned();
+        board.all().iter().map(value).collect()
+    }
+
+    #[test]
+    fn what_nobody_holds_makes_room_all_at_once_and_what_was_asked_for_last_stays() {
+        let board = Board::default();
+        let held = board.cell(&of_cache("held", "r"), counter);
+        for cache in ["quiet", "busy", "odd"] {
+            for region in ["r", "s"] {
+                assert!(board.cell(&of_cache(cache, region), counter).is_some());
+            }
+        }
+        let odd = board.cell(&of_cache("odd", "s"), counter);
+        let rest: Vec<_> = (0..MOST - 7)
+            .map(|n| board.cell(&of_cache(&n.to_string(), "r"), counter))
+            .collect();
+        board.cell(&of_cache("busy", "s"), counter);
+        let names = |board: &Board| {
+            let all = caches(board);
+            ["held", "quiet", "busy", "odd", "new", "newer", "newest"]
+                .map(|name| all.contains(name))
+        };
+        let new = ["r", "s"].map(|region| board.cell(&of_cache("new", region), counter));
+        assert!(new.iter().all(Option::is_some));
+        assert_eq!(names(&board), [true, false, true, true, true, false, false]);
+        let newer = board.cell(&of_cache("newer", "r"), counter);
+        assert!(newer.is_some());
+        assert_eq!(names(&board), [true, false, false, true, true, true, false]);
+        // There is a place left; then all that is there is held.
+        let last = board.cell(&of_cache("newer", "s"), counter);
+        assert!(last.is_some() && board.cell(&of_cache("newest", "r"), counter).is_none());
+        assert_eq!((board.all().len(), board.left_out()), (MOST, 1));
+        drop((held, odd, rest));
+    }
+
+    #[test]
+    fn who_said_that_it_left_goes_before_who_was_not_asked_for() {
+        let board = Board::default();
+        let level = |node: &'static str, level: f64| {
+            let key = Key::from_parts("bilten_db_node_up", vec![metrics::Label::new("node", node)]);
+            board.cell(&key, || Cell::Gauge(Arc::new(level.to_bits().into())));
+        };
+        level("quiet", 1.0);
+        level("left", f64::NAN);
+        let rest: Vec<_> = (0..MOST - 1)
+            .map(|n| board.cell(&of_cache(&n.to_string(), "r"), counter))
+            .collect();
+        assert!(rest.iter().all(Option::is_some));
+        let owners = caches(&board);
+        assert_eq!(
+            (owners.contains("quiet"), owners.contains("left")),
+            (true, false)
+        );
     }
 }

@@ -25,8 +25,10 @@ use crate::stats;
 /// # Ok::<(), metrics::SetRecorderError<Tap<metrics::NoopRecorder>>>(())
 /// ```
 ///
-/// It keeps 512 series at most. A metric of any other name keeps its recorder's own handle and costs nothing more;
-/// one that is kept costs one more atomic addition.
+/// It keeps what the page shows, 2,048 series at most. When a further one comes, all series of a node, check or cache
+/// that nobody holds any more make room for it: of one that left before others, then of the one that was asked for the
+/// longest time ago. Any other metric keeps its recorder's own handle and costs nothing more; one that is kept costs one
+/// more atomic addition.
 pub struct Tap<R> {
     recorder: R,
     board: Arc<Board>,

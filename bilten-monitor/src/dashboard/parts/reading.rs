@@ -40,11 +40,11 @@ impl Reading {
 /// What was seen at the last look, in the board's order.
 #[derive(Debug, Default)]
 pub(in crate::dashboard) struct Readings {
-    before: Vec<Before>,
+    before: Vec<(Arc<Series>, Before)>,
     looks: u32,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Before {
     total: u64,
     touched: Option<u64>,
@@ -69,15 +69,20 @@ impl Readings {
         let all = board.all();
         self.looks += 1;
         let turns = self.looks.is_multiple_of(TURN);
-        let known = self.before.len();
-        self.before.extend(all.iter().skip(known).map(|_| Before {
-            total: 0,
-            touched: None,
-            window: None,
-        }));
+        self.follow(&all);
         let each = all.into_iter().zip(&mut self.before);
-        each.map(|(series, before)| before.read(series, seconds, at, turns))
+        each.map(|(series, (_, before))| before.read(series, seconds, at, turns))
             .collect()
+    }
+
+    /// Drops what was seen of series that are gone, and begins with those that are new.
+    fn follow(&mut self, all: &[Arc<Series>]) {
+        let mut known = std::mem::take(&mut self.before).into_iter();
+        let same = |series: &Arc<Series>| {
+            let found = known.find(|(known, _)| Arc::ptr_eq(known, series));
+            found.unwrap_or_else(|| (Arc::clone(series), Before::default()))
+        };
+        self.before = all.iter().map(same).collect();
     }
 }
 
@@ -154,6 +159,41 @@ mod tests {
             (16.0, 6, 3.0, Some(3000))
         );
         assert_eq!((up.total, up.new, up.touched), (1.0, 0, None));
+    }
+
+    #[test]
+    fn a_series_that_went_takes_nothing_of_another_along() {
+        use crate::dashboard::board::MOST;
+
+        let (board, mut readings) = (Board::default(), Readings::default());
+        let counter = |cache: &str| {
+            let label = metrics::Label::new("cache", cache.to_owned());
+            let key = Key::from_parts("bilten_cache_flushes_total", vec![label]);
+            match board.cell(&key, || Cell::Counter(Arc::default())) {
+                Some(Cell::Counter(counter)) => counter,
+                other => panic!("{other:?}"),
+            }
+        };
+        counter("goes").store(5, Ordering::Relaxed);
+        let held: Vec<_> = (1..MOST).map(|n| counter(&n.to_string())).collect();
+        let news = |readings: &mut Readings| {
+            let read = readings.read(&board, 1.0, 0);
+            let new: Vec<_> = read
+                .iter()
+                .filter(|reading| reading.new > 0)
+                .map(|reading| (reading.label("cache").to_owned(), reading.new))
+                .collect();
+            new
+        };
+        held[MOST - 2].store(7, Ordering::Relaxed);
+        let last = (MOST - 1).to_string();
+        assert_eq!(
+            news(&mut readings),
+            [("goes".to_owned(), 5), (last.clone(), 7)]
+        );
+        counter("comes").store(3, Ordering::Relaxed);
+        held[MOST - 2].store(9, Ordering::Relaxed);
+        assert_eq!(news(&mut readings), [(last, 2), ("comes".to_owned(), 3)]);
     }
 
     #[test]
