@@ -113,7 +113,9 @@ function takeTick(tick) {
 function takeAlerts(alerts) {
   page.alerts = alerts;
   const newest = alerts[0];
-  if (newest) write(byId('news'), `Alert: ${newest.kind} ${newest.subject}, ${time(newest.duration)}`);
+  if (!newest) return;
+  const what = `${newest.kind} ${newest.subject}`;
+  write(byId('news'), newest.recovered ? `Over: ${what}` : `Alert: ${what}, ${time(newest.duration)}`);
 }
 
 function render() {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Path as Segment;
+use axum::routing::get;
 use bilten_events::app::App;
 use bilten_events::config::Config;
 use bilten_health::{Health, Verdict, check};
@@ -78,6 +80,29 @@ async fn a_degraded_check_and_a_busy_runtime_are_told_in_words_and_signs() {
     looked.store(true, Ordering::SeqCst);
     blocked.await.unwrap();
     drop(metrics);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_something_slow_is_over_is_told_from_its_alert_without_colours() {
+    const QUERIES: [&str; 3] = ["report", "export", "import"];
+    let monitor = Monitor::builder()
+        .slow_query(Duration::from_nanos(1))
+        .alert_window(Duration::from_secs(2))
+        .recovery_notices(true)
+        .build()
+        .unwrap();
+    let page = monitor.dashboard();
+    let slow = async move |Segment(name): Segment<String>| {
+        let name = QUERIES.into_iter().find(|query| *query == name).unwrap();
+        let query = monitor.query(name);
+        query.run_infallible(tokio::task::yield_now()).await;
+    };
+    let router = Router::new()
+        .route("/slow/{query}", get(slow))
+        .route_service("/live", page);
+    let base = serve(router).await;
+    let arguments = [&*base].into_iter().chain(QUERIES);
+    browse("recovery.mjs", arguments.map(str::to_owned).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
