@@ -1,11 +1,13 @@
 //! The same on a real Redis, through each client.
 
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use bilten_cache::remote::Lease;
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
+use bilten_testbed::Redis as Server;
 
 use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
 
@@ -20,6 +22,7 @@ with_each_client! {
     a_load_longer_than_its_lease_keeps_it_in_redis,
     a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts,
     a_pattern_looks_at_no_key_however_many_it_takes,
+    a_change_keeps_the_server_busy_with_few_commands,
     tags_take_what_carries_any_of_them_and_a_tag_for_the_pair_what_carries_both,
     entries_are_json_with_an_end_of_life_and_the_log_has_none,
     a_password_with_special_characters_works_both_ways,
@@ -221,7 +224,7 @@ async fn a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts(cli
 }
 
 async fn a_pattern_looks_at_no_key_however_many_it_takes(client: RedisClient) {
-    let server = bilten_testbed::Redis::start().unwrap();
+    let server = Server::start().unwrap();
     let (one, two) = (
         node(client, "shop", server.url()).await,
         node(client, "shop", server.url()).await,
@@ -248,6 +251,60 @@ async fn a_pattern_looks_at_no_key_however_many_it_takes(client: RedisClient) {
     let appends = appends.unwrap_or_default();
     assert!(appends.contains("calls=1,"), "{ran}");
     assert_eq!(server.cli(&["DBSIZE"]).unwrap(), keys, "nothing went");
+}
+
+/// One to drop the value, if it is a change of one key or else one that a full server allows, and three for the log.
+async fn a_change_keeps_the_server_busy_with_few_commands(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let node = node(client, "shop", server.url()).await;
+    let all = Pattern::glob("stock:*").unwrap();
+    let mut most = 0;
+    for (change, first) in [("remove", "unlink"), ("pattern", "hdel")] {
+        let calls = calls_of(&server, async || {
+            let ack = match change {
+                "remove" => node.stock.remove("tea").await.unwrap(),
+                _ => node.cache.invalidate_pattern(&all).await,
+            };
+            assert_eq!(ack, Ack::Everywhere);
+        });
+        let mut calls = calls.await;
+        // The heartbeats of both connections, and a look at the position that comes once a second.
+        for command in [
+            "info",
+            "ping",
+            "config|resetstat",
+            "xread",
+            "time",
+            "xrange",
+        ] {
+            calls.remove(command);
+        }
+        let looked = calls.remove("hmget");
+        assert!(looked.is_some(), "{change}: {calls:?}");
+        // With one record of many it is seen that there are not too many markers.
+        most += calls.remove("hlen").unwrap_or(0);
+        assert_eq!(calls.remove(first), Some(1), "{change}: {calls:?}");
+        for other in ["hset", "xadd"] {
+            assert_eq!(calls.remove(other), Some(1), "{change}: {calls:?}");
+        }
+        calls.retain(|name, _| !name.starts_with("eval") && !name.starts_with("script"));
+        assert_eq!(calls, HashMap::new(), "{change}");
+    }
+    assert!(most <= 1);
+}
+
+/// How often each command ran meanwhile, by scripts too.
+async fn calls_of(server: &Server, work: impl AsyncFn()) -> HashMap<String, u32> {
+    // So that the server knows the script.
+    work().await;
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    work().await;
+    let ran = server.cli(&["INFO", "commandstats"]).unwrap();
+    let one = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split_once(',')?.0.parse().ok()?))
+    };
+    ran.lines().filter_map(one).collect()
 }
 
 async fn tags_take_what_carries_any_of_them_and_a_tag_for_the_pair_what_carries_both(
@@ -288,7 +345,7 @@ async fn tags_take_what_carries_any_of_them_and_a_tag_for_the_pair_what_carries_
 }
 
 async fn entries_are_json_with_an_end_of_life_and_the_log_has_none(client: RedisClient) {
-    let server = bilten_testbed::Redis::start().unwrap();
+    let server = Server::start().unwrap();
     let node = node(client, "shop", server.url()).await;
     let _ = node.stock.set("tea", 7).await.unwrap();
     let value = server.cli(&["GET", "shop:v:{stock:tea}"]).unwrap();
@@ -361,7 +418,7 @@ async fn a_unix_socket_works(client: RedisClient) {
 }
 
 async fn scripts_that_the_server_forgot_are_sent_again(client: RedisClient) {
-    let server = bilten_testbed::Redis::start().unwrap();
+    let server = Server::start().unwrap();
     let node = node(client, "shop", server.url()).await;
     server.cli(&["SCRIPT", "FLUSH"]).unwrap();
     assert_eq!(node.stock.set("tea", 7).await.unwrap(), Ack::Everywhere);
@@ -370,7 +427,7 @@ async fn scripts_that_the_server_forgot_are_sent_again(client: RedisClient) {
 async fn foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic(
     client: RedisClient,
 ) {
-    let server = bilten_testbed::Redis::start().unwrap();
+    let server = Server::start().unwrap();
     let node = node(client, "shop", server.url()).await;
     server.cli(&["LPUSH", "shop:v:{stock:list}", "x"]).unwrap();
     server

@@ -13,6 +13,7 @@ with_each_client! {
     a_sweep_gives_the_space_of_dead_values_back,
     markers_are_forgotten_in_redis_when_nothing_can_be_older,
     markers_stay_while_another_node_keeps_values_longer,
+    too_many_markers_in_redis_become_one_on_everything,
 }
 
 fn glob(text: &str) -> Pattern {
@@ -207,4 +208,27 @@ async fn markers_stay_while_another_node_keeps_values_longer(client: RedisClient
         server.cli(&["HGET", "{shop}:meta", "life"]).unwrap().trim(),
         week
     );
+}
+
+async fn too_many_markers_in_redis_become_one_on_everything(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let one = node_of(client, &server).await;
+    let _ = one.stock.set("old", 1).await.unwrap();
+    let week = "604800000";
+    server.cli(&["HSET", "{shop}:meta", "life", week]).unwrap();
+    let more = "for n = 1, 50001 do redis.call('HSET', KEYS[1], 't:' .. n, '1') end";
+    server.cli(&["EVAL", more, "1", "{shop}:meta"]).unwrap();
+    // It is looked at now and then.
+    for n in 0..64 {
+        let ack = one.cache.invalidate_tag(&format!("tag-{n}")).await;
+        assert_eq!(ack, Ack::Everywhere);
+    }
+    assert!(fields(&server) < 100, "{}", fields(&server));
+    let life = server.cli(&["HGET", "{shop}:meta", "life"]).unwrap();
+    assert_eq!(life.trim(), week, "how long somebody keeps values");
+    let _ = one.stock.set("new", 2).await.unwrap();
+    let two = node_of(client, &server).await;
+    assert_eq!(two.stock.get("old").await, None);
+    assert_eq!(two.stock.get("new").await.as_deref(), Some(&2));
+    assert_eq!(two.cache.status().log_lag, 0);
 }

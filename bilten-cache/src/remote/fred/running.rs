@@ -7,7 +7,7 @@ use fred::prelude::{
     Builder, ClientLike, Config, Error, ErrorKind, EventInterface, ReconnectPolicy,
 };
 use fred::types::ConnectHandle;
-use fred::types::config::{ReconnectError, Server, UnresponsiveConfig};
+use fred::types::config::{ReconnectError, Server, TcpConfig, UnresponsiveConfig};
 use tokio::sync::broadcast;
 
 /// What a connection is for.
@@ -150,6 +150,11 @@ impl Makes {
             connection.max_command_attempts = if clustered { 2 } else { 1 };
             // Broken in fred 10.1: it never counts down again after its first refusal. The gate bounds instead.
             connection.max_command_buffer_len = 0;
+            // Or a command waits until the server has acknowledged the one before it.
+            connection.tcp = TcpConfig {
+                nodelay: Some(true),
+                ..TcpConfig::default()
+            };
             connection.reconnect_on_auth_error = true;
             connection.reconnect_errors = vec![
                 ReconnectError::ReadOnly,
@@ -163,5 +168,24 @@ impl Makes {
             };
         });
         builder
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_does_not_wait_for_the_acknowledgement_of_the_one_before_it() {
+        let purpose = Purpose {
+            connect_timeout: Duration::from_secs(1),
+            command_timeout: Duration::from_secs(1),
+            blocking: false,
+        };
+        let makes = Makes::new(&Config::default(), purpose);
+        for gives_up in [false, true] {
+            let client = makes.builder(gives_up).build().expect("it is valid");
+            assert_eq!(client.connection_config().tcp.nodelay, Some(true));
+        }
     }
 }

@@ -7,7 +7,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
-    RedisResult, Value,
+    RedisResult, Value, io::tcp::TcpSettings,
 };
 
 use super::reason::{is_authentication, needs_no_password};
@@ -180,10 +180,20 @@ impl Target {
     }
 
     async fn single(&self, client: &Client) -> RedisResult<MultiplexedConnection> {
-        client
+        prompt(client)?
             .get_multiplexed_async_connection_with_config(&self.config)
             .await
     }
+}
+
+/// A client whose commands do not wait until the server has acknowledged the ones before them.
+fn prompt(client: &Client) -> RedisResult<Client> {
+    let info = client.get_connection_info().clone();
+    Client::open(info.set_tcp_settings(at_once()))
+}
+
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// Where the sentinels say the primary is; redis-rs asks it itself whether it is one.
@@ -222,6 +232,7 @@ fn cluster(
     let mut builder = secured
         .cluster(ClusterClient::builder(places))
         .connection_timeout(purpose.connect_timeout)
+        .tcp_settings(at_once())
         .response_timeout(purpose.command_timeout)
         .retries(CLUSTER_RETRIES)
         .min_retry_wait(5)
@@ -268,5 +279,21 @@ fn place((host, port): &Host, tls: bool) -> ConnectionAddr {
         port,
         insecure: false,
         tls_params: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_does_not_wait_for_the_acknowledgement_of_the_one_before_it() {
+        let client = Client::open("redis://127.0.0.1:1/2").unwrap();
+        assert!(!client.get_connection_info().tcp_settings().nodelay());
+        let prompt = prompt(&client).unwrap();
+        let info = prompt.get_connection_info();
+        assert!(info.tcp_settings().nodelay());
+        assert_eq!(info.addr(), client.get_connection_info().addr());
+        assert_eq!(info.redis_settings().db(), 2);
     }
 }

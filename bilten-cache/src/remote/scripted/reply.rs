@@ -59,15 +59,15 @@ pub(super) fn yes(value: &Answer) -> bool {
     matches!(value, Answer::Int(1))
 }
 
+/// What the scripts that append answer: `0123456789abcdef 42`, which costs the server less than a list.
 pub(super) fn position(value: &Answer) -> Result<Position, RemoteError> {
-    let Answer::Array(parts) = value else {
-        return Err(unexpected());
-    };
-    let incarnation = parts.first().and_then(hex_number).ok_or_else(unexpected)?;
-    let number = parts.get(1).and_then(number).ok_or_else(unexpected)?;
+    let text = bytes(value).ok_or_else(unexpected)?;
+    let text = std::str::from_utf8(&text).map_err(|_| unexpected())?;
+    let (incarnation, number) = text.split_once(' ').ok_or_else(unexpected)?;
+    let incarnation = u64::from_str_radix(incarnation, 16);
     Ok(Position {
-        incarnation,
-        number,
+        incarnation: incarnation.map_err(|_| unexpected())?,
+        number: number.parse().map_err(|_| unexpected())?,
     })
 }
 
@@ -337,6 +337,18 @@ mod tests {
             Pruned::new(3, std::time::Duration::from_millis(1_500))
         );
         assert!(pruned(&array(vec!["3".into()])).is_err());
+    }
+
+    #[test]
+    fn a_position_is_an_incarnation_and_a_number_or_an_error() {
+        let at = position(&"00000000000000ff 42".into()).unwrap();
+        assert_eq!(at, Position::new(255, 42));
+        for answer in ["", "ff", "ff ", " 42", "xyz 42", "ff -1", "ff 4 2"] {
+            assert!(position(&answer.into()).is_err(), "{answer}");
+        }
+        let foreign = Answer::Bytes(Bytes::from_static(&[0xff, b' ', b'1']));
+        assert!(position(&foreign).is_err());
+        assert!(position(&Answer::Nothing).is_err());
     }
 
     #[test]

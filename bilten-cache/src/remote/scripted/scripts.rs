@@ -5,6 +5,8 @@
 const LOG_LENGTH: u32 = 100_000;
 /// Scopes kept; more become one marker on everything.
 const MARKERS: u32 = 50_000;
+/// Records from one look at both bounds to the next.
+const EVERY: u32 = 64;
 
 /// The scripts, in the form in which a client keeps them.
 #[derive(Debug)]
@@ -54,13 +56,14 @@ return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
         let append = format!(
-            "{log} return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
+            "{log} {NEEDS_NO_MEMORY}
+return append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
         let demand = format!(
-            "{log} {KEEP}
-local at = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
-if at.err then return at end
-return keep(KEYS[3], string.format('%.0f', at[2]), ARGV[6], ARGV[7], ARGV[8]) or at"
+            "{log} {KEEP} {NEEDS_NO_MEMORY}
+local at, number = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])
+if not number then return at end
+return keep(KEYS[3], number, ARGV[6], ARGV[7], ARGV[8]) or at"
         );
         let keep_demand = format!(
             "{KEEP}
@@ -178,10 +181,11 @@ local function begin(seen)
   local time = redis.call('TIME')
   local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
   if seen >= now and seen < 4503599627370496 then now = seen + 1 end
-  return string.format('%.0f', now)
+  return now
 end
 local function sound(inc, n)
   return inc and n and #inc <= 16 and #n <= 16 and string.match(inc, '^%x+$') and string.match(n, '^%d+$')
+    and tonumber(n) < 9007199254740991
 end";
 
 /// Keeps a demand under a name: `deadline number:demand number:demand`, each with the number of its record. What the author knows is
@@ -209,7 +213,7 @@ const SNAPSHOT: &str = "
 local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
 if not sound(at[1], at[2]) then
   redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', begin(0))
+  redis.call('HSET', KEYS[1], 'inc', ARGV[1], 'n', string.format('%.0f', begin(0)))
 end
 local time = redis.call('TIME')
 local demands, foreign = redis.pcall('GET', KEYS[3]), 0
@@ -259,36 +263,49 @@ const DISCARD: &str = "
 if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])";
 
-/// Appends one record, also on a server that is full: what has written something that needs no memory may go on. It
+/// A full server takes scripts whose first write needs no memory. KEYS meta.
+const NEEDS_NO_MEMORY: &str = "redis.call('HDEL', KEYS[1], '-')";
+
+/// Appends one record, and returns what to answer and, where all is well, its number as text. Comes after a write that needs no memory,
+/// so that a full server takes it too. It
 /// begins a new incarnation when the log is gone or nothing that we wrote, or when its position has gone back under the incarnation that
 /// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
 /// incarnation must count as a miss. Where another program wrote under the log's name the record is made, and an error told all the same:
 /// the change is made once more, which does no harm, and somebody hears of it.
+///
+/// Each command costs the server about as much as all the rest of a bare `XADD`, and so does a table as the answer. So there are three
+/// commands, and what keeps log and markers short comes with one record of [`EVERY`] only.
 fn append_function() -> String {
     format!(
         "{BEGIN}
+local function bound(meta, number)
+  if redis.call('HLEN', meta) <= {MARKERS} then return end
+  local at = redis.call('HMGET', meta, 'inc', 'r', 'life')
+  redis.call('DEL', meta)
+  redis.call('HSET', meta, 'inc', at[1], 'n', number, 'r', at[2], 'life', at[3] or '0', 'a:', number)
+end
 local function append(meta, log, node, known, seen, fresh, scope)
-  redis.call('HDEL', meta, '-')
   local at = redis.call('HMGET', meta, 'inc', 'n', 'r')
-  local inc, n, before = at[1], tonumber(at[2] or '0') or 0, at[3] or '0'
+  local inc, n, before = at[1], tonumber(at[2]), at[3] or '0'
   if not sound(inc, at[2]) or (inc == known and n < tonumber(seen)) then
-    inc, before = fresh, '0'
+    inc, n, before = fresh, begin(tonumber(seen)), '0'
     redis.call('DEL', meta, log)
-    redis.call('HSET', meta, 'inc', inc, 'n', begin(tonumber(seen)))
   end
-  n = redis.call('HINCRBY', meta, 'n', 1)
+  n = n + 1
   local number = string.format('%.0f', n)
   local kind = string.sub(scope, 1, 2)
-  if kind ~= 'k:' and kind ~= 'x:' and kind ~= 's:' then
-    if redis.call('HLEN', meta) > {MARKERS} then
-      redis.call('DEL', meta)
-      redis.call('HSET', meta, 'inc', inc, 'n', number, 'a:', number)
-    end
-    redis.call('HSET', meta, scope, number)
+  if kind == 'k:' or kind == 'x:' or kind == 's:' then
+    redis.call('HSET', meta, 'inc', inc, 'n', number, 'r', fresh)
+  else
+    redis.call('HSET', meta, 'inc', inc, 'n', number, 'r', fresh, scope, number)
   end
-  redis.call('HSET', meta, 'r', fresh)
-  local id = number .. '-0'
-  local added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  local id, added = number .. '-0'
+  if n % {EVERY} == 0 then
+    bound(meta, number)
+    added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  else
+    added = redis.pcall('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  end
   if type(added) == 'table' and added.err then
     redis.call('DEL', log)
     redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
@@ -296,7 +313,7 @@ local function append(meta, log, node, known, seen, fresh, scope)
       return {{err = 'WRONGTYPE another program wrote under ' .. log .. ', which begins anew'}}
     end
   end
-  return {{inc, n}}
+  return inc .. ' ' .. number, number
 end"
     )
 }
