@@ -41,6 +41,7 @@ mod loader;
 mod manner;
 mod memory;
 mod outlook;
+mod reading;
 mod recovery;
 mod single_flight;
 mod tasks;

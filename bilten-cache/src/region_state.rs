@@ -17,6 +17,7 @@ use crate::kept::Kept;
 use crate::memory::Glance;
 use crate::options::Options;
 use crate::outlook::Outlook;
+use crate::reading::Reading;
 use crate::remote::Gate;
 use crate::single_flight::{Flights, Hurry, Seat};
 use crate::staleness::{Course, RefreshAhead};
@@ -154,6 +155,11 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     pub(crate) fn retry_at(&self) -> Nanos {
         let now = self.engine.clock.now();
         now.saturating_add(nanos(self.options.retry_after))
+    }
+
+    /// So many reads that have to wait for their answers.
+    pub(crate) fn reading(&self, reads: usize) -> Reading<'_> {
+        Reading::of(&self.meters, reads)
     }
 
     /// Counts a read, once, by where its answer came from.

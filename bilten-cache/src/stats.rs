@@ -48,6 +48,7 @@ pub(crate) struct RegionMeters {
     pub(crate) misses: Meter,
     pub(crate) stale: Meter,
     pub(crate) coalesced: Meter,
+    pub(crate) cancelled: Meter,
     pub(crate) loads: Meter,
     pub(crate) load_errors: Meter,
     pub(crate) undecodable: Meter,
@@ -83,6 +84,7 @@ impl RegionMeters {
             misses: Meter::new(counter!("bilten_cache_misses_total", &labels)),
             stale: Meter::new(counter!("bilten_cache_stale_total", &labels)),
             coalesced: Meter::new(counter!("bilten_cache_coalesced_total", &labels)),
+            cancelled: Meter::new(counter!("bilten_cache_cancelled_total", &labels)),
             loads: Meter::new(counter!("bilten_cache_loads_total", &labels)),
             load_errors: Meter::new(counter!("bilten_cache_load_errors_total", &labels)),
             undecodable: Meter::new(counter!("bilten_cache_undecodable_total", &labels)),
@@ -103,6 +105,7 @@ impl RegionMeters {
             misses: self.misses.value(),
             stale: self.stale.value(),
             coalesced: self.coalesced.value(),
+            cancelled: self.cancelled.value(),
             loads: self.loads.value(),
             load_errors: self.load_errors.value(),
             undecodable: self.undecodable.value(),
@@ -131,7 +134,7 @@ pub(crate) struct CacheMeters {
 }
 
 /// Counters and what they count, for the help texts of an exporter.
-const COUNTERS: [(&str, &str); 16] = [
+const COUNTERS: [(&str, &str); 17] = [
     (
         "bilten_cache_hits_total",
         "Reads answered by a level of the cache: memory or remote.",
@@ -147,6 +150,10 @@ const COUNTERS: [(&str, &str); 16] = [
     (
         "bilten_cache_coalesced_total",
         "Reads that waited for a load somebody else had begun.",
+    ),
+    (
+        "bilten_cache_cancelled_total",
+        "Reads that were given up before they had an answer.",
     ),
     ("bilten_cache_loads_total", "Loaders called."),
     (
@@ -275,7 +282,7 @@ impl CacheMeters {
 
 /// Counts since the cache was built.
 ///
-/// Every read is one of `hits_memory`, `hits_remote` and `misses`; who waited for another caller's load counts as
+/// Every read is one of `hits_memory`, `hits_remote`, `misses` and `cancelled`; who waited for another caller's load counts as
 /// `coalesced` besides. The fields from `remote_failures` on belong to the whole cache and are zero in a
 /// region's statistics.
 ///
@@ -303,6 +310,9 @@ pub struct Stats {
     pub stale: u64,
     /// Reads that waited for a load somebody else had begun.
     pub coalesced: u64,
+    /// Reads that were given up before they had an answer: their caller left, or another key of the same call failed. What they had begun
+    /// goes on.
+    pub cancelled: u64,
     /// Keys for which a loader was called.
     pub loads: u64,
     /// Loaders that failed, panicked or took too long.
@@ -340,7 +350,7 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Hits of both levels over all reads, from 0 to 1; 0 before the first read.
+    /// Hits of both levels over all reads that were answered, from 0 to 1; 0 before the first read.
     #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn hit_ratio(&self) -> f64 {
@@ -359,6 +369,7 @@ impl Stats {
         self.misses += other.misses;
         self.stale += other.stale;
         self.coalesced += other.coalesced;
+        self.cancelled += other.cancelled;
         self.loads += other.loads;
         self.load_errors += other.load_errors;
         self.undecodable += other.undecodable;

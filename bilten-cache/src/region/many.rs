@@ -17,6 +17,7 @@ use crate::loader::{Load, LoadContext, Loaded, erased};
 use crate::lookup;
 use crate::manner::Manner;
 use crate::read_through::{self, Boarded};
+use crate::reading::Reading;
 use crate::region_state::{Landed, Level};
 use crate::remote::Demand;
 use crate::single_flight::{Hurry, Passenger};
@@ -28,10 +29,15 @@ const CHANGES_AT_ONCE: usize = 64;
 const READ_AT_ONCE: usize = 1_000;
 
 /// How one of the keys gets its value.
-enum Way<V> {
+enum Way<'r, V> {
     Here(Arc<V>),
     /// With what asks for a load if the flight is somebody else's and brings nothing.
-    Comes(Passenger<Landed<V>>, Arc<str>, Option<(Load<V>, Asked)>),
+    Comes(
+        Passenger<Landed<V>>,
+        Arc<str>,
+        Option<(Load<V>, Asked)>,
+        Reading<'r>,
+    ),
     /// Too long to be cached.
     Alone(tokio::task::JoinHandle<Result<Loaded<V>, Outcome>>),
 }
@@ -74,12 +80,14 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 }
             });
         }
+        let mut reads = self.state.reading(missing.len());
         for chunk in missing.chunks(READ_AT_ONCE) {
             let asked: Vec<Arc<str>> = chunk.iter().map(|(_, key)| Arc::clone(key)).collect();
             let values = lookup::fresh_many(&self.state, &asked).await;
             for ((at, key), value) in chunk.iter().zip(values) {
                 let from = value.as_ref().map(|_| Level::Remote);
                 self.state.answered(key, from);
+                reads.done();
                 found[*at] = value;
             }
         }
@@ -133,7 +141,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             key::with_encoded(&self.state.name, name.borrow(), |key| Arc::<str>::from(key))
         };
         let all: Arc<[Arc<str>]> = names.iter().map(encoded).collect();
-        let batch = self.batch(&all, load)?;
+        let batch = self.batch(&all, load).inspect_err(|_| {
+            all.iter().for_each(|key| self.state.answered(key, None));
+        })?;
         let mut ways = Vec::with_capacity(names.len());
         let mut first_at: HashMap<&Arc<str>, usize> = HashMap::new();
         let mut missing = Vec::new();
@@ -313,10 +323,14 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     }
 
     /// One read of the second level for all of them, and a flight for each that it does not have.
-    async fn ways_of<O>(&self, missing: Vec<Missing<O, V>>) -> Result<Vec<(usize, Way<V>)>, Error>
+    async fn ways_of<O>(
+        &self,
+        missing: Vec<Missing<O, V>>,
+    ) -> Result<Vec<(usize, Way<'_, V>)>, Error>
     where
         O: Send + 'static,
     {
+        let mut reads = self.state.reading(missing.len());
         let keys: Vec<Arc<str>> = missing.iter().map(|(_, key, ..)| Arc::clone(key)).collect();
         let mut values = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(READ_AT_ONCE) {
@@ -326,6 +340,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         for ((at, key, name, place), value) in missing.into_iter().zip(values) {
             if let Some(value) = value {
                 self.state.answered(&key, Some(Level::Remote));
+                reads.done();
                 ways.push((at, Way::Here(value)));
                 continue;
             }
@@ -336,17 +351,26 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             let own = Arc::clone(&key);
             let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
-            let way = match read_through::board(&self.state, &key, load, how)? {
-                Boarded::Served(value) => {
+            let way = match read_through::board(&self.state, &key, load, how) {
+                Ok(Boarded::Served(value)) => {
                     self.state.answered(&key, Some(Level::Stale));
+                    reads.done();
                     Way::Here(value)
                 }
-                Boarded::Waits(passenger, None) => Way::Comes(passenger, key, None),
-                Boarded::Waits(passenger, Some(load)) => {
+                Ok(Boarded::Waits(passenger, None)) => {
+                    Way::Comes(passenger, key, None, reads.one())
+                }
+                Ok(Boarded::Waits(passenger, Some(load))) => {
                     self.state.meters.coalesced.add(1);
                     // It may need a load after all, but nobody is to wait until that is known.
                     (asked.on_wait)();
-                    Way::Comes(passenger, key, Some((erased(load), asked)))
+                    let own = Some((erased(load), asked));
+                    Way::Comes(passenger, key, own, reads.one())
+                }
+                Err(error) => {
+                    self.state.answered(&key, None);
+                    reads.done();
+                    return Err(error);
                 }
             };
             ways.push((at, way));
@@ -361,15 +385,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         mut passenger: Passenger<Landed<V>>,
         key: &Arc<str>,
         mut own: Option<(Load<V>, Asked)>,
-    ) -> Result<Landing<V>, Error> {
+    ) -> Landed<V> {
         loop {
             let landed = read_through::arrive(&self.state, key, passenger).await;
             let (load, asked) = match (landed, own) {
                 (None, Some(own)) => own,
-                (landed, _) => {
-                    let landed = landed.unwrap_or_else(|| self.state.lost());
-                    return Ok(Landing::Landed(landed));
-                }
+                (landed, _) => return landed.unwrap_or_else(|| self.state.lost()),
             };
             let how = How {
                 asked: Some(asked.clone()),
@@ -377,10 +398,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             (passenger, own) = match read_through::board(&self.state, key, load, how)? {
                 Boarded::Waits(passenger, own) => (passenger, own.map(|load| (load, asked))),
-                Boarded::Served(value) => {
-                    self.state.answered(key, Some(Level::Stale));
-                    return Ok(Landing::Served(value));
-                }
+                Boarded::Served(value) => return Ok((value, Level::Stale)),
             };
         }
     }
@@ -388,7 +406,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// The values of all ways. They are waited for at the same time: what holds up one must not hold up the next one besides.
     async fn all_arrived(
         &self,
-        ways: Vec<Option<Result<Way<V>, usize>>>,
+        ways: Vec<Option<Result<Way<'_, V>, usize>>>,
     ) -> Result<Vec<Option<Arc<V>>>, Error> {
         let mut found = vec![None; ways.len()];
         let (mut comes, mut again) = (Vec::new(), Vec::new());
@@ -410,8 +428,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         Ok(found)
     }
 
-    async fn arrived(&self, way: Way<V>) -> Result<Option<Arc<V>>, Error> {
-        let (landed, key) = match way {
+    async fn arrived(&self, way: Way<'_, V>) -> Result<Option<Arc<V>>, Error> {
+        let (landed, key, mut read) = match way {
             Way::Here(value) => return Ok(Some(value)),
             Way::Alone(load) => {
                 let lost = Outcome::Failed(Error::LoadAbandoned {
@@ -423,26 +441,19 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Err(Outcome::Failed(error)) => Err(error),
                 };
             }
-            Way::Comes(passenger, key, own) => match self.landed(passenger, &key, own).await? {
-                Landing::Served(value) => return Ok(Some(value)),
-                Landing::Landed(landed) => (landed, key),
-            },
+            Way::Comes(passenger, key, own, read) => {
+                (self.landed(passenger, &key, own).await, key, read)
+            }
         };
         let from = landed.as_ref().ok().map(|(_, level)| *level);
         self.state.answered(&key, from);
+        read.done();
         match landed {
             Ok((value, _)) => Ok(Some(value)),
             Err(error) if Outcome::is_absent(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
-}
-
-/// Where waiting for a flight ended.
-enum Landing<V> {
-    /// With a stale value, which has been counted.
-    Served(Arc<V>),
-    Landed(Landed<V>),
 }
 
 /// Gives everybody who waits what the loader said about its key.

@@ -92,9 +92,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 return None;
             }
         };
+        let mut read = self.state.reading(1);
         let found = read_through::get(&self.state, &key, manner).await;
         let from = found.as_ref().map(|_| Level::Remote);
         self.state.answered(&key, from);
+        read.done();
         found
     }
 
@@ -178,6 +180,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         E: Into<BoxError> + Send + 'static,
     {
         let state = &self.state;
+        let mut read = state.reading(1);
         let mut waited = false;
         let result = loop {
             let how = How {
@@ -185,19 +188,18 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 ..How::default()
             };
             let (passenger, own) = if read_through::leads(state, &key, manner) {
-                match read_through::seat(state, &key, &how, true)? {
-                    Seat::Pilot(pilot) => {
+                match read_through::seat(state, &key, &how, true) {
+                    Ok(Seat::Pilot(pilot)) => {
                         break read_through::lead(state, &key, pilot, manner, load).await;
                     }
-                    Seat::Passenger(passenger) => (passenger, Some(load)),
+                    Ok(Seat::Passenger(passenger)) => (passenger, Some(load)),
+                    Err(error) => break Err(error),
                 }
             } else {
-                match read_through::board(state, &key, load, how)? {
-                    Boarded::Served(value) => {
-                        state.answered(&key, Some(Level::Stale));
-                        return Ok(value);
-                    }
-                    Boarded::Waits(passenger, own) => (passenger, own),
+                match read_through::board(state, &key, load, how) {
+                    Ok(Boarded::Served(value)) => break Ok((value, Level::Stale)),
+                    Ok(Boarded::Waits(passenger, own)) => (passenger, own),
+                    Err(error) => break Err(error),
                 }
             };
             // Once, on however many flights.
@@ -216,6 +218,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         };
         let from = result.as_ref().ok().map(|(_, level)| *level);
         state.answered(&key, from);
+        read.done();
         result.map(|(value, _)| value)
     }
 

@@ -11,6 +11,7 @@ mod clusters;
 mod codecs;
 mod coherence;
 mod conformance;
+mod counted;
 mod cut_off;
 mod disk;
 mod events;

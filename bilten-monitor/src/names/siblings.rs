@@ -35,6 +35,11 @@ pub(crate) const CACHE: &[Spec] = &[
         "Reads that waited for a load somebody else had begun.",
     ),
     counter(
+        same("bilten_cache_cancelled_total"),
+        IN_REGION,
+        "Reads that were given up before they had an answer.",
+    ),
+    counter(
         same("bilten_cache_loads_total"),
         IN_REGION,
         "Loaders called.",
