@@ -97,7 +97,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 
     /// The serialised value, if this region can make something of it.
-    fn payload(&self, envelope: &Envelope<'_>) -> Option<Bytes> {
+    pub(crate) fn payload(&self, envelope: &Envelope<'_>) -> Option<Bytes> {
         let ours = self
             .codec
             .is_some_and(|codec| codec.format.code == envelope.format);
@@ -205,7 +205,10 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         };
         match codec.encode(value, limit) {
             Ok(payload) => Some((weighed.or(Some(payload.len())), Some(Ok(payload)))),
-            Err(Unencodable::Failed(error)) => Some((weighed, Some(Err(error)))),
+            // At least that much, so that the budget of memory holds for such values too.
+            Err(Unencodable::Failed(error, written)) => {
+                Some((weighed.or(Some(written)), Some(Err(error))))
+            }
             Err(Unencodable::TooLarge) => None,
         }
     }

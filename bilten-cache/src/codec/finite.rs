@@ -1,5 +1,6 @@
-//! Looks for floats that JSON cannot hold. serde_json writes NaN and infinity as `null`, which no reader takes for a
-//! float again, so a value with one of them would be stored for nobody.
+//! Looks for what a written value has lost. serde_json writes NaN and infinity as `null`, which no reader takes for a
+//! float again, so a value with one of them would be stored for nobody. And serde has no form of its own for `Some`: one
+//! of something that is written as nothing would come back as `None`, in a region of `Option` what does not exist.
 
 use std::fmt;
 
@@ -7,13 +8,19 @@ use serde::ser::{self, Serialize};
 
 /// A serializer that keeps nothing and fails at the first float that is not finite.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Finite;
+pub(super) struct Finite {
+    /// Whether all that was written is one null: then the value must not be a `Some`. Further within, a type may have its own way to read
+    /// what is null.
+    pub(super) is_null: bool,
+}
 
 /// Why a value does not survive.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     #[error("it has a float that is NaN or infinite, which JSON cannot hold")]
     Float,
+    #[error("it is a `Some` of something that is written as null, and would come back as `None`")]
+    Presence,
     #[error("{0}")]
     Own(String),
 }
@@ -64,7 +71,11 @@ impl ser::Serializer for Finite {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Found {
-        value.serialize(self)
+        value.serialize(self)?;
+        match self.is_null {
+            true => Err(Lost::Presence),
+            false => Ok(()),
+        }
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Found {

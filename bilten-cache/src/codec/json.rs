@@ -29,17 +29,18 @@ impl Formatter for Watching<'_> {
 ///
 /// # Errors
 ///
-/// What its `Serialize` says, and a float that is NaN or infinite.
+/// What its `Serialize` says, a float that is NaN or infinite, and a `Some` that is written as null.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
     let null = Cell::new(false);
-    let mut serializer = serde_json::Serializer::with_formatter(out, Watching(&null));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Watching(&null));
     value
         .serialize(&mut serializer)
         .map_err(|error| Arc::new(error) as SharedError)?;
-    // Only then can there be such a float, so most values are walked once.
+    // Only then can something be lost, so most values are walked once.
     if null.get() {
+        let is_null = out.written() == "null".len();
         value
-            .serialize(Finite)
+            .serialize(Finite { is_null })
             .map_err(|error| Arc::new(error) as SharedError)?;
     }
     Ok(())
@@ -98,5 +99,24 @@ mod tests {
             assert!(encode(&value).is_ok());
         }
         assert!(encode(&(u128::MAX, i128::MIN, None::<f64>)).is_ok());
+        assert!(encode(&()).is_ok() && encode(&None::<()>).is_ok());
+        assert!(
+            encode(&[Some(())]).is_ok(),
+            "further within it is the type's own"
+        );
+    }
+
+    #[test]
+    fn a_some_that_would_come_back_as_none_is_found() {
+        #[derive(Serialize)]
+        struct Unit;
+        #[derive(Serialize)]
+        struct Own<T>(T);
+        let found = |error: SharedError| assert!(error.to_string().contains("`None`"), "{error}");
+        found(encode(&Some(())).unwrap_err());
+        found(encode(&Some(Unit)).unwrap_err());
+        found(encode(&Some(None::<u8>)).unwrap_err());
+        found(encode(&Own(Some(Own(serde_json::Value::Null)))).unwrap_err());
+        assert!(encode(&Some(Some(1))).is_ok() && encode(&Some([()])).is_ok());
     }
 }

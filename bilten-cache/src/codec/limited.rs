@@ -23,6 +23,16 @@ impl Limited {
         self.over
     }
 
+    pub(super) fn written(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether these are all that was written.
+    #[cfg(feature = "messagepack")]
+    pub(super) fn is_all(&self, bytes: &[u8]) -> bool {
+        self.bytes == bytes
+    }
+
     pub(super) fn into_bytes(self) -> Bytes {
         self.bytes.into()
     }

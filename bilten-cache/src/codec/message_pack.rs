@@ -3,6 +3,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::finite::Finite;
 use super::limited::Limited;
 use super::walk;
 use crate::envelope::Format;
@@ -13,17 +14,25 @@ pub(super) const FORMAT: Format = Format {
     name: "MessagePack",
 };
 
+const NIL: &[u8] = &[0xc0];
+
 /// A value as MessagePack, structs as maps. Without the names a changed struct would be read into wrong fields without an
 /// error.
 ///
 /// # Errors
 ///
-/// What its `Serialize` says.
+/// What its `Serialize` says, and a `Some` that is written as nil.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
-    let mut serializer = rmp_serde::Serializer::new(out).with_struct_map();
+    let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
     value
         .serialize(&mut serializer)
-        .map_err(|error| Arc::new(error) as SharedError)
+        .map_err(|error| Arc::new(error) as SharedError)?;
+    if out.is_all(NIL) {
+        value
+            .serialize(Finite { is_null: true })
+            .map_err(|error| Arc::new(error) as SharedError)?;
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -91,6 +100,18 @@ mod tests {
         assert!(read.is_some_and(f64::is_nan));
         let wide = (u128::MAX, i128::MIN, u64::MAX);
         assert_eq!(decode::<(u128, i128, u64)>(&bytes(&wide)).unwrap(), wide);
+    }
+
+    #[test]
+    fn a_some_that_would_come_back_as_none_is_found() {
+        let found = |result: Result<(), SharedError>| {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains("`None`"), "{error}");
+        };
+        found(encode(&Some(()), &mut Limited::new(9)));
+        found(encode(&Some(None::<u8>), &mut Limited::new(9)));
+        assert_eq!((bytes(&()), bytes(&None::<()>)), (NIL.into(), NIL.into()));
+        assert!(bytes(&Some(Some(f64::NAN))).len() > 1);
     }
 
     #[test]

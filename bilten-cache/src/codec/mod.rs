@@ -1,4 +1,4 @@
-#[cfg(feature = "json")]
+#[cfg(any(feature = "json", feature = "messagepack"))]
 mod finite;
 #[cfg(feature = "json")]
 mod json;
@@ -34,8 +34,8 @@ pub(crate) struct Codec<V> {
 pub(crate) enum Unencodable {
     /// It would be longer than allowed.
     TooLarge,
-    /// What the format or the type says; that it panicked, if it does.
-    Failed(SharedError),
+    /// What the format or the type says; that it panicked, if it does. With the bytes that were written by then.
+    Failed(SharedError, usize),
 }
 
 impl<V> Codec<V> {
@@ -46,7 +46,7 @@ impl<V> Codec<V> {
         match done {
             _ if out.is_over() => Err(Unencodable::TooLarge),
             Ok(()) => Ok(out.into_bytes()),
-            Err(error) => Err(Unencodable::Failed(error)),
+            Err(error) => Err(Unencodable::Failed(error, out.written())),
         }
     }
 

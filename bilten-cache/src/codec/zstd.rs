@@ -17,7 +17,11 @@ pub(crate) fn compress(payload: &[u8]) -> Option<Bytes> {
 pub(crate) fn decompress(frame: &[u8], limit: usize) -> Option<Bytes> {
     let length = get_frame_content_size(frame).ok()??;
     let length = usize::try_from(length).ok().filter(|n| *n <= limit)?;
-    let payload = zstd::bulk::decompress(frame, length).ok()?;
+    let mut payload = Vec::new();
+    // Where the limit is large, the length may be more than there is.
+    payload.try_reserve_exact(length).ok()?;
+    let mut from = zstd::bulk::Decompressor::new().ok()?;
+    from.decompress_to_buffer(frame, &mut payload).ok()?;
     (payload.len() == length).then(|| payload.into())
 }
 
@@ -48,6 +52,21 @@ mod tests {
             assert_eq!(decompress(&bomb, (64 << 20) - 1), None);
         });
         assert_eq!(info.bytes_max, 0);
+    }
+
+    #[test]
+    fn a_frame_that_claims_more_than_there_is_is_refused_whatever_the_limit() {
+        for claimed in [1_u64 << 62, u64::MAX >> 1, u64::MAX - 9] {
+            // Magic number, a header with one segment and a length of eight bytes, and an empty last block.
+            let frame = [
+                &[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..],
+                &claimed.to_le_bytes(),
+                &[1, 0, 0],
+            ]
+            .concat();
+            assert_eq!(get_frame_content_size(&frame).unwrap(), Some(claimed));
+            assert_eq!(decompress(&frame, usize::MAX), None);
+        }
     }
 
     #[test]

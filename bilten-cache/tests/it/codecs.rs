@@ -136,6 +136,27 @@ async fn a_float_that_json_cannot_hold_is_held_by_message_pack() {
 }
 
 #[tokio::test]
+async fn a_some_that_would_come_back_as_none_is_an_error_and_never_says_that_nothing_is_there() {
+    type Unit = RegionBuilder<str, Option<()>>;
+    let formats: [fn(Unit) -> Unit; 2] = [|json| json, RegionBuilder::message_pack];
+    for format in formats {
+        let store = FaultyRemote::new();
+        let [one, two] = [cache(&store).await, cache(&store).await]
+            .map(|node| format(node.region("flag")).build().unwrap());
+        let error = one.set("tea", Some(())).await.unwrap_err();
+        assert!(matches!(error, Error::Encode { .. }), "{error}");
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains("come back as `None`"), "{source}");
+        let load = async |_| Ok::<_, io::Error>(Some(()));
+        assert_eq!(*one.get_or_load("jam", load).await.unwrap(), Some(()));
+        eventually("it is counted", || one.stats().unencodable == 2).await;
+        assert_eq!((two.get("tea").await, two.get("jam").await), (None, None));
+        let _ = one.set("tea", None).await.unwrap();
+        assert_eq!(two.get("tea").await.as_deref(), Some(&None));
+    }
+}
+
+#[tokio::test]
 async fn a_float_that_json_cannot_hold_is_an_error_and_is_never_stored() {
     let store = FaultyRemote::new();
     let prices: Region<str, Option<f64>> = cache(&store).await.region("price").build().unwrap();
