@@ -102,7 +102,8 @@ impl CacheBuilder {
         }
     }
 
-    /// The memory for entries of all regions, in bytes. Defaults to 64 MiB. Zero keeps nothing in this process.
+    /// The memory for entries of all regions, in bytes. Defaults to 64 MiB. Zero keeps nothing in this process, which is no news and no
+    /// eviction; otherwise an entry that is larger than all of it counts as [evicted](crate::Stats::evictions).
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.memory_bytes = bytes;
         self
@@ -234,7 +235,7 @@ impl CacheBuilder {
                 self.eviction,
                 self.memory_bytes,
                 clock.clone(),
-                no_room(&teller, &meters),
+                no_room(&teller, &meters, self.memory_bytes),
             ),
             tickets: self.tickets,
             coherence: Coherence::new(node, isolated).minding(demands),
@@ -307,9 +308,13 @@ impl CacheBuilder {
 fn no_room(
     teller: &Arc<Teller>,
     meters: &Arc<CacheMeters>,
+    memory_bytes: u64,
 ) -> impl Fn(&[u8]) + Send + Sync + 'static {
     let (teller, meters) = (Arc::clone(teller), Arc::clone(meters));
     move |key| {
+        if memory_bytes == 0 {
+            return;
+        }
         meters.evictions.add(1);
         teller.tell(|| Event::Evicted {
             key: String::from_utf8_lossy(key).into(),

@@ -105,6 +105,10 @@ impl Policy for ClockPro {
         u64::from(kept.weight) <= self.largest
     }
 
+    fn not_taken(&self, key: &[u8]) {
+        (self.no_room)(key);
+    }
+
     fn touch(&self, spot: Spot) {
         let _ = self.store.get(&spot.0);
     }

@@ -63,6 +63,10 @@ impl Policy for Chosen {
         ask!(self, policy => policy.has_room_for(kept))
     }
 
+    fn not_taken(&self, key: &[u8]) {
+        ask!(self, policy => policy.not_taken(key));
+    }
+
     fn touch(&self, spot: Spot) {
         ask!(self, policy => policy.touch(spot));
     }

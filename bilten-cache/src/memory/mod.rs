@@ -121,6 +121,9 @@ impl<P: Policy> Memory<P> {
                     false => Change::Nothing,
                 }
             });
+            if inserted {
+                self.policy.not_taken(kept.key());
+            }
             return inserted;
         }
         self.eras.begins(kept);

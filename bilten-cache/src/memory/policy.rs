@@ -17,6 +17,9 @@ pub(crate) trait Policy: std::fmt::Debug + Send + Sync {
     /// Whether the entry would fit in if nothing else were there. One that does not is never put in.
     fn has_room_for(&self, kept: &Kept) -> bool;
 
+    /// Says that the key was not taken, because it has no room.
+    fn not_taken(&self, key: &[u8]);
+
     /// Learns that a spot was asked for, whether or not something is there.
     fn touch(&self, spot: Spot);
 

@@ -174,6 +174,8 @@ impl Policy for Whim {
         true
     }
 
+    fn not_taken(&self, _: &[u8]) {}
+
     fn touch(&self, _: Spot) {}
 
     fn clear(&self) {

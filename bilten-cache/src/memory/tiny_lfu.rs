@@ -7,12 +7,14 @@ use super::policy::{Change, Locks, Policy};
 use crate::kept::Kept;
 
 /// The policy of moka, which is the default.
-#[derive(Debug)]
 pub(crate) struct TinyLfu {
     store: Store,
     bytes: u64,
+    no_room: NoRoom,
     changing: Locks,
 }
+
+type NoRoom = Arc<dyn Fn(&[u8]) + Send + Sync>;
 
 /// What its eleven allocations for an entry take beside what any policy would.
 const NODES: u32 = 192;
@@ -30,10 +32,12 @@ impl TinyLfu {
         index: Arc<Index>,
         no_room: impl Fn(&[u8]) + Send + Sync + 'static,
     ) -> Self {
+        let no_room: NoRoom = Arc::new(no_room);
+        let tells = Arc::clone(&no_room);
         let gone = move |spot: Arc<u64>, kept: Kept, why: RemovalCause| {
             index.remove_exactly(Spot(*spot), &kept);
             if why == RemovalCause::Size {
-                no_room(kept.key());
+                tells(kept.key());
             }
         };
         let store = moka::sync::Cache::builder()
@@ -44,6 +48,7 @@ impl TinyLfu {
         Self {
             store,
             bytes,
+            no_room,
             changing: Locks::new(),
         }
     }
@@ -74,6 +79,10 @@ impl Policy for TinyLfu {
         u64::from(weight(kept)) <= self.bytes
     }
 
+    fn not_taken(&self, key: &[u8]) {
+        (self.no_room)(key);
+    }
+
     fn touch(&self, spot: Spot) {
         let _ = self.store.get(&spot.0);
     }
@@ -100,5 +109,13 @@ impl Policy for TinyLfu {
         for (spot, kept) in &self.store {
             f(Spot(*spot), &kept);
         }
+    }
+}
+
+impl std::fmt::Debug for TinyLfu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TinyLfu")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bilten_cache::events::Event;
 use bilten_cache::test_util::ManualClock;
 use bilten_cache::{Cache, CacheBuilder, Region};
 use proptest::prelude::*;
@@ -324,4 +325,58 @@ async fn give_back(policy: Policy) {
         key += 1;
     }
     assert_eq!(cache.strays(), 0);
+}
+
+#[tokio::test]
+async fn values_that_do_not_serialise_stay_within_the_budget() {
+    // 32 KiB each, of which the last number is what JSON cannot hold.
+    const FLOATS: usize = 4 << 10;
+    let cache = Cache::builder("shop").memory_bytes(1 << 20).build();
+    let cache = cache.await.unwrap();
+    let lists = cache.region::<u32, Vec<f64>>("list").build().unwrap();
+    for key in 0..100 {
+        let mut list = vec![0.123_456_789; FLOATS];
+        list.push(f64::NAN);
+        let load = async move |_| Ok::<_, io::Error>(list);
+        lists.get_or_load(&key, load).await.unwrap();
+    }
+    let there = || (0..100).filter(|key| lists.peek(key).is_some()).count();
+    let within = || {
+        // What was put off is done when somebody asks.
+        let _ = cache.status();
+        there() <= 32
+    };
+    crate::harness::eventually("the budget holds", within).await;
+    assert!(there() > 0, "they are kept");
+}
+
+#[tokio::test]
+async fn an_entry_that_is_larger_than_all_of_memory_is_told_and_counted() {
+    for (name, policy) in POLICIES {
+        let cache = policy(Cache::builder("shop").memory_bytes(10_000));
+        let cache = cache.build().await.unwrap();
+        let region = cache.region::<u8, u32>("thing");
+        let region = region.weigher(|value| *value as usize).build().unwrap();
+        let mut events = cache.events();
+        let _ = region.set(&1, 1_000).await.unwrap();
+        let _ = region.set(&1, 20_000).await.unwrap();
+        assert_eq!(region.peek(&1), None, "{name}: nor is the older one there");
+        assert_eq!(cache.stats().evictions, 1, "{name}");
+        let told = std::iter::from_fn(|| events.try_next());
+        let evicted = |event: &Event| {
+            *event
+                == Event::Evicted {
+                    key: "thing:1".into(),
+                }
+        };
+        assert_eq!(told.filter(evicted).count(), 1, "{name}");
+    }
+    let cache = Cache::builder("shop")
+        .memory_bytes(0)
+        .build()
+        .await
+        .unwrap();
+    let region = region::<u32>(&cache).await;
+    let _ = region.set(&1, 1).await.unwrap();
+    assert_eq!((region.peek(&1), cache.stats().evictions), (None, 0));
 }
