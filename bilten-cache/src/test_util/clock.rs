@@ -7,6 +7,8 @@ use crate::clock::{Clock, nanos};
 
 /// The time by which a cache judges how fresh an entry is. It stands still until it is moved.
 ///
+/// A second level has a time of its own, by which it tells how old its values are: [`FaultyRemote::with_clock`](super::FaultyRemote::with_clock).
+///
 /// Time limits of calls and loads follow tokio's clock, which tests pause with `tokio::time::pause`.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
@@ -23,6 +25,11 @@ impl ManualClock {
     /// Moves the time on.
     pub fn advance(&self, by: Duration) {
         self.now.fetch_add(nanos(by), Ordering::Relaxed);
+    }
+
+    /// Since it was started.
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.now.load(Ordering::Relaxed))
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::clock::ManualClock;
 use super::late::{HeldBack, Requests};
-use super::store::Store;
+use super::store::{Store, Time};
 use super::trap::{Call, Moment, Trap, Traps};
 use crate::remote::{
     Author, Lease, Page, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
@@ -55,6 +56,27 @@ impl FaultyRemote {
             cut: Arc::default(),
             slots: false,
         }
+    }
+
+    /// Tells the time of this clock instead of the machine's, to every node: for caches that have the same
+    /// [clock](crate::CacheBuilder::clock), whose values then grow old in the store as they do in memory.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use bilten_cache::Cache;
+    /// use bilten_cache::test_util::{FaultyRemote, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let store = FaultyRemote::new().with_clock(&clock);
+    /// let cache = Cache::builder("shop").remote(store.another_node()).clock(&clock).build().await?;
+    /// # let _ = cache;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_clock(self, clock: &ManualClock) -> Self {
+        self.store().follow(Time::moved_by(clock));
+        self
     }
 
     /// Makes every call of every node fail, or no longer.
@@ -132,7 +154,8 @@ impl FaultyRemote {
 
     /// Loses everything at once, as `FLUSHALL` or a restart without data do.
     pub fn lose_everything(&self) {
-        *self.store() = Store::new();
+        let mut store = self.store();
+        *store = store.emptied();
     }
 
     /// Loses the records of the log and keeps its position, as trimming does.

@@ -70,9 +70,10 @@ impl Nodes {
         count: usize,
         settings: impl Fn(CacheBuilder) -> CacheBuilder + Send + Sync + 'static,
     ) -> Result<Self, Error> {
+        let clock = ManualClock::new();
         let mut nodes = Self {
-            store: FaultyRemote::new(),
-            clock: ManualClock::new(),
+            store: FaultyRemote::new().with_clock(&clock),
+            clock,
             settings: Box::new(settings),
             nodes: Vec::new(),
         };

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::ManualClock;
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{
     Author, Demand, Lease, Page, Position, Pulse, Record, Scope, Snapshot, Wanted,
@@ -21,11 +22,49 @@ pub(super) struct Store {
     demands: HashMap<String, Vec<(u64, Demand)>>,
     pub(super) writes: Writes,
     pub(super) position: Option<Position>,
+    time: Time,
+}
+
+/// The time that the store tells.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Time {
+    #[default]
+    OfTheMachine,
+    /// Milliseconds since 1970 when the clock stood at its beginning.
+    Moved(ManualClock, u64),
+}
+
+impl Time {
+    pub(super) fn moved_by(clock: &ManualClock) -> Self {
+        let elapsed = whole_millis(clock.elapsed());
+        Self::Moved(clock.clone(), of_the_machine().saturating_sub(elapsed))
+    }
+
+    fn millis(&self) -> u64 {
+        match self {
+            Self::OfTheMachine => of_the_machine(),
+            Self::Moved(clock, origin) => origin.saturating_add(whole_millis(clock.elapsed())),
+        }
+    }
 }
 
 impl Store {
     pub(super) fn new() -> Self {
+        Self::at(Time::default())
+    }
+
+    /// An empty one that goes on with the time of this one.
+    pub(super) fn emptied(&self) -> Self {
+        Self::at(self.time.clone())
+    }
+
+    pub(super) fn follow(&mut self, time: Time) {
+        self.time = time;
+    }
+
+    fn at(time: Time) -> Self {
         Self {
+            time,
             values: HashMap::new(),
             leases: HashMap::new(),
             log: BTreeMap::new(),
@@ -144,7 +183,7 @@ impl Store {
             .markers
             .iter()
             .map(|(scope, at)| (Scope::decode(scope).unwrap_or(Scope::All), *at));
-        let mut snapshot = Snapshot::new(position, millis(), markers.collect());
+        let mut snapshot = Snapshot::new(position, self.time.millis(), markers.collect());
         let demands = self.demands.get("").into_iter().flatten();
         snapshot.demands = demands.map(|(_, demand)| demand.clone()).collect();
         snapshot
@@ -153,7 +192,7 @@ impl Store {
     pub(super) fn pulse(&self, number: u64) -> Pulse {
         Pulse {
             position: self.position,
-            server_millis: millis(),
+            server_millis: self.time.millis(),
             stamp: self.log.get(&number).map(|record| record.stamp),
         }
     }
@@ -264,9 +303,11 @@ fn fresh() -> Position {
     }
 }
 
-fn millis() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(0)
+fn of_the_machine() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    whole_millis(since.unwrap_or_default())
+}
+
+fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod batches;
 mod builds;
 mod calls;
 mod cancellation;
@@ -33,6 +34,7 @@ mod logged;
 mod lost_log;
 mod many;
 mod memory;
+mod nodes;
 mod order;
 mod outages;
 mod races;
