@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 17] = [
+    const WRONG: [(&str, &str, &str); 18] = [
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -192,9 +192,14 @@ mod tests {
             "1.5",
         ),
         (
-            r#"{"regions": {"a": {"soft_timeout": "1s"}}}"#,
+            r#"{"regions": {"a": {"soft_timeout": "1s", "stale_if_error": "0s"}}}"#,
             "regions.a.soft_timeout",
             "`stale_if_error`",
+        ),
+        (
+            r#"{"regions": {"a": {"soft_timeout": "40s", "load_timeout": "40s"}}}"#,
+            "regions.a.soft_timeout",
+            "`load_timeout`",
         ),
         (
             r#"{"regions": {"a": {"refresh_ahead": 0.5, "refresh_early": 1.0}}}"#,
@@ -226,6 +231,47 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(read("{").is_err());
+    }
+
+    #[tokio::test]
+    async fn what_only_the_program_can_contradict_is_held_against_the_program() {
+        use std::time::Duration;
+
+        use crate::Cache;
+        type Builder = crate::RegionBuilder<str, u32>;
+        type Setting = fn(Builder) -> Builder;
+        let hour = r#"{"soft_timeout": "40s", "stale_if_error": "1h"}"#;
+        let cases: [(&str, Setting, &str); 3] = [
+            (
+                r#"{"soft_timeout": "1s"}"#,
+                |r| r.stale_if_error(Duration::from_secs(60)),
+                "soft_timeout: without `stale_if_error`",
+            ),
+            (
+                hour,
+                |r| r.load_timeout(Duration::from_secs(60)),
+                "soft_timeout: 40s is not below `load_timeout`",
+            ),
+            (
+                r#"{"compress_above": "20MiB"}"#,
+                |r| r.max_value_bytes(64 << 20),
+                "compress_above: ",
+            ),
+        ];
+        let cache = Cache::builder("shop").build().await.unwrap();
+        for (said, agrees, problem) in cases {
+            let settings = read(&format!(r#"{{"regions": {{"a": {said}}}}}"#)).unwrap();
+            let region = |name: &str| {
+                cache
+                    .region::<str, u32>(name)
+                    .settings(&settings.region("a"))
+            };
+            let alone = region("alone").build().unwrap_err().to_string();
+            assert!(alone.starts_with(problem), "{alone}");
+            // With zstd only there is something to compress.
+            let together = agrees(region(said)).build();
+            assert!(together.is_ok() || !cfg!(feature = "zstd"), "{said}");
+        }
     }
 
     #[test]

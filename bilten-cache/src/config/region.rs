@@ -3,7 +3,7 @@ use serde::Deserialize;
 use super::human::{Size, Span};
 use crate::error::Error;
 use crate::key::Key;
-use crate::options::Options;
+use crate::options::{LONGEST, Options};
 use crate::region::RegionBuilder;
 use crate::staleness::RefreshAhead;
 
@@ -61,12 +61,23 @@ impl TryFrom<Said> for RegionSettings {
             ));
         }
         let settings = Self { said };
-        settings.over(Options::default()).checked()?;
+        settings.over(settings.of_any_program()).checked()?;
         Ok(settings)
     }
 }
 
 impl RegionSettings {
+    /// What a program may have that agrees with these: whether its own settings do, shows when it builds the region.
+    fn of_any_program(&self) -> Options {
+        let mut options = Options {
+            load_timeout: LONGEST,
+            max_value_bytes: usize::MAX,
+            ..Options::default()
+        };
+        options.windows.if_error = LONGEST;
+        options
+    }
+
     fn over(&self, mut options: Options) -> Options {
         // All of them, or the compiler says which one was forgotten.
         let Said {
