@@ -87,6 +87,10 @@ async fn follow(engine: Arc<Engine>) {
         report(gate, turn.as_ref().err());
         if turn.is_ok() {
             (pause, unanswered) = (FIRST_PAUSE, 0);
+            if gate.is_suspected() {
+                // The breaker has it from here.
+                let _ = whole(gate.probe()).await;
+            }
             continue;
         }
         let asked_in_vain = matches!(&turn, Err(Interruption::Remote(_))) && !tail.answered;

@@ -17,6 +17,8 @@ pub(crate) struct Breaker {
     pause: Nanos,
     open_until: Option<Nanos>,
     probing_since: Option<Nanos>,
+    /// When the first of the calls began that were given up since the store last answered one.
+    unanswered_since: Option<Nanos>,
     /// Somebody else asks the store again and again, and tells when it answers: no call needs to find out.
     held: bool,
 }
@@ -47,6 +49,13 @@ impl Breaker {
         }
         self.probing_since = Some(now);
         true
+    }
+
+    /// A call that began then was given up by its caller before its budget was over. Whether the store, all calls together, has had a budget
+    /// of time and answered none of them.
+    pub(crate) fn given_up(&mut self, began: Nanos, now: Nanos, budget: Nanos) -> bool {
+        let since = *self.unanswered_since.get_or_insert(began);
+        now.saturating_sub(since) >= budget
     }
 
     pub(crate) fn succeeded(&mut self) {
@@ -106,6 +115,21 @@ impl fmt::Debug for OnBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_calls_that_were_all_given_up_for_a_whole_budget_are_suspect() {
+        let mut breaker = Breaker::default();
+        assert!(!breaker.given_up(100, 120, 50));
+        assert!(!breaker.given_up(130, 149, 50));
+        assert!(breaker.given_up(140, 150, 50));
+        breaker.succeeded();
+        assert!(
+            !breaker.given_up(160, 180, 50),
+            "one was answered meanwhile"
+        );
+        assert!(breaker.given_up(200, 250, 50));
+        assert_eq!(breaker.state(), BreakerState::Closed);
+    }
 
     fn opened_at(now: Nanos) -> Breaker {
         let mut breaker = Breaker::default();

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::sync::Semaphore;
 use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
 use super::{Remote, RemoteError, Reply};
-use crate::clock::Clock;
+use crate::clock::{Clock, Nanos, nanos};
 use crate::stats::CacheMeters;
 
 /// What every call to the second level is held to.
@@ -29,6 +30,7 @@ pub(crate) struct Gate {
     meters: Arc<CacheMeters>,
     on_breaker: OnBreaker,
     outage: Outage,
+    suspected: AtomicBool,
 }
 
 impl Gate {
@@ -50,6 +52,7 @@ impl Gate {
             clock,
             meters,
             on_breaker,
+            suspected: AtomicBool::new(false),
         }
     }
 
@@ -62,13 +65,35 @@ impl Gate {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
         };
-        if !self.breaker().admits(self.clock.now()) {
+        let began = self.clock.now();
+        if !self.breaker().admits(began) {
             return Err(RemoteError::BreakerOpen);
         }
+        let mut waits = Waits {
+            gate: self,
+            began: Some(began),
+        };
         let answer = tokio::time::timeout(self.limits.budget, ask(&*self.remote)).await;
+        waits.began = None;
         let answer = answer.unwrap_or(Err(RemoteError::Timeout));
         self.note(answer.as_ref().err());
         answer
+    }
+
+    /// A caller had less patience than a call may take. When all of them have, and the store answers none, the log's task finds out what is
+    /// the matter: see [`is_suspected`](Self::is_suspected).
+    fn given_up(&self, began: Nanos) {
+        let budget = nanos(self.limits.budget);
+        let now = self.clock.now();
+        if self.breaker().given_up(began, now, budget) {
+            self.suspected.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether callers gave up one call after the other, for as long as one may take, and none was answered: somebody with patience has to
+    /// [`probe`](Self::probe). Once told, it has to happen anew.
+    pub(crate) fn is_suspected(&self) -> bool {
+        self.suspected.load(Ordering::Relaxed) && self.suspected.swap(false, Ordering::Relaxed)
     }
 
     /// Stores a loaded or written value under a lease, as [`Remote::store`] does. That it could be stored tells that the store is
@@ -190,5 +215,19 @@ impl Gate {
 
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that waits for its answer.
+struct Waits<'a> {
+    gate: &'a Gate,
+    began: Option<Nanos>,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(began) = self.began {
+            self.gate.given_up(began);
+        }
     }
 }

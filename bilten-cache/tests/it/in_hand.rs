@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bilten_cache::Cache;
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::{Ack, Cache};
 
 use crate::harness::{DEADLINE, Node, eventually};
 
@@ -100,6 +100,72 @@ async fn callers_less_patient_than_a_store_that_hangs_get_their_loads_and_the_br
     assert_eq!(node.stock.stats().loads, u64::from(KEYS), "once each");
     let stats = node.cache.stats();
     assert!(stats.breaker_opened > 0, "{stats:?}");
+}
+
+/// Callers who give each read up after 20 ms, of a store whose reads hang, while it is not so.
+async fn impatient_reads(node: &Node, store: &FaultyRemote, mut enough: impl FnMut() -> bool) {
+    const PATIENCE: Duration = Duration::from_millis(20);
+    let hang = |_| store.trap(Call::Read, Moment::Before);
+    let _hang: Vec<_> = (0..2_000).map(hang).collect();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while !enough() {
+        assert!(tokio::time::Instant::now() < deadline, "nobody found out");
+        let _ = tokio::time::timeout(PATIENCE, node.stock.get("tea")).await;
+        let both = ["tea", "jam"];
+        let _ = tokio::time::timeout(PATIENCE, node.stock.get_many(&both)).await;
+    }
+}
+
+async fn with_a_budget(store: &FaultyRemote) -> Node {
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let budget = Duration::from_millis(300);
+    Node::of(cache.remote_budget(budget).build().await.unwrap())
+}
+
+#[tokio::test]
+async fn of_a_store_that_hangs_the_breaker_learns_although_every_caller_gives_its_read_up() {
+    let store = FaultyRemote::new();
+    let node = with_a_budget(&store).await;
+    let _hang = [(); 100].map(|()| store.trap(Call::Release, Moment::Before));
+    let opened = || node.cache.stats().breaker_opened > 0;
+    impatient_reads(&node, &store, opened).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_slower_than_its_callers_are_patient_and_answers_in_time_is_left_in_use() {
+    let store = FaultyRemote::new();
+    let node = with_a_budget(&store).await;
+    // What asks whether it is there.
+    let probed = || store.calls(Call::Release) >= 3;
+    impatient_reads(&node, &store, probed).await;
+    assert_eq!(node.cache.stats().breaker_opened, 0);
+    assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+}
+
+#[tokio::test]
+async fn callers_who_give_up_reads_while_others_are_answered_cause_no_doubt() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let budget = Duration::from_millis(20);
+    let node = Node::of(cache.remote_budget(budget).build().await.unwrap());
+    for n in 0..30 {
+        let answer = store.trap(Call::Read, Moment::After);
+        {
+            let mut read = pin!(node.stock.get("tea"));
+            let _ = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            answer.caught().await;
+        }
+        drop(answer);
+        tokio::time::sleep(budget / 4).await;
+        assert_eq!(node.stock.get("jam").await, None, "{n}");
+    }
+    assert_eq!(
+        (
+            node.cache.stats().breaker_opened,
+            store.calls(Call::Release)
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
