@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bilten_cache::remote::{Keyspace, Remote};
+use bilten_cache::remote::{Keyspace, Lease, Remote};
 use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::RedisCluster;
@@ -164,6 +164,15 @@ fn keys(cluster: &RedisCluster) -> (String, String) {
     (lost, kept)
 }
 
+async fn put(remote: &dyn Remote, key: &str) {
+    let hold = Duration::from_secs(60);
+    assert_eq!(
+        remote.lease(key, 1, hold, false).await.unwrap(),
+        Lease::Owned
+    );
+    assert!(remote.store(key, 1, "there".into(), hold).await.unwrap());
+}
+
 /// Reads of a key whose primary is well, from the moment on when another primary is killed; how many failed. The
 /// node timeout is long, so that the cluster itself has not yet reacted.
 async fn failures_beside_a_lost_primary(client: RedisClient, until: impl Fn(u32) -> bool) -> u32 {
@@ -173,8 +182,10 @@ async fn failures_beside_a_lost_primary(client: RedisClient, until: impl Fn(u32)
     for key in [&lost, &kept] {
         assert_eq!(remote.read(key).await.unwrap(), None);
     }
+    put(&*remote, &kept).await;
     let victim = cluster.owner(&Keyspace::new("shop").value(&lost)).unwrap();
     victim.kill().unwrap();
+    let both = [&lost, &kept].map(|key| Arc::from(key.as_str()));
     let other = tokio::spawn({
         let remote = Arc::clone(&remote);
         async move {
@@ -192,6 +203,12 @@ async fn failures_beside_a_lost_primary(client: RedisClient, until: impl Fn(u32)
     }
     assert!(!other.is_finished(), "the lost primary answered");
     other.abort();
+    if failures == 0 {
+        let found = remote.read_many(&both).await;
+        assert_eq!(found.unwrap(), [None, Some("there".into())]);
+        let alone = remote.read_many(&both[..1]).await;
+        assert!(alone.is_err(), "{alone:?}");
+    }
     failures
 }
 

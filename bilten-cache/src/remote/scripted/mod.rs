@@ -159,7 +159,8 @@ impl<L: Link> Remote for Scripted<L> {
         if self.link.is_clustered() {
             // The clients make one pipeline for each server of what is asked at the same time.
             let reads = keys.iter().map(|key| self.read(key));
-            return Box::pin(futures_util::future::try_join_all(reads));
+            let reads = futures_util::future::join_all(reads);
+            return Box::pin(async move { answers(reads.await) });
         }
         let names = keys.iter().map(|key| self.names.value(key)).collect();
         Box::pin(self.link.get_many(names))
@@ -385,6 +386,26 @@ impl<L: Link> Remote for Scripted<L> {
             self.link.close().await;
             Ok(())
         })
+    }
+}
+
+/// What a server did not answer is not found, unless none did: one that is lost takes only its own keys with it.
+fn answers(
+    answers: Vec<Result<Option<Bytes>, RemoteError>>,
+) -> Result<Vec<Option<Bytes>>, RemoteError> {
+    let mut problem = None;
+    let mut none = !answers.is_empty();
+    let mut found = Vec::with_capacity(answers.len());
+    for answer in answers {
+        none &= answer.is_err();
+        found.push(answer.unwrap_or_else(|error| {
+            problem.get_or_insert(error);
+            None
+        }));
+    }
+    match problem.filter(|_| none) {
+        Some(error) => Err(error),
+        None => Ok(found),
     }
 }
 
