@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Nanos, nanos};
-use crate::entry::{Began, Entry};
+use crate::entry::Began;
 use crate::envelope::Envelope;
 use crate::region_state::RegionState;
 use crate::remote::Demand;
@@ -66,6 +66,9 @@ pub enum Verdict {
         age: Duration,
         /// Whether `expire` ended its time to live early.
         expired: bool,
+        /// The setting that ended it in this level: `time_to_live` (of the region or of the value), `negative_time_to_live`,
+        /// `memory_time_to_live` or `time_to_idle`; or `expire`.
+        ended_by: &'static str,
         /// How much longer it may be served at once while it is loaded anew.
         while_revalidate: Duration,
         /// How much longer it may stand in for a load that fails.
@@ -112,7 +115,39 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         }
         let age = self.age(now, entry.created_millis);
         let left = Duration::from_nanos(entry.fresh_left(now));
-        timely(age, left, &entry, &self.options.windows, now)
+        // One that was stale when it came from the second level has no time left either.
+        let early = entry.ends > signed(now);
+        let expired = early && entry.age().expired;
+        let times = Times {
+            ends: entry.ends,
+            expired,
+            ended_by: match early && !expired {
+                true => self.ended_early(),
+                false => self.ended_by(expired, || entry.value()),
+            },
+        };
+        times.verdict(age, left, &self.options.windows, now)
+    }
+
+    /// What takes an entry out of memory that is still fresh in the second level.
+    fn ended_early(&self) -> &'static str {
+        match self.options.time_to_idle {
+            Some(_) => "time_to_idle",
+            None => "memory_time_to_live",
+        }
+    }
+
+    fn ended_by(&self, expired: bool, value: impl FnOnce() -> Option<Arc<V>>) -> &'static str {
+        if expired {
+            return "expire";
+        }
+        let own = self.options.negative_time_to_live.and(self.is_negative);
+        let negative =
+            own.is_some_and(|is_negative| value().is_some_and(|value| is_negative(&value)));
+        match negative {
+            true => "negative_time_to_live",
+            false => "time_to_live",
+        }
     }
 
     async fn explain_remote(&self, key: &str) -> Verdict {
@@ -178,9 +213,14 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         } else {
             until(ends, now)
         };
+        let value = || {
+            let payload = self.payload(&envelope)?;
+            self.codec?.decode(&payload).ok().map(Arc::new)
+        };
         let times = Times {
             ends,
             expired: envelope.expired,
+            ended_by: self.ended_by(envelope.expired, value),
         };
         times.verdict(age, Duration::from_nanos(left), &self.options.windows, now)
     }
@@ -204,12 +244,14 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     }
 }
 
-const CUT_OFF: &str = "this process has not heard of the log for too long";
+const CUT_OFF: &str = "this process has not heard of the log for too long (`isolated_ttl`)";
 
 /// When an entry's time is over.
 struct Times {
     ends: i64,
     expired: bool,
+    /// What ended it, if it is over.
+    ended_by: &'static str,
 }
 
 impl Times {
@@ -225,18 +267,11 @@ impl Times {
         Verdict::Stale {
             age,
             expired: self.expired,
+            ended_by: self.ended_by,
             while_revalidate: within(windows.while_revalidate),
             if_error: within(windows.if_error),
         }
     }
-}
-
-fn timely(age: Duration, left: Duration, entry: &Entry, windows: &Windows, now: Nanos) -> Verdict {
-    let times = Times {
-        ends: entry.ends,
-        expired: entry.age().expired,
-    };
-    times.verdict(age, left, windows, now)
 }
 
 fn until(end: i64, now: Nanos) -> u64 {
@@ -269,14 +304,14 @@ impl fmt::Display for Verdict {
             }
             Self::Stale {
                 age,
-                expired,
+                ended_by,
                 while_revalidate,
                 if_error,
+                ..
             } => {
-                let how = if *expired { "expired" } else { "stale" };
                 write!(
                     f,
-                    "{how}, stored {age:.1?} ago; served at once for another {while_revalidate:.1?}, "
+                    "stale, stored {age:.1?} ago and ended by `{ended_by}`; served at once for another {while_revalidate:.1?}, "
                 )?;
                 write!(f, "after a failed load for another {if_error:.1?}")
             }

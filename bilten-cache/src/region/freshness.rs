@@ -10,7 +10,8 @@ use crate::staleness::RefreshAhead;
 ///
 /// Without these, a value is gone when its time to live is over, and somebody waits for the next load.
 /// The two windows are those of RFC 5861: each begins at the end of the time to live. A value that was removed or invalidated
-/// is never served stale; one that was [expired](crate::Region::expire) is.
+/// is never served stale; one that was [expired](crate::Region::expire) is, and for it too the windows end so long after the end of the time
+/// to live that it was stored with.
 impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     /// How long after its time to live a value is served at once while one load runs behind it. Defaults to zero:
     /// the reader waits for the load.
