@@ -33,6 +33,14 @@ impl Admission {
         Self { places }
     }
 
+    /// A place, if there is one at once.
+    pub(crate) fn now(&self) -> Option<Place<'_>> {
+        match &self.places {
+            None => Some(None),
+            Some(places) => places.free.try_acquire().ok().map(Some),
+        }
+    }
+
     /// A place, as soon as there is one; who has waited longest is next.
     pub(crate) async fn enter(&self, until: Instant) -> Result<Place<'_>, Full> {
         let Some(places) = &self.places else {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::job::{Asked, Outcome};
@@ -72,7 +73,10 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         }
         let wanted = std::mem::take(&mut pending.wanted);
         drop(pending);
-        (self.run)(wanted);
+        // Dropped outside of a runtime, a call can start nothing: then nobody answers, which says that there is no value.
+        if Handle::try_current().is_ok() {
+            (self.run)(wanted);
+        }
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending<O, V>> {

@@ -5,10 +5,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use crate::admission::Place;
+use crate::clock::Nanos;
 use crate::engine::Start;
 use crate::error::{Error, SharedError, in_full};
 use crate::events::{Event, Refusal};
@@ -37,6 +40,14 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let Some(need) = Box::pin(search(&state, pilot, &job, than, seen)).await else {
         return;
     };
+    let deadline = job.deadline();
+    let (need, places) = match state.admit_now(&job, need.pilot.hurry()) {
+        Some(places) => (need, Ok(places)),
+        None => match Box::pin(queue(&state, need, &job, than, deadline)).await {
+            Some(next) => next,
+            None => return,
+        },
+    };
     let Need {
         pilot,
         token,
@@ -48,42 +59,80 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let (start, at_least) = state.engine.start_load(&job.key, told);
     job.at_least = at_least;
     let asked = state.engine.clock.now();
-    let loaded = run(&state, &job, token, stale.as_ref(), load, pilot.hurry()).await;
+    let loaded = match places.map(|places| Admitted { places, deadline }) {
+        Ok(admitted) => {
+            let hurry = pilot.hurry();
+            run(&state, &job, token, stale.as_ref(), load, hurry, admitted).await
+        }
+        Err(full) => Err(full),
+    };
+    let flown = Flown {
+        pilot,
+        stale,
+        before,
+        start,
+        asked,
+    };
+    match land(&state, &job, flown, loaded) {
+        Some((envelope, keep)) => {
+            Box::pin(store(&state, &job.key, envelope, token, keep)).await;
+        }
+        None => release(&state, &job.key, token).await,
+    }
+}
+
+/// A flight whose load has ended.
+struct Flown<V> {
+    pilot: Pilot<Landed<V>, Start>,
+    stale: Option<Kept>,
+    /// When the stale value was found.
+    before: Start,
+    /// When the load began.
+    start: Start,
+    asked: Nanos,
+}
+
+/// Hands on what the load brought. What is left is for L2, if anything is.
+fn land<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    job: &Job,
+    flown: Flown<V>,
+    loaded: Result<Loaded<V>, Error>,
+) -> Option<(Result<Bytes, SharedError>, Duration)> {
     let (key, manner) = (&job.key, job.how.manner);
+    let Flown { pilot, start, .. } = flown;
     match loaded.map(|loaded| manner.applied_to(loaded)) {
         Ok(loaded) if loaded.cached => {
-            let took = state.engine.clock.now().saturating_sub(asked);
+            let took = state.engine.clock.now().saturating_sub(flown.asked);
             let took = Duration::from_nanos(took);
             match state.pack(key, loaded, start.began, took) {
                 Ok(packed) => {
                     let start = manner.uses(Use::MemoryWrite).then_some(start);
-                    let (envelope, keep) = serve(&state, key, start, packed, pilot);
-                    if let Some(envelope) = envelope {
-                        Box::pin(store(&state, key, envelope, token, keep)).await;
-                    }
+                    let (envelope, keep) = serve(state, key, start, packed, pilot);
+                    return envelope.map(|envelope| (envelope, keep));
                 }
                 Err(large) => {
                     pilot.land(Ok((large.value, Level::Loader)));
                     state.served_only();
-                    release(&state, key, token).await;
                 }
             }
         }
         Ok(loaded) => {
+            if loaded.over_tagged {
+                state.too_many_tags(key);
+            }
             pilot.land(Ok((loaded.value, Level::Loader)));
-            release(&state, key, token).await;
         }
         Err(error) if Outcome::is_absent(&error) => {
+            left_out(state, key);
             pilot.land(Err(error));
-            release(&state, key, token).await;
         }
         Err(error) => {
-            failed(&state, key, &error);
-            let instead = fall_back(&state, key, stale, before, error);
-            pilot.land(instead);
-            release(&state, key, token).await;
+            failed(state, key, &error);
+            pilot.land(fall_back(state, key, flown.stale, flown.before, error));
         }
     }
+    None
 }
 
 /// Loads for one caller, whose key is kept nowhere.
@@ -92,7 +141,14 @@ pub(crate) async fn alone<V: Send + Sync + 'static>(
     job: &Job,
     load: Load<V>,
 ) -> Result<Loaded<V>, Error> {
-    let loaded = run(state, job, None, None, load, &Hurry::default()).await;
+    let (hurry, deadline) = (Hurry::default(), job.deadline());
+    let loaded = match state.admit(job, deadline, &hurry).await {
+        Ok(places) => {
+            let admitted = Admitted { places, deadline };
+            run(state, job, None, None, load, &hurry, admitted).await
+        }
+        Err(full) => Err(full),
+    };
     if let Err(error) = &loaded {
         failed(state, &job.key, error);
     }
@@ -208,6 +264,40 @@ async fn search<V: Send + Sync + 'static>(
     })
 }
 
+/// Waits for a place among the loads. Meanwhile it holds no lease, because another process may have a place. `None`: the flight has landed,
+/// with what somebody else has loaded.
+async fn queue<'a, V: Send + Sync + 'static>(
+    state: &'a RegionState<V>,
+    mut need: Need<V>,
+    job: &Job,
+    than: Option<u64>,
+    deadline: Instant,
+) -> Option<(Need<V>, Result<[Place<'a>; 2], Error>)> {
+    let key = &job.key;
+    let held = need.token.take();
+    release(state, key, held).await;
+    let places = state.admit(job, deadline, need.pilot.hurry()).await;
+    if places.is_err() || held.is_none() {
+        return Some((need, places));
+    }
+    match lookup::look(state, key, Want::newer(than, &job.how), None).await {
+        Look::Found(value) => {
+            need.pilot.land(Ok((value, Level::Remote)));
+            return None;
+        }
+        Look::Missing(token) => need.token = token,
+        Look::MissingAfter(token, told) => (need.token, need.told) = (Some(token), told),
+        Look::Stale(..) => {}
+    }
+    Some((need, places))
+}
+
+/// That a load may run, and until when.
+struct Admitted<'a> {
+    places: [Place<'a>; 2],
+    deadline: Instant,
+}
+
 /// Calls the loader.
 async fn run<V: Send + Sync + 'static>(
     state: &RegionState<V>,
@@ -216,15 +306,12 @@ async fn run<V: Send + Sync + 'static>(
     stale: Option<&Kept>,
     load: Load<V>,
     hurry: &Hurry,
+    admitted: Admitted<'_>,
 ) -> Result<Loaded<V>, Error> {
     let seen = stale.and_then(Stale::of);
-    let load = Box::pin(async {
-        let deadline = job.deadline();
-        let _places = match &job.how.asked {
-            // Its batch has a place.
-            Some(_) => [None, None],
-            None => state.admit(job, deadline, hurry).await?,
-        };
+    let load = Box::pin(async move {
+        let Admitted { places, deadline } = admitted;
+        let _places = places;
         let began = Instant::now();
         state.meters.loads.add(1);
         let result = pass_on(job, hurry, job.until(deadline).run(seen, load)).await;
@@ -267,16 +354,22 @@ fn fall_back<V: Send + Sync + 'static>(
     let Some(entry) = state.retained(key).or(in_hand) else {
         return Err(error);
     };
-    let again = state.retry_at();
-    let news = entry.retry_at(again);
-    match state.if_error(&entry) {
-        Some(value) => {
-            if news {
-                tracing::warn!(region = %state.name, %error, "load failed, the stale value is served");
-            }
-            Ok((value, Level::Stale))
-        }
+    let instead = state.if_error(&entry);
+    let goes_on = instead.is_some() || state.is_served(&entry);
+    // Once for each value: then nobody else hears of it.
+    if entry.retry_at(state.retry_at()) && goes_on {
+        tracing::warn!(region = %state.name, error = in_full(&error), "load failed, the old value is served");
+    }
+    match instead {
+        Some(value) => Ok((value, Level::Stale)),
         None => Err(error),
+    }
+}
+
+/// While the old value is served all the same, not every reader has to ask for it again.
+fn left_out<V: Send + Sync + 'static>(state: &RegionState<V>, key: &Arc<str>) {
+    if let Some(entry) = state.retained(key).filter(|entry| state.is_served(entry)) {
+        entry.retry_at(state.retry_at());
     }
 }
 

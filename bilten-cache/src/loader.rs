@@ -32,6 +32,8 @@ pub struct Loaded<V> {
     /// An old value that lives on.
     pub(crate) extended: bool,
     pub(crate) cached: bool,
+    /// Whether that is because of its tags.
+    pub(crate) over_tagged: bool,
     pub(crate) after: Option<Demand>,
 }
 
@@ -57,6 +59,7 @@ impl<V> Loaded<V> {
             validators: Validators::default(),
             extended: false,
             cached: true,
+            over_tagged: false,
             after: None,
         }
     }
@@ -64,13 +67,15 @@ impl<V> Loaded<V> {
     /// Tags by which [`Cache::invalidate_tag`](crate::Cache::invalidate_tag) finds the entry.
     ///
     /// An entry carries at most 64 tags of at most 256 bytes. One that has more is not cached, because it could
-    /// not be invalidated by the rest.
+    /// not be invalidated by the rest: it is counted as [`tags_refused`](crate::Stats::tags_refused), and the first one is told in a warning.
     #[must_use]
     pub fn tags<T: Into<Arc<str>>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags
             .extend(tags.into_iter().take(MAX_TAGS + 1).map(Into::into));
-        self.cached &=
+        let fit =
             self.tags.len() <= MAX_TAGS && self.tags.iter().all(|tag| tag.len() <= MAX_TAG_BYTES);
+        self.over_tagged |= !fit;
+        self.cached &= fit;
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::engine::Start;
 use crate::error::{BoxError, Error};
@@ -80,15 +80,20 @@ where
 }
 
 /// Loads anew for later readers. `than`: when the value was made that the caller has.
-pub(crate) fn refresh<V, T, E, F, Fut>(state: &Shared<V>, key: &Arc<str>, than: u64, load: F)
-where
+pub(crate) fn refresh<V, T, E, F, Fut>(
+    state: &Shared<V>,
+    key: &Arc<str>,
+    than: u64,
+    load: F,
+    how: How,
+) where
     V: Send + Sync + 'static,
     F: FnOnce(LoadContext<V>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, E>> + Send + 'static,
     T: Into<Loaded<V>> + Send + 'static,
     E: Into<BoxError> + Send + 'static,
 {
-    let _ = take_off(state, key, Some(than), load, How::default());
+    let _ = take_off(state, key, Some(than), load, how);
 }
 
 /// Boards the flight of the key, or starts one in a task.
@@ -166,11 +171,23 @@ fn launch<V: Send + Sync + 'static>(
     let passenger = pilot.passenger(state.lost());
     pilot.hand_over();
     let flight = flight::fly(Arc::clone(state), pilot, job, than, seen, load);
-    let engine = &state.engine;
-    // What the loader does belongs to whoever asked for it.
-    let span = tracing::info_span!("load", cache = %engine.name, region = %state.name);
-    engine.tasks.spawn(flight.instrument(span));
+    state
+        .engine
+        .tasks
+        .spawn(flight.instrument(span(state, None)));
     passenger
+}
+
+/// What the loader does belongs to whoever asked for it: the current span, or that of the `caller`.
+pub(crate) fn span<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    caller: Option<&Span>,
+) -> Span {
+    let (cache, region) = (&state.engine.name, &state.name);
+    match caller {
+        None => tracing::info_span!("load", %cache, %region),
+        Some(caller) => tracing::info_span!(parent: caller, "load", %cache, %region),
+    }
 }
 
 /// Whether a caller flies as far as the second level in its own task: a hit there then costs no other. Not where a caller may leave

@@ -14,6 +14,7 @@ use crate::error::{Error, SharedError};
 use crate::events::{self, Event, Refusal};
 use crate::job::Job;
 use crate::kept::Kept;
+use crate::loader::{MAX_TAG_BYTES, MAX_TAGS};
 use crate::memory::Glance;
 use crate::options::Options;
 use crate::outlook::Outlook;
@@ -62,6 +63,8 @@ pub(crate) struct RegionState<V> {
     pub(crate) told_unencodable: AtomicBool,
     /// Whether it was told that values are too large.
     pub(crate) told_too_large: AtomicBool,
+    /// Whether it was told that values have tags which cannot be kept.
+    pub(crate) told_tags: AtomicBool,
 }
 
 impl<V: Send + Sync + 'static> RegionState<V> {
@@ -137,6 +140,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         entry.age().course(&self.options.windows, now)
     }
 
+    /// Whether readers get the entry's value at once.
+    pub(crate) fn is_served(&self, entry: &Entry) -> bool {
+        let now = self.engine.clock.now();
+        entry.is_fresh(now) || self.course_of(entry) != Course::Load
+    }
+
     /// The value of an entry that stands in for a load which failed.
     pub(crate) fn if_error(&self, entry: &Entry) -> Option<Arc<V>> {
         let now = self.engine.clock.now();
@@ -197,6 +206,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             Refusal::Unencodable => &self.meters.unencodable,
             Refusal::Undecodable => &self.meters.undecodable,
             Refusal::TooLarge => &self.meters.too_large,
+            Refusal::Tags => &self.meters.tags_refused,
         };
         meter.add(1);
         self.tell(|| Event::Refused {
@@ -231,6 +241,15 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             () = hurry.needed() => Ok([None, None]),
             places = self.enter(job.timeout, until) => places,
         }
+    }
+
+    /// The same, if nobody has to wait for it.
+    pub(crate) fn admit_now(&self, job: &Job, hurry: &Hurry) -> Option<[Place<'_>; 2]> {
+        // That of many keys has a place as a whole.
+        if job.is_nested() || job.how.asked.is_some() || hurry.is_up() {
+            return Some([None, None]);
+        }
+        Some([self.admission.now()?, self.engine.admission.now()?])
     }
 
     async fn enter(&self, patience: Duration, until: Instant) -> Result<[Place<'_>; 2], Error> {
@@ -294,6 +313,20 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         if !self.told_too_large.swap(true, Ordering::Relaxed) {
             let error = self.too_large_error();
             tracing::warn!(%error, "a loaded value is served and not kept; further ones of this region are counted");
+        }
+    }
+
+    /// Counts a value whose tags cannot be kept, and tells the first of them.
+    pub(crate) fn too_many_tags(&self, key: &str) {
+        self.refused(key, Refusal::Tags);
+        if !self.told_tags.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cache = %self.engine.name,
+                region = %self.name,
+                most = MAX_TAGS,
+                longest = MAX_TAG_BYTES,
+                "a value has too many tags or one that is too long: it is served and not kept; further ones of this region are counted"
+            );
         }
     }
 

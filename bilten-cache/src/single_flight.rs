@@ -63,13 +63,17 @@ impl Hurry {
         self.changed.notify_waiters();
     }
 
+    pub(crate) fn is_up(&self) -> bool {
+        self.needed.load(Ordering::Acquire)
+    }
+
     /// Until it is needed.
     pub(crate) async fn needed(&self) {
         let changed = self.changed.notified();
         let mut changed = pin!(changed);
         // Before the look, so that nothing in between is missed.
         changed.as_mut().enable();
-        if !self.needed.load(Ordering::Acquire) {
+        if !self.is_up() {
             changed.await;
         }
     }

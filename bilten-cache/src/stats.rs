@@ -54,6 +54,7 @@ pub(crate) struct RegionMeters {
     pub(crate) undecodable: Meter,
     pub(crate) unencodable: Meter,
     pub(crate) too_large: Meter,
+    pub(crate) tags_refused: Meter,
     pub(crate) fills_refused: Meter,
     pub(crate) stores_refused: Meter,
     pub(crate) keys_refused: Meter,
@@ -90,6 +91,7 @@ impl RegionMeters {
             undecodable: Meter::new(counter!("bilten_cache_undecodable_total", &labels)),
             unencodable: refused("unencodable"),
             too_large: refused("too_large"),
+            tags_refused: refused("tags"),
             fills_refused: refused("ticket"),
             stores_refused: refused("lease"),
             keys_refused: refused("key_too_long"),
@@ -111,6 +113,7 @@ impl RegionMeters {
             undecodable: self.undecodable.value(),
             unencodable: self.unencodable.value(),
             too_large: self.too_large.value(),
+            tags_refused: self.tags_refused.value(),
             fills_refused: self.fills_refused.value(),
             stores_refused: self.stores_refused.value(),
             keys_refused: self.keys_refused.value(),
@@ -166,7 +169,7 @@ const COUNTERS: [(&str, &str); 17] = [
     ),
     (
         "bilten_cache_refused_total",
-        "Values not kept, by reason: their key changed meanwhile, they do not serialise, they are too large, their key is too long; and loads that did not run, because too many others did.",
+        "Values not kept, by reason: their key changed meanwhile, they do not serialise, they are too large, their key is too long, they have too many tags or one that is too long; and loads that did not run, because too many others did.",
     ),
     (
         "bilten_cache_remote_failures_total",
@@ -323,6 +326,9 @@ pub struct Stats {
     pub unencodable: u64,
     /// Values that were handed to their caller but not kept, because they are larger than the region's `max_value_bytes`.
     pub too_large: u64,
+    /// Values that were handed to their caller but not kept, because of too many tags or one that is too long: see
+    /// [`Loaded::tags`](crate::Loaded::tags).
+    pub tags_refused: u64,
     /// Values that were handed to their caller but not kept in memory, because their key changed meanwhile.
     pub fills_refused: u64,
     /// Values that the second level refused, because their key changed meanwhile.
@@ -375,6 +381,7 @@ impl Stats {
         self.undecodable += other.undecodable;
         self.unencodable += other.unencodable;
         self.too_large += other.too_large;
+        self.tags_refused += other.tags_refused;
         self.fills_refused += other.fills_refused;
         self.stores_refused += other.stores_refused;
         self.keys_refused += other.keys_refused;

@@ -69,6 +69,9 @@ impl Cache {
 
     /// Starts to build a region whose values stay in this process, because they cannot or shall not be serialised.
     /// Invalidations still reach every process.
+    ///
+    /// Without a serialised form nobody knows what a value has on the heap: give the region a
+    /// [`weigher`](RegionBuilder::weigher), or `memory_bytes` counts each value as nothing but its own size and the cost of an entry.
     pub fn memory_region<K, V>(&self, name: impl Into<String>) -> RegionBuilder<K, V>
     where
         K: Key + ?Sized,

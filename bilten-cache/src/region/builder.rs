@@ -173,6 +173,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 outlook: Outlook::default(),
                 key_type: std::any::type_name::<K>(),
                 told_unencodable: AtomicBool::new(false),
+                told_tags: AtomicBool::new(false),
                 told_too_large: AtomicBool::new(false),
             })?;
         Ok(Region::new(state, cache))

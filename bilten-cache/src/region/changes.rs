@@ -118,6 +118,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// [`stale_while_revalidate`](crate::RegionBuilder::stale_while_revalidate),
     /// [`stale_if_error`](crate::RegionBuilder::stale_if_error). Where it does not, this is [`remove`](Self::remove).
     ///
+    /// The windows still end where they would have ended: so long after the end of the time to live that the value was stored with. An hour
+    /// early, they are an hour longer.
+    ///
     /// A load that began before does not make it fresh again.
     ///
     /// # Errors
@@ -188,6 +191,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let value = Arc::clone(&loaded.value);
         let after = loaded.after.clone();
         if !loaded.cached {
+            if loaded.over_tagged {
+                self.state.too_many_tags(&key);
+            }
             return Ok((value, self.remove_encoded(key, after).await));
         }
         let start = since.unwrap_or_else(|| engine.start(&key));

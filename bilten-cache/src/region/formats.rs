@@ -21,10 +21,11 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     }
 
     /// Tells how many bytes a value has on the heap, for the budget of this process's memory. Defaults to the length of its
-    /// serialised form. Called once per fill.
+    /// serialised form; of a value that does not serialise, to what was written of it before that showed; in a
+    /// [`memory_region`](crate::Cache::memory_region) to nothing, so give one to a region whose values are large. Called once per fill.
     ///
-    /// An entry weighs this, the length of its key and some 200 bytes that each entry costs, so zero is a small entry and not a free
-    /// one. More than `max_value_bytes` is a value that is not kept. One that panics counts as none.
+    /// An entry weighs this, the length of its key and some 450 bytes that each entry costs (256 with `clock_pro`), so zero is a small entry
+    /// and not a free one. More than `max_value_bytes` is a value that is not kept. One that panics counts as none.
     pub fn weigher(mut self, heap_bytes: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(heap_bytes));
         self

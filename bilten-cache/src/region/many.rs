@@ -1,11 +1,12 @@
 //! Many keys in one call.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tracing::{Instrument, Span};
 
 use super::{Looked, Region};
 use crate::batch::{Batch, Place, Wanted};
@@ -142,7 +143,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         };
         let all: Arc<[Arc<str>]> = names.iter().map(encoded).collect();
         let batch = self.batch(&all, load).inspect_err(|_| {
-            all.iter().for_each(|key| self.state.answered(key, None));
+            for key in all.iter().collect::<HashSet<_>>() {
+                self.state.answered(key, None);
+            }
         })?;
         let mut ways = Vec::with_capacity(names.len());
         let mut first_at: HashMap<&Arc<str>, usize> = HashMap::new();
@@ -285,6 +288,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let load = Arc::new(load);
         let hurry = Arc::<Hurry>::default();
         let hurried = Arc::clone(&hurry);
+        let caller = Span::current();
         let run = move |wanted: Vec<Wanted<O, V>>| {
             let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
             let demands = wanted.iter().filter_map(|wanted| wanted.at_least.clone());
@@ -294,7 +298,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let (load, state) = (Arc::clone(&load), Arc::clone(&state));
             let hurry = Arc::clone(&hurried);
             let (tasks, name) = (state.engine.tasks.clone(), Arc::clone(&state.name));
-            tasks.spawn(async move {
+            // Not below the flight that happens to decide last.
+            let span = read_through::span(&state, Some(&caller));
+            let call = async move {
                 let keyed =
                     |(name_of, value): (O, T)| (key::encode(&name, name_of.borrow()), value.into());
                 // Inside the guard: it calls what the user wrote to walk, encode and convert the answers.
@@ -308,7 +314,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     Err(full) => Err(full),
                 };
                 answer(wanted, answers);
-            });
+            };
+            tasks.spawn(call.instrument(span));
         };
         Ok(Batch::new(keys.len(), hurry, run))
     }
@@ -317,9 +324,14 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     where
         O: Send + 'static,
     {
+        // Its batch has a place, and does not wait for it when another process loads it.
+        let how = How {
+            asked: Some(place.asked()),
+            ..How::default()
+        };
         let own = Arc::clone(key);
         let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
-        read_through::refresh(&self.state, key, made, load);
+        read_through::refresh(&self.state, key, made, load, how);
     }
 
     /// One read of the second level for all of them, and a flight for each that it does not have.
@@ -419,8 +431,16 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         }
         let every = comes.len().max(1);
         let mut comes = stream::iter(comes).buffered(every);
+        let mut problem = None;
+        // All of them, so that each is counted.
         while let Some((at, value)) = comes.next().await {
-            found[at] = value?;
+            match value {
+                Ok(value) => found[at] = value,
+                Err(error) => problem = problem.or(Some(error)),
+            }
+        }
+        if let Some(error) = problem {
+            return Err(error);
         }
         for (at, first) in again {
             found[at] = found[first].clone();

@@ -14,6 +14,8 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 pub use self::after::After;
 pub use self::builder::RegionBuilder;
 pub use self::call::Call;
@@ -132,7 +134,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let key = match self.look(key) {
             Looked::Hit(value) => return Ok(value),
             Looked::Due(value, key, made) => {
-                read_through::refresh(&self.state, &key, made, load);
+                read_through::refresh(&self.state, &key, made, load, How::default());
                 return Ok(value);
             }
             Looked::Miss(key) => key,
@@ -158,7 +160,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         match self.look_in(key, manner) {
             Looked::Hit(value) => Box::pin(std::future::ready(Ok(value))),
             Looked::Due(value, key, made) => {
-                read_through::refresh(&self.state, &key, made, load);
+                read_through::refresh(&self.state, &key, made, load, How::default());
                 Box::pin(std::future::ready(Ok(value)))
             }
             Looked::Miss(key) => Box::pin(self.arrive(key, manner, load)),
@@ -264,7 +266,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         Box::pin(async move {
             let mut job = job?;
             job.key = TOO_LONG.into();
-            let loaded = flight::alone(state, &job, erased(load)).await?;
+            let loaded = flight::alone(state, &job, erased(load));
+            let loaded = loaded.instrument(read_through::span(state, None)).await?;
             Ok(loaded.value)
         })
     }

@@ -3,11 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use bilten_cache::events::Event;
+use bilten_cache::events::{Event, Refusal};
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Cache, Error, Loaded};
 
 use crate::harness::{Node, eventually};
+use crate::logged;
 
 #[tokio::test]
 async fn a_loader_that_asks_for_its_own_key_gets_an_error_that_names_it() {
@@ -125,6 +126,43 @@ async fn a_value_with_ten_thousand_tags_is_handed_out_and_not_kept() {
             (None, None)
         );
     }
+}
+
+#[tokio::test]
+async fn tags_that_cannot_be_kept_are_told_counted_and_logged_once() {
+    logged::listen();
+    let name = "over-tagged";
+    let cache = Cache::builder(name).build().await.unwrap();
+    let node = Node::of(cache);
+    let mut events = node.cache.events();
+    let many: Vec<_> = (0..65).map(|n| n.to_string()).collect();
+    let long = vec!["x".repeat(257)];
+    for (n, tags) in (1..).zip([&many, &long]) {
+        let loaded = Loaded::new(1).tags(tags.clone());
+        let load = async move |_| Ok::<_, io::Error>(loaded);
+        assert_eq!(*node.stock.get_or_load("tea", load).await.unwrap(), 1);
+        let milk = Loaded::new(1).tags(tags.clone());
+        let _ = node.stock.set("milk", milk).await.unwrap();
+        assert_eq!(node.stock.stats().tags_refused, 2 * n);
+    }
+    let uncached = async |_| Ok::<_, io::Error>(Loaded::new(1).uncached());
+    node.stock.get_or_load("jam", uncached).await.unwrap();
+    assert_eq!(node.stock.stats().tags_refused, 4, "that one was meant");
+    let told = std::iter::from_fn(|| events.try_next());
+    let refused: Vec<_> = told
+        .filter_map(|event| match event {
+            Event::Refused { key, why } => Some((key.to_string(), why)),
+            _ => None,
+        })
+        .collect();
+    let due = ["tea", "milk", "tea", "milk"].map(|key| (format!("stock:{key}"), Refusal::Tags));
+    assert_eq!(refused, due);
+    let lines = logged::lines("WARN", name);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].contains("longest=256") && lines[0].contains("region=stock"),
+        "{lines:?}"
+    );
 }
 
 #[tokio::test]

@@ -289,13 +289,26 @@ async fn a_loader_runs_in_a_span_below_that_of_its_caller() {
         tracing::info!("asks the source");
         Ok::<_, io::Error>(1)
     };
+    let request = || tracing::info_span!("request", id = 7);
     let read = node.stock.get_or_load("tea", load);
-    let request = tracing::info_span!("request", id = 7);
-    read.instrument(request).await.unwrap();
+    read.instrument(request()).await.unwrap();
+    let many = |missing: Vec<&'static str>| async move {
+        tracing::info!("asks for many");
+        Ok::<_, io::Error>(missing.into_iter().map(|key| (key, 1)).collect::<Vec<_>>())
+    };
+    let read = node.stock.get_or_load_many(["jam", "rice"], many);
+    read.instrument(request()).await.unwrap();
+    let long = "x".repeat(2_000);
+    let alone = async |_| {
+        tracing::info!("asks for a long one");
+        Ok::<_, io::Error>(1)
+    };
+    let read = node.stock.get_or_load(&long, alone);
+    read.instrument(request()).await.unwrap();
     let said = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let spans = "request{id=7}:load{cache=shop region=stock}: ";
-    assert!(
-        said.contains(spans) && said.contains("asks the source"),
-        "{said}"
-    );
+    let spans = " INFO request{id=7}:load{cache=shop region=stock}: ";
+    for words in ["asks the source", "asks for many", "asks for a long one"] {
+        let line = said.lines().find(|line| line.contains(words)).unwrap();
+        assert!(line.contains(spans), "{said}");
+    }
 }

@@ -172,6 +172,39 @@ async fn a_load_of_many_keys_takes_one_place() {
     assert_eq!(batch.await.unwrap().unwrap().len(), 3);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_load_that_waits_for_a_place_keeps_no_other_process_from_loading() {
+    let store = FaultyRemote::new();
+    let one = one_at_a_time(&store).await;
+    let (go, holder) = holder(&one).await;
+    let own = one.clone();
+    let queued = tokio::spawn(async move {
+        let load = own.get_or_load(&2, async |_| Ok::<_, io::Error>(20));
+        load.await
+    });
+    eventually("it asked for the lease", || store.calls(Call::Lease) == 2).await;
+    settled().await;
+    let two = one_at_a_time(&store).await;
+    let begun = tokio::time::Instant::now();
+    let found = two.get_or_load(&2, async |_| Ok::<_, io::Error>(30)).await;
+    assert_eq!(*found.unwrap(), 30);
+    assert!(
+        begun.elapsed() < Duration::from_millis(100),
+        "{:?}",
+        begun.elapsed()
+    );
+    eventually("it is stored", || store.bytes("number:2").is_some()).await;
+    assert!(!queued.is_finished());
+    let _ = go.send(());
+    assert_eq!(*holder.await.unwrap().unwrap(), 6);
+    assert_eq!(
+        *queued.await.unwrap().unwrap(),
+        30,
+        "what the other has loaded"
+    );
+    assert_eq!((one.stats().loads, two.stats().loads), (2, 1));
+}
+
 #[tokio::test]
 async fn what_nobody_reads_leaves_memory_after_its_idle_time_and_what_is_read_after_its_time_to_live()
  {

@@ -8,6 +8,7 @@ use bilten_cache::test_util::{FaultyRemote, ManualClock};
 use bilten_cache::{Ack, Cache, Error, Loaded, Region, RegionBuilder};
 
 use crate::harness::{eventually, held};
+use crate::logged;
 
 pub(crate) const TTL: Duration = Duration::from_secs(100);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -106,15 +107,37 @@ async fn after_a_failure_nobody_loads_for_a_while_and_then_one_does() {
 }
 
 #[tokio::test]
-async fn a_failing_refresh_behind_a_reader_leaves_the_stale_value() {
-    let windows = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL);
-    let (clock, _cache, prices) = on_a_clock(windows).await;
-    load(&prices, 1).await;
-    clock.advance(TTL);
-    assert_eq!(*fail(&prices).await.unwrap(), 1);
-    eventually("the load failed", || prices.stats().load_errors == 1).await;
-    assert_eq!(load(&prices, 2).await, 1, "not tried again yet");
-    assert_eq!(prices.stats().loads, 2);
+async fn a_failing_refresh_behind_a_reader_leaves_the_old_value_and_is_logged_once() {
+    logged::listen();
+    type Setting = fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>;
+    let settings: [(&str, Setting, Duration); 3] = [
+        ("behind-a-stale-one", |r| r.stale_while_revalidate(TTL), TTL),
+        ("ahead-of-the-end", |r| r.refresh_ahead(0.5), TTL * 6 / 10),
+        ("instead-of-an-error", |r| r.stale_if_error(TTL), TTL),
+    ];
+    for (name, setting, age) in settings {
+        let clock = ManualClock::new();
+        let cache = Cache::builder(name).clock(&clock).build().await.unwrap();
+        let region = setting(cache.region("price").time_to_live(TTL));
+        let prices = region.retry_after(SECOND * 5).build().unwrap();
+        load(&prices, 1).await;
+        clock.advance(age);
+        for turn in 1..=2 {
+            assert_eq!(*fail(&prices).await.unwrap(), 1);
+            eventually("the load failed", || prices.stats().load_errors == turn).await;
+            eventually("it was logged", || logged::lines("WARN", name).len() == 1).await;
+            assert_eq!(load(&prices, 2).await, 1, "not tried again yet");
+            assert_eq!(prices.stats().loads, turn + 1);
+            clock.advance(SECOND * 5);
+        }
+        let lines = logged::lines("WARN", name);
+        let says = |words: &str| lines.iter().all(|line| line.contains(words));
+        assert!(
+            says("the old value is served") && says("the source is away"),
+            "{lines:?}"
+        );
+        assert_eq!(lines.len(), 1, "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
