@@ -91,7 +91,10 @@ async fn ten_nodes_with_a_hundred_callers_each_cost_one_load_for_each_node_witho
 #[tokio::test]
 async fn a_thousand_l1_misses_cost_one_read_of_l2() {
     let store = FaultyRemote::new();
-    let (node, other) = (Node::on(&store).await, Node::on(&store).await);
+    // On a busy machine the read is held for longer than the usual budget.
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_budget(DEADLINE).build().await.unwrap();
+    let (node, other) = (Node::of(cache), Node::on(&store).await);
     let _ = other.stock.set("tea", 7).await.unwrap();
     let reply = store.trap(Call::Read, bilten_cache::test_util::Moment::After);
     let readers: Vec<_> = (0..1000).map(|_| node.start_load("tea").1).collect();
