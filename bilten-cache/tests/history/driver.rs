@@ -27,8 +27,8 @@ pub(crate) struct Driver {
     node: u32,
     nodes: u32,
     cache: Cache,
-    stock: Region<str, u64>,
-    truth: Truth,
+    pub(crate) stock: Region<str, u64>,
+    pub(crate) truth: Truth,
     out: mpsc::UnboundedSender<Event>,
     locks: Vec<Mutex<()>>,
     stop: AtomicBool,
@@ -78,9 +78,12 @@ impl Driver {
     async fn work(self: Arc<Self>, mut rng: Rng, widely: bool) {
         while !self.stop.load(Ordering::Relaxed) {
             let done = match rng.u32(..1_000) {
-                0..550 => self.get_or_load(&mut rng).await,
-                550..720 => self.get(rng.u32(..KEYS)).await,
-                720..800 => self.remove(&mut rng).await,
+                0..500 => self.get_or_load(&mut rng).await,
+                500..550 => self.get_or_load_many(&mut rng).await,
+                550..690 => self.get(rng.u32(..KEYS)).await,
+                690..720 => self.get_many(&mut rng).await,
+                720..780 => self.remove(&mut rng).await,
+                780..800 => self.remove_many(&mut rng).await,
                 800..880 => self.write(&mut rng).await,
                 880..940 | 970..975 if !widely => self.get(rng.u32(..KEYS)).await,
                 880..910 => {
@@ -102,7 +105,7 @@ impl Driver {
         }
     }
 
-    fn record(&self, start: u64, what: What) {
+    pub(crate) fn record(&self, start: u64, what: What) {
         let _ = self.out.send(Event {
             node: self.node,
             start,
@@ -111,7 +114,7 @@ impl Driver {
         });
     }
 
-    fn changed(&self, start: u64, takes: Takes, ack: Ack) {
+    pub(crate) fn changed(&self, start: u64, takes: Takes, ack: Ack) {
         let everywhere = ack == Ack::Everywhere;
         self.record(start, What::Change { takes, everywhere });
     }
@@ -254,7 +257,7 @@ impl Driver {
     }
 }
 
-fn loose(rng: &mut Rng) -> u32 {
+pub(crate) fn loose(rng: &mut Rng) -> u32 {
     if rng.u32(..10) == 0 {
         rng.u32(OWNED..KEYS)
     } else {
@@ -262,10 +265,10 @@ fn loose(rng: &mut Rng) -> u32 {
     }
 }
 
-fn name(key: u32) -> String {
+pub(crate) fn name(key: u32) -> String {
     format!("{}:{key}", key % GROUPS)
 }
 
-fn tag(number: u32) -> String {
+pub(crate) fn tag(number: u32) -> String {
     format!("tag-{number}")
 }

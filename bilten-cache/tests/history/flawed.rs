@@ -18,7 +18,9 @@ pub(crate) enum Flaw {
     NoTickets,
     /// Values are stored whoever holds the lease.
     NoLeases,
-    /// Some records of the log are skipped as if there were no gap.
+    /// Some records of the log are lost. That is no bug of the cache: it sees that their numbers are missing.
+    LostRecords,
+    /// The same records are skipped as if there were no gap.
     HiddenGap,
     /// A removal is acknowledged before the value is gone.
     EarlyAck,
@@ -176,6 +178,9 @@ impl Remote for FlawedRemote {
     fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
             let mut records = self.inner.tail(position, wait).await?;
+            if self.flaw == Flaw::LostRecords {
+                records.retain(|record| record.number % 4 != 0);
+            }
             if self.flaw == Flaw::HiddenGap {
                 for record in records.iter_mut().filter(|record| record.number % 4 == 0) {
                     record.scope = Some(Scope::Key("nobody's".into()));

@@ -9,6 +9,7 @@ mod event;
 mod faults;
 mod flawed;
 mod healing;
+mod many;
 mod place;
 mod process;
 mod source;
@@ -96,7 +97,7 @@ async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
     let events = tokio::spawn(drain(events));
     let nodes = [(); 3].map(|()| store.another_node());
     let (mut drivers, mut workers) = (Vec::new(), Vec::new());
-    let widely = !matches!(flaw, Flaw::HiddenGap | Flaw::LateWrites);
+    let widely = !matches!(flaw, Flaw::LostRecords | Flaw::HiddenGap | Flaw::LateWrites);
     for (number, inner) in (0..).zip(nodes.clone()) {
         let remote = FlawedRemote::new(inner, flaw);
         let mut cache = Cache::builder("shop").remote(remote);
@@ -163,6 +164,16 @@ async fn loads_that_fill_without_a_ticket_are_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stores_without_a_lease_are_found() {
     is_found(Flaw::NoLeases).await;
+}
+
+/// Beside the next one: what saves a node from lost records is that it looks for gaps.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_are_lost_are_noticed() {
+    let seed = seed();
+    let history = run_in_memory(seed, Flaw::LostRecords, seconds(4)).await;
+    let wrong = violations(&history);
+    assert!(wrong.is_empty(), "seed {seed}: {}", show(&wrong));
+    assert!(history.events.len() > 500, "{}", history.events.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

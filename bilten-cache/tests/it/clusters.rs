@@ -1,12 +1,12 @@
 //! A cluster that loses primaries and hands over slots while it is in use, and what the clients make of it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bilten_cache::remote::{Keyspace, Lease, Remote};
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache, Redis, RedisClient};
+use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 use bilten_testbed::RedisCluster;
 
 use crate::conformance::conforms;
@@ -58,6 +58,7 @@ async fn each_client_works_on_a_cluster_and_follows_a_planned_fail_over() {
     for client in [RedisClient::Fred, RedisClient::RedisRs] {
         conforms(Redis::url(cluster.url()).client(client)).await;
         values_and_records_arrive(client, &cluster).await;
+        many_keys_at_once_and_what_takes_them_arrive(client, &cluster).await;
         every_primary_is_swept(client, &cluster).await;
         a_planned_fail_over_under_load_is_followed(client, &cluster).await;
         a_password_that_is_not_needed(client, &cluster).await;
@@ -98,6 +99,53 @@ async fn values_and_records_arrive(client: RedisClient, cluster: &RedisCluster) 
     let _ = one.cache.clear().await;
     eventually("the clear arrived", || two.stock.peek("item-1").is_none()).await;
     assert_eq!(two.stock.get("item-1").await, None);
+}
+
+/// In all slots, of course.
+async fn many_keys_at_once_and_what_takes_them_arrive(client: RedisClient, cluster: &RedisCluster) {
+    let (one, two) = (node(client, cluster).await, node(client, cluster).await);
+    let keys = |range: std::ops::Range<u32>| -> Vec<String> {
+        range.map(|n| format!("item-{n}")).collect()
+    };
+    let everything = Pattern::glob("stock:item-*").unwrap();
+    for how in ["tag", "pattern", "keys"] {
+        let values = keys(0..60).into_iter().zip(0..);
+        let values = values.map(|(key, n)| (key, Loaded::new(n).tags(["hot"])));
+        assert_eq!(one.stock.set_many(values).await.unwrap(), Ack::Everywhere);
+        let before = two.stock.stats().hits_remote;
+        let found = two.stock.get_many(&keys(0..60)).await;
+        let found: Vec<u32> = found.into_iter().flatten().map(|value| *value).collect();
+        assert_eq!(found, (0..60).collect::<Vec<u32>>());
+        assert_eq!(two.stock.stats().hits_remote - before, 60);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let asks = Arc::clone(&asked);
+        let load = move |missing: Vec<String>| {
+            asks.lock().unwrap().extend(missing.clone());
+            let rows = missing
+                .into_iter()
+                .map(|key| (key, Loaded::new(7).tags(["hot"])));
+            std::future::ready(Ok::<_, std::io::Error>(rows.collect::<Vec<_>>()))
+        };
+        let found = two.stock.get_or_load_many(keys(0..80), load).await.unwrap();
+        assert!(found.iter().all(Option::is_some));
+        let mut asked = asked.lock().unwrap().clone();
+        asked.sort_by_key(|key| key.len() * 1_000 + key[5..].parse::<usize>().unwrap());
+        assert_eq!(asked, keys(60..80));
+        let ack = match how {
+            "tag" => one.cache.invalidate_tag("hot").await,
+            "pattern" => one.cache.invalidate_pattern(&everything).await,
+            _ => one.stock.remove_many(keys(0..80)).await.unwrap(),
+        };
+        assert_eq!(ack, Ack::Everywhere);
+        eventually("all are gone", || {
+            keys(0..80).iter().all(|key| two.stock.peek(key).is_none())
+        })
+        .await;
+        for node in [&one, &two, &node(client, cluster).await] {
+            let found = node.stock.get_many(&keys(0..80)).await;
+            assert_eq!(found.iter().flatten().count(), 0, "{client:?} {how}");
+        }
+    }
 }
 
 async fn every_primary_is_swept(client: RedisClient, cluster: &RedisCluster) {

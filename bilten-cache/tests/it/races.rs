@@ -207,11 +207,12 @@ async fn what_a_pattern_invalidated_stays_invalid_in_l2_for_a_node_that_starts_l
 
 #[tokio::test]
 async fn clear_during_load_discards_it_everywhere() {
-    let (_store, node, other) = two_nodes().await;
+    let (store, node, other) = two_nodes().await;
     tagged_load_around(&node, async |node| {
         assert_eq!(node.cache.clear().await, Ack::Everywhere);
     })
     .await;
+    eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
     assert_eq!(node.stock.get("tea").await, None);
     assert_eq!(other.stock.get("tea").await, None);
 }
@@ -255,6 +256,48 @@ async fn nobody_refills_l1_between_the_two_removals() {
     request.release();
     assert_eq!(remover.await.unwrap(), Ack::Everywhere);
     assert_eq!(node.stock.get("tea").await, None);
+}
+
+#[tokio::test]
+async fn of_many_readers_around_the_two_removals_none_refills_l1() {
+    let (store, node, other) = two_nodes().await;
+    let _ = other.stock.set("tea", 1).await.unwrap();
+    let request = store.trap(Call::Invalidate, Moment::Before);
+    let answer = store.trap(Call::Invalidate, Moment::After);
+    let remover = tokio::spawn({
+        let node = node.clone();
+        async move { node.stock.remove("tea").await.unwrap() }
+    });
+    request.caught().await;
+    // L2 has it still, so that they may fill L1; one of them is on its way back until all is over.
+    let late = store.trap(Call::Read, Moment::After);
+    let read = || {
+        let node = node.clone();
+        tokio::spawn(async move { node.stock.get("tea").await })
+    };
+    let reader = read();
+    late.caught().await;
+    for early in (0..20).map(|_| read()).collect::<Vec<_>>() {
+        assert_eq!(early.await.unwrap().as_deref(), Some(&1));
+    }
+    assert!(node.stock.peek("tea").is_some());
+    request.release();
+    answer.caught().await;
+    assert_eq!(store.bytes("stock:tea"), None, "only L1 has it now");
+    answer.release();
+    assert_eq!(remover.await.unwrap(), Ack::Everywhere);
+    assert_eq!(node.stock.get("tea").await, None);
+    late.release();
+    assert_eq!(
+        reader.await.unwrap().as_deref(),
+        Some(&1),
+        "it asked before"
+    );
+    assert_eq!(
+        (node.stock.peek("tea"), node.stock.get("tea").await),
+        (None, None)
+    );
+    assert_eq!(node.stock.stats().fills_refused, 1);
 }
 
 #[tokio::test]

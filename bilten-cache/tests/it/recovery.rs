@@ -294,3 +294,38 @@ async fn one_change_that_is_refused_holds_up_no_other() {
         "no tag waits any more, so what is in L2 is read again"
     );
 }
+
+/// Asks for so many keys at once; how many questions came to the store.
+async fn ask_at_once(node: &Node, store: &FaultyRemote, readers: u32) -> u64 {
+    let before = store.calls(Call::Read);
+    let readers = (0..readers).map(|_| async { node.stock.get("tea").await });
+    let found = futures_util::future::join_all(readers).await;
+    assert!(found.iter().all(Option::is_none));
+    store.calls(Call::Read) - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_open_one_of_many_callers_tries_and_the_others_are_turned_away() {
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let builder = Cache::builder("shop").remote(store.another_node());
+    let cache = builder.clock(&clock).build().await.unwrap();
+    let node = Node::of(cache);
+    // Only reads hang: what follows the log must not find out by itself.
+    let hangs: Vec<_> = (0..100)
+        .map(|_| store.trap(Call::Read, Moment::Before))
+        .collect();
+    for _ in 0..5 {
+        assert_eq!(ask_at_once(&node, &store, 1).await, 1);
+    }
+    assert_eq!(node.cache.stats().breaker_opened, 1);
+    assert_eq!(ask_at_once(&node, &store, 50).await, 0, "it is open");
+    clock.advance(Duration::from_millis(251));
+    assert_eq!(ask_at_once(&node, &store, 50).await, 1, "one tries");
+    clock.advance(Duration::from_millis(499));
+    assert_eq!(ask_at_once(&node, &store, 50).await, 0, "for twice as long");
+    drop(hangs);
+    // Within a second of the clock, or what follows the log would find out first.
+    clock.advance(Duration::from_millis(2));
+    assert_eq!(ask_at_once(&node, &store, 1).await, 1, "it succeeds");
+    assert_eq!(ask_at_once(&node, &store, 50).await, 50, "it is closed");
+}

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache, Redis, RedisClient};
-use bilten_testbed::FaultProxy;
+use bilten_cache::{Ack, Cache, Loaded, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
+use bilten_testbed::{FaultProxy, RedisSentinel};
 use futures_util::FutureExt;
 
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
@@ -24,6 +24,7 @@ with_each_client! {
     a_user_without_scripting_rights_gets_a_cache_in_memory,
     a_sentinel_fail_over_is_followed,
     a_removal_that_a_fail_over_lost_comes_back_to_nobody,
+    a_removal_of_which_nobody_is_left_comes_back_no_longer_than_its_value_lives,
     another_record_under_our_position_begins_a_new_incarnation,
 }
 
@@ -253,7 +254,7 @@ async fn a_user_without_scripting_rights_gets_a_cache_in_memory(client: RedisCli
 }
 
 async fn a_sentinel_fail_over_is_followed(client: RedisClient) {
-    let sentinel = bilten_testbed::RedisSentinel::start().unwrap();
+    let sentinel = RedisSentinel::start().unwrap();
     let node = node(client, sentinel.url()).await;
     assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
     let old = sentinel.primary().unwrap();
@@ -304,23 +305,13 @@ async fn another_record_under_our_position_begins_a_new_incarnation(client: Redi
 
 async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClient) {
     let stop = Arc::new(AtomicBool::new(false));
-    let group = bilten_testbed::RedisSentinel::start().unwrap();
+    let group = RedisSentinel::start().unwrap();
     let one = node(client, group.url()).await;
     assert_eq!(one.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
     let old = group.primary().unwrap();
-    old.wait_for_replicas().unwrap();
     let incarnation = |server: &Server| server.cli(&["HGET", "{shop}:meta", "inc"]).unwrap();
     let before = incarnation(old);
-    let others = group
-        .nodes()
-        .iter()
-        .filter(|node| node.port() != old.port());
-    let replicas: Vec<&Server> = others.collect();
-    for replica in &replicas {
-        replica.pause().unwrap();
-    }
-    // Or what is sent to them would wait in their sockets.
-    old.cli(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
+    let replicas = cut_off_replicas(&group, old);
     // Only the primary knows, which does not live to tell.
     assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
     let reader = tokio::spawn(reads_until_stopped(one.clone(), Arc::clone(&stop)));
@@ -346,6 +337,63 @@ async fn a_removal_that_a_fail_over_lost_comes_back_to_nobody(client: RedisClien
         0,
         "who removed it never reads it again"
     );
+}
+
+/// Stops the replicas once they have everything: what the primary is told from now on it alone knows.
+fn cut_off_replicas<'g>(group: &'g RedisSentinel, primary: &Server) -> Vec<&'g Server> {
+    primary.wait_for_replicas().unwrap();
+    let nodes = group.nodes().iter();
+    let replicas: Vec<&Server> = nodes.filter(|node| node.port() != primary.port()).collect();
+    for replica in &replicas {
+        replica.pause().unwrap();
+    }
+    // Or what is sent to them would wait in their sockets.
+    primary.cli(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
+    replicas
+}
+
+/// Redis acknowledges before its replicas have a change. Where neither server nor process is left that knew of it, its value is the only
+/// bound.
+async fn a_removal_of_which_nobody_is_left_comes_back_no_longer_than_its_value_lives(
+    client: RedisClient,
+) {
+    const LIFE: Duration = Duration::from_secs(10);
+    let group = RedisSentinel::start().unwrap();
+    let one = node(client, group.url()).await;
+    let value = Loaded::new(1).time_to_live(LIFE);
+    assert_eq!(one.stock.set("tea", value).await.unwrap(), Ack::Everywhere);
+    let set = Instant::now();
+    let old = group.primary().unwrap();
+    let replicas = cut_off_replicas(&group, old);
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Everywhere);
+    old.kill().unwrap();
+    drop(one);
+    for replica in replicas {
+        replica.resume().unwrap();
+    }
+    let new = group.wait_for_new_primary(old).unwrap();
+    let left = LIFE.saturating_sub(set.elapsed());
+    let kept = new.cli(&["PTTL", "shop:v:{stock:tea}"]).unwrap();
+    let kept: i64 = kept.trim().parse().unwrap();
+    assert!(
+        i128::from(kept) <= left.as_millis() as i128 + 1,
+        "{kept} ms of {left:?}"
+    );
+    let two = node(client, group.url()).await;
+    loop {
+        let asked = Instant::now();
+        let found = two.stock.get("tea").await;
+        // To the millisecond in which both clocks are known.
+        if asked > set + LIFE + Duration::from_millis(100) {
+            assert_eq!(found, None);
+            break;
+        }
+        assert!(found.is_none_or(|value| *value == 1));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let there = new.cli(&["EXISTS", "shop:v:{stock:tea}"]).unwrap();
+    assert_eq!(there.trim(), "0");
+    assert_eq!(two.load("tea", 2).await, 2);
 }
 
 /// How often a key was found that was removed before.

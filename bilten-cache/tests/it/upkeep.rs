@@ -14,6 +14,7 @@ with_each_client! {
     markers_are_forgotten_in_redis_when_nothing_can_be_older,
     markers_stay_while_another_node_keeps_values_longer,
     too_many_markers_in_redis_become_one_on_everything,
+    caches_whose_names_begin_alike_leave_each_other_alone,
 }
 
 fn glob(text: &str) -> Pattern {
@@ -231,4 +232,40 @@ async fn too_many_markers_in_redis_become_one_on_everything(client: RedisClient)
     assert_eq!(two.stock.get("old").await, None);
     assert_eq!(two.stock.get("new").await.as_deref(), Some(&2));
     assert_eq!(two.cache.status().log_lag, 0);
+}
+
+async fn named(client: RedisClient, name: &str, server: &Server) -> Node {
+    let redis = Redis::url(server.url()).client(client);
+    Node::of(Cache::builder(name).redis(redis).build().await.unwrap())
+}
+
+async fn caches_whose_names_begin_alike_leave_each_other_alone(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let names = ["shop", "shops", "shop.a"];
+    let mut nodes = Vec::new();
+    for name in names {
+        let node = named(client, name, &server).await;
+        let value = Loaded::new(1).tags(["hot"]);
+        assert_eq!(node.stock.set("tea", value).await.unwrap(), Ack::Everywhere);
+        nodes.push(node);
+    }
+    let shop = &nodes[0];
+    let log = |name: &str| server.cli(&["XLEN", &format!("{{{name}}}:log")]).unwrap();
+    let before: Vec<String> = names[1..].iter().map(|name| log(name)).collect();
+    let everything = Pattern::glob("*").unwrap();
+    assert_eq!(
+        shop.cache.invalidate_pattern(&everything).await,
+        Ack::Everywhere
+    );
+    assert_eq!(shop.cache.invalidate_tag("hot").await, Ack::Everywhere);
+    assert_eq!(shop.cache.clear().await, Ack::Everywhere);
+    assert_eq!(shop.stock.get("tea").await, None);
+    let swept = shop.cache.sweep().await;
+    assert_eq!((swept.removed, swept.finished), (1, true));
+    for ((node, name), before) in nodes[1..].iter().zip(&names[1..]).zip(before) {
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&1), "{name}");
+        assert_eq!(log(name), before, "{name}");
+        let late = named(client, name, &server).await;
+        assert_eq!(late.stock.get("tea").await.as_deref(), Some(&1), "{name}");
+    }
 }
