@@ -9,15 +9,9 @@ use bilten_testbed::{Postgres, eventually};
 
 use tokio::net::TcpStream;
 
-use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, serving, who_reads};
+use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, reason, serving, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a') returning port";
-
-fn reason(db: &Cluster, id: &str) -> String {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
-    node.reason.clone().unwrap_or_default()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_replica_takes_the_writes_and_the_old_primary_is_fenced() {

@@ -1,13 +1,17 @@
 //! Databases with a few tables, entities for them, and ways to ask who answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use bilten_db::sea_orm::{ConnectionTrait, Database, DbErr, EntityTrait, Statement, TryGetable};
+use bilten_db::sea_orm::{
+    ConnectionTrait, Database, DbErr, EntityTrait, Statement, StreamTrait, TryGetable,
+};
+use bilten_db::status::NodeStatus;
 use bilten_db::{Cluster, ClusterBuilder};
 use bilten_testbed::{Postgres, PostgresNode, eventually_async};
+use futures_util::TryStreamExt;
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -267,6 +271,34 @@ pub(crate) async fn tally(db: &impl ConnectionTrait, reads: usize) -> BTreeMap<i
         *tally.entry(who_reads(db).await.unwrap()).or_default() += 1;
     }
     tally
+}
+
+/// What the status says of a node.
+pub(crate) fn seen(db: &Cluster, id: &str) -> NodeStatus {
+    let mut nodes = db.status().nodes.into_iter();
+    nodes.find(|node| node.id == id).unwrap()
+}
+
+pub(crate) fn reason(db: &Cluster, id: &str) -> String {
+    seen(db, id).reason.unwrap_or_default()
+}
+
+/// As [`builder_for`], connected, with a limit for the lag of the replicas.
+pub(crate) async fn limited(postgres: &Postgres, max_lag: Duration) -> Cluster {
+    let built = builder_for(postgres).max_lag(max_lag).connect();
+    built.await.unwrap()
+}
+
+/// All rows of a stream whose first column says which server they come from, and those servers.
+pub(crate) async fn places_of_stream<C>(db: &C, sql: &str) -> (usize, BTreeSet<i32>)
+where
+    C: ConnectionTrait + StreamTrait,
+{
+    let stmt = Statement::from_string(ConnectionTrait::get_database_backend(db), sql);
+    let rows = db.stream_raw(stmt).await.unwrap();
+    let from = rows.and_then(|row| async move { row.try_get_by_index::<i32>(0) });
+    let from: Vec<i32> = from.try_collect().await.unwrap();
+    (from.len(), from.into_iter().collect())
 }
 
 pub(crate) fn is_up(db: &Cluster, id: &str) -> bool {

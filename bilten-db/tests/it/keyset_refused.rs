@@ -37,9 +37,9 @@ fn towns() -> Select<town::Entity> {
 }
 
 /// The ids of all pages, or the first error.
-pub(crate) async fn walk(
+pub(crate) async fn walk<E: EntityTrait>(
     db: &impl ConnectionTrait,
-    query: impl Fn() -> Keyset<town::Entity>,
+    query: impl Fn() -> Keyset<E>,
 ) -> Result<Vec<i32>, Error> {
     let (mut ids, mut cursor) = (Vec::new(), None);
     loop {

@@ -5,19 +5,14 @@ use bilten_db::status::State;
 use bilten_db::{Cluster, Fallback};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{builder_for, port, private, tally, who_reads};
-
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::fixture::{LIMIT, builder_for, limited, port, private, seen, tally, who_reads};
 
 fn state(db: &Cluster, id: &str) -> State {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
-    node.state
+    seen(db, id).state
 }
 
 fn lag(db: &Cluster, id: &str) -> Option<(u64, Duration)> {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
+    let node = seen(db, id);
     Some((node.lag_bytes?, node.lag?))
 }
 
@@ -29,11 +24,7 @@ fn write(postgres: &Postgres) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
     let postgres = private(2);
-    let db = builder_for(&postgres)
-        .max_lag(Duration::from_secs(1))
-        .connect()
-        .await
-        .unwrap();
+    let db = limited(&postgres, Duration::from_secs(1)).await;
     eventually(LIMIT, || {
         state(&db, "r1") == State::Up && state(&db, "r2") == State::Up
     });
@@ -93,11 +84,7 @@ async fn a_replica_cut_off_from_the_primary_shows_growing_lag() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_replica_of_an_idle_primary_has_no_lag() {
     let postgres = private(1);
-    let db = builder_for(&postgres)
-        .max_lag(Duration::from_secs(5))
-        .connect()
-        .await
-        .unwrap();
+    let db = limited(&postgres, Duration::from_secs(5)).await;
     postgres.replica(0).restart().unwrap();
     eventually(LIMIT, || {
         state(&db, "r1") == State::Up && lag(&db, "r1") == Some((0, Duration::ZERO))
@@ -161,14 +148,10 @@ async fn a_primary_that_idles_makes_no_lag_however_old_its_last_write() {
     let postgres = private(1);
     write(&postgres);
     postgres.wait_for_replicas().unwrap();
-    let limit = Duration::from_secs(2);
-    let db = builder_for(&postgres)
-        .max_lag(limit)
-        .connect()
-        .await
-        .unwrap();
+    let limit = Duration::from_secs(1);
+    let db = limited(&postgres, limit).await;
     // What other tools take for the lag.
-    let age = "select now() - pg_last_xact_replay_timestamp() > '7 s'";
+    let age = "select now() - pg_last_xact_replay_timestamp() > '3 s'";
     eventually(LIMIT, || {
         let (_, time) = lag(&db, "r1").unwrap_or_default();
         assert!(time < limit, "{time:?}");
@@ -182,11 +165,7 @@ async fn a_primary_that_idles_makes_no_lag_however_old_its_last_write() {
 async fn a_lag_that_swings_around_the_limit_moves_the_replica_once() {
     let postgres = private(1);
     let limit = Duration::from_millis(1);
-    let db = builder_for(&postgres)
-        .max_lag(limit)
-        .connect()
-        .await
-        .unwrap();
+    let db = limited(&postgres, limit).await;
     eventually(LIMIT, || state(&db, "r1") == State::Up);
     let mut status = db.watch();
     let moves = tokio::spawn(async move {

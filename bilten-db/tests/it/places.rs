@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use crate::fixture::{LIMIT, Shop, ask, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
+/// Nobody waits so long in vain.
+const TWO_MINUTES: Duration = Duration::from_secs(120);
 
-/// One connection for each node, which nobody waits for in vain.
-async fn narrow(shop: &Shop) -> Cluster {
-    let two_minutes = Duration::from_secs(120);
-    let pool = PoolConfig::default().max(1).acquire_timeout(two_minutes);
+/// One connection for each node, which is waited for so long.
+async fn narrow(shop: &Shop, patience: Duration) -> Cluster {
+    let pool = PoolConfig::default().max(1).acquire_timeout(patience);
     Cluster::builder()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
@@ -36,7 +37,7 @@ fn slow_rows(db: &Cluster) -> Statement {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_dropped_early_gives_its_place_back_at_once() {
     let shop = Shop::open("places_stream").await;
-    let db = narrow(&shop).await;
+    let db = narrow(&shop, TWO_MINUTES).await;
     let many = "select generate_series(1, 2000000000)";
     let many = Statement::from_string(ConnectionTrait::get_database_backend(&db), many);
     for stmt in [many, slow_rows(&db)] {
@@ -64,7 +65,7 @@ async fn a_stream_dropped_early_gives_its_place_back_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_dropped_in_the_middle_gives_its_place_back() {
     let shop = Shop::open("places_tx").await;
-    let db = narrow(&shop).await;
+    let db = narrow(&shop, TWO_MINUTES).await;
     let tx = db.begin().await.unwrap();
     tx.execute_unprepared(INSERT).await.unwrap();
     let sleep = tx.execute_unprepared("select pg_sleep(600)");
@@ -90,17 +91,7 @@ async fn a_transaction_dropped_in_the_middle_gives_its_place_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_full_is_not_told_as_missing() {
     let shop = Shop::open("places_full").await;
-    let pool = PoolConfig::default()
-        .max(1)
-        .acquire_timeout(Duration::from_millis(200));
-    let db = Cluster::builder()
-        .primary(&shop.primary)
-        .replica("r1", &shop.replicas[0])
-        .pool(pool)
-        .fallback(Fallback::Error)
-        .connect()
-        .await
-        .unwrap();
+    let db = narrow(&shop, Duration::from_millis(200)).await;
     let held = tokio::spawn({
         let db = db.clone();
         async move { ask::<bool>(&db, "select pg_sleep(60) is null").await }

@@ -20,18 +20,18 @@ fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
 #[tokio::test]
 async fn connections_are_replaced_after_about_max_uses() {
     let shop = Shop::open("pool_uses").await;
-    let db = alone(&shop, PoolConfig::default().max(4).max_uses(50))
+    let db = alone(&shop, PoolConfig::default().max(4).max_uses(10))
         .connect()
         .await
         .unwrap();
     let mut pids = BTreeSet::new();
-    for _ in 0..3000 {
+    for _ in 0..600 {
         pids.insert(ask::<i32>(&db, "select pg_backend_pid()").await.unwrap());
     }
     // 60 on average; within five standard deviations.
     assert!(
         (20..=100).contains(&pids.len()),
-        "{} connections for 3000 uses",
+        "{} connections for 600 uses",
         pids.len()
     );
 }

@@ -7,7 +7,9 @@ use bilten_db::sea_orm::{
 };
 use futures_util::TryStreamExt;
 
-use crate::fixture::{Shop, ask, builder_for, event, place, private, tally, ticket, who_reads};
+use crate::fixture::{
+    Shop, ask, builder_for, event, place, places_of_stream, private, tally, ticket, who_reads,
+};
 use crate::pieces::Pieces;
 
 #[tokio::test]
@@ -167,16 +169,8 @@ async fn words_inside_quotes_do_not_make_a_write() {
 async fn a_stream_of_many_rows_comes_from_one_replica() {
     let shop = Shop::open("stream").await;
     let db = shop.connect().await;
-    let sql = "select inet_server_port(), n from generate_series(1, 100000) n";
-    let stmt = Statement::from_string(ConnectionTrait::get_database_backend(&db), sql);
-    let mut stream = db.stream_raw(stmt).await.unwrap();
-    let mut rows = 0;
-    let mut ports = std::collections::BTreeSet::new();
-    while let Some(row) = stream.try_next().await.unwrap() {
-        ports.insert(row.try_get_by_index::<i32>(0).unwrap());
-        rows += 1;
-        assert_eq!(row.try_get_by_index::<i32>(1).unwrap(), rows);
-    }
+    let sql = "select inet_server_port() from generate_series(1, 100000) n";
+    let (rows, ports) = places_of_stream(&db, sql).await;
     assert_eq!(rows, 100_000);
     assert_eq!(ports.len(), 1);
     assert!(shop.replica_ports().contains(ports.first().unwrap()));

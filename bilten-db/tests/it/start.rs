@@ -7,7 +7,7 @@ use bilten_testbed::Postgres;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::fixture::{LIMIT, Shop, is_up, serving, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, Shop, is_up, reason, serving, tally, until_up, who_reads};
 
 /// A port on which nobody listens.
 fn refused() -> String {
@@ -22,12 +22,6 @@ fn patient() -> PoolConfig {
     PoolConfig::default()
         .connect_timeout(minutes)
         .acquire_timeout(minutes)
-}
-
-fn reason(db: &Cluster, id: &str) -> String {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
-    node.reason.clone().unwrap_or_default()
 }
 
 #[tokio::test]

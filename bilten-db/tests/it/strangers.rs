@@ -4,7 +4,9 @@ use bilten_db::sea_orm::ConnectionTrait;
 use bilten_db::{Cluster, Error, Fallback};
 use bilten_testbed::{Postgres, eventually_async};
 
-use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, who_reads};
+use crate::fixture::{
+    LIMIT, ask, builder_for, is_up, port, private, reason, tally, until_up, who_reads,
+};
 
 /// A database beside that of the cluster, on its own servers, in which `place` answers with -1. Returns its name.
 fn another_database(postgres: &Postgres) -> String {
@@ -13,12 +15,6 @@ fn another_database(postgres: &Postgres) -> String {
     postgres.primary().psql_in(&name, tables).unwrap();
     postgres.wait_for_replicas().unwrap();
     name
-}
-
-fn reason(db: &Cluster, id: &str) -> String {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
-    node.reason.clone().unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +74,7 @@ async fn a_stranger_does_not_come_in_while_the_primary_is_down() {
         .await
         .unwrap();
     postgres.primary().kill().unwrap();
-    eventually_async(LIMIT, || async { !is_up(&db, "primary") }).await;
+    until_up(&db, "primary", false).await;
     // Each is tried again after a second or two; then a new look at it has begun another pause.
     for id in ["stranger", "beside"] {
         let pause = || {
@@ -111,7 +107,7 @@ async fn a_promoted_replica_of_another_database_takes_no_write() {
         .await
         .unwrap();
     postgres.primary().kill().unwrap();
-    eventually_async(LIMIT, || async { !is_up(&db, "primary") }).await;
+    until_up(&db, "primary", false).await;
     postgres.replica(0).promote().unwrap();
     eventually_async(LIMIT, || async {
         postgres

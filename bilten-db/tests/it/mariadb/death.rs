@@ -7,15 +7,9 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{builder_for, count, port, private, url};
-use crate::fixture::{LIMIT, ask, is_up, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, ask, is_up, reason, tally, until_up, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
-
-fn reason(db: &Cluster, id: &str) -> String {
-    let status = db.status();
-    let node = status.nodes.iter().find(|node| node.id == id).unwrap();
-    node.reason.clone().unwrap_or_default()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_replica_of_mariadb_takes_the_writes_and_the_old_primary_is_fenced() {
