@@ -42,18 +42,31 @@ use crate::patience::Patience;
 /// ```
 pub struct Tx {
     inner: DatabaseTransaction,
-    watch: Option<Watch>,
+    watch: Watch,
     /// The primary stands in for a replica until the end of it.
     place: Option<Place>,
 }
 
 struct Watch {
-    patience: Patience,
+    /// `None` on a connection that the user brought, which has limits of its own.
+    patience: Option<Patience>,
     /// How often the node had fallen silent when the transaction began.
     silences: u64,
-    /// A statement had no answer; whatever comes now is not the answer to the next one. Shared with nested transactions,
-    /// which use the same connection.
+    /// A statement had no answer; whatever comes now is not the answer to the next one. Or a nested transaction was given
+    /// up while it began, and the driver rolled this one back in its place. Shared with nested transactions, which use the
+    /// same connection.
     broken: Arc<AtomicBool>,
+}
+
+/// Breaks the transaction unless what was begun inside of it came to its end.
+struct Beginning<'a>(Option<&'a AtomicBool>);
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        if let Some(broken) = self.0 {
+            broken.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Watch {
@@ -66,30 +79,42 @@ impl Watch {
     }
 
     async fn wait<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.is_broken() {
             return Err(internal(format!(
-                "{} at {}: an earlier statement of this transaction had no answer, so it is lost: begin anew",
-                self.patience.node(),
-                self.patience.address()
+                "{}an earlier statement of this transaction had no answer, or a nested one was given up, so it is lost: begin anew",
+                self.place()
             )));
         }
-        let silences = self.patience.silences_since(self.silences);
-        let fault = match self.patience.wait(silences, answer).await {
+        let Some(patience) = &self.patience else {
+            return answer.await;
+        };
+        let silences = patience.silences_since(self.silences);
+        let fault = match patience.wait(silences, answer).await {
             Ok(outcome) => return outcome,
             Err(fault) => fault,
         };
         self.broken.store(true, Ordering::Relaxed);
-        Err(self.patience.db_err(fault))
+        Err(patience.db_err(fault))
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    fn place(&self) -> String {
+        let at = |patience: &Patience| format!("{} at {}: ", patience.node(), patience.address());
+        self.patience.as_ref().map(at).unwrap_or_default()
     }
 }
 
 impl Tx {
     pub(crate) fn new(inner: DatabaseTransaction, patience: Option<(Patience, u64)>) -> Self {
-        let watch = patience.map(|(patience, silences)| Watch {
+        let (patience, silences) = patience.unzip();
+        let watch = Watch {
             patience,
-            silences,
+            silences: silences.unwrap_or_default(),
             broken: Arc::default(),
-        });
+        };
         Self {
             inner,
             watch,
@@ -101,13 +126,6 @@ impl Tx {
     pub(crate) fn standing_in(mut self, place: Option<Place>) -> Self {
         self.place = place;
         self
-    }
-
-    async fn bounded<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        match &self.watch {
-            Some(watch) => watch.wait(answer).await,
-            None => answer.await,
-        }
     }
 
     /// Makes everything that was done here visible to others.
@@ -125,22 +143,22 @@ impl Tx {
             watch,
             place: _place,
         } = self;
-        let Some(watch) = watch else {
-            return inner.commit().await;
-        };
-        if watch.broken.load(Ordering::Relaxed) {
+        if watch.is_broken() {
             return watch.wait(std::future::pending()).await;
         }
         let source = match watch.wait(inner.commit()).await {
             Err(error) if is_unanswered(&watch, &error) => error,
             outcome => return outcome,
         };
-        Err(Error::OutcomeUnknown {
-            node: watch.patience.node().to_owned(),
-            address: watch.patience.address().to_owned(),
-            source,
-        }
-        .into())
+        Err(match watch.patience {
+            Some(patience) => Error::OutcomeUnknown {
+                node: patience.node().to_owned(),
+                address: patience.address().to_owned(),
+                source,
+            }
+            .into(),
+            None => source,
+        })
     }
 
     /// Undoes everything that was done here.
@@ -158,15 +176,12 @@ impl Tx {
             watch,
             place: _place,
         } = self;
-        match watch {
-            Some(watch) => watch.wait(inner.rollback()).await,
-            None => inner.rollback().await,
-        }
+        watch.wait(inner.rollback()).await
     }
 }
 
 fn is_unanswered(watch: &Watch, error: &DbErr) -> bool {
-    watch.broken.load(Ordering::Relaxed) || trouble_of(error) == Trouble::Lost
+    watch.is_broken() || trouble_of(error) == Trouble::Lost
 }
 
 impl Deref for Tx {
@@ -184,19 +199,19 @@ impl ConnectionTrait for Tx {
     }
 
     async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-        self.bounded(self.inner.execute_raw(stmt)).await
+        self.watch.wait(self.inner.execute_raw(stmt)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.bounded(self.inner.execute_unprepared(sql)).await
+        self.watch.wait(self.inner.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-        self.bounded(self.inner.query_one_raw(stmt)).await
+        self.watch.wait(self.inner.query_one_raw(stmt)).await
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        self.bounded(self.inner.query_all_raw(stmt)).await
+        self.watch.wait(self.inner.query_all_raw(stmt)).await
     }
 
     fn support_returning(&self) -> bool {
@@ -215,7 +230,7 @@ impl StreamTrait for Tx {
         &'a self,
         stmt: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
-        Box::pin(self.bounded(self.inner.stream_raw(stmt)))
+        Box::pin(self.watch.wait(self.inner.stream_raw(stmt)))
     }
 }
 
@@ -294,10 +309,13 @@ begins!(Tx);
 impl Tx {
     /// A savepoint.
     async fn begin_tx(&self, options: TransactionOptions) -> Result<Self, DbErr> {
-        let inner = self.bounded(self.inner.begin_with_options(options)).await?;
+        let mut beginning = Beginning(Some(&self.watch.broken));
+        let begun = self.inner.begin_with_options(options);
+        let begun = self.watch.wait(begun).await;
+        beginning.0 = None;
         Ok(Self {
-            inner,
-            watch: self.watch.as_ref().map(Watch::renewed),
+            inner: begun?,
+            watch: self.watch.renewed(),
             place: None,
         })
     }

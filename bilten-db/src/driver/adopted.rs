@@ -77,7 +77,11 @@ impl Backend for Adopted {
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
-        let begun = self.conn.begin_with_options(options).await;
+        let conn = self.conn.clone();
+        // A beginning that is dropped half-way leaves a transaction open that the driver does not know of, on a
+        // connection that others get after it.
+        let begun = tokio::spawn(async move { conn.begin_with_options(options).await });
+        let begun = begun.await.map_err(|_| Fault::Discarded)?;
         Ok(Tx::new(begun.map_err(Fault::Statement)?, None))
     }
 

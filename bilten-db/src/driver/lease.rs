@@ -21,7 +21,8 @@ tokio::task_local! {
     static IN_TIME: ();
 }
 
-/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves.
+/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves. One
+/// with a transaction that nobody has a handle of is closed, or the next writes on it would never be committed.
 pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> {
     if !D::DETACH {
         return pool;
@@ -34,10 +35,8 @@ pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> 
             if !matches!(timeout(GIVEN_UP_LIMIT, conn.flush()).await, Ok(Ok(()))) {
                 return Ok(false);
             }
-            let tested = timeout(RETURN_LIMIT, conn.ping()).await;
-            tested.map_or(Err(sqlx::Error::PoolTimedOut), |tested| {
-                tested.map(|()| true)
-            })
+            let tested = timeout(RETURN_LIMIT, D::is_outside_transactions(conn)).await;
+            tested.unwrap_or(Err(sqlx::Error::PoolTimedOut))
         })
     })
 }

@@ -166,6 +166,13 @@ pub(crate) trait Driver: sqlx::Database {
     fn sample(
         conn: &mut Self::Connection,
     ) -> impl Future<Output = Result<Sample, sqlx::Error>> + Send;
+    /// Whether no transaction is open on the connection, or any that was is rolled back now.
+    ///
+    /// Asked of the server: the driver does not know of one whose BEGIN was sent by somebody who went away before the
+    /// answer.
+    fn is_outside_transactions(
+        conn: &mut Self::Connection,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 }
 
 pub(crate) type ConnectOptions<D> =

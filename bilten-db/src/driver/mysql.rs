@@ -121,6 +121,11 @@ impl Driver for MySql {
             ..Sample::default()
         })
     }
+
+    /// Also takes back what was set for the next transaction only, before somebody gave up its beginning.
+    async fn is_outside_transactions(conn: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
+        conn.execute("ROLLBACK").await.map(|_| true)
+    }
 }
 
 /// MySQL counts milliseconds and ends reads only; MariaDB counts seconds under another name.

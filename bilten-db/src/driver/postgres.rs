@@ -25,6 +25,9 @@ const SAMPLE: &str = "select r, \
     current_database()::text \
     from (select pg_is_in_recovery() as r) as node";
 
+/// A statement by itself begins when its transaction does.
+const IS_OUTSIDE: &str = "select now() = statement_timestamp()";
+
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     open_pool::<Postgres>(target)
 }
@@ -126,6 +129,16 @@ impl Driver for Postgres {
             database: row.try_get::<Option<&str>, _>(5)?.map(Arc::from),
             gtids: None,
         })
+    }
+
+    async fn is_outside_transactions(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+        // Not a ROLLBACK, which the server warns of where there is none to roll back.
+        match conn.fetch_one(IS_OUTSIDE).await {
+            Ok(row) => row.try_get(0),
+            // In a failed one the server answers nothing else.
+            Err(sqlx::Error::Database(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -119,6 +119,11 @@ impl Driver for Sqlite {
         conn.execute("select 1").await?;
         Ok(Sample::default())
     }
+
+    /// The driver rolls back by itself what nobody waited for.
+    async fn is_outside_transactions(_: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        Ok(true)
+    }
 }
 
 fn query(stmt: &Statement) -> Query<'_, Sqlite, SqlxValues> {

@@ -2,11 +2,12 @@ use bilten_db::sea_orm::{
     AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, Database, DatabaseBackend,
     EntityTrait, LoaderTrait, Statement, StreamTrait, TransactionTrait,
 };
-use bilten_db::{Cluster, Error};
+use bilten_db::{Cluster, Error, PoolConfig};
 use futures_util::TryStreamExt;
 
 use super::{builder_for, count, port, private, url};
-use crate::fixture::{ask, event, tally, ticket, who_reads};
+use crate::fixture::{ask, event, places_of_stream, tally, ticket, who_reads};
+use crate::given_up::no_write_gets_into_a_lost_transaction;
 use crate::pieces::Pieces;
 
 const INSERT: &str = "insert into event (name) values ('a')";
@@ -180,18 +181,20 @@ async fn no_statement_called_a_read_is_refused_by_a_replica_of_mariadb() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_write_to_mariadb_is_lost_after_a_beginning_that_was_given_up() {
+    let maria = private(0).await;
+    let pool = PoolConfig::default().max(1);
+    let db = builder_for(&maria).pool(pool).connect().await.unwrap();
+    let observer = Database::connect(url(maria.primary())).await.unwrap();
+    no_write_gets_into_a_lost_transaction(&db, &observer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_mariadb_comes_from_one_replica() {
     let maria = private(2).await;
     let db = builder_for(&maria).connect().await.unwrap();
     let sql = "select who(), seq from seq_1_to_20000";
-    let stmt = Statement::from_string(DatabaseBackend::MySql, sql);
-    let mut stream = db.stream_raw(stmt).await.unwrap();
-    let mut rows = 0;
-    let mut ports = std::collections::BTreeSet::new();
-    while let Some(row) = stream.try_next().await.unwrap() {
-        ports.insert(row.try_get_by_index::<i32>(0).unwrap());
-        rows += 1;
-    }
+    let (rows, ports) = places_of_stream(&db, sql).await;
     assert_eq!((rows, ports.len()), (20_000, 1));
     assert!(!ports.contains(&port(maria.primary())));
 }

@@ -1,0 +1,107 @@
+//! What a caller who goes away at any moment leaves behind.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bilten_db::sea_orm::{ConnectionTrait, Database, IsolationLevel, TransactionTrait};
+use bilten_db::{Cluster, PoolConfig, sea_orm};
+
+use crate::fixture::{Shop, ask};
+
+/// More than a transaction takes to begin.
+const POLLS: usize = 12;
+
+/// Polls so often and not to the end, perhaps. Its answer, if it had one by then.
+pub(crate) async fn given_up_after<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        future.as_mut().poll(context).map(Some)
+    })
+    .await
+}
+
+async fn insert(db: &impl ConnectionTrait) -> Result<(), sea_orm::DbErr> {
+    let sql = "insert into event (name) values ('a')";
+    db.execute_unprepared(sql).await.map(drop)
+}
+
+async fn count(db: &impl ConnectionTrait) -> i64 {
+    ask(db, "select count(*) from event").await.unwrap()
+}
+
+/// Gives up the beginning of a transaction at each point, and writes after it; everybody must see what was written.
+pub(crate) async fn no_write_gets_into_a_lost_transaction(
+    db: &Cluster,
+    observer: &impl ConnectionTrait,
+) {
+    for level in [None, Some(IsolationLevel::Serializable)] {
+        for polls in 0..POLLS {
+            let before = count(observer).await;
+            given_up_after(polls, db.begin_with_config(level, None)).await;
+            insert(db).await.unwrap();
+            assert_eq!(
+                count(observer).await,
+                before + 1,
+                "given up after {polls} polls"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_is_lost_after_a_beginning_that_was_given_up() {
+    let shop = Shop::open("given_up_begin").await;
+    let pool = PoolConfig::default().max(1);
+    let db = shop.builder().pool(pool).connect().await.unwrap();
+    let observer = Database::connect(&shop.primary).await.unwrap();
+    no_write_gets_into_a_lost_transaction(&db, &observer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_is_lost_on_a_connection_that_was_adopted() {
+    let shop = Shop::open("given_up_adopted").await;
+    let mut options = sea_orm::ConnectOptions::new(&shop.primary);
+    options.max_connections(1);
+    let adopted = Database::connect(options).await.unwrap();
+    let db = Cluster::builder().from_connections(adopted, []);
+    let db = db.connect().await.unwrap();
+    let observer = Database::connect(&shop.primary).await.unwrap();
+    no_write_gets_into_a_lost_transaction(&db, &observer).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_is_kept_as_a_whole_when_a_nested_one_was_given_up() {
+    let shop = Shop::open("given_up_nested").await;
+    let db = shop.connect().await;
+    let observer = Database::connect(&shop.primary).await.unwrap();
+    let (mut kept, mut lost) = (0, 0);
+    for polls in 0..POLLS {
+        let before = count(&observer).await;
+        let tx = db.begin().await.unwrap();
+        insert(&tx).await.unwrap();
+        given_up_after(polls, tx.begin()).await;
+        let done = match insert(&tx).await {
+            Ok(()) => tx.commit().await,
+            Err(error) => Err(error),
+        };
+        let seen = count(&observer).await - before;
+        match done {
+            Ok(()) => assert_eq!(seen, 2, "given up after {polls} polls"),
+            Err(error) => {
+                assert!(error.to_string().contains("begin anew"), "{error}");
+                assert_eq!(seen, 0, "given up after {polls} polls");
+            }
+        }
+        match seen {
+            0 => lost += 1,
+            _ => kept += 1,
+        }
+    }
+    assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
+}
