@@ -10,7 +10,7 @@ use crate::driver::Backend;
 use crate::driver::adopted::Adopted;
 use crate::driver::open::open;
 use crate::driver::target::Target;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{Names, NodeMetrics};
 use crate::node::Node;
 use crate::replica::{Replica, Source};
 use crate::traits::Traits;
@@ -31,6 +31,8 @@ pub(crate) struct Blueprint {
     pub(crate) hedges: bool,
     /// Notified when the state of any node changed.
     pub(crate) changed: Arc<Notify>,
+    /// What the metrics call the nodes.
+    pub(crate) names: Arc<Names>,
 }
 
 impl Blueprint {
@@ -50,6 +52,7 @@ impl Blueprint {
             pool: &self.pool,
             read_only: false,
             changed: &self.changed,
+            names: &self.names,
         };
         target.node(Traits::default())
     }
@@ -79,6 +82,7 @@ impl Blueprint {
             pool: &pool,
             read_only: true,
             changed: &self.changed,
+            names: &self.names,
         };
         target.node(Traits {
             weight: replica.weight,
@@ -100,6 +104,7 @@ impl Blueprint {
             pool: &pool,
             read_only: true,
             changed: &self.changed,
+            names: &self.names,
         };
         target.node(Traits {
             same_file: true,
@@ -121,12 +126,13 @@ struct Opening<'a> {
     pool: &'a PoolConfig,
     read_only: bool,
     changed: &'a Arc<Notify>,
+    names: &'a Names,
 }
 
 impl Opening<'_> {
     fn node(self, traits: Traits) -> Result<Arc<Node>, Error> {
         let id: Arc<str> = Arc::from(self.id);
-        let metrics = NodeMetrics::new(&id);
+        let metrics = NodeMetrics::new(&id, self.names);
         let suspicion = Arc::new(Notify::new());
         let open_url = |url: &str| {
             open(Target {

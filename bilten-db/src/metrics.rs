@@ -1,7 +1,11 @@
 //! Every metric of this crate. Handles are made once per node, so install the recorder before the cluster is built.
+//!
+//! A recorder forgets nothing by itself: the counters of a node that left stay as they were. So a cluster names no more than
+//! [`Names::MOST`] nodes, and sums up those that come after them.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram};
@@ -51,6 +55,31 @@ impl Reason {
     }
 }
 
+/// The names under which a cluster's nodes are told; a name that comes back is the same.
+#[derive(Debug, Default)]
+pub(crate) struct Names(Mutex<HashSet<Box<str>>>);
+
+impl Names {
+    /// Four times as many as can be there at once.
+    const MOST: usize = 128;
+    const OTHER: &str = "other";
+
+    /// `None` when there are too many already.
+    fn of(&self, node: &str) -> Option<String> {
+        let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if names.len() >= Self::MOST && !names.contains(node) {
+            tracing::warn!(
+                node,
+                most = Self::MOST,
+                "too many nodes came and went: this one is counted as `other`, and its levels are not told; let nodes keep their ids"
+            );
+            return None;
+        }
+        names.insert(node.into());
+        Some(node.to_owned())
+    }
+}
+
 /// The handles of one node.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
@@ -73,32 +102,46 @@ pub(crate) struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    pub(crate) fn new(node: &Arc<str>) -> Self {
+    pub(crate) fn new(node: &str, names: &Names) -> Self {
+        let named = names.of(node);
+        let node = named.as_deref().unwrap_or(Names::OTHER);
         let statements = Reason::ALL.map(|reason| {
             ["ok", "error", "cancelled"].map(|outcome| {
                 metrics::counter!("bilten_db_statements_total",
-                    "node" => node.to_string(), "reason" => reason.name(), "outcome" => outcome)
+                    "node" => node.to_owned(), "reason" => reason.name(), "outcome" => outcome)
             })
         });
-        let up = metrics::gauge!("bilten_db_node_up", "node" => node.to_string());
+        let counter = |name: &'static str| metrics::counter!(name, "node" => node.to_owned());
+        let histogram = |name: &'static str| metrics::histogram!(name, "node" => node.to_owned());
+        // Levels of several nodes are no sum.
+        let gauge = |name: &'static str| match &named {
+            Some(node) => metrics::gauge!(name, "node" => node.clone()),
+            None => Gauge::noop(),
+        };
+        let pool = |state: &'static str| match &named {
+            Some(node) => {
+                metrics::gauge!("bilten_db_pool_connections", "node" => node.clone(), "state" => state)
+            }
+            None => Gauge::noop(),
+        };
+        let up = gauge("bilten_db_node_up");
         up.set(1.0);
         Self {
             statements,
-            seconds: metrics::histogram!("bilten_db_statement_seconds", "node" => node.to_string()),
-            acquire_seconds: metrics::histogram!("bilten_db_acquire_seconds", "node" => node.to_string()),
-            in_flight: metrics::gauge!("bilten_db_in_flight", "node" => node.to_string()),
+            seconds: histogram("bilten_db_statement_seconds"),
+            acquire_seconds: histogram("bilten_db_acquire_seconds"),
+            // Counted up and down, so here they are.
+            in_flight: metrics::gauge!("bilten_db_in_flight", "node" => node.to_owned()),
             up,
-            ejections: metrics::counter!("bilten_db_ejections_total", "node" => node.to_string()),
-            failovers: metrics::counter!("bilten_db_failovers_total", "node" => node.to_string()),
-            learned: metrics::counter!("bilten_db_misread_total", "node" => node.to_string()),
-            hedges_won: metrics::counter!("bilten_db_hedges_won_total", "node" => node.to_string()),
-            retries_refused: metrics::counter!("bilten_db_retries_refused_total", "node" => node.to_string()),
-            overloaded: metrics::counter!("bilten_db_overloaded_total", "node" => node.to_string()),
-            lag_seconds: metrics::gauge!("bilten_db_lag_seconds", "node" => node.to_string()),
-            lag_bytes: metrics::gauge!("bilten_db_lag_bytes", "node" => node.to_string()),
-            pool: ["used", "idle"].map(|state| {
-                metrics::gauge!("bilten_db_pool_connections", "node" => node.to_string(), "state" => state)
-            }),
+            ejections: counter("bilten_db_ejections_total"),
+            failovers: counter("bilten_db_failovers_total"),
+            learned: counter("bilten_db_misread_total"),
+            hedges_won: counter("bilten_db_hedges_won_total"),
+            retries_refused: counter("bilten_db_retries_refused_total"),
+            overloaded: counter("bilten_db_overloaded_total"),
+            lag_seconds: gauge("bilten_db_lag_seconds"),
+            lag_bytes: gauge("bilten_db_lag_bytes"),
+            pool: ["used", "idle"].map(pool),
             gone: AtomicBool::new(false),
         }
     }

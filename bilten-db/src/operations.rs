@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use crate::address::check_id;
 use crate::node::Node;
 use crate::pool_config::LONGEST;
+use crate::router::Router;
 use crate::status::{ClusterStatus, Rotation};
 use crate::watch::look;
 use crate::{Cluster, Error, Replica};
@@ -48,7 +49,7 @@ impl Cluster {
     ///
     /// # Cancellation
     ///
-    /// Dropped early, the replica may be there without being watched: remove it again.
+    /// Dropped early, the replica is not there.
     pub async fn add_replica(
         &self,
         id: impl Into<String>,
@@ -72,17 +73,18 @@ impl Cluster {
         }
         node.hold("joins: not looked at yet");
         router.roster().add(&node)?;
+        let mut joining = Joining(Some((router, &node)));
         let mut prober = node.backend.prober();
         look(router, &node, &mut *prober).await;
         self.crew().watches.start(router, &node, prober);
         if router.is_closed() {
             // Whoever closed the cluster may have missed this one.
             self.crew().watches.stop(&node);
-            drop(router.roster().remove(&id));
-            node.metrics.gone();
+            drop(joining);
             shut(&[node], false).await;
             return Err(Error::Closed);
         }
+        joining.0 = None;
         tracing::info!(node = %node.id, address = node.backend.address(), "replica added");
         Ok(())
     }
@@ -178,6 +180,18 @@ impl Cluster {
             shut(&nodes, false).await;
         }
         drained
+    }
+}
+
+/// A replica that nobody watches yet; taken out again unless it comes to that.
+struct Joining<'a>(Option<(&'a Router, &'a Arc<Node>)>);
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if let Some((router, node)) = self.0 {
+            router.roster().withdraw(node);
+            node.metrics.gone();
+        }
     }
 }
 

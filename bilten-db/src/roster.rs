@@ -166,6 +166,17 @@ impl Roster {
         Ok(node)
     }
 
+    /// As [`remove`](Self::remove), for this very node if it is still a replica: another may have its name by now.
+    pub(crate) fn withdraw(&self, node: &Node) {
+        let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let topology = self.topology();
+        if topology.is_replica(node) {
+            let others = topology.replicas.iter();
+            let others = others.filter(|other| !std::ptr::eq(&***other, node));
+            self.deal(&topology.primary, others.cloned().collect());
+        }
+    }
+
     fn deal(&self, primary: &Arc<Node>, replicas: Vec<Arc<Node>>) {
         let changed = Arc::clone(&primary.changed);
         let primary = Arc::clone(primary);
@@ -343,7 +354,7 @@ mod tests {
 
     use super::*;
     use crate::driver::{Backend, PoolLoad, Prober};
-    use crate::metrics::NodeMetrics;
+    use crate::metrics::{Names, NodeMetrics};
     use crate::rows::Rows;
     use crate::traits::Traits;
     use crate::transaction::Tx;
@@ -440,7 +451,7 @@ mod tests {
 
     fn made(id: &str, backend: &Arc<Told>) -> Arc<Node> {
         let id = Arc::from(id);
-        let metrics = NodeMetrics::new(&id);
+        let metrics = NodeMetrics::new(&id, &Names::default());
         let backend = Arc::clone(backend) as Arc<dyn Backend>;
         let [suspicion, changed] = [(); 2].map(|()| Arc::default());
         let traits = Traits::default();

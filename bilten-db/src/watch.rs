@@ -51,7 +51,10 @@ impl Watches {
 
     fn own(&self, node: Option<Weak<Node>>, task: impl Future<Output = ()> + Send + 'static) {
         let handle = tokio::spawn(task).abort_handle();
-        self.tasks().push(Task { node, handle });
+        let mut tasks = self.tasks();
+        // Those of a node that was removed while it joined.
+        tasks.retain(|task| !task.handle.is_finished());
+        tasks.push(Task { node, handle });
     }
 
     /// Looks at this node no more.
@@ -146,6 +149,8 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use futures_util::FutureExt as _;
+    use sea_orm::ConnectionTrait as _;
 
     use super::*;
     use crate::Cluster;
@@ -179,5 +184,24 @@ mod tests {
         assert!(primary.health.is_up(), "one late probe ends nothing");
         look(db.router(), &primary, &mut Unheard { beside: None }).await;
         assert!(!primary.health.is_up());
+    }
+
+    #[tokio::test]
+    async fn a_primary_that_refuses_a_write_is_looked_at_before_its_next_turn() {
+        let db = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = db.await.unwrap();
+        // Nobody but this test hears of it.
+        db.crew().watches.stop_all();
+        let primary = db.router().topology().primary.clone();
+        let asked = || primary.suspicion.notified().now_or_never().is_some();
+        db.execute_unprepared("PRAGMA query_only = on")
+            .await
+            .unwrap();
+        asked();
+        db.execute_unprepared("SELECT 1").await.unwrap();
+        assert!(!asked(), "nothing is wrong yet");
+        let write = "CREATE TABLE event (id integer)";
+        db.execute_unprepared(write).await.unwrap_err();
+        assert!(asked(), "it is looked at now");
     }
 }

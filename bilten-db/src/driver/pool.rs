@@ -78,6 +78,10 @@ impl<D: Driver> SqlxPool<D> {
 
     fn replace(&self, read_only: Option<bool>) {
         let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
+        if present.pool.is_closed() {
+            // For good: the node left the cluster, or the cluster was closed.
+            return;
+        }
         let read_only = read_only.unwrap_or(present.read_only);
         let pool = build::<D>(&self.options, &self.config, read_only);
         let old = std::mem::replace(&mut *present, Present { pool, read_only });
@@ -296,7 +300,13 @@ where
     }
 
     async fn close(&self) {
-        self.pool().close().await;
+        let pool = {
+            let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+            // It is closed with the call. A fresh one may not take its place in between.
+            drop(present.pool.close());
+            present.pool.clone()
+        };
+        pool.close().await;
     }
 
     fn prober(&self) -> Box<dyn Prober> {
@@ -391,5 +401,31 @@ fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
             Err(error) => Fault::Statement(DbErr::Conn(RuntimeErr::SqlxError(error))),
         },
         error => Fault::Statement(error),
+    }
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use sqlx::Postgres;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_closed_is_not_opened_again_by_a_fault_that_comes_later() {
+        let url = "postgres://app@127.0.0.1:1/shop";
+        let pool = SqlxPool::<Postgres>::new(
+            Arc::from("r1"),
+            Postgres::parse(url).unwrap(),
+            PoolConfig::default(),
+            true,
+            Arc::default(),
+            Histogram::noop(),
+        );
+        pool.discard();
+        assert!(!pool.pool().is_closed());
+        pool.close().await;
+        pool.discard();
+        pool.set_read_only(false);
+        assert!(pool.pool().is_closed());
     }
 }

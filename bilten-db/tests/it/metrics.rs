@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use bilten_db::Cluster;
 use bilten_db::retry::HedgeConfig;
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{FaultProxy, eventually_async};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::runtime::Builder;
@@ -89,9 +89,19 @@ fn a_node_that_left_has_no_level_that_an_alert_could_wait_for() {
         runtime.block_on(async {
             let postgres = private(1);
             let db = builder_for(&postgres).connect().await.unwrap();
-            postgres.replica(0).kill().unwrap();
-            until_up(&db, "r1", false).await;
-            db.remove_replica("r1", Duration::ZERO).await.unwrap();
+            // What runs there when it leaves ends elsewhere.
+            let sleep = "select pg_sleep(1) is null";
+            let slow = futures_util::future::join_all((0..3).map(|_| ask::<bool>(&db, sleep)));
+            let leave = async {
+                let busy = || async { db.status().nodes[1].in_flight == 3 };
+                eventually_async(LIMIT, busy).await;
+                postgres.replica(0).kill().unwrap();
+                until_up(&db, "r1", false).await;
+                db.remove_replica("r1", Duration::ZERO).await.unwrap();
+            };
+            let (outcomes, ()) = tokio::join!(slow, leave);
+            assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+            assert_eq!(now("r1", &["in_flight"]), [0.0]);
             let left = ["node_up", "lag_seconds", "lag_bytes", "pool_connections"];
             let left = now("r1", &left);
             assert!(left.iter().all(|level| level.is_nan()), "{left:?}");
@@ -118,6 +128,46 @@ fn a_node_that_left_has_no_level_that_an_alert_could_wait_for() {
 }
 
 #[test]
+fn nodes_without_end_do_not_make_series_without_end() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let db = Cluster::builder().primary("sqlite::memory:");
+            let db = db.independent_replicas().connect().await.unwrap();
+            for n in 0..150 {
+                let id = format!("n{n}");
+                db.add_replica(&*id, "sqlite::memory:").await.unwrap();
+                ask::<i32>(&db, "select 1").await.unwrap();
+                db.remove_replica(&id, LIMIT).await.unwrap();
+            }
+        });
+    });
+    let mut reads = BTreeMap::new();
+    let mut gauges = std::collections::BTreeSet::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let key = key.key();
+        let Some(node) = key.labels().find(|label| label.key() == "node") else {
+            continue;
+        };
+        match value {
+            DebugValue::Counter(count) => {
+                *reads.entry(node.value().to_owned()).or_insert(0) += count
+            }
+            DebugValue::Gauge(_) if node.value() == "other" => {
+                drop(gauges.insert(key.name().to_owned()))
+            }
+            _ => {}
+        }
+    }
+    // The primary and 127 of the replicas have names of their own, and nothing is lost of the others.
+    assert_eq!(reads.len(), 129);
+    assert_eq!((reads["n126"], reads["other"]), (1, 23), "{reads:?}");
+    assert_eq!(gauges, ["bilten_db_in_flight".to_owned()].into());
+}
+
+#[test]
 fn what_nobody_waited_for_is_counted_too() {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
@@ -135,6 +185,24 @@ fn what_nobody_waited_for_is_counted_too() {
         })
     });
     assert_eq!(cancelled, 3);
+}
+
+#[test]
+fn what_the_server_ended_for_its_time_is_sent_once() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let sent = metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let shop = Shop::open("ended_once").await;
+            let pool = PoolConfig::default().statement_timeout(Duration::from_millis(100));
+            let db = shop.builder().pool(pool).connect().await.unwrap();
+            let slow = ask::<bool>(&db, "select pg_sleep(60) is null").await;
+            assert!(slow.unwrap_err().to_string().contains("statement timeout"));
+            counted(&snapshotter, None)
+        })
+    });
+    assert_eq!(sent, 1);
 }
 
 /// Of 300 reads in turn over two replicas of which one is 500 ms late.

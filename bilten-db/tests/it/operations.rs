@@ -8,8 +8,10 @@ use bilten_testbed::{Direction, FaultProxy, Postgres, eventually_async};
 use tokio::task::JoinHandle;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, event, port, private, serving, tally, until_up, who_reads,
+    LIMIT, Shop, ask, builder_for, event, limited, port, private, serving, tally, until_up,
+    who_reads,
 };
+use crate::given_up::given_up_after;
 
 /// Reads that keep the replicas busy for `seconds`, or until they are given up.
 fn long_reads(db: &Cluster, count: usize, seconds: u32) -> Vec<JoinHandle<bool>> {
@@ -221,11 +223,7 @@ async fn a_session_leaves_a_drained_replica_for_the_primary() {
 async fn a_node_ordered_in_is_asked_even_while_it_lags() {
     let postgres = private(1);
     let limit = Duration::from_millis(1);
-    let db = builder_for(&postgres)
-        .max_lag(limit)
-        .connect()
-        .await
-        .unwrap();
+    let db = limited(&postgres, limit).await;
     postgres.replica(0).pause_replay().unwrap();
     let write = "insert into event (name) select 'a' from generate_series(1, 100)";
     eventually_async(LIMIT, || async {
@@ -318,6 +316,24 @@ async fn close_under_load_leaves_no_session_on_the_server() {
         assert!(error.contains("the cluster was closed"), "{error}");
     }
     eventually_async(LIMIT, || async { sessions_on(&postgres) == 0 }).await;
+}
+
+#[tokio::test]
+async fn a_replica_whose_joining_was_given_up_is_not_there() {
+    let shop = Shop::open("add_given_up").await;
+    let db = Cluster::builder().primary(&shop.primary);
+    let db = db.connect().await.unwrap();
+    for polls in 1..8 {
+        let joining = db.add_replica("r1", &shop.replicas[0]);
+        let added = given_up_after(polls, joining).await.is_some();
+        assert_eq!(db.status().nodes.len(), 1 + usize::from(added), "{polls}");
+        if added {
+            db.remove_replica("r1", LIMIT).await.unwrap();
+        }
+    }
+    db.add_replica("r1", &shop.replicas[0]).await.unwrap();
+    let first = shop.replica_ports()[0];
+    assert_eq!(tally(&db, 5).await, BTreeMap::from([(first, 5)]));
 }
 
 #[tokio::test]
