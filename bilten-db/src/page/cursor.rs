@@ -4,11 +4,35 @@ use sea_orm::Statement;
 
 use crate::Error;
 
-/// Which way from the row.
+/// Which way from the row, and whether the row itself is among those that are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
     After,
     Before,
+    /// The row and those after it.
+    From,
+    /// The row and those before it.
+    Until,
+}
+
+impl Way {
+    pub(super) fn is_forward(self) -> bool {
+        matches!(self, Self::After | Self::From)
+    }
+
+    pub(super) fn is_inclusive(self) -> bool {
+        matches!(self, Self::From | Self::Until)
+    }
+
+    /// The way to all other rows.
+    fn back(self) -> Self {
+        match self {
+            Self::After => Self::Until,
+            Self::Before => Self::From,
+            Self::From => Self::Before,
+            Self::Until => Self::After,
+        }
+    }
 }
 
 /// A row of a query, by the values of its keys.
@@ -24,6 +48,8 @@ pub(super) struct Position {
 /// The first letter; changes with the form.
 const AFTER: &str = "a";
 const BEFORE: &str = "b";
+const FROM: &str = "f";
+const UNTIL: &str = "u";
 /// Longer than any row of keys that an index could hold.
 const LONGEST: usize = 16 * 1024;
 /// The letters of the way and the query, and those of the sum.
@@ -31,10 +57,20 @@ const HEAD: usize = 17;
 const SUM: usize = 8;
 
 impl Position {
+    /// To the rows that this one does not lead to.
+    pub(super) fn back(&self) -> Self {
+        Self {
+            way: self.way.back(),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn write(&self) -> String {
         let way = match self.way {
             Way::After => AFTER,
             Way::Before => BEFORE,
+            Way::From => FROM,
+            Way::Until => UNTIL,
         };
         let mut keys = String::new();
         for key in &self.keys {
@@ -72,6 +108,8 @@ fn parse(text: &str) -> Option<Position> {
     let way = match &head[..1] {
         AFTER => Way::After,
         BEFORE => Way::Before,
+        FROM => Way::From,
+        UNTIL => Way::Until,
         _ => return None,
     };
     let query = bytes(&head[1..])?;
@@ -211,15 +249,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_and_back(keys in proptest::collection::vec("[^\0]*", 1..4), query: u64, back: bool) {
-            let way = if back { Way::Before } else { Way::After };
+        fn text_and_back(keys in proptest::collection::vec("[^\0]*", 1..4), query: u64, way in 0..4usize) {
+            let way = [Way::After, Way::Before, Way::From, Way::Until][way];
             let position = Position { way, query, keys };
             let read = Position::read(&position.write(), query, position.keys.len());
             prop_assert_eq!(read.unwrap(), position);
         }
 
         #[test]
-        fn no_text_panics(text in ".*|[ab][0-9a-f]{24}(\\.[0-9a-f]{0,6}){0,3}") {
+        fn no_text_panics(text in ".*|[abfu][0-9a-f]{24}(\\.[0-9a-f]{0,6}){0,3}") {
             let _ = Position::read(&text, 0, 1);
         }
     }

@@ -24,9 +24,9 @@ pub(super) enum Direction {
 impl Direction {
     /// The direction in which the rows are read.
     fn along(self, way: Way) -> Self {
-        match (self, way) {
-            (Self::Up, Way::After) | (Self::Down, Way::Before) => Self::Up,
-            (Self::Down, Way::After) | (Self::Up, Way::Before) => Self::Down,
+        match (self, way.is_forward()) {
+            (Self::Up, true) | (Self::Down, false) => Self::Up,
+            (Self::Down, true) | (Self::Up, false) => Self::Down,
         }
     }
 }
@@ -193,7 +193,7 @@ pub(super) fn beyond<C: ColumnTrait>(
     if same_way && backend != DbBackend::MySql {
         let (rows, row) = (Expr::tuple(columns()), Expr::tuple(values));
         let forward = keys.first().is_none_or(up);
-        let beyond = if forward { rows.gt(row) } else { rows.lt(row) };
+        let beyond = compare(rows, row, forward, position.way.is_inclusive());
         return Ok(Condition::all().add(beyond));
     }
     let mut any = Condition::any();
@@ -203,14 +203,20 @@ pub(super) fn beyond<C: ColumnTrait>(
             all = all.add(column.eq(equal.clone()));
         }
         let column = Expr::col(key.column.as_column_ref());
-        let beyond = if up(key) {
-            column.gt(value.clone())
-        } else {
-            column.lt(value.clone())
-        };
+        let inclusive = position.way.is_inclusive() && n + 1 == keys.len();
+        let beyond = compare(column, value.clone(), up(key), inclusive);
         any = any.add(all.add(beyond));
     }
     Ok(any)
+}
+
+fn compare(column: Expr, value: Expr, up: bool, inclusive: bool) -> Expr {
+    match (up, inclusive) {
+        (true, false) => column.gt(value),
+        (true, true) => column.gte(value),
+        (false, false) => column.lt(value),
+        (false, true) => column.lte(value),
+    }
 }
 
 /// The columns of the primary key that are not among the keys: with them no two rows are equal.

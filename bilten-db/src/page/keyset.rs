@@ -222,7 +222,7 @@ impl<E: EntityTrait> Keyset<E> {
             keys: self.keys,
             query,
             way,
-            is_first: from.is_none(),
+            from,
             limit: request.limit,
         })
     }
@@ -236,7 +236,8 @@ struct Sought<E: EntityTrait> {
     keys: Vec<Key<E::Column>>,
     query: u64,
     way: Way,
-    is_first: bool,
+    /// Where it began; `None` for the first page.
+    from: Option<Position>,
     limit: u64,
 }
 
@@ -262,13 +263,17 @@ impl<E: EntityTrait> Sought<E> {
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let has_more = rows.len() > limit;
         rows.truncate(limit);
-        if self.way == Way::Before {
+        if rows.is_empty() {
+            return Ok(self.empty());
+        }
+        let is_forward = self.way.is_forward();
+        if !is_forward {
             rows.reverse();
         }
         // Behind lies the page that the cursor came from.
-        let (has_next, has_previous) = match self.way {
-            Way::After => (has_more, !self.is_first),
-            Way::Before => (true, has_more),
+        let (has_next, has_previous) = match is_forward {
+            true => (has_more, self.from.is_some()),
+            false => (true, has_more),
         };
         let cursor = |wanted: bool, row: Option<&QueryResult>, way| match row {
             Some(row) if wanted => Ok(Some(self.position(row, way)?.write())),
@@ -284,6 +289,23 @@ impl<E: EntityTrait> Sought<E> {
             items: items.collect::<Result<_, _>>()?,
             pagination,
         })
+    }
+
+    /// The rows that it was to show have gone since its cursor was made; those that lie the other way may be there.
+    fn empty<T>(&self) -> KeysetPage<T> {
+        let back = self.from.as_ref().map(|from| from.back().write());
+        let (next, previous) = match self.way.is_forward() {
+            true => (None, back),
+            false => (back, None),
+        };
+        KeysetPage {
+            items: Vec::new(),
+            pagination: KeysetPagination {
+                limit: self.limit,
+                next,
+                previous,
+            },
+        }
     }
 
     fn position(&self, row: &QueryResult, way: Way) -> Result<Position, Error> {
@@ -317,6 +339,9 @@ impl<T> KeysetPage<T> {
 }
 
 /// Where the neighbours of a page begin. Serialised as `limit`, `next` and `previous`; what is not there is left out.
+///
+/// Rows go while somebody turns the pages, so a neighbour may turn out to be empty. It still leads back: `previous` of a
+/// page behind the last row is the page with the last rows, and `next` of one before the first row that with the first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]

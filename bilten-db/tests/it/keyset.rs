@@ -146,6 +146,64 @@ async fn rows_that_come_and_go_move_no_other() {
     );
 }
 
+/// The page behind the last row and the page before the first lead back to the rows between them, as many as are left.
+async fn empty_pages_lead_back(db: &impl ConnectionTrait, query: fn() -> Keyset<event::Entity>) {
+    let page = async |cursor: &Option<String>| {
+        let request = KeysetRequest::new(6).at(cursor.clone());
+        query().page(db, request).await.unwrap()
+    };
+    let delete = async |ids: &[i32]| {
+        for id in ids {
+            let sql = format!("delete from event where id = {id}");
+            db.execute_unprepared(&sql).await.unwrap();
+        }
+    };
+    let first = page(&None).await;
+    let second = page(&first.pagination.next).await;
+    let third = page(&second.pagination.next).await;
+    // Behind the end.
+    delete(&ids(&third)).await;
+    let empty = page(&second.pagination.next).await;
+    assert!(empty.items.is_empty());
+    assert_eq!(empty.pagination.next, None);
+    let back = page(&empty.pagination.previous).await;
+    assert_eq!(ids(&back), ids(&second));
+    let ahead = page(&back.pagination.previous).await;
+    assert_eq!(ids(&ahead), ids(&first));
+    assert!(page(&back.pagination.next).await.items.is_empty());
+    // Even when the row that it came from is gone.
+    let (last, left) = back.items.split_last().unwrap();
+    delete(&[last.id]).await;
+    let mut shorter = vec![first.items[5].id];
+    shorter.extend(left.iter().map(|event| event.id));
+    let back = page(&empty.pagination.previous).await;
+    assert_eq!(ids(&back), shorter);
+    // Before the beginning.
+    delete(&ids(&first)).await;
+    let empty = page(&second.pagination.previous).await;
+    assert!(empty.items.is_empty());
+    assert_eq!(empty.pagination.previous, None);
+    let forth = page(&empty.pagination.next).await;
+    assert_eq!(ids(&forth), ids(&second)[..5]);
+    assert_eq!(forth.pagination.next, None);
+    // Nothing is left at all.
+    delete(&ids(&forth)).await;
+    let empty = page(&forth.pagination.previous).await;
+    let over = page(&empty.pagination.next).await;
+    assert!(over.items.is_empty());
+    assert_eq!(page(&None).await.pagination.next, None);
+}
+
+#[tokio::test]
+async fn a_page_behind_the_last_row_leads_back() {
+    let shop = Shop::open("keyset_empty").await;
+    let db = shop.connect().await;
+    for query in [by_name, mixed] {
+        events(&db, 18).await;
+        empty_pages_lead_back(&db.primary(), query).await;
+    }
+}
+
 #[tokio::test]
 async fn a_cursor_from_another_query_is_an_error() {
     let shop = Shop::open("keyset_foreign").await;
@@ -166,6 +224,11 @@ async fn a_cursor_from_another_query_is_an_error() {
     let request = |cursor: &str| KeysetRequest::new(6).at(cursor.to_owned());
     for (what, query, cursor) in [
         ("another order", mixed(), &*cursor),
+        (
+            "the other direction",
+            Keyset::new(event::Entity::find()).desc(event::Column::Name),
+            &cursor,
+        ),
         ("a filter more", filtered("n1"), &cursor),
         ("another value", filtered("n2"), &of_n1),
     ] {
