@@ -14,6 +14,10 @@ pub(super) struct Found {
     pub(super) include: Vec<String>,
     pub(super) unique: bool,
     pub(super) is_partial: bool,
+    /// Of each column, whether the largest come first; `None` where the server takes no notice of that.
+    pub(super) descending: Option<Vec<bool>>,
+    /// `None` where there is one kind only.
+    pub(super) method: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,17 +34,25 @@ const POSTGRES: &str = "select i.indisvalid, i.indisunique, i.indpred is not nul
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num and k.num > 0 \
         order by k.nth), chr(1)), \
     i.indnkeyatts::int, \
-    exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid) \
+    exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid), \
+    array_to_string(array(select o & 1 from unnest(i.indoption) with ordinality as k(o, nth) order by k.nth), ''), \
+    m.amname::text \
     from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid \
+        join pg_am m on m.oid = c.relam \
     where c.relname = $1 and c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2))";
 
 const SQLITE: &str = "select 1, l.\"unique\", l.partial, m.tbl_name, \
     (select group_concat(coalesce(name, ''), char(1)) from (select name from pragma_index_info(m.name) order by seqno)), \
-    -1, 0 from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
+    -1, 0, \
+    (select group_concat(way, '') from (select \"desc\" as way from pragma_index_xinfo(m.name) where key = 1 order by seqno)), \
+    null from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
     where m.type = 'index' and m.name = ?";
 
+/// MySQL before 8.0 and MariaDB before 10.8 take `DESC` and pass over it.
 const MYSQL: &str = "select 1, min(non_unique) = 0, 0, min(table_name), \
-    group_concat(coalesce(column_name, '') order by seq_in_index separator '\\u0001'), -1, 0 \
+    group_concat(coalesce(column_name, '') order by seq_in_index separator '\\u0001'), -1, 0, \
+    if(0 /*!80000 + 1 */ /*M!100800 + 1 */, group_concat(if(collation = 'D', '1', '0') order by seq_in_index separator ''), null), \
+    nullif(lower(min(index_type)), 'hash') \
     from information_schema.statistics where index_name = ? and table_name = ? and table_schema = database() \
     having count(*) > 0";
 
@@ -101,6 +113,10 @@ fn found(row: &QueryResult, backend: DbBackend) -> Result<Found, DbErr> {
         include,
         unique: flag(1)?,
         is_partial: flag(2)?,
+        descending: row
+            .try_get_by_index::<Option<String>>(7)?
+            .map(|ways| ways.chars().map(|way| way == '1').collect()),
+        method: row.try_get_by_index(8)?,
     })
 }
 
@@ -136,7 +152,28 @@ impl Found {
             };
             return Some(has.to_owned());
         }
-        None
+        self.differs_in_kind(spec)
+    }
+
+    fn differs_in_kind(&self, spec: &IndexSpec) -> Option<String> {
+        let wanted = spec.method.as_deref().unwrap_or("btree");
+        if let Some(method) = self.method.as_deref().filter(|method| *method != wanted) {
+            return Some(format!("is of the method `{method}`, not `{wanted}`"));
+        }
+        let found = self.descending.as_ref()?;
+        let wanted = spec.columns.iter().map(|column| column.descending);
+        if found.iter().copied().eq(wanted) {
+            return None;
+        }
+        let ways = self.columns.iter().zip(found);
+        let ways = ways.map(|(column, down)| match down {
+            true => format!("`{column}` DESC"),
+            false => format!("`{column}`"),
+        });
+        Some(format!(
+            "is ordered by {}",
+            ways.collect::<Vec<_>>().join(", ")
+        ))
     }
 }
 
@@ -153,15 +190,16 @@ mod tests {
             include: Vec::new(),
             unique: false,
             is_partial: false,
+            descending: Some(vec![false, true]),
+            method: Some("btree".to_owned()),
         };
-        let spec = || IndexSpec::new("i", "events").columns(["a", "b"]);
+        let other = |name: &str| IndexSpec::new("i", name).column("a").column_desc("b");
+        let spec = || other("events");
         let table = [
             (spec(), None),
-            (IndexSpec::new("i", "shop.events").columns(["a", "b"]), None),
-            (
-                IndexSpec::new("i", "tickets").columns(["a", "b"]),
-                Some("on table"),
-            ),
+            (spec().method("btree"), None),
+            (other("shop.events"), None),
+            (other("tickets"), Some("on table")),
             (
                 IndexSpec::new("i", "events").columns(["b", "a"]),
                 Some("columns"),
@@ -169,6 +207,11 @@ mod tests {
             (spec().include(["c"]), Some("includes")),
             (spec().unique(), Some("is not unique")),
             (spec().filter("a > 1"), Some("has no filter")),
+            (spec().method("brin"), Some("is of the method `btree`")),
+            (
+                IndexSpec::new("i", "events").columns(["a", "b"]),
+                Some("is ordered by `a`, `b` DESC"),
+            ),
         ];
         for (spec, expected) in table {
             let difference = there.differs(&spec);

@@ -30,9 +30,10 @@ pub enum Ensured {
 impl IndexSpec {
     /// Makes the index unless it is there; what a failed concurrent build left behind is dropped first.
     ///
-    /// An index of the same name with other columns is an error: to change an index, give it a new name. Filters are
-    /// compared only by whether there is one; the direction of the columns and the [`method`](Self::method) are not
-    /// compared.
+    /// An index of the same name with other columns, other directions or another [`method`](Self::method) is an error: to
+    /// change an index, give it a new name. Filters are compared only by whether there is one; where NULLs stand,
+    /// collations and operator classes are not compared, nor the direction on servers that pass over it (MySQL before 8.0,
+    /// MariaDB before 10.8).
     ///
     /// ```
     /// # use bilten_db::{Cluster, sea_orm::ConnectionTrait};

@@ -30,7 +30,7 @@ pub struct IndexSpec {
     pub(super) include: Vec<String>,
     pub(super) unique: bool,
     pub(super) filter: Option<String>,
-    method: Option<String>,
+    pub(super) method: Option<String>,
     pub(super) concurrently: bool,
 }
 

@@ -55,10 +55,32 @@ async fn another_index_of_that_name_is_an_error() {
         (by_name().unique(), "is not unique"),
         (by_name().filter("id > 1"), "has no filter"),
         (by_name().include(["port"]), "includes the columns []"),
+        (
+            IndexSpec::new("event_name", "event").column_desc("name"),
+            "is ordered by `name`: ",
+        ),
+        (
+            by_name().method("brin"),
+            "is of the method `btree`, not `brin`",
+        ),
     ] {
         let error = spec.ensure(&db).await.unwrap_err().to_string();
         assert!(error.contains(difference), "{error}");
     }
+    for spec in [
+        IndexSpec::new("event_mixed", "event")
+            .column("name")
+            .column_desc("port"),
+        IndexSpec::new("event_brin", "event")
+            .columns(["id", "port"])
+            .method("brin"),
+    ] {
+        assert_eq!(spec.ensure(&db).await.unwrap(), Ensured::Created);
+        assert_eq!(spec.ensure(&db).await.unwrap(), Ensured::Present);
+    }
+    let plain = IndexSpec::new("event_brin", "event").columns(["id", "port"]);
+    let error = plain.ensure(&db).await.unwrap_err().to_string();
+    assert!(error.contains("`brin`, not `btree`"), "{error}");
 }
 
 #[tokio::test]
@@ -201,6 +223,13 @@ async fn sqlite_has_indexes_too() {
     let query = "select name from event where name = 'a' and id > 4";
     let query = Statement::from_string(DbBackend::Sqlite, query);
     partial().verify(&db, query).await.unwrap();
+    let mixed = IndexSpec::new("mixed", "event").column("name");
+    let mixed = mixed.column_desc("port");
+    assert_eq!(mixed.ensure(&db).await.unwrap(), Ensured::Created);
+    assert_eq!(mixed.ensure(&db).await.unwrap(), Ensured::Present);
+    let straight = IndexSpec::new("mixed", "event").columns(["name", "port"]);
+    let error = straight.ensure(&db).await.unwrap_err().to_string();
+    assert!(error.contains("ordered by `name`, `port` DESC"), "{error}");
     assert!(
         unused(&db)
             .await

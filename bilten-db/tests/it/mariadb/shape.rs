@@ -6,7 +6,7 @@ use bilten_db::{Cluster, Error, PageRequest};
 
 use super::{builder_for, port, private, url};
 use crate::fixture::{event, tally};
-use crate::keyset_refused::nulls_are_told;
+use crate::keyset_refused::{self, nulls_are_told};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_and_keysets_work_on_mariadb() {
@@ -23,16 +23,7 @@ async fn pages_and_keysets_work_on_mariadb() {
     assert!(matches!(zero, Err(Error::Invalid { .. })));
 
     let keyset = || Keyset::new(event::Entity::find()).desc(event::Column::Name);
-    let (mut seen, mut cursor) = (Vec::new(), None);
-    loop {
-        let request = KeysetRequest::new(10).at(cursor.clone());
-        let page = keyset().page(&db, request).await.unwrap();
-        seen.extend(page.items.into_iter().map(|event| event.id));
-        cursor = page.pagination.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let mut seen = keyset_refused::walk(&db, keyset).await.unwrap();
     seen.sort_unstable();
     let all: Vec<i32> = (1..=45).collect();
     assert_eq!(seen, all, "every row once");
@@ -180,6 +171,12 @@ async fn an_index_of_mariadb_is_made_once_and_used() {
     let other = IndexSpec::new("event_name", "event").column("port");
     let error = other.ensure(&db).await.unwrap_err().to_string();
     assert!(error.contains("has the columns [\"name\"]"), "{error}");
+    let last = || IndexSpec::new("event_last", "event").column_desc("port");
+    assert_eq!(last().ensure(&db).await.unwrap(), Ensured::Created);
+    assert_eq!(last().ensure(&db).await.unwrap(), Ensured::Present);
+    let other = IndexSpec::new("event_last", "event").column("port");
+    let error = other.ensure(&db).await.unwrap_err().to_string();
+    assert!(error.contains("is ordered by `port` DESC"), "{error}");
     let partial = IndexSpec::new("event_late", "event").column("name");
     let refused = partial.filter("id > 7").ensure(&db).await.unwrap_err();
     assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
