@@ -1,7 +1,7 @@
 //! Decides who is the primary from what the nodes say about themselves.
 
 /// What a node said in its last probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Claim {
     /// It answered, belongs to this cluster, and takes writes.
     pub(crate) writable: bool,

@@ -157,24 +157,23 @@ impl Roster {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
         let node = topology.replica(id)?;
-        let others = topology.replicas.iter();
-        let replicas = others
-            .filter(|other| other.id != node.id)
-            .cloned()
-            .collect();
-        self.deal(&topology.primary, replicas);
+        self.deal_without(&topology, &node);
         Ok(node)
     }
 
-    /// As [`remove`](Self::remove), for this very node if it is still a replica: another may have its name by now.
+    /// As [`remove`](Self::remove), for this very node if it is still there: another may have its name by now.
     pub(crate) fn withdraw(&self, node: &Node) {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
         if topology.is_replica(node) {
-            let others = topology.replicas.iter();
-            let others = others.filter(|other| !std::ptr::eq(&***other, node));
-            self.deal(&topology.primary, others.cloned().collect());
+            self.deal_without(&topology, node);
         }
+    }
+
+    fn deal_without(&self, topology: &Topology, node: &Node) {
+        let others = topology.replicas.iter();
+        let others = others.filter(|other| !std::ptr::eq(&***other, node));
+        self.deal(&topology.primary, others.cloned().collect());
     }
 
     fn deal(&self, primary: &Arc<Node>, replicas: Vec<Arc<Node>>) {
@@ -293,10 +292,7 @@ impl Roster {
                     && !node.is_rival(),
                 timeline: seen.sample.timeline.unwrap_or(0),
             },
-            _ => Claim {
-                writable: false,
-                timeline: 0,
-            },
+            _ => Claim::default(),
         };
         let claims: Vec<Claim> = topology.nodes().map(claim).collect();
         match elect(0, &claims) {
