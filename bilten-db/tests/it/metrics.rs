@@ -153,10 +153,10 @@ fn nodes_without_end_do_not_make_series_without_end() {
         };
         match value {
             DebugValue::Counter(count) => {
-                *reads.entry(node.value().to_owned()).or_insert(0) += count
+                *reads.entry(node.value().to_owned()).or_insert(0) += count;
             }
             DebugValue::Gauge(_) if node.value() == "other" => {
-                drop(gauges.insert(key.name().to_owned()))
+                gauges.insert(key.name().to_owned());
             }
             _ => {}
         }

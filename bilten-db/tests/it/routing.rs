@@ -3,9 +3,7 @@ use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseConnection,
     EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement, StreamTrait,
 };
-use futures_util::TryStreamExt;
 
 use crate::fixture::{
     Shop, ask, builder_for, event, place, places_of_stream, private, tally, ticket, who_reads,

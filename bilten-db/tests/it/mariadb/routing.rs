@@ -1,9 +1,8 @@
 use bilten_db::sea_orm::{
-    AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, Database, DatabaseBackend,
-    EntityTrait, LoaderTrait, Statement, StreamTrait, TransactionTrait,
+    AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, Database, EntityTrait,
+    LoaderTrait, TransactionTrait,
 };
 use bilten_db::{Cluster, Error, PoolConfig};
-use futures_util::TryStreamExt;
 
 use super::{builder_for, count, port, private, url};
 use crate::fixture::{ask, event, places_of_stream, tally, ticket, who_reads};
