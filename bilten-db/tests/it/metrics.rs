@@ -101,10 +101,17 @@ fn a_node_that_left_has_no_level_that_an_alert_could_wait_for() {
             };
             let (outcomes, ()) = tokio::join!(slow, leave);
             assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-            assert_eq!(now("r1", &["in_flight"]), [0.0]);
-            let left = ["node_up", "lag_seconds", "lag_bytes", "pool_connections"];
+            let left = [
+                "in_flight",
+                "node_up",
+                "lag_seconds",
+                "lag_bytes",
+                "pool_connections",
+            ];
             let left = now("r1", &left);
-            assert!(left.iter().all(|level| level.is_nan()), "{left:?}");
+            assert_eq!(left[0], 0.0, "nothing runs there");
+            let levels = &left[1..];
+            assert!(levels.iter().all(|level| level.is_nan()), "{levels:?}");
 
             // It is away when it joins, and that is what is told.
             let watched = db.watch();
@@ -134,11 +141,12 @@ fn nodes_without_end_do_not_make_series_without_end() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     metrics::with_local_recorder(&recorder, || {
         runtime.block_on(async {
-            let db = Cluster::builder().primary("sqlite::memory:");
-            let db = db.independent_replicas().connect().await.unwrap();
+            let shop = Shop::open("names").await;
+            let db = Cluster::builder().primary(&shop.primary);
+            let db = db.connect().await.unwrap();
             for n in 0..150 {
                 let id = format!("n{n}");
-                db.add_replica(&*id, "sqlite::memory:").await.unwrap();
+                db.add_replica(&*id, &shop.replicas[0]).await.unwrap();
                 ask::<i32>(&db, "select 1").await.unwrap();
                 db.remove_replica(&id, LIMIT).await.unwrap();
             }
