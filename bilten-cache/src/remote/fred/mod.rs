@@ -11,7 +11,7 @@ use fred::types::config::Server;
 #[cfg(feature = "fred-tls")]
 use fred::types::config::TlsConnector;
 use fred::types::scripts::Script;
-use fred::types::{MultipleKeys, Value};
+use fred::types::{Key, MultipleKeys, Value};
 
 use self::connection::Connection;
 use self::running::Purpose;
@@ -117,21 +117,20 @@ impl Link for FredLink {
         values.map_err(|error| self.commands.explain(&error))
     }
 
-    async fn eval(
+    async fn eval<const K: usize, const A: usize>(
         &self,
         script: &Script,
-        keys: Vec<String>,
-        args: Vec<Arg>,
+        what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
     ) -> Result<Answer, RemoteError> {
         let client = self.commands.client()?;
-        let keys = MultipleKeys::from(keys);
-        let args: Vec<Value> = args.into_iter().map(value).collect();
+        let (keys, args) = parameters(what());
         let known = client
-            .evalsha::<Value, _, _, _>(script.sha1().clone(), keys.clone(), args.clone())
+            .evalsha::<Value, _, _, _>(script.sha1().clone(), keys, args)
             .await;
         let value = match known {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
                 let text = script.lua().cloned().unwrap_or_default();
+                let (keys, args) = parameters(what());
                 client.eval(text, keys, args).await
             }
             known => known,
@@ -166,6 +165,13 @@ impl Link for FredLink {
     async fn close(&self) {
         tokio::join!(self.commands.close(), self.log.close());
     }
+}
+
+fn parameters<const K: usize, const A: usize>(
+    (keys, args): ([String; K], [Arg; A]),
+) -> (MultipleKeys, Vec<Value>) {
+    let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
+    (keys.into(), args.into_iter().map(value).collect())
 }
 
 fn value(arg: Arg) -> Value {

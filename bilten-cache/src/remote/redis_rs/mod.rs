@@ -103,12 +103,12 @@ impl Link for RedisRsLink {
         }
     }
 
-    async fn eval(
+    async fn eval<const K: usize, const A: usize>(
         &self,
         script: &Script,
-        keys: Vec<String>,
-        args: Vec<Arg>,
+        what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
     ) -> Result<Answer, RemoteError> {
+        let (keys, args) = what();
         let known = self
             .commands
             .call(&evaluation("EVALSHA", &script.hash, &keys, &args))

@@ -53,12 +53,12 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
         keys: Vec<String>,
     ) -> impl Future<Output = Result<Vec<Option<Bytes>>, RemoteError>> + Send;
 
-    /// Runs a script by its hash, which is short; with its text where the server does not know it yet.
-    fn eval(
+    /// Runs a script by its hash, which is short; with its text where the server does not know it yet, for which `what` makes keys and
+    /// arguments a second time.
+    fn eval<const K: usize, const A: usize>(
         &self,
         script: &Self::Script,
-        keys: Vec<String>,
-        args: Vec<Arg>,
+        what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
     ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
 
     /// `XREAD COUNT` of one stream, on a connection of its own if it blocks: that holds up everything behind it.
@@ -92,31 +92,32 @@ impl<L: Link> Scripted<L> {
         }
     }
 
-    fn pair(&self, key: &str) -> Vec<String> {
-        vec![self.names.value(key), self.names.lease(key)]
+    fn pair(&self, key: &str) -> [String; 2] {
+        [self.names.value(key), self.names.lease(key)]
     }
 
-    fn log_names(&self) -> Vec<String> {
-        vec![self.names.meta().to_owned(), self.names.log().to_owned()]
+    fn log_names(&self) -> [String; 2] {
+        [self.names.meta().to_owned(), self.names.log().to_owned()]
     }
 
-    fn all_names(&self, key: &str) -> Vec<String> {
-        let mut names = self.pair(key);
-        names.extend(self.log_names());
-        names
+    fn all_names(&self, key: &str) -> [String; 4] {
+        let ([value, lease], [meta, log]) = (self.pair(key), self.log_names());
+        [value, lease, meta, log]
     }
 
     /// One step of a walk on the server that a key of the place leads to.
     async fn step(&self, place: &Place) -> Result<Page, RemoteError> {
         let clustered = self.link.is_clustered();
-        let way = if clustered {
-            vec![walk::key_of(place.slot)]
-        } else {
-            vec![self.names.meta().to_owned()]
+        let way = match clustered {
+            true => walk::key_of(place.slot),
+            false => self.names.meta().to_owned(),
         };
-        let pattern = Arg::Text(self.names.value("*"));
-        let args = vec![Arg::Text(place.cursor.clone()), pattern, Arg::Int(STEP)];
-        let answer = self.link.eval(&self.scripts.scan, way.clone(), args);
+        let scan = || {
+            let pattern = Arg::Text(self.names.value("*"));
+            let args = [Arg::Text(place.cursor.clone()), pattern, Arg::Int(STEP)];
+            ([way.clone()], args)
+        };
+        let answer = self.link.eval(&self.scripts.scan, scan);
         let (cursor, names) = reply::scan(&answer.await?)?;
         let keys = names
             .iter()
@@ -129,19 +130,16 @@ impl<L: Link> Scripted<L> {
         if !clustered {
             return Ok(Page::new(keys, None));
         }
-        let slots = self.link.eval(&self.scripts.slots, way, Vec::new()).await?;
-        let mut servers = walk::first_slots(&slots).into_iter();
+        let slots = self.link.eval(&self.scripts.slots, || ([way.clone()], []));
+        let mut servers = walk::first_slots(&slots.await?).into_iter();
         let next = servers.find(|first| *first > place.slot);
         let next = next.map(|slot| Place::at(slot, "0").encode());
         Ok(Page::new(keys, next))
     }
 
     async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
-        let args = record(scope, author);
-        let answer = self
-            .link
-            .eval(&self.scripts.append, self.log_names(), args)
-            .await?;
+        let what = || (self.log_names(), record(scope, author));
+        let answer = self.link.eval(&self.scripts.append, what).await?;
         reply::position(&answer)
     }
 }
@@ -174,10 +172,12 @@ impl<L: Link> Remote for Scripted<L> {
         over_value: bool,
     ) -> Reply<'a, Lease> {
         Box::pin(async move {
-            let args = vec![hex(token), millis(hold), Arg::Int(i64::from(over_value))];
-            let mut names = self.pair(key);
-            names.push(self.names.demand(key));
-            let answer = self.link.eval(&self.scripts.lease, names, args).await?;
+            let what = || {
+                let [value, lease] = self.pair(key);
+                let args = [hex(token), millis(hold), Arg::Int(i64::from(over_value))];
+                ([value, lease, self.names.demand(key)], args)
+            };
+            let answer = self.link.eval(&self.scripts.lease, what).await?;
             reply::lease(&answer)
         })
     }
@@ -190,30 +190,27 @@ impl<L: Link> Remote for Scripted<L> {
         keep: Duration,
     ) -> Reply<'a, bool> {
         Box::pin(async move {
-            let args = vec![hex(token), Arg::Bytes(envelope), millis(keep)];
-            let answer = self
-                .link
-                .eval(&self.scripts.store, self.pair(key), args)
-                .await?;
+            let what = || {
+                let envelope = Arg::Bytes(envelope.clone());
+                (self.pair(key), [hex(token), envelope, millis(keep)])
+            };
+            let answer = self.link.eval(&self.scripts.store, what).await?;
             Ok(reply::yes(&answer))
         })
     }
 
     fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
         Box::pin(async move {
-            let keys = vec![self.names.lease(key)];
-            let args = vec![hex(token), millis(hold)];
-            let answer = self.link.eval(&self.scripts.renew, keys, args).await?;
+            let what = || ([self.names.lease(key)], [hex(token), millis(hold)]);
+            let answer = self.link.eval(&self.scripts.renew, what).await?;
             Ok(reply::yes(&answer))
         })
     }
 
     fn release<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, ()> {
         Box::pin(async move {
-            let keys = vec![self.names.lease(key)];
-            self.link
-                .eval(&self.scripts.release, keys, vec![hex(token)])
-                .await?;
+            let what = || ([self.names.lease(key)], [hex(token)]);
+            self.link.eval(&self.scripts.release, what).await?;
             Ok(())
         })
     }
@@ -227,37 +224,33 @@ impl<L: Link> Remote for Scripted<L> {
     ) -> Reply<'a, Position> {
         Box::pin(async move {
             let scope = ["k:", key].concat();
-            let mut args = vec![hex(token), millis(hold)];
             if self.link.is_clustered() {
-                self.link
-                    .eval(&self.scripts.seize, self.pair(key), args)
-                    .await?;
+                let what = || (self.pair(key), [hex(token), millis(hold)]);
+                self.link.eval(&self.scripts.seize, what).await?;
                 return self.append(&scope, author).await;
             }
-            args.extend(record(&scope, author));
-            let answer = self
-                .link
-                .eval(&self.scripts.claim, self.all_names(key), args)
-                .await?;
+            let what = || {
+                let [a, b, c, d, e] = record(&scope, author);
+                let args = [hex(token), millis(hold), a, b, c, d, e];
+                (self.all_names(key), args)
+            };
+            let answer = self.link.eval(&self.scripts.claim, what).await?;
             reply::position(&answer)
         })
     }
 
     fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
         Box::pin(async move {
-            let (names, args) = (vec![self.names.writes(key)], vec![hex(token), millis(hold)]);
-            let answer = self
-                .link
-                .eval(&self.scripts.begin_write, names, args)
-                .await?;
+            let what = || ([self.names.writes(key)], [hex(token), millis(hold)]);
+            let answer = self.link.eval(&self.scripts.begin_write, what).await?;
             Ok(reply::yes(&answer))
         })
     }
 
     fn end_write<'a>(&'a self, key: &'a str, token: u64) -> Reply<'a, bool> {
         Box::pin(async move {
-            let (names, args) = (vec![self.names.writes(key)], vec![hex(token)]);
-            let answer = self.link.eval(&self.scripts.end_write, names, args).await?;
+            let what = || ([self.names.writes(key)], [hex(token)]);
+            let answer = self.link.eval(&self.scripts.end_write, what).await?;
             Ok(reply::yes(&answer))
         })
     }
@@ -273,42 +266,44 @@ impl<L: Link> Remote for Scripted<L> {
                 _ => (&self.scripts.unlink, &self.scripts.remove),
             };
             if self.link.is_clustered() {
-                let mut names = self.pair(key);
-                names.push(self.names.writes(key));
-                self.link.eval(here, names, Vec::new()).await?;
+                let what = || {
+                    let [value, lease] = self.pair(key);
+                    ([value, lease, self.names.writes(key)], [])
+                };
+                self.link.eval(here, what).await?;
                 return self.append(&text, author).await;
             }
-            let args = record(&text, author);
-            let mut names = self.all_names(key);
-            names.push(self.names.writes(key));
-            let answer = self.link.eval(whole, names, args).await?;
+            let what = || {
+                let [value, lease, meta, log] = self.all_names(key);
+                let names = [value, lease, meta, log, self.names.writes(key)];
+                (names, record(&text, author))
+            };
+            let answer = self.link.eval(whole, what).await?;
             reply::position(&answer)
         })
     }
 
     fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {
         Box::pin(async move {
-            let mut names = self.log_names();
-            names.push(self.names.demands().to_owned());
-            let mut args = record(&wanted.encode(), author);
-            args.extend([
-                Arg::Text(wanted.known.to_string()),
-                Arg::Text(wanted.everywhere.encode()),
-                millis(wanted.keep.min(LONGEST)),
-            ]);
-            let answer = self.link.eval(&self.scripts.demand, names, args).await?;
+            let keep = || millis(wanted.keep.min(LONGEST));
+            let known = || Arg::Text(wanted.known.to_string());
+            let what = || {
+                let [meta, log] = self.log_names();
+                let [a, b, c, d, e] = record(&wanted.encode(), author);
+                let everywhere = Arg::Text(wanted.everywhere.encode());
+                let names = [meta, log, self.names.demands().to_owned()];
+                (names, [a, b, c, d, e, known(), everywhere, keep()])
+            };
+            let answer = self.link.eval(&self.scripts.demand, what).await?;
             let position = reply::position(&answer)?;
             if let Some(key) = wanted.scope.key() {
-                let args = vec![
-                    Arg::Text(position.number.to_string()),
-                    Arg::Text(wanted.known.to_string()),
-                    Arg::Text(wanted.here.encode()),
-                    millis(wanted.keep.min(LONGEST)),
-                ];
-                let name = vec![self.names.demand(key)];
-                self.link
-                    .eval(&self.scripts.keep_demand, name, args)
-                    .await?;
+                let what = || {
+                    let number = Arg::Text(position.number.to_string());
+                    let here = Arg::Text(wanted.here.encode());
+                    let args = [number, known(), here, keep()];
+                    ([self.names.demand(key)], args)
+                };
+                self.link.eval(&self.scripts.keep_demand, what).await?;
             }
             Ok(Some(position))
         })
@@ -316,21 +311,20 @@ impl<L: Link> Remote for Scripted<L> {
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {
         Box::pin(async move {
-            let args = vec![hex(fastrand::u64(1..))];
-            let mut names = self.log_names();
-            names.push(self.names.demands().to_owned());
-            let answer = self.link.eval(&self.scripts.snapshot, names, args).await?;
+            let what = || {
+                let [meta, log] = self.log_names();
+                let names = [meta, log, self.names.demands().to_owned()];
+                (names, [hex(fastrand::u64(1..))])
+            };
+            let answer = self.link.eval(&self.scripts.snapshot, what).await?;
             reply::snapshot(&answer)
         })
     }
 
     fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
         Box::pin(async move {
-            let args = vec![Arg::Text(format!("{number}-0"))];
-            let answer = self
-                .link
-                .eval(&self.scripts.pulse, self.log_names(), args)
-                .await?;
+            let what = || (self.log_names(), [Arg::Text(format!("{number}-0"))]);
+            let answer = self.link.eval(&self.scripts.pulse, what).await?;
             reply::pulse(&answer)
         })
     }
@@ -350,10 +344,12 @@ impl<L: Link> Remote for Scripted<L> {
 
     fn prune(&self, position: u64, life: Duration, cursor: u64) -> Reply<'_, Pruned> {
         Box::pin(async move {
-            let names = vec![self.names.meta().to_owned()];
             let number = |n: u64| Arg::Text(n.to_string());
-            let args = vec![number(position), millis(life), number(cursor)];
-            let answer = self.link.eval(&self.scripts.prune, names, args).await?;
+            let what = || {
+                let args = [number(position), millis(life), number(cursor)];
+                ([self.names.meta().to_owned()], args)
+            };
+            let answer = self.link.eval(&self.scripts.prune, what).await?;
             reply::pruned(&answer)
         })
     }
@@ -365,18 +361,16 @@ impl<L: Link> Remote for Scripted<L> {
     fn head<'a>(&'a self, key: &'a str, bytes: usize) -> Reply<'a, Bytes> {
         Box::pin(async move {
             let last = i64::try_from(bytes).unwrap_or(i64::MAX) - 1;
-            let names = vec![self.names.value(key)];
-            let args = vec![Arg::Int(last)];
-            let answer = self.link.eval(&self.scripts.head, names, args).await?;
+            let what = || ([self.names.value(key)], [Arg::Int(last)]);
+            let answer = self.link.eval(&self.scripts.head, what).await?;
             Ok(reply::bytes(&answer).unwrap_or_default())
         })
     }
 
     fn discard<'a>(&'a self, key: &'a str, head: Bytes) -> Reply<'a, bool> {
         Box::pin(async move {
-            let names = vec![self.names.value(key)];
-            let args = vec![Arg::Bytes(head)];
-            let answer = self.link.eval(&self.scripts.discard, names, args).await?;
+            let what = || ([self.names.value(key)], [Arg::Bytes(head.clone())]);
+            let answer = self.link.eval(&self.scripts.discard, what).await?;
             Ok(reply::yes(&answer))
         })
     }
@@ -409,8 +403,8 @@ fn answers(
     }
 }
 
-fn record(scope: &str, author: Author) -> Vec<Arg> {
-    vec![
+fn record(scope: &str, author: Author) -> [Arg; 5] {
+    [
         hex(author.node),
         hex(author.incarnation),
         Arg::Text(author.seen.to_string()),
