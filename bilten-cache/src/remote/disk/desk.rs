@@ -10,7 +10,9 @@ use super::failure::Failure;
 use super::kept::Kept;
 use super::leases::Leases;
 use super::overlaps::Overlaps;
-use super::tables::{DEMANDS, ENDS, MARKERS, META, Meta, VALUES, alive, begin, cost, parts, row};
+use super::tables::{
+    DEMANDS, ENDS, MARKERS, META, Meta, VALUES, alive, begin, cost, cost_of_text, parts, row,
+};
 use super::time::Time;
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{
@@ -123,8 +125,21 @@ impl<'d> Desk<'d> {
         let until = self.books.time.until(wanted.keep);
         let mut kept = self.demands(key)?;
         kept.add(number, wanted.known, demand.clone(), until);
+        let text = kept.encode();
+        self.forget_demands(key)?;
+        let bytes = cost_of_text(key, &text);
+        self.make_room(bytes)?;
+        self.txn()?.open_table(DEMANDS)?.insert(key, &*text)?;
+        self.meta.used += bytes;
+        Ok(())
+    }
+
+    fn forget_demands(&mut self, key: &str) -> Done<()> {
         let mut demands = self.txn()?.open_table(DEMANDS)?;
-        demands.insert(key, &*kept.encode())?;
+        let gone = demands.remove(key)?;
+        let bytes = gone.map_or(0, |text| cost_of_text(key, text.value()));
+        drop(demands);
+        self.meta.used = self.meta.used.saturating_sub(bytes);
         Ok(())
     }
 
@@ -270,7 +285,7 @@ impl<'d> Desk<'d> {
         };
         self.books.tidied = last;
         for key in over {
-            self.txn()?.open_table(DEMANDS)?.remove(&*key)?;
+            self.forget_demands(&key)?;
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ pub(super) struct Meta {
     pub(super) number: u64,
     /// How many values were ever put there.
     pub(super) puts: u64,
-    /// What all values take, see [`cost`].
+    /// What all values and demands take, see [`cost`].
     pub(super) used: u64,
     /// The longest life of an entry, in milliseconds.
     pub(super) life: u64,
@@ -96,18 +96,26 @@ pub(super) fn parts(row: &[u8]) -> Result<((u64, u64), &[u8]), Failure> {
     Ok(((number(0)?, number(8)?), envelope))
 }
 
-/// What a value takes on the disk, about. A large one has pages of its own, a power of two of them.
+/// What a value takes on the disk, about.
 pub(super) fn cost(key: &str, row: &[u8]) -> u64 {
-    const PAGE: usize = 4096;
-    let bytes = key.len() + row.len() + 64;
-    let pages = if bytes > PAGE / 2 {
-        bytes.next_power_of_two().max(PAGE)
-    } else {
-        // Pages in a tree are about two thirds full.
-        bytes + bytes / 2
-    };
     // Its key stands in the order of ends as well.
-    (pages + (key.len() + 32) * 3 / 2) as u64
+    (pages(key.len() + row.len()) + (key.len() + 32) * 3 / 2) as u64
+}
+
+/// The same for what stands in one table only.
+pub(super) fn cost_of_text(key: &str, text: &str) -> u64 {
+    pages(key.len() + text.len()) as u64
+}
+
+/// A large row has pages of its own, a power of two of them.
+fn pages(row: usize) -> usize {
+    const PAGE: usize = 4096;
+    let bytes = row + 64;
+    if bytes > PAGE / 2 {
+        return bytes.next_power_of_two().max(PAGE);
+    }
+    // Pages in a tree are about two thirds full.
+    bytes + bytes / 2
 }
 
 /// The first bytes of the values of some keys.

@@ -43,7 +43,7 @@ pub(super) struct Shelf {
     pub(super) recent: Recent,
     /// A read found something that makes no sense.
     suspect: AtomicBool,
-    /// What the values take, as the last change left it.
+    /// What values and demands take, as the last change left it.
     used: AtomicU64,
 }
 
