@@ -21,7 +21,7 @@ pub(crate) struct Engine {
     pub(crate) name: Arc<str>,
     pub(crate) node: u64,
     pub(crate) clock: Clock,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) tickets: Tickets,
     pub(crate) coherence: Coherence,
     pub(crate) gate: Option<Gate>,
@@ -107,10 +107,13 @@ impl Engine {
 
     /// The same with an entry that somebody else keeps as well.
     pub(crate) fn fill_shared(&self, key: &str, entry: &Kept, ticket: Ticket) -> bool {
-        self.coherence.is_valid(key, entry.tags(), entry.began())
-            && self
-                .memory
-                .insert_if(entry, || self.tickets.is_current(ticket))
+        let is_current = || self.tickets.is_current(ticket);
+        let filled = self.coherence.is_valid(key, entry.tags(), entry.began())
+            && self.memory.insert_if(entry, is_current);
+        if filled {
+            self.memory.catch_up_soon();
+        }
+        filled
     }
 
     /// The second level, if it may be read for this key: without the log nobody knows which of its entries still count.

@@ -228,15 +228,20 @@ impl CacheBuilder {
         let clock = self.clock;
         let Source { order, lag } = self.source;
         let demands = Demands::new(order, lag.min(LONGEST), clock.clone());
+        let mut memory = Memory::new(
+            self.eviction,
+            self.memory_bytes,
+            clock.clone(),
+            no_room(&teller, &meters, self.memory_bytes),
+        );
+        if remote.is_some() {
+            // Where there are calls to wait for, there is time for it.
+            memory = memory.putting_off(self.memory_bytes);
+        }
         let engine = Arc::new(Engine {
             name: Arc::clone(&name),
             node,
-            memory: Memory::new(
-                self.eviction,
-                self.memory_bytes,
-                clock.clone(),
-                no_room(&teller, &meters, self.memory_bytes),
-            ),
+            memory: Arc::new(memory),
             tickets: self.tickets,
             coherence: Coherence::new(node, isolated).minding(demands),
             gate: remote.map(|remote| {

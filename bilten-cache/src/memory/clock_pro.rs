@@ -113,6 +113,9 @@ impl Policy for ClockPro {
         let _ = self.store.get(&spot.0);
     }
 
+    // It only counts the reads of what is there.
+    fn missed(&self, _: Spot) {}
+
     fn clear(&self) {
         // One by one, so that nothing is dropped under a lock.
         for (spot, kept) in self.store.drain() {

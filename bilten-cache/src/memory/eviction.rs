@@ -71,6 +71,10 @@ impl Policy for Chosen {
         ask!(self, policy => policy.touch(spot));
     }
 
+    fn missed(&self, spot: Spot) {
+        ask!(self, policy => policy.missed(spot));
+    }
+
     fn clear(&self) {
         ask!(self, policy => policy.clear());
     }

@@ -1,3 +1,4 @@
+mod backlog;
 #[cfg(feature = "quick-cache")]
 mod clock_pro;
 mod eras;
@@ -11,6 +12,9 @@ mod tiny_lfu;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::runtime::Handle;
+
+use self::backlog::Backlog;
 use self::eras::Eras;
 use self::eviction::Chosen;
 pub(crate) use self::eviction::Eviction;
@@ -27,13 +31,16 @@ use crate::kept::Kept;
 /// shard by shard, as others come in and when somebody asks how many there are.
 ///
 /// The two agree because every change of a key happens under the policy's lock for it, in the index first and then in
-/// the policy, and because the policy takes out of the index what it gives up.
+/// the policy, and because the policy takes out of the index what it gives up. Where the policy hears of fills later, it is told of
+/// those that the index still has.
 #[derive(Debug)]
 pub(crate) struct Memory<P = Chosen> {
     index: Arc<Index>,
     policy: P,
     eras: Eras,
     clock: Clock,
+    /// Fills of which the policy hears later; `None`: it always hears of them at once.
+    backlog: Option<Backlog>,
     /// The fill that was counted last, and the shard that was swept last.
     fills: AtomicUsize,
     swept: AtomicUsize,
@@ -45,6 +52,9 @@ const LEAST_SWEEP: usize = 64;
 
 /// Entries that are looked at each time when somebody asks how many there are.
 const LOOK: usize = 4_096;
+
+/// Of so many fills the policy hears in one go.
+const IN_ONE_GO: usize = 16;
 
 /// What one look found.
 pub(crate) enum Glance<R> {
@@ -64,6 +74,69 @@ impl Memory {
     ) -> Self {
         Self::with(clock, |index| Chosen::new(eviction, bytes, index, no_room))
     }
+
+    /// The same memory, of so many bytes, whose policy hears of fills when [`catch_up_soon`](Self::catch_up_soon) lets it.
+    pub(crate) fn putting_off(mut self, bytes: u64) -> Self {
+        self.backlog = Some(Backlog::new(bytes));
+        self
+    }
+
+    /// Has a task tell the policy of the fills that wait, if they are worth it and there is none yet. Whoever filled does not wait for that.
+    pub(crate) fn catch_up_soon(self: &Arc<Self>) {
+        if !self.backlog.as_ref().is_some_and(Backlog::take_on) {
+            return;
+        }
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(Late::new(self).catch_up())),
+            Err(_) => drop(Late::new(self)),
+        }
+    }
+}
+
+/// Who has taken on to tell the policy of what waits.
+struct Late {
+    memory: Arc<Memory>,
+    waiting: Vec<(Spot, Kept)>,
+}
+
+impl Late {
+    fn new(memory: &Arc<Memory>) -> Self {
+        Self {
+            memory: Arc::clone(memory),
+            waiting: Vec::new(),
+        }
+    }
+
+    async fn catch_up(mut self) {
+        self.begin();
+        while !self.waiting.is_empty() {
+            self.tell(IN_ONE_GO);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What is filled from here on is up to somebody else.
+    fn begin(&mut self) {
+        if let Some(backlog) = &self.memory.backlog {
+            backlog.give_back();
+            self.waiting.extend(backlog.take());
+        }
+    }
+
+    fn tell(&mut self, most: usize) {
+        let some = self.waiting.len().min(most);
+        for (spot, kept) in self.waiting.drain(..some) {
+            self.memory.tell(spot, &kept);
+        }
+    }
+}
+
+impl Drop for Late {
+    /// However it ends, nothing is left that cannot be evicted.
+    fn drop(&mut self) {
+        self.begin();
+        self.tell(usize::MAX);
+    }
 }
 
 impl<P: Policy> Memory<P> {
@@ -74,6 +147,7 @@ impl<P: Policy> Memory<P> {
             index,
             eras: Eras::default(),
             clock,
+            backlog: None,
             fills: AtomicUsize::new(0),
             swept: AtomicUsize::new(0),
         }
@@ -89,11 +163,18 @@ impl<P: Policy> Memory<P> {
             };
             (glance, self.eras.is_first_read(kept))
         });
-        let (glance, told) = found.unwrap_or((Glance::Nothing, true));
-        if told {
-            self.policy.touch(spot);
+        match found {
+            Some((glance, told)) => {
+                if told {
+                    self.policy.touch(spot);
+                }
+                glance
+            }
+            None => {
+                self.policy.missed(spot);
+                Glance::Nothing
+            }
         }
-        glance
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<Kept> {
@@ -127,9 +208,10 @@ impl<P: Policy> Memory<P> {
             return inserted;
         }
         self.eras.begins(kept);
+        let backlog = self.backlog.as_ref().filter(|backlog| backlog.takes(kept));
         self.policy.change(spot, || {
             inserted = self.index.insert_if(spot, kept, allowed);
-            match inserted {
+            match inserted && backlog.is_none() {
                 true => Change::Put(kept.clone()),
                 false => Change::Nothing,
             }
@@ -137,13 +219,35 @@ impl<P: Policy> Memory<P> {
         if inserted {
             let held = self.index.held();
             self.eras.filled(held);
-            self.settle(spot, kept);
+            match backlog {
+                None => self.settle(spot, kept),
+                Some(backlog) if backlog.add(spot, kept.clone()) => self.catch_up(),
+                Some(_) => {}
+            }
             let fill = self.fills.fetch_add(1, Ordering::Relaxed);
             if fill.is_multiple_of((held / SWEEP).max(LEAST_SWEEP)) {
                 self.sweep(1);
             }
         }
         inserted
+    }
+
+    /// Tells the policy of all fills that it has not heard of.
+    fn catch_up(&self) {
+        let waiting = self.backlog.as_ref().map(Backlog::take);
+        for (spot, kept) in waiting.unwrap_or_default() {
+            self.tell(spot, &kept);
+        }
+    }
+
+    /// Tells the policy of a fill, unless it is gone or there is a newer one.
+    fn tell(&self, spot: Spot, kept: &Kept) {
+        self.policy
+            .change(spot, || match self.index.holds(spot, kept) {
+                true => Change::Put(kept.clone()),
+                false => Change::Nothing,
+            });
+        self.settle(spot, kept);
     }
 
     fn taken_out(&self, spot: Spot, key: &[u8]) -> Change {
@@ -204,24 +308,29 @@ impl<P: Policy> Memory<P> {
 
     /// Gives the memory back; that nothing is served any more is the log's business.
     pub(crate) fn clear(&self) {
+        let waiting = self.backlog.as_ref().map(Backlog::take);
         // In this order, for `settle`.
         self.index.clear();
         self.policy.clear();
+        drop(waiting);
     }
 
     /// How many there are that somebody may have a use for, as far as that is known.
     pub(crate) fn entries(&self) -> u64 {
+        self.catch_up();
         self.sweep(LOOK.max(self.index.held() / LEAST_SWEEP));
         self.policy.entries()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
+        self.catch_up();
         self.policy.bytes()
     }
 
     /// Entries that only one of the two knows of. While nobody changes anything there are none.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn strays(&self) -> usize {
+        self.catch_up();
         let (mut both, mut strays) = (0, 0);
         self.policy
             .each(|spot, kept| match self.index.holds(spot, kept) {

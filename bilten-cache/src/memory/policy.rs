@@ -20,8 +20,11 @@ pub(crate) trait Policy: std::fmt::Debug + Send + Sync {
     /// Says that the key was not taken, because it has no room.
     fn not_taken(&self, key: &[u8]);
 
-    /// Learns that a spot was asked for, whether or not something is there.
+    /// Learns that a spot was asked for.
     fn touch(&self, spot: Spot);
+
+    /// Learns that one was asked for where nothing is.
+    fn missed(&self, spot: Spot);
 
     /// Gives everything up, at its leisure.
     fn clear(&self);

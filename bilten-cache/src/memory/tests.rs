@@ -178,6 +178,8 @@ impl Policy for Whim {
 
     fn touch(&self, _: Spot) {}
 
+    fn missed(&self, _: Spot) {}
+
     fn clear(&self) {
         let mut kept = self.kept.lock().unwrap();
         let void: Vec<_> = kept.valid.drain().collect();
@@ -277,5 +279,78 @@ fn a_reader_sees_the_old_entry_or_the_new_one_while_it_is_replaced() {
         let seen = reader.join().unwrap();
         let in_order = [[1, 1], [1, 2], [2, 2]].map(|seen| seen.map(Some));
         assert!(in_order.contains(&seen), "{seen:?}");
+    });
+}
+
+fn putting_off(bytes: u64) -> Memory<Whim> {
+    Memory {
+        backlog: Some(Backlog::new(bytes)),
+        ..Memory::with(Clock::system(), Whim::new)
+    }
+}
+
+const ROOM: u64 = 1 << 20;
+
+#[test]
+fn what_the_policy_has_not_heard_of_is_found_and_removed_like_the_rest() {
+    alone(|| {
+        let memory = putting_off(ROOM);
+        for key in ["a", "b"] {
+            assert!(memory.insert_if(&kept(key, 1), || true));
+            assert!(memory.get(key).is_some());
+        }
+        assert_eq!(memory.policy.entries(), 0, "it is told later");
+        memory.remove("a");
+        assert_eq!(memory.entries(), 1);
+        assert_eq!((memory.strays(), memory.index.held()), (0, 1));
+        memory.insert_if(&kept("c", 1), || true);
+        memory.clear();
+        assert_eq!((memory.entries(), memory.index.held()), (0, 0));
+    });
+}
+
+#[test]
+fn no_more_is_put_off_than_a_part_of_the_memory() {
+    alone(|| {
+        let memory = putting_off(ROOM);
+        let large = u32::try_from(ROOM / 64).unwrap();
+        memory.insert_if(&kept("large", large), || true);
+        assert_eq!(memory.policy.entries(), 1, "it would be too much");
+        for (weight, told) in [(large / 8, 16), (1, 256)] {
+            let before = memory.entries();
+            for n in 1..=told {
+                assert_eq!(memory.policy.entries(), before);
+                memory.insert_if(&kept(&format!("{weight}:{n}"), weight), || true);
+            }
+            assert_eq!(memory.policy.entries(), before + told);
+        }
+    });
+}
+
+#[test]
+fn in_no_order_does_a_policy_that_hears_late_bring_back_what_was_removed() {
+    in_many_orders(|| {
+        let memory = Arc::new(putting_off(ROOM));
+        let others = [
+            spawn(&memory, |memory| {
+                memory.insert_if(&kept("a", 1), || true);
+                memory.catch_up();
+            }),
+            spawn(&memory, |memory| {
+                memory.insert_if(&kept("a", 2), || true);
+                memory.catch_up();
+                memory.policy.evict(memory.index.spot(b"a"));
+            }),
+            spawn(&memory, Memory::clear),
+        ];
+        memory.catch_up();
+        for other in others {
+            other.join().unwrap();
+        }
+        memory.policy.sweep();
+        assert_eq!(memory.strays(), 0);
+        memory.remove("a");
+        assert!(memory.get("a").is_none());
+        assert_eq!((memory.strays(), memory.index.held()), (0, 0));
     });
 }

@@ -87,6 +87,13 @@ impl Policy for TinyLfu {
         let _ = self.store.get(&spot.0);
     }
 
+    fn missed(&self, spot: Spot) {
+        // moka counts what is asked for from when it is half full.
+        if self.store.weighted_size() >= self.bytes / 2 {
+            self.touch(spot);
+        }
+    }
+
     fn clear(&self) {
         self.store.invalidate_all();
     }
