@@ -125,7 +125,7 @@ impl Engine {
         known.then_some(gate)
     }
 
-    /// What the values of a second level on this machine's disk take.
+    /// What values and source tokens of a second level on this machine's disk take.
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         self.gate.as_ref()?.remote().bytes_here()
     }

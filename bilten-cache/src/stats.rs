@@ -237,7 +237,7 @@ const GAUGES: [(&str, &str); 9] = [
     ),
     (
         "bilten_cache_disk_bytes",
-        "What the values of a second level on this machine's disk take.",
+        "What values and source tokens of a second level on this machine's disk take.",
     ),
 ];
 

@@ -46,7 +46,7 @@ pub struct Status {
     pub memory_entries: u64,
     /// What they weigh, in bytes.
     pub memory_bytes: u64,
-    /// What the values of a second level on this machine's disk take, in bytes; `None` for any other.
+    /// What values and source tokens of a second level on this machine's disk take, in bytes; `None` for any other.
     pub disk_bytes: Option<u64>,
 }
 

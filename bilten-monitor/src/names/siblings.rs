@@ -150,7 +150,7 @@ pub(crate) const CACHE: &[Spec] = &[
     gauge(
         same("bilten_cache_disk_bytes"),
         IN_CACHE,
-        "What the values of a second level on this machine's disk take, in bytes.",
+        "What values and source tokens of a second level on this machine's disk take, in bytes.",
     ),
 ];
 

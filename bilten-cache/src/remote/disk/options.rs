@@ -34,8 +34,8 @@ impl DiskOptions {
         }
     }
 
-    /// How much of the disk values may take, in bytes. Defaults to 256 MiB; at least 1 MiB. Beyond it, those go first that have the
-    /// least time to live left. A value that would take more than a quarter of it is not stored.
+    /// How much of the disk values may take, in bytes, with the source tokens that their loads must reflect. Defaults to 256 MiB; at least
+    /// 1 MiB. Beyond it, those values go first that have the least time to live left. A value that would take more than a quarter of it is not stored.
     pub fn bytes(mut self, bytes: u64) -> Self {
         self.bytes = bytes;
         self
