@@ -107,13 +107,55 @@ impl Engine {
 
     /// The same with an entry that somebody else keeps as well.
     pub(crate) fn fill_shared(&self, key: &str, entry: &Kept, ticket: Ticket) -> bool {
-        let is_current = || self.tickets.is_current(ticket);
+        let is_current = |_: Option<&Kept>| self.tickets.is_current(ticket);
         let filled = self.coherence.is_valid(key, entry.tags(), entry.began())
             && self.memory.insert_if(entry, is_current);
         if filled {
             self.memory.catch_up_soon();
         }
         filled
+    }
+
+    /// Fills L1 with what the second level has. Where a newer value has come here meanwhile, that stays: a load that lands voids no ticket.
+    pub(crate) fn fill_from_remote(&self, key: &str, entry: &Kept, ticket: Ticket) -> bool {
+        if !self.coherence.is_valid(key, entry.tags(), entry.began()) {
+            return false;
+        }
+        loop {
+            let known = self.memory.find(key);
+            if known
+                .as_ref()
+                .is_some_and(|there| self.is_newer(key, there, entry))
+            {
+                return true;
+            }
+            let mut another = false;
+            let filled = self.memory.insert_if(entry, |there| {
+                another = match (there, &known) {
+                    (Some(there), Some(known)) => !there.is_same(known),
+                    (Some(_), None) => true,
+                    (None, _) => false,
+                };
+                !another && self.tickets.is_current(ticket)
+            });
+            if filled {
+                self.memory.catch_up_soon();
+            }
+            if !another {
+                return filled;
+            }
+        }
+    }
+
+    /// Whether what L1 has was made later. A stale one gives way to a fresh one all the same, and to no other one of its age: it knows when
+    /// its load failed.
+    fn is_newer(&self, key: &str, there: &Kept, entry: &Entry) -> bool {
+        let now = self.clock.now();
+        let later = match entry.is_fresh(now) {
+            true => there.is_fresh(now) && there.created_millis > entry.created_millis,
+            false => there.created_millis >= entry.created_millis,
+        };
+        later && self.coherence.trusts(key, there, now)
     }
 
     /// The second level, if it may be read for this key: without the log nobody knows which of its entries still count.
@@ -146,6 +188,13 @@ impl Engine {
 
     /// Applies a record of the log, if it is the next one.
     pub(crate) fn apply(&self, record: &Record) -> Followed {
+        let followed = self.apply_to_memory(record);
+        // Only now: who waits for this position looks into L1 next.
+        self.coherence.settle();
+        followed
+    }
+
+    fn apply_to_memory(&self, record: &Record) -> Followed {
         match self.coherence.apply(record) {
             Effect::Nothing => {}
             Effect::DropKey(key) => {
@@ -160,6 +209,9 @@ impl Engine {
             Effect::OtherLog => return Followed::OtherLog,
         }
         self.meters.log_records.add(1);
+        if record.scope.is_none() && record.demand.is_none() {
+            self.meters.log_unreadable.add(1);
+        }
         if record.node != self.node && record.demand.is_none() {
             self.teller.tell(|| Event::Invalidated {
                 scope: record.scope.clone().unwrap_or(Scope::All),
@@ -167,12 +219,6 @@ impl Engine {
             });
         }
         Followed::Next
-    }
-
-    /// Throws all of L1 away, and what is being loaded into it.
-    pub(crate) fn flush(&self) {
-        self.coherence.flush();
-        self.clear_memory();
     }
 
     pub(crate) fn clear_memory(&self) {

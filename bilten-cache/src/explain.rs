@@ -190,6 +190,14 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         if let Some(verdict) = self.invalidated(key, &envelope.tags, began) {
             return verdict;
         }
+        let changed = self.engine.coherence.changed(key);
+        if envelope.follows() < changed.removed {
+            return Verdict::Invalidated {
+                by: "a change of the key, which a fail-over has lost".to_owned(),
+                at: changed.removed,
+                reflects: envelope.follows(),
+            };
+        }
         if envelope.schema != self.options.schema_version {
             let (found, own) = (envelope.schema, self.options.schema_version);
             return Verdict::Unusable(format!("schema version {found}, this region reads {own}"));
@@ -208,19 +216,16 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             self.engine.coherence.server_millis(now),
         );
         let age = self.age(now, envelope.created_millis);
-        let left = if envelope.expired {
-            0
-        } else {
-            until(ends, now)
-        };
+        let expired = envelope.expired || envelope.follows() < changed.expired;
+        let left = if expired { 0 } else { until(ends, now) };
         let value = || {
             let payload = self.payload(&envelope)?;
             self.codec?.decode(&payload).ok().map(Arc::new)
         };
         let times = Times {
             ends,
-            expired: envelope.expired,
-            ended_by: self.ended_by(envelope.expired, value),
+            expired,
+            ended_by: self.ended_by(expired, value),
         };
         times.verdict(age, Duration::from_nanos(left), &self.options.windows, now)
     }

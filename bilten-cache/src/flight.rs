@@ -74,8 +74,8 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         asked,
     };
     match land(&state, &job, flown, loaded) {
-        Some((envelope, keep)) => {
-            Box::pin(store(&state, &job.key, envelope, token, keep)).await;
+        Some((parcel, kept)) => {
+            Box::pin(store(&state, &job.key, parcel, token, kept)).await;
         }
         None => release(&state, &job.key, token).await,
     }
@@ -98,7 +98,7 @@ fn land<V: Send + Sync + 'static>(
     job: &Job,
     flown: Flown<V>,
     loaded: Result<Loaded<V>, Error>,
-) -> Option<(Result<Bytes, SharedError>, Duration)> {
+) -> Option<(Parcel, Option<Kept>)> {
     let (key, manner) = (&job.key, job.how.manner);
     let Flown { pilot, start, .. } = flown;
     match loaded.map(|loaded| manner.applied_to(loaded)) {
@@ -108,8 +108,8 @@ fn land<V: Send + Sync + 'static>(
             match state.pack(key, loaded, start.began, took) {
                 Ok(packed) => {
                     let start = manner.uses(Use::MemoryWrite).then_some(start);
-                    let (envelope, keep) = serve(state, key, start, packed, pilot);
-                    return envelope.map(|envelope| (envelope, keep));
+                    let (kept, parcel) = serve(state, key, start, packed, pilot);
+                    return parcel.map(|parcel| (parcel, kept));
                 }
                 Err(large) => {
                     pilot.land(Ok((large.value, Level::Loader)));
@@ -380,33 +380,45 @@ fn serve<V: Send + Sync + 'static>(
     start: Option<Start>,
     packed: Packed<V>,
     pilot: Pilot<Landed<V>, Start>,
-) -> (Option<Result<Bytes, SharedError>>, Duration) {
+) -> (Option<Kept>, Option<Parcel>) {
     let Packed {
         value,
         entry,
         keep,
         envelope,
     } = packed;
-    if let Some(start) = start
-        && !state.engine.fill(key, entry, start.ticket)
-    {
-        state.refused(key, Refusal::Changed);
+    let mut kept = None;
+    if let Some(start) = start {
+        let entry = Kept::new(key, entry);
+        match state.engine.fill_shared(key, &entry, start.ticket) {
+            true => kept = Some(entry),
+            false => state.refused(key, Refusal::Changed),
+        }
     }
     pilot.land(Ok((value, Level::Loader)));
-    (envelope, keep)
+    (kept, envelope.map(|envelope| (envelope, keep)))
 }
+
+/// What goes to L2, and for how long.
+type Parcel = (Result<Bytes, SharedError>, Duration);
 
 async fn store<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    envelope: Result<Bytes, SharedError>,
+    (envelope, keep): Parcel,
     token: Option<u64>,
-    keep: Duration,
+    kept: Option<Kept>,
 ) {
     match (envelope, token, &state.engine.gate) {
         (Ok(envelope), Some(token), Some(gate)) => {
             match gate.store(key, token, envelope, keep).await {
-                Ok(false) => state.refused(key, Refusal::LeaseLost),
+                Ok(false) => {
+                    state.refused(key, Refusal::LeaseLost);
+                    // Whoever took the lease knows something newer, and its record may never come.
+                    if let Some(kept) = &kept {
+                        state.engine.memory.bury(kept);
+                    }
+                }
                 Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
                 Ok(true) | Err(_) => {}
             }

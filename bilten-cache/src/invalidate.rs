@@ -3,6 +3,7 @@
 //! Each change runs in a task of its own. A caller that is dropped on the way therefore never leaves
 //! half a change behind.
 
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::entry::Entry;
-use crate::envelope::placed_at;
+use crate::envelope::{claimed_at, placed_at};
 use crate::events::Event;
 use crate::remote::{Demand, Gate, Position, RemoteError, Scope};
 
@@ -37,7 +38,7 @@ pub enum Ack {
     Local,
     /// Nothing was changed: the cache or the region is read-only.
     ReadOnly,
-    /// The second level could not be reached. The change waits in a bounded queue; until it is delivered this process
+    /// The second level could not be reached, or has too much to do. The change waits in a bounded queue; until it is delivered this process
     /// does not read what it concerns from the second level. Other processes may serve the old value until then, at most for
     /// their `isolated_ttl` if they are cut off too, and otherwise for its time to live.
     Deferred,
@@ -97,7 +98,7 @@ async fn change(
     after: Option<&Demand>,
 ) -> Result<Position, RemoteError> {
     demand(engine, gate, scope, after).await?;
-    gate.call(|remote| remote.invalidate(scope, engine.coherence.author()))
+    gate.change(|remote| remote.invalidate(scope, engine.coherence.author()))
         .await
 }
 
@@ -111,7 +112,7 @@ async fn demand(
     let Some(after) = after else { return Ok(()) };
     let wanted = engine.coherence.demand(scope, after);
     let author = engine.coherence.author();
-    let told = gate.call(|remote| remote.demand(&wanted, author)).await?;
+    let told = gate.change(|remote| remote.demand(&wanted, author)).await?;
     if let Some(position) = told {
         engine.acknowledge_demand(position);
     }
@@ -127,8 +128,7 @@ fn note(engine: &Engine, scope: &Scope, after: Option<Demand>, position: Option<
     engine.meters.deferred.add(1);
     engine.recovery.push(scope.clone(), after);
     if scope.key().is_none() {
-        // Without a position in the log there is nothing to compare entries with.
-        engine.flush();
+        engine.coherence.mark_waiting(scope);
     }
     Ack::Deferred
 }
@@ -175,8 +175,10 @@ enum Placed {
     TooLarge,
 }
 
+/// See [`Change::ending`].
+pub(crate) type Ending = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 /// A value that its caller wants in both levels.
-#[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) key: Arc<str>,
     /// For L2; `None` when there is no L2 or nothing can be put there.
@@ -185,8 +187,9 @@ pub(crate) struct Change {
     /// For L1; `None` when it is not to be kept there.
     pub(crate) entry: Option<Entry>,
     pub(crate) ticket: crate::ticket::Ticket,
-    /// Whether the value is as old as its entry says, and not made at this moment: what was invalidated meanwhile is newer.
-    pub(crate) is_older: bool,
+    /// Ends the write of the source that the value comes from, and says whether it was the only one. Then the value is as old as its entry
+    /// says, and not made at this moment: what was invalidated meanwhile is newer.
+    pub(crate) ending: Option<Ending>,
     /// What later loads must reflect.
     pub(crate) after: Option<Demand>,
 }
@@ -200,14 +203,17 @@ fn tell(engine: &Engine, scope: impl FnOnce() -> Scope) {
 }
 
 /// Puts a value into both levels.
-pub(crate) async fn write(engine: &Arc<Engine>, change: Change) -> Written {
+pub(crate) async fn write(engine: &Arc<Engine>, mut change: Change) -> Written {
     tell(engine, || Scope::Key(Arc::clone(&change.key)));
     if engine.gate.is_none() {
         if let Some(after) = &change.after {
             let scope = Scope::Key(Arc::clone(&change.key));
             engine.coherence.demand(&scope, after);
         }
-        put_in_memory(engine, change, None);
+        match end(&mut change).await {
+            true => put_in_memory(engine, change, None, false),
+            false => drop_from_memory(engine, &Scope::Key(change.key)),
+        }
         return Written::of(Ack::Local);
     }
     let task = Arc::clone(engine);
@@ -227,36 +233,62 @@ async fn write_both(engine: &Engine, mut change: Change) -> Written {
         .take()
         .filter(|_| engine.coherence.is_synced());
     let after = change.after.take();
-    let position = match (&engine.gate, &envelope) {
-        (Some(gate), Some(_)) => match demand(engine, gate, &scope, after.as_ref()).await {
+    // A write of the source must not look like somebody else's change, also where its value stays in memory.
+    let is_older = change.ending.is_some();
+    let claims = envelope.is_some() || is_older;
+    let position = match &engine.gate {
+        Some(gate) if claims => match demand(engine, gate, &scope, after.as_ref()).await {
             Ok(()) => {
                 let hold = hold(gate.budget());
-                let claim = gate.call(|remote| remote.claim(&change.key, token, hold, author));
+                let claim = gate.change(|remote| remote.claim(&change.key, token, hold, author));
                 claim.await.ok()
             }
             Err(_) => None,
         },
         // What is there must go.
-        (Some(gate), None) => self::change(engine, gate, &scope, after.as_ref())
+        Some(gate) => self::change(engine, gate, &scope, after.as_ref())
             .await
             .ok(),
-        (None, _) => None,
+        None => None,
     };
+    // Under the claim, and before anybody can read the value: whoever changes the key from here on takes the claim with it.
+    let alone = end(&mut change).await;
+    let envelope = envelope.filter(|_| alone);
+    if let (Some(gate), Some(_), true, None) = (&engine.gate, position, claims, &envelope) {
+        // Nothing will be stored. If this fails, the claim runs out by itself.
+        let _ = gate.call(|remote| remote.release(&change.key, token)).await;
+    }
     let ack = note(engine, &scope, after, position);
     let placed = match (position, envelope) {
+        _ if !alone => Placed::Overtaken,
         (Some(position), Some(envelope)) if position.incarnation == author.incarnation => {
-            place(engine, &change, token, position, envelope).await
+            // The write happened at its own record: what was invalidated before it is older. Of one that began before its claim that
+            // is not known.
+            let envelope = match is_older {
+                true => claimed_at(position.number, envelope),
+                false => placed_at(position.number, envelope),
+            };
+            place(engine, &change.key, token, envelope, change.keep).await
         }
         _ => Placed::There,
     };
     if placed == Placed::Overtaken {
         drop_from_memory(engine, &scope);
     } else {
-        put_in_memory(engine, change, position);
+        put_in_memory(engine, change, position, is_older);
     }
     Written {
         ack,
         too_large: placed == Placed::TooLarge,
+    }
+}
+
+/// Ends the write of the source. Whether it was the only one all the time: of several, and of one that something else overlapped with, nobody
+/// knows which is the newest.
+async fn end(change: &mut Change) -> bool {
+    match change.ending.take() {
+        Some(ending) => ending.await,
+        None => true,
     }
 }
 
@@ -266,22 +298,11 @@ fn hold(budget: Duration) -> Duration {
 }
 
 /// Stores a value whose key was claimed.
-async fn place(
-    engine: &Engine,
-    change: &Change,
-    token: u64,
-    position: Position,
-    envelope: Bytes,
-) -> Placed {
+async fn place(engine: &Engine, key: &str, token: u64, envelope: Bytes, keep: Duration) -> Placed {
     let Some(gate) = &engine.gate else {
         return Placed::There;
     };
-    // The write happened at its own record: what was invalidated before it is older.
-    let envelope = match change.is_older {
-        true => envelope,
-        false => placed_at(position.number, envelope),
-    };
-    match gate.store(&change.key, token, envelope, change.keep).await {
+    match gate.store(key, token, envelope, keep).await {
         Ok(false) => Placed::Overtaken,
         Err(RemoteError::TooLarge { .. }) => Placed::TooLarge,
         // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
@@ -289,8 +310,8 @@ async fn place(
     }
 }
 
-fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>) {
-    if let (Some(position), Some(entry), false) = (position, &mut change.entry, change.is_older) {
+fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>, is_older: bool) {
+    if let (Some(position), Some(entry), false) = (position, &mut change.entry, is_older) {
         entry.position = entry.position.max(position.number);
     }
     let ticket = engine.tickets.bump(&change.key, Some(change.ticket));

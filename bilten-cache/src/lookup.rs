@@ -194,25 +194,20 @@ fn accept<V: Send + Sync + 'static>(
     let Some((value, entry)) = state.open(key, bytes, &start) else {
         return Found::Useless;
     };
-    if entry.is_fresh(state.engine.clock.now()) {
-        if !want.takes(&entry) {
-            return Found::Useless;
-        }
-        let made = entry.created_millis;
-        if want.fills() && !state.engine.fill(key, entry, start.ticket) {
-            state.refused(key, Refusal::Changed);
-        }
-        return Found::Fresh(value, made);
+    let is_fresh = entry.is_fresh(state.engine.clock.now());
+    if is_fresh && !want.takes(&entry) {
+        return Found::Useless;
     }
-    let entry = Kept::new(key, entry);
-    // So that callers find it who cannot wait; never over a newer one.
-    let newest = state
-        .retained(key)
-        .is_none_or(|there| there.created_millis < entry.created_millis);
-    if newest && want.fills() && !state.engine.fill_shared(key, &entry, start.ticket) {
+    let (made, entry) = (entry.created_millis, Kept::new(key, entry));
+    // A stale one too, so that callers find it who cannot wait; never over a newer one.
+    let fill = || state.engine.fill_from_remote(key, &entry, start.ticket);
+    if want.fills() && !fill() {
         state.refused(key, Refusal::Changed);
     }
-    Found::Stale(value, entry)
+    match is_fresh {
+        true => Found::Fresh(value, made),
+        false => Found::Stale(value, entry),
+    }
 }
 
 /// Takes the lease, or waits for the value of whoever holds it, at most as long as a lease lasts.

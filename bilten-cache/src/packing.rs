@@ -52,7 +52,13 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             envelope.fresh_millis,
             coherence.server_millis(now),
         );
-        let fresh = ends > signed(now) && !envelope.expired;
+        // What a fail-over brought back is known by the records of its key, which the log still has.
+        let changed = coherence.changed(key);
+        if envelope.follows() < changed.removed {
+            return None;
+        }
+        let expired = envelope.expired || envelope.follows() < changed.expired;
+        let fresh = ends > signed(now) && !expired;
         let kept_until = self.kept_until(ends);
         if !fresh && (kept_until <= now || !self.options.windows.keep()) {
             return None;
@@ -162,6 +168,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
                     validators: validators.clone(),
                     format: self.codec.map_or(0, |codec| codec.format.code),
                     compressed,
+                    placed: true,
+                    claim: None,
                     payload,
                 };
                 Ok(envelope.encode())

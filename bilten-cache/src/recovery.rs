@@ -1,5 +1,5 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::remote::{Demand, Scope};
@@ -17,6 +17,8 @@ pub(crate) struct Recovery {
     queue: Mutex<Queue>,
     /// So that the usual case, nothing waiting, costs one relaxed load.
     waiting: AtomicUsize,
+    /// How often more waited than there is room for.
+    collapses: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,9 @@ impl Recovery {
     /// Queues an invalidation, after which loads must reflect `after`.
     pub(crate) fn push(&self, scope: Scope, after: Option<Demand>) {
         let mut queue = self.queue();
-        queue.push(Change { scope, after });
+        if queue.push(Change { scope, after }) {
+            self.collapses.fetch_add(1, Ordering::Relaxed);
+        }
         self.waiting.store(queue.order.len(), Ordering::Release);
     }
 
@@ -83,23 +87,36 @@ impl Recovery {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Whether something waits that was not postponed.
+    pub(crate) fn has_news(&self) -> bool {
+        let postponed = |number: &u64| number & POSTPONED != 0;
+        self.len() > 0 && !self.queue().order.keys().next().is_some_and(postponed)
+    }
+
+    /// How often more waited than there is room for, and became one `clear`.
+    pub(crate) fn collapses(&self) -> u64 {
+        self.collapses.load(Ordering::Relaxed)
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    fn push(&mut self, mut change: Change) {
+    /// Whether there was no room for it.
+    fn push(&mut self, mut change: Change) -> bool {
         let number = self.next;
         self.next += 1;
-        if self.order.len() >= LIMIT || change.scope == Scope::All {
+        let is_full = self.order.len() >= LIMIT && change.scope != Scope::All;
+        if is_full || change.scope == Scope::All {
             let mut demands = self.order.values().filter_map(|older| older.after.clone());
             let after = change.after.or_else(|| demands.next());
             self.order.clear();
             self.keys.clear();
             let scope = Scope::All;
             self.order.insert(number, Change { scope, after });
-            return;
+            return is_full;
         }
         let older = change
             .scope
@@ -113,6 +130,7 @@ impl Queue {
             }
         }
         self.order.insert(number, change);
+        false
     }
 
     fn covers(&self, key: &str) -> bool {
@@ -197,7 +215,7 @@ mod tests {
         let first = front(&recovery).unwrap();
         recovery.postpone(&first);
         recovery.push(key("event:3"), None);
-        assert!(recovery.covers("event:1"));
+        assert!(recovery.covers("event:1") && recovery.has_news());
         let order = recovery.oldest(9).into_iter().map(|pending| pending.scope);
         assert!(order.eq(["event:2", "event:3", "event:1"].map(key)));
         recovery.done(&front(&recovery).unwrap());
@@ -205,6 +223,10 @@ mod tests {
         recovery.done(&first);
         recovery.postpone(&first);
         assert_eq!(recovery.len(), 2, "it stands for the newer one");
+        for pending in recovery.oldest(9) {
+            recovery.postpone(&pending);
+        }
+        assert!(!recovery.has_news());
         recovery.done(&front(&recovery).unwrap());
         recovery.done(&front(&recovery).unwrap());
         assert!(!recovery.covers("event:1") && recovery.len() == 0);
@@ -262,7 +284,9 @@ mod tests {
         for n in 0..=LIMIT {
             recovery.push(key(&n.to_string()), None);
         }
-        assert_eq!(recovery.len(), 1);
+        assert_eq!((recovery.len(), recovery.collapses()), (1, 1));
+        recovery.push(Scope::All, None);
+        assert_eq!(recovery.collapses(), 1, "that was asked for");
         assert_eq!(front(&recovery).unwrap().scope, Scope::All);
         assert!(recovery.covers("anything"));
     }

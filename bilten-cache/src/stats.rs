@@ -134,10 +134,11 @@ pub(crate) struct CacheMeters {
     pub(crate) evictions: Meter,
     pub(crate) log_records: Meter,
     pub(crate) log_gaps: Meter,
+    pub(crate) log_unreadable: Meter,
 }
 
 /// Counters and what they count, for the help texts of an exporter.
-const COUNTERS: [(&str, &str); 17] = [
+const COUNTERS: [(&str, &str); 18] = [
     (
         "bilten_cache_hits_total",
         "Reads answered by a level of the cache: memory or remote.",
@@ -202,6 +203,10 @@ const COUNTERS: [(&str, &str); 17] = [
     (
         "bilten_cache_log_gaps_total",
         "Gaps found in the invalidation log.",
+    ),
+    (
+        "bilten_cache_log_unreadable_total",
+        "Records and markers of the invalidation log that nobody could read; each counted as everything.",
     ),
 ];
 
@@ -268,6 +273,7 @@ impl CacheMeters {
             evictions: Meter::new(counter!("bilten_cache_evictions_total", &labels)),
             log_records: Meter::new(counter!("bilten_cache_log_records_total", &labels)),
             log_gaps: Meter::new(counter!("bilten_cache_log_gaps_total", &labels)),
+            log_unreadable: Meter::new(counter!("bilten_cache_log_unreadable_total", &labels)),
         })
     }
 
@@ -280,6 +286,7 @@ impl CacheMeters {
         stats.evictions += self.evictions.value();
         stats.log_records += self.log_records.value();
         stats.log_gaps += self.log_gaps.value();
+        stats.log_unreadable += self.log_unreadable.value();
     }
 }
 
@@ -353,6 +360,9 @@ pub struct Stats {
     pub log_records: u64,
     /// Gaps found in the log.
     pub log_gaps: u64,
+    /// Records and markers of the log that nobody could read, of another program or a future version. Each counted as everything, except
+    /// one far ahead of our own records, which was taken out.
+    pub log_unreadable: u64,
 }
 
 impl Stats {

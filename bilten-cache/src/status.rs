@@ -38,7 +38,7 @@ pub struct Status {
     pub log_age: Option<Duration>,
     /// Scopes that are remembered as invalidated.
     pub markers: usize,
-    /// How often a limit made an invalidation wider than it was.
+    /// How often a limit made an invalidation wider than it was: too many scopes to remember, or too many that wait for the second level.
     pub markers_widened: u64,
     /// Invalidations that wait for the second level.
     pub waiting: usize,
@@ -70,14 +70,14 @@ impl Status {
         Self {
             connection: Connection::of(engine),
             cause: engine.gate.as_ref().and_then(|gate| gate.outage().why()),
-            log_position: engine.coherence.applied(),
+            log_position: engine.coherence.settled(),
             log_lag: engine.coherence.lag(),
             log_age: engine
                 .coherence
                 .silence(engine.clock.now())
                 .map(Duration::from_nanos),
             markers,
-            markers_widened,
+            markers_widened: markers_widened + engine.recovery.collapses(),
             waiting: engine.recovery.len(),
             disk_bytes: engine.disk_bytes(),
             memory_entries: engine.memory.entries(),

@@ -14,10 +14,9 @@ use tokio::time::Instant;
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
 use crate::engine::{Engine, Followed};
-use crate::error::panic_message;
 use crate::gauges::Gauges;
 use crate::recovery::Pending;
-use crate::remote::{Gate, Noticed, PAGE, RemoteError, Scope};
+use crate::remote::{Gate, Noticed, PAGE, Position, RemoteError, Scope, panicked, whole};
 use crate::status::Status;
 
 /// How long one read of the log waits for news, at most and at least.
@@ -25,6 +24,8 @@ const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 /// What a call that should answer at once may take.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// What a snapshot may take: tens of thousands of markers, page by page. Each page must come in time.
+const LONGEST_SNAPSHOT: Duration = Duration::from_secs(20);
 /// How often the log's position, its incarnation and the store's clock are sampled.
 const PULSE: Nanos = 1_000_000_000;
 /// Invalidations that waited are handed over so many at once, and no longer than this before the log is read again: it must not be
@@ -39,6 +40,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Told once; loads ask their source for its newest state until it is over.
 const FOREIGN_DEMANDS: &str =
     "WRONGTYPE another program wrote where is kept what loads must reflect";
+/// Told once; the record is taken out.
+const FOREIGN_RECORD: &str =
+    "WRONGTYPE another program wrote a record into the log, far ahead of ours";
 
 /// Why following the log was interrupted.
 #[derive(Debug, thiserror::Error)]
@@ -55,41 +59,49 @@ enum Interruption {
     Unwritten,
     #[error("an older copy took over, and no process that writes has begun a new log yet")]
     Older,
+    #[error("another program wrote a record into the log, far ahead of ours")]
+    Foreign,
 }
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
 pub(crate) async fn start(engine: &Arc<Engine>) -> JoinHandle<()> {
     if let Some(gate) = &engine.gate {
-        let synced = whole(sync(engine, gate)).await;
-        let synced = synced.unwrap_or_else(|panic| Err(panic.into()));
+        let synced = sync(engine, gate).await;
         report(gate, synced.as_ref().err());
     }
-    tokio::spawn(follow(Arc::clone(engine)))
+    // Here and not in the task: a recorder may be that of this thread only.
+    let gauges = Gauges::new(engine);
+    tokio::spawn(follow(Arc::clone(engine), gauges))
 }
 
-async fn follow(engine: Arc<Engine>) {
+async fn follow(engine: Arc<Engine>, gauges: Gauges) {
     let Some(gate) = &engine.gate else { return };
     let mut tail = Tail {
         engine: &engine,
         gate,
-        gauges: Gauges::new(&engine),
+        gauges,
         answered: false,
         next_pulse: 0,
+        next_try: None,
+        try_pause: FIRST_PAUSE,
+        foreign: None,
         ageing: Ageing::default(),
         wait: wait_within(engine.coherence.isolated_after()),
     };
     let (mut pause, mut unanswered) = (FIRST_PAUSE, 0_u32);
     loop {
-        let turn = whole(tail.turn()).await.unwrap_or_else(|panic| {
+        // This task must not end while the cache lives.
+        let turn = AssertUnwindSafe(tail.turn()).catch_unwind().await;
+        let turn = turn.unwrap_or_else(|panic| {
             engine.coherence.doubt();
-            Err(panic.into())
+            Err(panicked(&*panic).into())
         });
         report(gate, turn.as_ref().err());
         if turn.is_ok() {
             (pause, unanswered) = (FIRST_PAUSE, 0);
             if gate.is_suspected() {
                 // The breaker has it from here.
-                let _ = whole(gate.probe()).await;
+                gate.probe().await;
             }
             continue;
         }
@@ -99,7 +111,7 @@ async fn follow(engine: Arc<Engine>) {
         } else {
             0
         };
-        if unanswered >= AWAY_AFTER && !whole(gate.probe()).await.unwrap_or(false) {
+        if unanswered >= AWAY_AFTER && !gate.probe().await {
             engine.coherence.question();
         }
         // Whatever answers next may be another server, or an older copy of this one.
@@ -108,14 +120,6 @@ async fn follow(engine: Arc<Engine>) {
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-/// A store of somebody's own may panic. That must not end the task that follows its log.
-async fn whole<T>(work: impl Future<Output = T>) -> Result<T, RemoteError> {
-    let done = AssertUnwindSafe(work).catch_unwind().await;
-    done.map_err(|panic| {
-        RemoteError::Unavailable(format!("the store panicked: {}", panic_message(&*panic)))
-    })
 }
 
 /// While nothing happens, what is known is as old as two reads when the second one ends. With the way to the server and a busy
@@ -128,16 +132,14 @@ fn wait_within(isolated_after: Nanos) -> Duration {
 fn report(gate: &Gate, why: Option<&Interruption>) {
     match why {
         None => gate.outage().works(Noticed::Following),
-        // The log is there all the same.
-        Some(Interruption::Undelivered(error @ RemoteError::Refused(_))) => {
-            gate.outage().failed(Noticed::Delivering, error);
-        }
         Some(Interruption::Remote(error) | Interruption::Undelivered(error)) => {
             gate.outage().failed(Noticed::Following, error);
         }
         Some(lost @ (Interruption::Gap | Interruption::Lost)) => gate.outage().lost(lost),
         // Told by the status; there is nothing wrong with the store.
         Some(Interruption::Unwritten | Interruption::Older) => {}
+        // The log is there all the same.
+        Some(Interruption::Foreign) => gate.outage().works(Noticed::Following),
     }
 }
 
@@ -148,6 +150,11 @@ struct Tail<'e> {
     /// Whether the store answered in this turn, on the way that calls take too.
     answered: bool,
     next_pulse: Nanos,
+    /// When what was refused is tried again, and how long after that.
+    next_try: Option<Instant>,
+    try_pause: Duration,
+    /// The record of another program that was told of last.
+    foreign: Option<u64>,
     ageing: Ageing,
     wait: Duration,
 }
@@ -181,37 +188,59 @@ impl Tail<'_> {
             }
             self.gauges.show(&Status::of(engine));
         }
-        let more = engine.recovery.len() > 0;
         let asked = engine.clock.now();
+        let may_try = self.next_try.is_none_or(|next| Instant::now() >= next);
+        let waits = engine.recovery.has_news() || may_try && engine.recovery.len() > 0;
         // Not without any wait: that takes the way of the calls, and would say nothing of the log's own.
-        let read = self.read(if more { SHORTEST_WAIT } else { self.wait });
+        let read = self.read(if waits { SHORTEST_WAIT } else { self.wait });
         if read.await? < usize::from(PAGE) {
             // Else there may be more, of which nothing is known yet.
             engine.coherence.contact(asked);
         }
-        deliver(engine, self.gate, DELIVERS).await?;
+        if waits {
+            self.deliver().await?;
+        }
+        engine
+            .coherence
+            .forget_waiting(|| engine.recovery.len() > 0);
+        Ok(())
+    }
+
+    /// What is refused is tried again after a while. That must not keep this process from hearing what others say.
+    async fn deliver(&mut self) -> Result<(), Interruption> {
+        let Some(refusal) = deliver(self.engine, self.gate, DELIVERS).await? else {
+            (self.next_try, self.try_pause) = (None, FIRST_PAUSE);
+            return Ok(());
+        };
+        self.gate.outage().failed(Noticed::Delivering, &refusal);
+        let pause = self.try_pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.next_try = Some(Instant::now() + pause);
+        self.try_pause = (self.try_pause * 2).min(LONGEST_PAUSE);
         Ok(())
     }
 
     /// Reads on in the log, as far as one read brings it. How many records there were.
-    async fn read(&self, wait: Duration) -> Result<usize, Interruption> {
+    async fn read(&mut self, wait: Duration) -> Result<usize, Interruption> {
         let position = self.engine.coherence.applied();
         let remote = self.gate.remote();
-        let records = within(wait + PATIENCE, remote.tail(position, wait)).await?;
+        let records = within(wait + PATIENCE, || remote.tail(position, wait)).await?;
         for record in &records {
             match self.engine.apply(record) {
                 Followed::Next => {}
-                Followed::Gap => return Err(self.gap()),
-                Followed::OtherLog => return Err(self.older_copy().await?),
+                Followed::Gap => return Err(self.beyond(record.number).await?),
+                Followed::OtherLog => {
+                    return Err(self.older_copy(self.engine.coherence.incarnation()).await?);
+                }
             }
         }
         Ok(records.len())
     }
 
-    async fn pulse(&self) -> Result<(), Interruption> {
+    async fn pulse(&mut self) -> Result<(), Interruption> {
         let engine = self.engine;
-        let before = engine.coherence.applied();
-        let pulse = within(PATIENCE, self.gate.remote().pulse(before)).await?;
+        // Also what was acknowledged here and has not come with the log yet.
+        let (before, seen) = (engine.coherence.applied(), engine.coherence.seen());
+        let pulse = within(PATIENCE, || self.gate.remote().pulse(before)).await?;
         engine
             .coherence
             .set_server_time(pulse.server_millis, engine.clock.now());
@@ -222,14 +251,14 @@ impl Tail<'_> {
         if position.incarnation != engine.coherence.incarnation() {
             return Err(self.lost(Interruption::Lost));
         }
-        if position.number < before || !engine.coherence.recognises(pulse.stamp) {
-            return Err(self.older_copy().await?);
+        if engine.coherence.is_older(position, seen, pulse.stamp) {
+            return Err(self.older_copy(position.incarnation).await?);
         }
         self.catch_up(position.number).await
     }
 
     /// Reads until the record of this number, which is known to be there.
-    async fn catch_up(&self, number: u64) -> Result<(), Interruption> {
+    async fn catch_up(&mut self, number: u64) -> Result<(), Interruption> {
         let mut before = self.engine.coherence.applied();
         while before < number {
             self.read(Duration::ZERO).await?;
@@ -256,7 +285,7 @@ impl Tail<'_> {
         let (remote, own) = (self.gate.remote(), Duration::from_nanos(life));
         let mut cursor = 0;
         loop {
-            let step = remote.prune(position.unwrap_or(0), own, cursor);
+            let step = || remote.prune(position.unwrap_or(0), own, cursor);
             let Ok(pruned) = within(PATIENCE, step).await else {
                 return;
             };
@@ -270,10 +299,40 @@ impl Tail<'_> {
         }
     }
 
-    /// An older copy took over under the same incarnation, and may have gone on since.
-    async fn older_copy(&self) -> Result<Interruption, RemoteError> {
+    /// An older copy took over under the same incarnation, and may have gone on since. What it says does not count, also if it takes no
+    /// record yet.
+    async fn older_copy(&self, incarnation: u64) -> Result<Interruption, RemoteError> {
+        let lost = self.lost(Interruption::Lost);
+        self.engine.coherence.owe(incarnation);
         renew(self.engine, self.gate).await?;
-        Ok(self.lost(Interruption::Lost))
+        Ok(lost)
+    }
+
+    /// Records before this one are missing. If the log itself has counted no further than they were read, it is another program's, and stands
+    /// in the way of all of ours: the next one of ours takes it out.
+    async fn beyond(&mut self, found: u64) -> Result<Interruption, Interruption> {
+        let (engine, coherence) = (self.engine, &self.engine.coherence);
+        let applied = coherence.applied();
+        let read = Position::new(coherence.incarnation(), applied);
+        let Ok(pulse) = within(PATIENCE, || self.gate.remote().pulse(applied)).await else {
+            return Ok(self.gap());
+        };
+        if pulse.position != Some(read) || !coherence.recognises(pulse.stamp) {
+            return Ok(self.gap());
+        }
+        if self.foreign.replace(found) != Some(found) {
+            engine.meters.log_unreadable.add(1);
+            self.gate
+                .refused(&RemoteError::Refused(FOREIGN_RECORD.to_owned()));
+        }
+        if !engine.read_only {
+            // Of no region.
+            let nothing = Scope::Key("-".into());
+            let author = coherence.author();
+            let said = within(PATIENCE, || self.gate.remote().invalidate(&nothing, author));
+            engine.acknowledge(&nothing, said.await?);
+        }
+        Ok(Interruption::Foreign)
     }
 
     fn gap(&self) -> Interruption {
@@ -288,61 +347,78 @@ impl Tail<'_> {
     }
 }
 
-/// What an older copy forgot nobody knows, so nothing of its incarnation counts any more.
+/// Begins a new incarnation where that is owed: what an older copy forgot nobody knows, so nothing of its own counts any more.
 async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteError> {
-    let author = engine.coherence.renewer();
-    if !engine.read_only {
-        within(PATIENCE, gate.remote().invalidate(&Scope::All, author)).await?;
-    }
+    let Some(author) = engine.coherence.renewer().filter(|_| !engine.read_only) else {
+        return Ok(());
+    };
+    within(PATIENCE, || gate.remote().invalidate(&Scope::All, author)).await?;
+    engine.coherence.renewed();
     Ok(())
 }
 
 /// Loads position, incarnation and markers, without which nothing in L2 can be trusted.
 async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
-    let (doubts, seen) = (engine.coherence.doubts(), engine.coherence.seen());
+    renew(engine, gate).await?;
+    let coherence = &engine.coherence;
+    let (doubts, seen) = (coherence.doubts(), coherence.seen());
     let asked = engine.clock.now();
-    if engine.read_only
-        && within(PATIENCE, gate.remote().pulse(0))
-            .await?
-            .position
-            .is_none()
-    {
-        // A snapshot would begin a log.
-        return Err(Interruption::Unwritten);
+    if engine.read_only || coherence.incarnation() != 0 {
+        // A snapshot would begin a log, and does not tell whether it is the one that was followed.
+        let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
+        match pulse.position {
+            None if engine.read_only => return Err(Interruption::Unwritten),
+            Some(at) if coherence.is_older(at, seen, pulse.stamp) => {
+                return Err(given_up(engine, gate, at.incarnation).await?);
+            }
+            _ => {}
+        }
     }
-    let snapshot = within(PATIENCE, gate.remote().snapshot()).await?;
-    let is_same = snapshot.position.incarnation == engine.coherence.incarnation();
-    if is_same && snapshot.position.number < seen {
-        renew(engine, gate).await?;
-        return Err(match engine.read_only {
-            true => Interruption::Older,
-            false => Interruption::Lost,
-        });
+    let snapshot = within(LONGEST_SNAPSHOT, || gate.remote().snapshot()).await?;
+    if coherence.is_older(snapshot.position, seen, None) {
+        return Err(given_up(engine, gate, snapshot.position.incarnation).await?);
     }
-    engine
-        .coherence
-        .set_server_time(snapshot.server_millis, engine.clock.now());
+    coherence.set_server_time(snapshot.server_millis, engine.clock.now());
     if snapshot.foreign_demands {
         gate.refused(&RemoteError::Refused(FOREIGN_DEMANDS.to_owned()));
     }
-    engine.coherence.adopt(&snapshot, doubts);
+    engine.meters.log_unreadable.add(snapshot.unreadable);
+    coherence.adopt(&snapshot, doubts);
     engine.memory.clear();
-    engine.coherence.contact(asked);
+    coherence.settle();
+    coherence.contact(asked);
     gate.answered();
     Ok(())
 }
 
+async fn given_up(
+    engine: &Engine,
+    gate: &Gate,
+    incarnation: u64,
+) -> Result<Interruption, RemoteError> {
+    engine.coherence.owe(incarnation);
+    renew(engine, gate).await?;
+    Ok(match engine.read_only {
+        true => Interruption::Older,
+        false => Interruption::Lost,
+    })
+}
+
 /// Hands everything that waits to L2, however often that takes.
 pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
-    while deliver(engine, gate, Duration::MAX).await.is_err() {
+    while !matches!(deliver(engine, gate, Duration::MAX).await, Ok(None)) {
         tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
 
 /// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
 /// refused, then several at once: which of them comes first makes no difference. So those that were refused wait behind all others
-/// from then on, and while nothing else waits one of them is tried at a time.
-async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), Interruption> {
+/// from then on, and while nothing else waits one of them is tried at a time. With the last refusal.
+async fn deliver(
+    engine: &Engine,
+    gate: &Gate,
+    lasts: Duration,
+) -> Result<Option<RemoteError>, Interruption> {
     let (begun, mut count) = (Instant::now(), 1);
     let (mut delivered, mut refusal) = (false, None);
     loop {
@@ -370,36 +446,35 @@ async fn deliver(engine: &Engine, gate: &Gate, lasts: Duration) -> Result<(), In
         }
         count = AT_ONCE;
     }
-    if let Some(refusal) = refusal {
-        return Err(Interruption::Undelivered(refusal));
-    }
-    if delivered {
+    if refusal.is_none() && delivered {
         gate.outage().works(Noticed::Delivering);
     }
-    Ok(())
+    Ok(refusal)
 }
 
 async fn hand_over(engine: &Engine, gate: &Gate, pending: &Pending) -> Result<(), RemoteError> {
     let Pending { scope, after, .. } = pending;
     if let Some(after) = after {
         let wanted = engine.coherence.demand(scope, after);
-        let told = gate.remote().demand(&wanted, engine.coherence.author());
+        let author = engine.coherence.author();
+        let told = || gate.remote().demand(&wanted, author);
         if let Some(position) = within(PATIENCE, told).await? {
             engine.acknowledge_demand(position);
         }
     }
     let author = engine.coherence.author();
-    let position = within(PATIENCE, gate.remote().invalidate(scope, author)).await?;
+    let position = within(PATIENCE, || gate.remote().invalidate(scope, author)).await?;
     engine.acknowledge(scope, position);
     engine.recovery.done(pending);
     Ok(())
 }
 
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, RemoteError>>,
-) -> Result<T, RemoteError> {
-    tokio::time::timeout(limit, call)
+async fn within<T, Reply>(limit: Duration, call: impl FnOnce() -> Reply) -> Result<T, RemoteError>
+where
+    Reply: Future<Output = Result<T, RemoteError>>,
+{
+    // A store of somebody's own may panic before it has a future to give.
+    tokio::time::timeout(limit, whole(async { call().await }))
         .await
         .unwrap_or(Err(RemoteError::Timeout))
 }

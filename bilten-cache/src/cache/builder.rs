@@ -48,6 +48,8 @@ pub struct CacheBuilder {
     source: Source,
     pub(crate) clock: Clock,
     pub(crate) tickets: Tickets,
+    #[cfg(feature = "test-util")]
+    pub(crate) forgets_changes: bool,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,8 @@ impl CacheBuilder {
             },
             clock: Clock::system(),
             tickets: Tickets::new(),
+            #[cfg(feature = "test-util")]
+            forgets_changes: false,
         }
     }
 
@@ -150,8 +154,9 @@ impl CacheBuilder {
         self
     }
 
-    /// How many calls to the second level may be under way at once. Defaults to 1,024. More are misses, so that memory stays
-    /// bounded when it stalls.
+    /// How many calls to the second level may be under way at once. Defaults to 1,024. More reads are misses, so that memory stays
+    /// bounded when it stalls; more changes wait for their turn, as long as [`remote_budget`](Self::remote_budget), before they are
+    /// [`Ack::Deferred`](crate::Ack::Deferred).
     pub fn remote_concurrency(mut self, calls: usize) -> Self {
         self.limits.concurrent = calls;
         self
@@ -243,6 +248,11 @@ impl CacheBuilder {
             node,
             memory: Arc::new(memory),
             tickets: self.tickets,
+            #[cfg(feature = "test-util")]
+            coherence: Coherence::new(node, isolated)
+                .minding(demands)
+                .forgetting_changes(self.forgets_changes),
+            #[cfg(not(feature = "test-util"))]
             coherence: Coherence::new(node, isolated).minding(demands),
             gate: remote.map(|remote| {
                 Gate::new(

@@ -110,7 +110,7 @@ impl Cache {
     }
 
     async fn invalidate_tag_after(&self, tag: &str, after: Option<Demand>) -> Ack {
-        if tag.len() > MAX_TAG_BYTES {
+        if tag.len() > MAX_TAG_BYTES && !self.shared.engine.read_only {
             return if self.shared.engine.gate.is_some() {
                 Ack::Everywhere
             } else {

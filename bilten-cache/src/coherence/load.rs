@@ -26,9 +26,13 @@ impl Coherence {
         let incarnation = self.incarnation();
         let view = self.read();
         let (seen, known) = (self.seen(), view.known());
+        let newest = |view: &View| {
+            let changed = view.changes.of(key).newest();
+            view.markers.newest_for_load(key).max(changed)
+        };
         let (position, demand) = if known >= seen {
             (seen, view.demands.of(key))
-        } else if view.markers.newest_for_load(key) <= known {
+        } else if newest(&view) <= known {
             (known, view.demands.of(key))
         } else {
             (seen, Some(Demand::Newest))

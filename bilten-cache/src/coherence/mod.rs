@@ -1,16 +1,20 @@
 //! What this node knows of the log, and what that means for an entry.
 
+mod changes;
 mod contact;
 mod demands;
 mod load;
+mod local;
 mod markers;
+mod older;
 mod records;
 mod trust;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use self::changes::Changes;
 pub(crate) use self::demands::{Demands, Order};
 use self::markers::Markers;
 pub(crate) use self::records::Effect;
@@ -31,8 +35,15 @@ pub(crate) struct Coherence {
     announced: AtomicU64,
     /// Rises with every marker and every flush: an entry checked at this epoch is still valid.
     epoch: AtomicU64,
+    /// Rises with every flush and with every invalidation that has no place in the log yet.
     generation: AtomicU64,
+    /// What is of a generation before this one is void.
+    flushed: AtomicU64,
     incarnation: AtomicU64,
+    /// The incarnation that must not go on: an older copy of it took over. 0 for none.
+    owed: AtomicU64,
+    /// The record up to which L1 is as the log says.
+    settled: AtomicU64,
     /// Rises whenever the view was found to be wrong, so that a snapshot asked for earlier does not count.
     doubts: AtomicU64,
     synced: AtomicBool,
@@ -42,6 +53,9 @@ pub(crate) struct Coherence {
     /// Milliseconds since 1970 by the store's clock, minus ours.
     server_offset: AtomicI64,
     view: RwLock<View>,
+    /// A planted bug, for tests of a checker.
+    #[cfg(feature = "test-util")]
+    forgets_changes: bool,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +68,12 @@ struct View {
     ahead: BTreeSet<u64>,
     /// What loads must reflect. Outlives the log: the source has no part in its end.
     demands: Demands,
+    /// What was said about single keys.
+    changes: Changes,
+    /// Invalidations that wait for their place in the log, by the generation in which they began.
+    local: Markers,
+    /// Incarnations that were followed before this one, the newest last.
+    left: VecDeque<u64>,
 }
 
 impl Coherence {
@@ -66,13 +86,18 @@ impl Coherence {
             announced: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             generation: AtomicU64::new(0),
+            flushed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
+            owed: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             doubts: AtomicU64::new(0),
             synced: AtomicBool::new(false),
             questioned: AtomicBool::new(false),
             last_contact: AtomicU64::new(if isolated_after.is_some() { 0 } else { NEVER }),
             server_offset: AtomicI64::new(0),
             view: RwLock::default(),
+            #[cfg(feature = "test-util")]
+            forgets_changes: false,
         }
     }
 
@@ -96,15 +121,6 @@ impl Coherence {
         }
     }
 
-    /// An author whose record begins a new incarnation, unless somebody else has begun one already.
-    pub(crate) fn renewer(&self) -> Author {
-        // The largest number that Lua keeps exactly.
-        Author {
-            seen: 1 << 53,
-            ..self.author()
-        }
-    }
-
     pub(crate) fn incarnation(&self) -> u64 {
         self.incarnation.load(Ordering::Acquire)
     }
@@ -115,6 +131,16 @@ impl Coherence {
 
     pub(crate) fn applied(&self) -> u64 {
         self.read().applied
+    }
+
+    /// The record up to which L1 is as the log says.
+    pub(crate) fn settled(&self) -> u64 {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    /// L1 is as the log says, as far as it was applied.
+    pub(crate) fn settle(&self) {
+        self.settled.store(self.applied(), Ordering::Release);
     }
 
     pub(crate) fn doubts(&self) -> u64 {

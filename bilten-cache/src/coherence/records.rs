@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Coherence, Markers, View};
+use super::{Changes, Coherence, Markers, View};
 use crate::remote::{Position, Record, Scope, Snapshot};
 
 /// What a record asks for beyond a marker.
@@ -26,6 +26,7 @@ impl Coherence {
         let position = view.applied;
         self.seen.store(position, Ordering::Release);
         self.mark(&mut view, scope, position);
+        self.settled.store(position, Ordering::Release);
     }
 
     /// Takes note of a record of our own. `false`: the log is not the one we knew, everything is in doubt.
@@ -36,7 +37,7 @@ impl Coherence {
             self.doubt_in(&view);
             return false;
         }
-        self.mark(&mut view, scope, position.number);
+        self.take_in(&mut view, scope, position.number);
         self.note_own(&mut view, position.number);
         true
     }
@@ -64,7 +65,7 @@ impl Coherence {
             return Effect::Nothing;
         }
         // A record nobody can read may have been about anything.
-        self.mark(
+        self.take_in(
             &mut view,
             record.scope.as_ref().unwrap_or(&Scope::All),
             record.number,
@@ -93,9 +94,12 @@ impl Coherence {
             number,
         } = snapshot.position;
         if incarnation != self.incarnation() {
+            self.leave(&mut view);
             view.markers = Markers::default();
+            view.changes = Changes::default();
             view.ahead.clear();
             self.seen.store(number, Ordering::Release);
+            self.renewed();
         }
         for (scope, position) in &snapshot.markers {
             view.markers.mark(scope, *position);
@@ -126,12 +130,6 @@ impl Coherence {
         self.void();
     }
 
-    /// Makes every entry of L1 and every load that is under way void.
-    pub(crate) fn flush(&self) {
-        let _view = self.write();
-        self.void();
-    }
-
     /// Forgets markers that no living entry can be older than. What is not yet there is no position of this log.
     pub(crate) fn prune(&self, position: u64) {
         let mut view = self.write();
@@ -141,11 +139,12 @@ impl Coherence {
     }
 
     fn void(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+        let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
+        self.flushed.fetch_max(generation, Ordering::AcqRel);
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn mark(&self, view: &mut View, scope: &Scope, position: u64) {
+    pub(super) fn mark(&self, view: &mut View, scope: &Scope, position: u64) {
         if scope.key().is_none() {
             view.markers.mark(scope, position);
             self.epoch.fetch_add(1, Ordering::AcqRel);

@@ -39,11 +39,12 @@ impl Coherence {
     pub(crate) fn is_valid<'t>(
         &self,
         key: &str,
-        tags: impl IntoIterator<Item = &'t Arc<str>>,
+        tags: impl IntoIterator<Item = &'t Arc<str>, IntoIter: Clone>,
         began: Began,
     ) -> bool {
         let view = self.read();
-        began.generation == self.generation.load(Ordering::Acquire)
+        let tags = tags.into_iter();
+        self.lives(&view, key, tags.clone(), began)
             && view.markers.newest_for(key, tags) <= began.position
     }
 
@@ -62,9 +63,16 @@ impl Coherence {
     /// Why [`is_valid`](Self::is_valid) says no, in words, and at which position.
     pub(crate) fn decider(&self, key: &str, tags: &[Arc<str>], began: Began) -> (String, u64) {
         let view = self.read();
-        if began.generation != self.generation.load(Ordering::Acquire) {
+        if began.generation < self.flushed.load(Ordering::Acquire) {
             let by = "a gap in the log, after which all memory was given up";
             return (by.to_owned(), view.applied);
+        }
+        if view.local.newest_for(key, tags) > began.generation {
+            let (by, _) = view.local.decider(key, tags);
+            return (
+                format!("{by}, which waits for the second level"),
+                view.applied,
+            );
         }
         view.markers.decider(key, tags)
     }
@@ -73,7 +81,8 @@ impl Coherence {
     /// any tag counts.
     pub(crate) fn may_join(&self, key: &str, began: Began) -> bool {
         let view = self.read();
-        began.generation == self.generation.load(Ordering::Acquire)
+        began.generation >= self.flushed.load(Ordering::Acquire)
+            && view.local.newest_for_load(key) <= began.generation
             && view.markers.newest_for_load(key) <= began.position
     }
 }

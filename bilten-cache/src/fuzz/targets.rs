@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Pattern;
 use crate::codec::{self, Codec};
-use crate::envelope::{Envelope, Head};
+use crate::envelope::{Envelope, Head, checksum};
 use crate::key;
 use crate::remote::Scope;
 
@@ -38,7 +38,7 @@ pub(super) fn envelope(input: &[u8]) -> u64 {
     let mut sealed = input.to_vec();
     if sealed.len() >= 16 {
         sealed[..4].copy_from_slice(b"BLT1");
-        let checksum = crc32fast::hash(&sealed[16..]).to_be_bytes();
+        let checksum = checksum(&sealed).unwrap_or_default().to_be_bytes();
         sealed[12..16].copy_from_slice(&checksum);
     }
     opened(&input.to_vec().into()) << 32 | opened(&sealed.into())

@@ -71,17 +71,22 @@ impl Index {
         &self,
         spot: Spot,
         kept: &Kept,
-        allowed: impl FnOnce() -> bool,
+        allowed: impl FnOnce(Option<&Kept>) -> bool,
     ) -> bool {
         let mut shard = self.write(spot);
-        if !allowed() {
-            return false;
-        }
         let same_key = |there: &Kept| there.key() == kept.key();
         let hash = |there: &Kept| self.spot(there.key()).0;
         let replaced = match shard.entry(spot.0, same_key, hash) {
-            Place::Occupied(mut place) => Some(std::mem::replace(place.get_mut(), kept.clone())),
+            Place::Occupied(mut place) => {
+                if !allowed(Some(place.get())) {
+                    return false;
+                }
+                Some(std::mem::replace(place.get_mut(), kept.clone()))
+            }
             Place::Vacant(place) => {
+                if !allowed(None) {
+                    return false;
+                }
                 place.insert(kept.clone());
                 self.held.fetch_add(1, Ordering::Relaxed);
                 None
@@ -100,6 +105,13 @@ impl Index {
     /// Takes out this entry and no newer one.
     pub(super) fn remove_exactly(&self, spot: Spot, gone: &Kept) {
         self.take(spot, |kept| kept.is_same(gone));
+    }
+
+    /// What is there of a key.
+    pub(super) fn find(&self, spot: Spot, key: &[u8]) -> Option<Kept> {
+        let shard = self.shard(spot).read();
+        let shard: RwLockReadGuard<'_, _> = shard.unwrap_or_else(PoisonError::into_inner);
+        shard.find(spot.0, |kept| kept.key() == key).cloned()
     }
 
     /// Whether this entry is there, and not another one.

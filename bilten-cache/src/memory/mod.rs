@@ -190,13 +190,18 @@ impl<P: Policy> Memory<P> {
         self.index.read(spot, key, Kept::clone)
     }
 
-    /// Puts an entry in if `allowed` still says so while nobody else touches its key.
-    pub(crate) fn insert_if(&self, kept: &Kept, allowed: impl FnOnce() -> bool) -> bool {
+    /// Puts an entry in if `allowed`, which is shown what is there, still says so while nobody else touches its key.
+    pub(crate) fn insert_if(
+        &self,
+        kept: &Kept,
+        allowed: impl FnOnce(Option<&Kept>) -> bool,
+    ) -> bool {
         let spot = self.index.spot(kept.key());
         let mut inserted = false;
         if !self.policy.has_room_for(kept) {
             self.policy.change(spot, || {
-                inserted = allowed();
+                let there = self.index.find(spot, kept.key());
+                inserted = allowed(there.as_ref());
                 match inserted {
                     true => self.taken_out(spot, kept.key()),
                     false => Change::Nothing,
@@ -280,8 +285,8 @@ impl<P: Policy> Memory<P> {
         }
     }
 
-    /// Unless a newer one has come.
-    fn bury(&self, dead: &Kept) {
+    /// Takes this entry out, unless a newer one has come.
+    pub(crate) fn bury(&self, dead: &Kept) {
         let spot = self.index.spot(dead.key());
         self.policy
             .change(spot, || match self.index.holds(spot, dead) {

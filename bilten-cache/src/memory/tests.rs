@@ -60,7 +60,7 @@ fn a_gigabyte_of_inserts_stays_within_the_budget() {
     with_each(|eviction| {
         let memory = Memory::new(eviction, 1 << 20, Clock::system(), |_| {});
         for n in 0..16_384_u32 {
-            memory.insert_if(&kept(&n.to_string(), 65_536), || true);
+            memory.insert_if(&kept(&n.to_string(), 65_536), |_| true);
         }
         assert!(memory.entries() <= 16);
         assert!(memory.bytes() <= 1 << 20);
@@ -72,8 +72,8 @@ fn a_gigabyte_of_inserts_stays_within_the_budget() {
 fn a_refused_insert_leaves_what_was_there() {
     with_each(|eviction| {
         let memory = Memory::new(eviction, 1 << 20, Clock::system(), |_| {});
-        assert!(memory.insert_if(&kept("a", 1), || true));
-        assert!(!memory.insert_if(&kept("a", 2), || false));
+        assert!(memory.insert_if(&kept("a", 1), |_| true));
+        assert!(!memory.insert_if(&kept("a", 2), |_| false));
         assert_eq!(memory.get("a").unwrap().weight, 1);
         memory.remove("a");
         assert!(memory.get("a").is_none());
@@ -89,7 +89,7 @@ fn what_nobody_has_a_use_for_is_given_back_without_being_asked_for() {
         let memory = Memory::new(eviction, 1 << 20, clock, |_| panic!("there is room"));
         let dies = |key: &str, seconds: u64| {
             let life = life(seconds * SECOND, 1_000);
-            memory.insert_if(&kept_for(key, life), || true);
+            memory.insert_if(&kept_for(key, life), |_| true);
         };
         for n in 0..100 {
             dies(&n.to_string(), 10 + n % 2 * 10);
@@ -226,7 +226,7 @@ fn in_no_order_of_fills_and_evictions_does_a_removed_value_come_back() {
             let tickets = Arc::clone(&tickets);
             let ticket = tickets.take("a");
             spawn(&memory, move |memory| {
-                memory.insert_if(&kept("a", weight), || tickets.is_current(ticket));
+                memory.insert_if(&kept("a", weight), |_| tickets.is_current(ticket));
             })
         });
         let eviction = spawn(&memory, |memory| {
@@ -247,13 +247,13 @@ fn in_no_order_of_fills_and_evictions_does_a_removed_value_come_back() {
 fn in_no_order_of_fills_evictions_and_a_clear_do_the_index_and_the_policy_part() {
     in_many_orders(|| {
         let memory = Arc::new(Memory::with(Clock::system(), Whim::new));
-        memory.insert_if(&kept("a", 1), || true);
+        memory.insert_if(&kept("a", 1), |_| true);
         let others = [
             spawn(&memory, |memory| {
-                memory.insert_if(&kept("a", 2), || true);
+                memory.insert_if(&kept("a", 2), |_| true);
             }),
             spawn(&memory, |memory| {
-                memory.insert_if(&kept("a", 3), || true);
+                memory.insert_if(&kept("a", 3), |_| true);
                 memory.policy.evict(memory.index.spot(b"a"));
             }),
         ];
@@ -271,11 +271,11 @@ fn in_no_order_of_fills_evictions_and_a_clear_do_the_index_and_the_policy_part()
 fn a_reader_sees_the_old_entry_or_the_new_one_while_it_is_replaced() {
     in_many_orders(|| {
         let memory = Arc::new(Memory::with(Clock::system(), Whim::new));
-        memory.insert_if(&kept("a", 1), || true);
+        memory.insert_if(&kept("a", 1), |_| true);
         let reader = spawn(&memory, |memory| {
             [(); 2].map(|()| memory.get("a").map(|kept| kept.weight))
         });
-        memory.insert_if(&kept("a", 2), || true);
+        memory.insert_if(&kept("a", 2), |_| true);
         let seen = reader.join().unwrap();
         let in_order = [[1, 1], [1, 2], [2, 2]].map(|seen| seen.map(Some));
         assert!(in_order.contains(&seen), "{seen:?}");
@@ -296,14 +296,14 @@ fn what_the_policy_has_not_heard_of_is_found_and_removed_like_the_rest() {
     alone(|| {
         let memory = putting_off(ROOM);
         for key in ["a", "b"] {
-            assert!(memory.insert_if(&kept(key, 1), || true));
+            assert!(memory.insert_if(&kept(key, 1), |_| true));
             assert!(memory.get(key).is_some());
         }
         assert_eq!(memory.policy.entries(), 0, "it is told later");
         memory.remove("a");
         assert_eq!(memory.entries(), 1);
         assert_eq!((memory.strays(), memory.index.held()), (0, 1));
-        memory.insert_if(&kept("c", 1), || true);
+        memory.insert_if(&kept("c", 1), |_| true);
         memory.clear();
         assert_eq!((memory.entries(), memory.index.held()), (0, 0));
     });
@@ -314,13 +314,13 @@ fn no_more_is_put_off_than_a_part_of_the_memory() {
     alone(|| {
         let memory = putting_off(ROOM);
         let large = u32::try_from(ROOM / 64).unwrap();
-        memory.insert_if(&kept("large", large), || true);
+        memory.insert_if(&kept("large", large), |_| true);
         assert_eq!(memory.policy.entries(), 1, "it would be too much");
         for (weight, told) in [(large / 8, 16), (1, 256)] {
             let before = memory.entries();
             for n in 1..=told {
                 assert_eq!(memory.policy.entries(), before);
-                memory.insert_if(&kept(&format!("{weight}:{n}"), weight), || true);
+                memory.insert_if(&kept(&format!("{weight}:{n}"), weight), |_| true);
             }
             assert_eq!(memory.policy.entries(), before + told);
         }
@@ -333,11 +333,11 @@ fn in_no_order_does_a_policy_that_hears_late_bring_back_what_was_removed() {
         let memory = Arc::new(putting_off(ROOM));
         let others = [
             spawn(&memory, |memory| {
-                memory.insert_if(&kept("a", 1), || true);
+                memory.insert_if(&kept("a", 1), |_| true);
                 memory.catch_up();
             }),
             spawn(&memory, |memory| {
-                memory.insert_if(&kept("a", 2), || true);
+                memory.insert_if(&kept("a", 2), |_| true);
                 memory.catch_up();
                 memory.policy.evict(memory.index.spot(b"a"));
             }),

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use super::{After, Region};
 use crate::Pattern;
-use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::events::Refusal;
-use crate::invalidate::{self, Ack, Change};
+use crate::invalidate::{self, Ack, Change, Ending};
 use crate::key::Key;
 use crate::loader::Loaded;
 use crate::manner::{Manner, Use};
@@ -81,17 +80,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             writing.end().await;
             return value;
         }
-        let put = self.put_since(
-            Some(writing.start()),
-            Arc::clone(&key),
-            loaded,
-            Manner::default(),
-        );
+        let put = self.put_since(Some(writing), key, loaded, Manner::default());
         if let Err(error) = put.await {
             tracing::warn!(%error, "value was written to its source but is not cached");
-        }
-        if !writing.end().await {
-            self.remove_encoded(key, after).await;
         }
         value
     }
@@ -169,6 +160,19 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         After::new(self, Demand::of(token))
     }
 
+    async fn put_nothing(
+        &self,
+        key: Arc<str>,
+        after: Option<Demand>,
+        writing: Option<Writing>,
+    ) -> Ack {
+        let ack = self.remove_encoded(key, after).await;
+        if let Some(writing) = writing {
+            writing.end().await;
+        }
+        ack
+    }
+
     pub(super) async fn put(
         &self,
         key: Arc<str>,
@@ -178,10 +182,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         self.put_since(None, key, loaded, manner).await
     }
 
-    /// The same with a value that is as old as this start; else it is made at this moment.
+    /// The same with a value that was written since; else it is made at this moment.
     async fn put_since(
         &self,
-        since: Option<Start>,
+        writing: Option<Writing>,
         key: Arc<str>,
         loaded: Loaded<V>,
         manner: Manner,
@@ -194,11 +198,12 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             if loaded.over_tagged {
                 self.state.too_many_tags(&key);
             }
-            return Ok((value, self.remove_encoded(key, after).await));
+            return Ok((value, self.put_nothing(key, after, writing).await));
         }
+        let since = writing.as_ref().map(Writing::start);
         let start = since.unwrap_or_else(|| engine.start(&key));
         let Ok(packed) = self.state.pack(&key, loaded, start.began, Duration::ZERO) else {
-            self.remove_encoded(key, after).await;
+            self.put_nothing(key, after, writing).await;
             return Err(self.state.too_large_error());
         };
         let Packed {
@@ -211,7 +216,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Ok(envelope) => envelope,
             Err(source) => {
                 let error = self.state.encode_error(&key, source);
-                self.remove_encoded(key, after).await;
+                self.put_nothing(key, after, writing).await;
                 return Err(error);
             }
         };
@@ -221,7 +226,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             keep,
             entry: manner.uses(Use::MemoryWrite).then_some(entry),
             ticket: start.ticket,
-            is_older: since.is_some(),
+            ending: writing.map(|writing| Box::pin(writing.end()) as Ending),
             after,
         };
         let written = invalidate::write(engine, change).await;

@@ -263,6 +263,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// What is known about no change at all.
     fn unchanged(&self) -> Ack {
         match self.state.engine.gate {
+            _ if self.state.is_read_only() => Ack::ReadOnly,
             Some(_) => Ack::Everywhere,
             None => Ack::Local,
         }

@@ -1,14 +1,19 @@
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use futures_util::FutureExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
 use super::{Remote, RemoteError, Reply};
 use crate::clock::{Clock, Nanos, nanos};
+use crate::error::panic_message;
 use crate::stats::CacheMeters;
 
 /// What every call to the second level is held to.
@@ -61,10 +66,41 @@ impl Gate {
         &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
-        let Ok(_permit) = self.permits.try_acquire() else {
+        let Ok(permit) = self.permits.try_acquire() else {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
         };
+        self.call_with(permit, ask).await
+    }
+
+    /// The same for a change. What cannot be made now has to be made later, so it waits for its turn, as long as a call may take, before all
+    /// reads that come meanwhile.
+    pub(crate) async fn change<'a, T>(
+        &'a self,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
+    ) -> Result<T, RemoteError> {
+        let permit = match self.permits.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) if self.breaker_state() != BreakerState::Closed => {
+                return Err(RemoteError::BreakerOpen);
+            }
+            Err(_) => {
+                let turn = tokio::time::timeout(self.limits.budget, self.permits.acquire());
+                let Ok(Ok(permit)) = turn.await else {
+                    self.meters.remote_failures.add(1);
+                    return Err(RemoteError::Overloaded);
+                };
+                permit
+            }
+        };
+        self.call_with(permit, ask).await
+    }
+
+    async fn call_with<'a, T>(
+        &'a self,
+        _permit: SemaphorePermit<'a>,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
+    ) -> Result<T, RemoteError> {
         let began = self.clock.now();
         if !self.breaker().admits(began) {
             return Err(RemoteError::BreakerOpen);
@@ -73,7 +109,8 @@ impl Gate {
             gate: self,
             began: Some(began),
         };
-        let answer = tokio::time::timeout(self.limits.budget, ask(&*self.remote)).await;
+        let asked = whole(async { ask(&*self.remote).await });
+        let answer = tokio::time::timeout(self.limits.budget, asked).await;
         waits.began = None;
         let answer = answer.unwrap_or(Err(RemoteError::Timeout));
         self.note(answer.as_ref().err());
@@ -139,7 +176,8 @@ impl Gate {
     /// Finds out for all calls whether the store is there, by giving back a lease that nobody has. If not, they are turned away at
     /// once until [`answered`](Self::answered): no caller has to wait to find out too.
     pub(crate) async fn probe(&self) -> bool {
-        let asked = tokio::time::timeout(self.limits.budget, self.remote.release("", 0)).await;
+        let asked = whole(async { self.remote.release("", 0).await });
+        let asked = tokio::time::timeout(self.limits.budget, asked).await;
         match asked.unwrap_or(Err(RemoteError::Timeout)) {
             Ok(()) | Err(RemoteError::Refused(_)) => {
                 self.answered();
@@ -230,4 +268,16 @@ impl Drop for Waits<'_> {
             self.gate.given_up(began);
         }
     }
+}
+
+/// A store of somebody's own may panic. That is one more way in which it can fail.
+pub(crate) async fn whole<T>(
+    work: impl Future<Output = Result<T, RemoteError>>,
+) -> Result<T, RemoteError> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(panicked(&*panic)))
+}
+
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> RemoteError {
+    RemoteError::Unavailable(format!("the store panicked: {}", panic_message(panic)))
 }

@@ -46,7 +46,7 @@ pub(crate) use self::disk::Disk;
 pub use self::disk::DiskOptions;
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;
-pub(crate) use self::gate::{Gate, Limits};
+pub(crate) use self::gate::{Gate, Limits, panicked, whole};
 pub use self::keyspace::Keyspace;
 pub(crate) use self::outage::Noticed;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};

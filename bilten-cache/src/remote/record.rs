@@ -206,6 +206,8 @@ pub struct Snapshot {
     pub stamp: Option<u64>,
     /// Whether another program wrote where they are kept.
     pub(crate) foreign_demands: bool,
+    /// Markers that nobody can read.
+    pub(crate) unreadable: u64,
 }
 
 impl Snapshot {
@@ -219,6 +221,7 @@ impl Snapshot {
             demands: Vec::new(),
             stamp: None,
             foreign_demands: false,
+            unreadable: 0,
         }
     }
 }

@@ -7,4 +7,11 @@ impl CacheBuilder {
         self.tickets.ignored = true;
         self
     }
+
+    /// Plants a bug: what was said about single keys is forgotten at once, so that a value of the second level is trusted although it was
+    /// removed since. What brings such a value back shows only then.
+    pub fn without_memory_of_changes(mut self) -> Self {
+        self.forgets_changes = true;
+        self
+    }
 }

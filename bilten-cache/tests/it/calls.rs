@@ -225,6 +225,8 @@ async fn a_read_only_cache_refuses_changes_and_says_so() {
         stock.clear().await,
         reader.cache.clear().await,
         reader.cache.invalidate_tag("tea").await,
+        reader.cache.invalidate_tag(&"t".repeat(257)).await,
+        stock.remove_many(Vec::<&str>::new()).await.unwrap(),
         reader.cache.invalidate_pattern(&pattern).await,
         reader.cache.after("7").clear().await,
     ] {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bilten_cache::remote::{Keyspace, Lease, Remote};
-use bilten_cache::status::Connection;
+use bilten_cache::status::{Connection, Verdict};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 use bilten_testbed::RedisCluster;
 
@@ -14,6 +14,7 @@ use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
 with_each_client! {
     a_lost_owner_of_the_log_is_replaced,
+    a_removal_that_the_primary_of_its_value_took_with_it_is_still_known,
 }
 
 const LOG: &str = "{shop}:log";
@@ -197,6 +198,64 @@ async fn a_lost_owner_of_the_log_is_replaced(client: RedisClient) {
     assert_eq!(one.load("jam", 2).await, 2);
     cluster.wait_for_new_owner(LOG, old).unwrap();
     works_again(&one, &two, 3).await;
+}
+
+/// The log is on another primary and whole, so nothing of it tells that the value came back.
+async fn a_removal_that_the_primary_of_its_value_took_with_it_is_still_known(client: RedisClient) {
+    let cluster = RedisCluster::start().unwrap();
+    let owner = |name: &str| cluster.owner(name).unwrap();
+    let names = Keyspace::new("shop");
+    let of_log = owner(LOG).port();
+    let mut keys = (0..100).map(|n| n.to_string());
+    let value_of = |key: &str| names.value(&format!("stock:{key}"));
+    let key = keys
+        .find(|key| owner(&value_of(key)).port() != of_log)
+        .unwrap();
+    let value = value_of(&key);
+    let (one, two) = (node(client, &cluster).await, node(client, &cluster).await);
+    assert_eq!(one.stock.set(&key, 1).await.unwrap(), Ack::Everywhere);
+    assert_eq!(two.stock.get(&key).await.as_deref(), Some(&1));
+    let old = owner(&value);
+    old.wait_for_replicas().unwrap();
+    let role = old.cli(&["ROLE"]).unwrap();
+    let is_its = |node: &&bilten_testbed::Redis| role.contains(&node.port().to_string());
+    let replicas = cluster
+        .nodes()
+        .iter()
+        .filter(|node| node.port() != old.port());
+    let replicas: Vec<_> = replicas.filter(is_its).collect();
+    assert!(!replicas.is_empty(), "{role}");
+    for replica in &replicas {
+        replica.pause().unwrap();
+    }
+    // Or what is sent to them would wait in their sockets.
+    old.cli(&["CLIENT", "KILL", "TYPE", "replica"]).unwrap();
+    assert_eq!(one.stock.remove(&key).await.unwrap(), Ack::Everywhere);
+    eventually("the other heard of it", || two.stock.peek(&key).is_none()).await;
+    old.kill().unwrap();
+    for replica in replicas {
+        replica.resume().unwrap();
+    }
+    let new = cluster.wait_for_new_owner(&value, old).unwrap();
+    let there = new.cli(&["EXISTS", &value]).unwrap();
+    assert_eq!(there.trim(), "1", "the removal was lost");
+    let deadline = Instant::now() + DEADLINE;
+    for node in [&one, &two] {
+        // Until the client has found the new one.
+        while node.stock.set("other", 2).await.unwrap() != Ack::Everywhere
+            || node.cache.stats().hits_remote + node.stock.stats().misses == 0
+        {
+            assert!(Instant::now() < deadline);
+            assert_eq!(node.stock.get(&key).await, None);
+        }
+        for _ in 0..20 {
+            assert_eq!(node.stock.get(&key).await, None);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let explained = node.stock.explain(&key).await;
+        let lost = matches!(&explained.remote, Verdict::Invalidated { by, .. } if by.contains("fail-over"));
+        assert!(lost, "{explained}");
+    }
 }
 
 /// Keys on a primary that is going to be lost, and on another.

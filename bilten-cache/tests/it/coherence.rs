@@ -344,6 +344,7 @@ async fn a_record_of_a_future_version_counts_as_everything() {
     store.append_unreadable();
     eventually("it was dropped", || node.stock.peek("tea").is_none()).await;
     assert_eq!(node.stock.get("tea").await, None);
+    assert_eq!(node.cache.stats().log_unreadable, 1);
 }
 
 #[tokio::test]

@@ -165,6 +165,8 @@ async fn who_lost_its_lease_may_not_store_over_its_successor() {
     stall.release();
     let fresh = Node::on(&store).await;
     assert_eq!(short(&fresh).get("tea").await.as_deref(), Some(&2));
+    // What was refused there does not stay here either.
+    assert_eq!(first.get("tea").await.as_deref(), Some(&2));
 }
 
 async fn eventually_stored(store: &FaultyRemote, region: &Region<str, u32>) {
@@ -304,9 +306,9 @@ async fn who_only_reads_does_not_trust_an_older_copy_because_it_has_no_newer_log
     drop(writer);
     store.step_back(4);
     store.put_bytes("stock:tea", old);
-    let before = store.calls(Call::Snapshot);
+    let before = store.calls(Call::Pulse);
     eventually("it asks the copy twice", || {
-        store.calls(Call::Snapshot) > before + 1
+        store.calls(Call::Pulse) > before + 1
     })
     .await;
     assert_eq!(reader.cache.status().connection, Connection::Down);
@@ -403,7 +405,7 @@ async fn an_older_copy_that_goes_on_before_anybody_looks_at_it_is_recognised() {
 }
 
 /// A server was frozen, another one took over, the first one goes on: a process whose calls still go to the first hears the log of the
-/// second. What it reads then is old, until it asks the first one where its log ends.
+/// second. What it reads then may be old, until it asks the first one where its log ends.
 #[tokio::test]
 async fn a_process_between_two_servers_notices_with_its_next_heartbeat() {
     let (store, clock, split) = (FaultyRemote::new(), ManualClock::new(), Arc::default());
@@ -421,11 +423,8 @@ async fn a_process_between_two_servers_notices_with_its_next_heartbeat() {
     eventually("it came", || far.cache.status().log_position == 2).await;
     split.calls_find(old, end);
     let flushes = far.cache.stats().flushes;
-    assert_eq!(
-        far.stock.get("tea").await.as_deref(),
-        Some(&1),
-        "nothing tells yet"
-    );
+    let known = far.stock.get("tea").await;
+    assert_eq!(known, None, "it has heard that this key was written since");
     clock.advance(Duration::from_secs(1));
     eventually("it notices", || far.cache.stats().flushes > flushes).await;
     for _ in 0..100 {

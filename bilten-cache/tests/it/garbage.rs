@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::{Ack, Cache, LoadContext, Redis, RedisClient};
+use bilten_cache::{Ack, Cache, LoadContext, Loaded, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
 use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
@@ -21,6 +21,8 @@ with_each_client! {
     anything_under_the_name_of_the_demands_asks_loads_for_the_newest_state,
     another_type_under_the_name_of_a_value_goes_with_the_next_change,
     a_record_of_another_program_between_two_of_ours_is_read_over,
+    a_record_far_ahead_of_ours_is_taken_out_and_told_once,
+    a_damaged_position_is_a_miss_that_is_counted,
 }
 
 async fn node(client: RedisClient, name: &str, server: &Server) -> Node {
@@ -312,6 +314,112 @@ async fn garbage_in_the_log_and_its_markers_costs_memory_and_nothing_else(client
             })
             .await;
         }
+    }
+    let counted = open().await.cache.stats().log_unreadable;
+    assert!(counted >= 3, "markers of no scope or no number: {counted}");
+    a_kind_of_record_that_no_version_has_yet(&server, &one, &two).await;
+}
+
+async fn a_kind_of_record_that_no_version_has_yet(server: &Server, one: &Node, two: &Node) {
+    agree(one, two, 200).await;
+    let last = server.cli(&["HGET", "{shop}:meta", "n"]).unwrap();
+    let last: u64 = last.parse().unwrap();
+    eventually("they have heard all of it", || {
+        let heard = |node: &Node| node.cache.status().log_position == last;
+        heard(one) && heard(two)
+    })
+    .await;
+    two.stock.get("tea").await.unwrap();
+    let before = [one, two].map(|node| node.cache.stats());
+    let append = "local n = redis.call('HINCRBY', KEYS[1], 'n', 1) \
+         redis.call('XADD', KEYS[2], string.format('%.0f-0', n), 'w', '00000000000000ff', 's', 'q:new kind', 'r', '7') \
+         return redis.call('HSET', KEYS[1], 'r', '0000000000000007')";
+    server
+        .cli(&["EVAL", append, "2", "{shop}:meta", "{shop}:log"])
+        .unwrap();
+    for (node, before) in [one, two].into_iter().zip(before) {
+        eventually("it counts as everything", || {
+            node.stock.peek("tea").is_none()
+        })
+        .await;
+        let after = node.cache.stats();
+        assert_eq!(after.log_unreadable, before.log_unreadable + 1);
+        assert_eq!(after.log_gaps, before.log_gaps);
+    }
+    agree(two, one, 201).await;
+}
+
+/// Nobody of ours appends anything: loads do not.
+async fn a_record_far_ahead_of_ours_is_taken_out_and_told_once(client: RedisClient) {
+    logged::listen();
+    let (server, name) = (Server::start().unwrap(), unique());
+    let (one, two) = (
+        node(client, &name, &server).await,
+        node(client, &name, &server).await,
+    );
+    agree(&one, &two, 1).await;
+    let log = format!("{{{name}}}:log");
+    let far = "9999999999999999-0";
+    server.cli(&["XADD", &log, far, "x", "y"]).unwrap();
+    eventually("it is taken out", || {
+        !server
+            .cli(&["XREVRANGE", &log, "+", "-", "COUNT", "1"])
+            .unwrap()
+            .contains(far)
+    })
+    .await;
+    for node in [&one, &two] {
+        eventually("connected", || {
+            node.cache.status().connection == Connection::Connected
+        })
+        .await;
+        assert_eq!(node.load("jam", 5).await, 5);
+    }
+    // A heartbeat and more later nothing has gone again.
+    let until = Instant::now() + Duration::from_millis(1_500);
+    while Instant::now() < until {
+        for node in [&one, &two] {
+            assert_eq!(node.stock.peek("jam").as_deref(), Some(&5));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let counted = [&one, &two].map(|node| node.cache.stats());
+    assert!(
+        counted
+            .iter()
+            .map(|stats| stats.log_unreadable)
+            .sum::<u64>()
+            >= 1
+    );
+    assert!(
+        counted.iter().all(|stats| stats.log_gaps <= 1),
+        "{counted:?}"
+    );
+    let told = logged::lines("WARN", &name);
+    assert!((1..=4).contains(&told.len()), "{told:#?}");
+    assert!(told.iter().any(|line| line.contains("far ahead of ours")));
+    agree(&one, &two, 2).await;
+}
+
+/// A position that looks newer than all that was invalidated would keep a dead value alive.
+async fn a_damaged_position_is_a_miss_that_is_counted(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let one = node(client, "shop", &server).await;
+    for offset in [4, 5, 6, 8, 11] {
+        let value = Loaded::new(1).tags(["x"]);
+        assert_eq!(one.stock.set("tea", value).await.unwrap(), Ack::Everywhere);
+        let damage = [
+            "SETRANGE",
+            "shop:v:{stock:tea}",
+            &offset.to_string(),
+            "\x7f",
+        ];
+        server.cli(&damage).unwrap();
+        let two = node(client, "shop", &server).await;
+        assert_eq!(two.stock.get("tea").await, None, "byte {offset}");
+        assert_eq!(two.stock.stats().undecodable, 1, "byte {offset}");
+        assert_eq!(one.cache.invalidate_tag("x").await, Ack::Everywhere);
+        assert_eq!(one.stock.get("tea").await, None, "byte {offset}");
     }
 }
 

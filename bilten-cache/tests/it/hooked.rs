@@ -18,6 +18,7 @@ pub(crate) struct Hooked {
     doubled: bool,
     impatient: bool,
     panics: Arc<AtomicBool>,
+    panics_in_calls: Arc<AtomicBool>,
     page: usize,
     split: Arc<Split>,
 }
@@ -55,6 +56,7 @@ impl Hooked {
             doubled: false,
             impatient: false,
             panics: Arc::default(),
+            panics_in_calls: Arc::default(),
             page: usize::MAX,
             split: Arc::default(),
         }
@@ -90,6 +92,19 @@ impl Hooked {
             panics: Arc::clone(panics),
             ..self
         }
+    }
+
+    /// Panics in reads, leases, claims and invalidations, while this is so.
+    pub(crate) fn panicking_in_calls(self, panics: &Arc<AtomicBool>) -> Self {
+        Self {
+            panics_in_calls: Arc::clone(panics),
+            ..self
+        }
+    }
+
+    fn may_be_called(&self) {
+        let panics = self.panics_in_calls.load(Ordering::SeqCst);
+        assert!(!panics, "made to panic in a call");
     }
 
     /// Hands out no more records at once than a server does.
@@ -141,6 +156,7 @@ impl fmt::Debug for Hooked {
 
 impl Remote for Hooked {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        self.may_be_called();
         match self.split.copy() {
             Some((value, _)) => Box::pin(async move { Ok(Some(value)) }),
             None => self.inner.read(key),
@@ -154,6 +170,7 @@ impl Remote for Hooked {
         hold: Duration,
         over_value: bool,
     ) -> Reply<'a, Lease> {
+        self.may_be_called();
         self.inner.lease(key, token, hold, over_value)
     }
 
@@ -183,6 +200,7 @@ impl Remote for Hooked {
         author: Author,
     ) -> Reply<'a, Position> {
         Box::pin(async move {
+            self.may_be_called();
             let at = self.inner.claim(key, token, hold, author).await?;
             (self.after_claim)();
             Ok(at)
@@ -190,6 +208,7 @@ impl Remote for Hooked {
     }
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
+        self.may_be_called();
         let key = scope.key().map(|key| &**key);
         let refuses_key = self.refused_key.is_some() && key == self.refused_key;
         if self.refused.is_none() && !refuses_key {

@@ -7,7 +7,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bilten_cache::Cache;
-use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::test_util::{FaultyRemote, ManualClock};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use crate::harness::{Node, eventually};
@@ -117,6 +117,53 @@ async fn no_key_and_no_tag_is_ever_a_label() {
             "{labels:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_state_of_the_log_is_told_to_the_recorder_that_was_there_when_the_cache_was_built() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let store = FaultyRemote::new();
+    let (way, clock) = (store.another_node(), ManualClock::new());
+    let guard = metrics::set_default_local_recorder(&recorder);
+    let cache = Cache::builder("shop").remote(way.clone()).clock(&clock);
+    let node = Node::of(cache.build().await.unwrap());
+    drop(guard);
+    let tells = async |what: &str, due: &[(&str, f64)]| {
+        eventually(what, || {
+            clock.advance(Duration::from_millis(500));
+            let told = snapshotter.snapshot().into_vec();
+            due.iter().all(|(name, due)| {
+                let gauge = told.iter().find(|(key, ..)| key.key().name() == *name);
+                let value = gauge.map(|(.., value)| value);
+                matches!(value, Some(DebugValue::Gauge(value)) if (value.0 - due).abs() < 1e-9)
+            })
+        })
+        .await;
+    };
+    for _ in 0..3 {
+        let _ = node.stock.set("tea", 1).await.unwrap();
+    }
+    let _ = node.cache.invalidate_tag("hot").await;
+    let well = [
+        ("bilten_cache_connected", 1.0),
+        ("bilten_cache_log_position", 4.0),
+        ("bilten_cache_log_lag_records", 0.0),
+        ("bilten_cache_markers", 1.0),
+        ("bilten_cache_waiting", 0.0),
+    ];
+    tells("all is well", &well).await;
+    way.cut_log(true);
+    let _ = node.stock.set("tea", 2).await.unwrap();
+    let cut = [
+        ("bilten_cache_connected", 0.0),
+        ("bilten_cache_log_position", 4.0),
+        ("bilten_cache_log_lag_records", 1.0),
+    ];
+    tells("it hears nothing", &cut).await;
+    store.fail(true);
+    let _ = node.stock.remove("tea").await.unwrap();
+    tells("a change waits", &[("bilten_cache_waiting", 1.0)]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -67,7 +67,10 @@ async fn two_overlapping_sets_on_a_cluster_end_alike_in_every_order() {
         let there = on(&store.another_node()).await.stock.get("tea").await;
         assert!(there.is_some(), "{order:?}");
         for node in &nodes {
-            assert_eq!(node.stock.get("tea").await, there, "{order:?} deaf: {deaf}");
+            // The record of one that was overtaken between its two steps may come last, which costs a miss.
+            let found = node.stock.get("tea").await;
+            let same = found.is_none() || found == there;
+            assert!(same, "{order:?} deaf: {deaf}: {found:?}, {there:?}");
         }
     }
 }
@@ -155,7 +158,8 @@ async fn more_waiting_removals_than_there_is_room_for_become_one_clear() {
         let ack = one.stock.remove(&n.to_string()).await.unwrap();
         assert_eq!(ack, Ack::Deferred);
     }
-    assert_eq!(one.cache.status().waiting, 1);
+    let status = one.cache.status();
+    assert_eq!((status.waiting, status.markers_widened), (1, 1));
     let asked = store.calls(Call::Invalidate);
     store.fail(false);
     eventually("it was delivered", || one.cache.status().waiting == 0).await;
@@ -183,6 +187,29 @@ async fn a_delivery_that_is_refused_stops_there_and_is_tried_with_pauses() {
     // Half a second for news of the log and up to as much for the pause; one request each time.
     assert!((5..=45).contains(&tried), "{tried}");
     assert_eq!(node.cache.status().waiting, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_refused_again_and_again_does_not_delay_what_others_say() {
+    let store = FaultyRemote::new();
+    let way = Hooked::new(Arc::new(store.another_node())).refusing_key("stock:bad");
+    let node = Node::of(Cache::builder("shop").remote(way).build().await.unwrap());
+    let other = Node::on(&store).await;
+    assert_eq!(node.stock.remove("bad").await.unwrap(), Ack::Deferred);
+    for round in 0..20 {
+        let _ = other.stock.set("tea", round).await.unwrap();
+        assert_eq!(node.stock.get("tea").await.as_deref(), Some(&round));
+        let last = store.log_position();
+        eventually("it came", || node.cache.status().log_position == last).await;
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 37)).await;
+        node.load("tea", round).await;
+        let _ = other.stock.remove("tea").await.unwrap();
+        let said = tokio::time::Instant::now();
+        eventually("it arrives", || node.stock.peek("tea").is_none()).await;
+        let took = said.elapsed();
+        assert!(took <= Duration::from_millis(50), "round {round}: {took:?}");
+    }
+    assert_eq!(node.cache.status().waiting, 1);
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ with_each_client! {
     a_user_without_scripting_rights_is_told_once_with_its_remedy,
     a_foreign_type_under_a_key_is_told_once,
     a_password_that_the_server_does_not_need_does_no_harm,
+    a_user_who_may_not_write_the_log_harms_nobody_else,
 }
 
 async fn node(client: RedisClient, name: &str, url: &str) -> Node {
@@ -289,4 +290,55 @@ async fn a_password_that_the_server_does_not_need_does_no_harm(client: RedisClie
     let url = format!("redis://:secret@127.0.0.1:{}", server.port());
     let node = node(client, &unique(), &url).await;
     assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+}
+
+async fn a_user_who_may_not_write_the_log_harms_nobody_else(client: RedisClient) {
+    let (server, name) = (Server::start().unwrap(), unique());
+    let (one, two) = (
+        node(client, &name, &server.url()).await,
+        node(client, &name, &server.url()).await,
+    );
+    let _ = one.stock.set("tea", 1).await.unwrap();
+    let user = [
+        "ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-xadd",
+    ];
+    server.cli(&user).unwrap();
+    let url = format!("redis://app:secret@127.0.0.1:{}", server.port());
+    let third = node(client, &name, &url).await;
+    eventually("they have heard of it", || {
+        one.cache.status().log_position == two.cache.status().log_position
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
+    let position = || {
+        let meta = format!("{{{name}}}:meta");
+        server.cli(&["HGET", &meta, "n"]).unwrap()
+    };
+    let length = || {
+        let log = format!("{{{name}}}:log");
+        server.cli(&["XLEN", &log]).unwrap()
+    };
+    let before = (position(), length());
+    assert_eq!(third.stock.remove("jam").await.unwrap(), Ack::Deferred);
+    assert_eq!(third.cache.invalidate_tag("hot").await, Ack::Deferred);
+    let tried = third.cache.stats().remote_failures;
+    eventually("it tries again", || {
+        third.cache.status().waiting == 2 && tried > 0
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(
+        (position(), length()),
+        before,
+        "no number and no record is lost"
+    );
+    for node in [&one, &two] {
+        let stats = node.cache.stats();
+        assert_eq!((stats.log_gaps, stats.flushes), (0, 0));
+    }
+    assert_eq!(two.stock.peek("tea").as_deref(), Some(&1));
+    let told = logged::lines("WARN", &name);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    server.cli(&["ACL", "SETUSER", "app", "+xadd"]).unwrap();
+    eventually("it is delivered", || third.cache.status().waiting == 0).await;
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
-use bilten_cache::{Ack, Cache, Pattern};
+use bilten_cache::{Ack, Cache, Loaded, Pattern};
 
 use crate::harness::{DEADLINE, Node, eventually};
 use crate::hooked::Hooked;
@@ -44,29 +44,42 @@ async fn a_removal_that_l2_did_not_get_waits_and_is_delivered() {
 }
 
 #[tokio::test]
-async fn a_deferred_pattern_empties_l1_and_is_delivered() {
+async fn what_is_deferred_takes_from_memory_what_it_names_and_is_delivered() {
     let store = FaultyRemote::new();
     let (one, two) = (Node::on(&store).await, Node::on(&store).await);
     let _ = one.stock.set("tea", 1).await.unwrap();
     two.stock.get("tea").await.unwrap();
+    let hot = Loaded::new(1).tags(["hot"]);
+    let _ = one.stock.set("soup", hot).await.unwrap();
+    let _ = one.stock.set("jam", 1).await.unwrap();
+    let flushes = one.cache.stats().flushes;
     store.fail(true);
-    let (mut held, reader) = one.start_load("jam");
-    held.started().await;
+    let (mut taken, first) = one.start_load("trout");
+    let (mut spared, second) = one.start_load("salt");
+    taken.started().await;
+    spared.started().await;
+    let pattern = Pattern::glob("stock:t*").unwrap();
+    assert_eq!(one.cache.invalidate_pattern(&pattern).await, Ack::Deferred);
+    assert_eq!(one.stock.peek("soup").as_deref(), Some(&1));
+    assert_eq!(one.cache.invalidate_tag("hot").await, Ack::Deferred);
     assert_eq!(
-        one.cache
-            .invalidate_pattern(&Pattern::glob("stock:*").unwrap())
-            .await,
-        Ack::Deferred
+        (one.stock.peek("tea"), one.stock.peek("soup")),
+        (None, None)
     );
-    held.finish(1);
-    reader.await.unwrap().unwrap();
-    assert_eq!((one.stock.peek("tea"), one.stock.peek("jam")), (None, None));
+    assert_eq!(one.stock.peek("jam").as_deref(), Some(&1));
+    taken.finish(1);
+    spared.finish(1);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(one.stock.peek("trout"), None, "its load began before");
     assert_eq!(one.load("tea", 2).await, 2);
     assert_eq!(
         one.stock.peek("tea").as_deref(),
         Some(&2),
         "what is loaded now is kept"
     );
+    assert_eq!(one.cache.stats().flushes, flushes);
+    assert_eq!(one.stock.peek("jam").as_deref(), Some(&1));
     store.fail(false);
     eventually("it was delivered", || one.cache.status().waiting == 0).await;
     eventually("the other node learnt of it", || {
@@ -328,4 +341,44 @@ async fn half_open_one_of_many_callers_tries_and_the_others_are_turned_away() {
     clock.advance(Duration::from_millis(2));
     assert_eq!(ask_at_once(&node, &store, 1).await, 1, "it succeeds");
     assert_eq!(ask_at_once(&node, &store, 50).await, 50, "it is closed");
+}
+
+#[tokio::test]
+async fn a_change_waits_for_its_turn_where_reads_are_turned_away() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_concurrency(1).remote_budget(DEADLINE);
+    let node = Node::of(cache.build().await.unwrap());
+    let stalls = store.trap(Call::Read, Moment::After);
+    let start = |act: u32| {
+        let node = node.clone();
+        tokio::spawn(async move {
+            match act {
+                0 => node
+                    .stock
+                    .get("tea")
+                    .await
+                    .map_or(Ack::Local, |_| Ack::Local),
+                1 => node.stock.remove("tea").await.unwrap(),
+                2 => node.stock.set("jam", 1).await.unwrap(),
+                _ => node.cache.clear().await,
+            }
+        })
+    };
+    let reader = start(0);
+    stalls.caught().await;
+    let changes = [start(1), start(2), start(3)];
+    let before = node.cache.stats().remote_failures;
+    assert_eq!(node.stock.get("salt").await, None);
+    assert_eq!(
+        node.cache.stats().remote_failures,
+        before + 1,
+        "turned away"
+    );
+    stalls.release();
+    for change in changes {
+        assert_eq!(change.await.unwrap(), Ack::Everywhere);
+    }
+    reader.await.unwrap();
+    assert_eq!(node.cache.stats().deferred, 0);
 }

@@ -30,6 +30,7 @@ with_each_client! {
     a_unix_socket_works,
     scripts_that_the_server_forgot_are_sent_again,
     foreign_things_under_our_names_are_misses_or_deferred_and_never_a_panic,
+    a_process_that_starts_learns_of_fifty_thousand_markers,
 }
 
 async fn node(client: RedisClient, name: &str, redis: impl Into<Redis>) -> Node {
@@ -456,4 +457,34 @@ async fn the_longest_time_to_live_of_one_value_is_stored_all_the_same(client: Re
     );
     assert_eq!(two.stock.get("tea").await.as_deref(), Some(&7));
     assert_eq!(one.cache.status().connection, Connection::Connected);
+}
+
+/// Far more than come in one answer, and with them the one that counts.
+async fn a_process_that_starts_learns_of_fifty_thousand_markers(client: RedisClient) {
+    let (server, name) = (bilten_testbed::Redis::start().unwrap(), unique());
+    let proxy = bilten_testbed::FaultProxy::to(server.addr()).await.unwrap();
+    let node = async |url: String| {
+        let redis = Redis::url(url).client(client);
+        Node::of(Cache::builder(&name).redis(redis).build().await.unwrap())
+    };
+    let one = node(server.url()).await;
+    for (key, tag) in [("tea", "hot"), ("jam", "sweet")] {
+        let value = Loaded::new(1).tags([tag]);
+        assert_eq!(one.stock.set(key, value).await.unwrap(), Ack::Everywhere);
+    }
+    let fill = "local n = redis.call('HGET', KEYS[1], 'n') \
+         for i = 1, 45000 do redis.call('HSET', KEYS[1], 't:' .. i .. string.rep('z', 40), n) end";
+    let meta = format!("{{{name}}}:meta");
+    server.cli(&["EVAL", fill, "1", &meta]).unwrap();
+    assert_eq!(one.cache.invalidate_tag("hot").await, Ack::Everywhere);
+    // 100 Mbit/s.
+    proxy.throttle(12_500_000);
+    let two = node(proxy.url_like(&server.url()).unwrap()).await;
+    eventually("connected", || {
+        two.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(two.cache.status().markers, 45_001);
+    assert_eq!(two.stock.get("tea").await, None);
+    assert_eq!(two.stock.get("jam").await.as_deref(), Some(&1));
 }

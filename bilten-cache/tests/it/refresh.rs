@@ -38,19 +38,50 @@ async fn a_hot_key_is_loaded_anew_once_before_its_end() {
 #[tokio::test]
 async fn a_refresh_ahead_loses_to_a_newer_write() {
     let ahead = |r: RegionBuilder<str, u32>| r.refresh_ahead(0.5);
-    let (clock, _cache, prices) = on_a_clock(ahead).await;
-    load(&prices, 1).await;
-    clock.advance(SECOND * 60);
-    let (loader, mut held) = held();
-    prices
-        .get_or_load("tea", move |_| loader.run())
-        .await
-        .unwrap();
-    held.started().await;
-    prices.set("tea", 5).await.unwrap();
-    held.finish(2);
-    eventually("the fill was refused", || prices.stats().fills_refused == 1).await;
-    assert_eq!(prices.peek("tea").as_deref(), Some(&5));
+    // Also to one that sets again what was there.
+    for set in [5, 1] {
+        let (clock, _cache, prices) = on_a_clock(ahead).await;
+        load(&prices, 1).await;
+        clock.advance(SECOND * 60);
+        let (loader, mut held) = held();
+        prices
+            .get_or_load("tea", move |_| loader.run())
+            .await
+            .unwrap();
+        held.started().await;
+        prices.set("tea", set).await.unwrap();
+        held.finish(2);
+        eventually("the fill was refused", || prices.stats().fills_refused == 1).await;
+        assert_eq!(prices.peek("tea").as_deref(), Some(&set));
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_ahead_loses_to_a_newer_write_in_the_second_level_too() {
+    for set in [5, 1] {
+        let store = FaultyRemote::new();
+        let node = async || {
+            let cache = Cache::builder("shop").remote(store.another_node());
+            let cache = cache.build().await.unwrap();
+            let region = cache.region("price").time_to_live(TTL);
+            let prices: Prices = region.refresh_ahead(1e-9).build().unwrap();
+            (cache, prices)
+        };
+        let ((_a, one), (_b, two)) = (node().await, node().await);
+        load(&one, 1).await;
+        eventually("it is stored", || store.bytes("price:tea").is_some()).await;
+        let (loader, mut held) = held();
+        let due = one.get_or_load("tea", move |_| loader.run());
+        assert_eq!(*due.await.unwrap(), 1);
+        held.started().await;
+        two.set("tea", set).await.unwrap();
+        held.finish(2);
+        eventually("the store was refused", || one.stats().stores_refused == 1).await;
+        for prices in [&one, &two] {
+            let found = prices.get("tea").await;
+            assert_eq!(found.as_deref(), Some(&set));
+        }
+    }
 }
 
 #[tokio::test]

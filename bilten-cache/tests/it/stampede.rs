@@ -8,6 +8,8 @@ use std::time::Duration;
 use bilten_cache::test_util::{Call, FaultyRemote};
 use bilten_cache::{Cache, Error};
 
+use futures_util::FutureExt;
+
 use crate::harness::{DEADLINE, Node, eventually, held};
 
 #[tokio::test]
@@ -150,6 +152,45 @@ async fn five_hundred_panics_in_a_row_are_five_hundred_errors() {
 }
 
 #[tokio::test]
+async fn everybody_who_waits_for_a_load_that_panics_is_told_so() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    let (fire, fires) = tokio::sync::oneshot::channel::<()>();
+    let many = {
+        let (stock, fires) = (node.stock.clone(), fires.shared());
+        tokio::spawn(async move {
+            let load = move |_: Vec<&'static str>| {
+                let fires = fires.clone();
+                async move {
+                    let _ = fires.await;
+                    let found: Result<Vec<(&'static str, u32)>, io::Error> = Ok(Vec::new());
+                    assert!(found.is_err(), "no tea");
+                    found
+                }
+            };
+            stock.get_or_load_many(["tea"], load).await.unwrap_err()
+        })
+    };
+    eventually("it loads", || node.stock.stats().loads == 1).await;
+    let followers: Vec<_> = (0..10).map(|_| node.start_load("tea").1).collect();
+    eventually("they wait", || node.stock.stats().coalesced == 10).await;
+    fire.send(()).unwrap();
+    let mut errors = vec![many.await.unwrap()];
+    for follower in followers {
+        errors.push(follower.await.unwrap().unwrap_err());
+    }
+    for error in errors {
+        assert!(
+            matches!(&error, Error::LoadPanicked { message, .. } if &**message == "no tea"),
+            "{error}"
+        );
+    }
+    let stats = node.stock.stats();
+    assert_eq!((stats.loads, stats.load_errors), (1, 1));
+    assert_eq!(node.load("tea", 7).await, 7);
+    assert_eq!(node.stock.stats().loads, 2);
+}
+
+#[tokio::test]
 async fn everybody_gets_the_leaders_own_error_and_it_is_not_cached() {
     let node = Node::alone().await;
     let (mut held, leader) = node.start_load("tea");
@@ -157,13 +198,14 @@ async fn everybody_gets_the_leaders_own_error_and_it_is_not_cached() {
     let follower = node.start_load("tea").1;
     eventually("the follower waits", || node.stock.stats().coalesced == 1).await;
     drop(held);
+    let mut errors = Vec::new();
     for reader in [leader, follower] {
-        let error = reader.await.unwrap().unwrap_err();
-        assert_eq!(
-            error.source_as::<io::Error>().unwrap().to_string(),
-            "the test let go"
-        );
+        errors.push(reader.await.unwrap().unwrap_err());
     }
+    let sources = errors.iter().map(|error| error.source_as::<io::Error>());
+    let sources: Vec<&io::Error> = sources.map(Option::unwrap).collect();
+    assert_eq!(sources[0].to_string(), "the test let go");
+    assert!(std::ptr::eq(sources[0], sources[1]), "one and the same");
     assert_eq!(node.load("tea", 7).await, 7);
     assert_eq!(node.stock.stats().load_errors, 1);
 }
@@ -269,7 +311,7 @@ async fn the_loads_of_a_runtime_that_shuts_down_strand_nobody() {
     assert_eq!(node.load("tea", 7).await, 7);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dead_lease_holder_blocks_nobody_longer_than_its_lease() {
     let store = FaultyRemote::new();
     let dead = bilten_cache::remote::Remote::lease(
@@ -282,11 +324,13 @@ async fn a_dead_lease_holder_blocks_nobody_longer_than_its_lease() {
     .await;
     assert_eq!(dead.unwrap(), bilten_cache::remote::Lease::Owned);
     let node = Node::on(&store).await;
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     assert_eq!(node.load("tea", 7).await, 7);
+    let (least, most) = (Duration::from_millis(250), Duration::from_millis(350));
     assert!(
-        begun.elapsed() >= Duration::from_millis(250),
-        "it waited for the lease"
+        (least..=most).contains(&begun.elapsed()),
+        "it waited for the lease and no longer: {:?}",
+        begun.elapsed()
     );
     eventually("the value was stored", || {
         store.bytes("stock:tea").is_some()

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use bilten_cache::remote::{Lease, Remote};
+use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 use bilten_cache::{Cache, Pattern, Redis, RedisClient};
 use tokio::sync::oneshot;
@@ -148,6 +150,28 @@ async fn of_overlapping_writes_of_two_processes_no_older_one_stays() {
         ..node.clone()
     });
     the_first_commit_is_stored_last(&one, &two).await;
+    // One at a time is kept, by the process that wrote it.
+    for (node, other, value) in [(&one, &two, 7), (&two, &one, 8), (&one, &two, 9)] {
+        let _ = other.stock.set("tea", 0).await.unwrap();
+        let mut write = Write::begin(node).await;
+        write.commit(value);
+        write.end().await;
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&value));
+        eventually("the other one's is gone", || {
+            other.stock.peek("tea").is_none()
+        })
+        .await;
+        let free = node
+            .stock
+            .get_or_load("tea", async |_| Ok::<_, io::Error>(0));
+        assert_eq!(*free.await.unwrap(), value);
+    }
+    let lease = store.lease("own:tea", 1, std::time::Duration::from_secs(1), true);
+    assert_eq!(
+        lease.await.unwrap(),
+        Lease::Owned,
+        "no claim is left behind"
+    );
 }
 
 /// The store of the first write is held until the second has begun, committed and stored.
@@ -167,6 +191,29 @@ async fn a_write_that_begins_before_the_other_is_stored_overlaps() {
         first.end().await;
         never_older(&[&one, &two], 2, &format!("held at {step:?}")).await;
     }
+}
+
+/// The other process has heard the source's answer, changed the source again and removed the key, and the writer does not know.
+#[tokio::test]
+async fn what_a_removal_overtook_is_never_stored() {
+    let store = FaultyRemote::new();
+    let (way, two) = (store.another_node(), Node::on(&store).await);
+    let cache = Cache::builder("shop").remote(way.clone()).build().await;
+    let one = Node::of(cache.unwrap());
+    way.cut_log(true);
+    let mut write = Write::begin(&one).await;
+    let _ = two.stock.remove("tea").await.unwrap();
+    let stores = store.calls(Call::Store);
+    write.commit(1);
+    write.end().await;
+    assert_eq!(store.calls(Call::Store), stores, "not for a moment");
+    never_older(&[&two, &one], 2, "removed meanwhile").await;
+    way.cut_log(false);
+    eventually("it hears again", || {
+        one.cache.status().connection == Connection::Connected
+    })
+    .await;
+    writes_in_turn_are_kept(&two, &one).await;
 }
 
 #[tokio::test]

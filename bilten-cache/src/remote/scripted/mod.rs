@@ -24,6 +24,9 @@ use super::{
 /// The longest time that a server keeps anything: what runs out beyond its calendar is refused.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// Markers that one answer of the server brings, about: more would take longer than a call may.
+const MARKERS: i64 = 2_000;
+
 /// Keys that one step of a walk looks for, about.
 const STEP: i64 = 200;
 
@@ -135,6 +138,22 @@ impl<L: Link> Scripted<L> {
         let next = servers.find(|first| *first > place.slot);
         let next = next.map(|slot| Place::at(slot, "0").encode());
         Ok(Page::new(keys, next))
+    }
+
+    /// Adds the markers that were too many for one answer. Those that come or rise meanwhile come with the log as well.
+    async fn read_markers(&self, mut snapshot: Snapshot) -> Result<Snapshot, RemoteError> {
+        let mut cursor = "0".to_owned();
+        loop {
+            let what = || {
+                let args = [Arg::Text(cursor.clone()), Arg::Int(MARKERS)];
+                ([self.names.meta().to_owned()], args)
+            };
+            let answer = self.link.eval(&self.scripts.markers, what).await?;
+            cursor = reply::marker_page(&answer, &mut snapshot)?;
+            if cursor == "0" {
+                return Ok(snapshot);
+            }
+        }
     }
 
     async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
@@ -314,10 +333,14 @@ impl<L: Link> Remote for Scripted<L> {
             let what = || {
                 let [meta, log] = self.log_names();
                 let names = [meta, log, self.names.demands().to_owned()];
-                (names, [hex(fastrand::u64(1..))])
+                (names, [hex(fastrand::u64(1..)), Arg::Int(MARKERS)])
             };
             let answer = self.link.eval(&self.scripts.snapshot, what).await?;
-            reply::snapshot(&answer)
+            let (snapshot, more) = reply::snapshot(&answer)?;
+            match more {
+                true => self.read_markers(snapshot).await,
+                false => Ok(snapshot),
+            }
         })
     }
 

@@ -92,17 +92,12 @@ pub(super) fn pulse(value: &Answer) -> Result<Pulse, RemoteError> {
     })
 }
 
-pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
+/// What a starting node must know, and whether its markers have still to be read.
+pub(super) fn snapshot(value: &Answer) -> Result<(Snapshot, bool), RemoteError> {
     let Answer::Array(parts) = value else {
         return Err(unexpected());
     };
-    let Some(Answer::Array(flat)) = parts.get(2) else {
-        return Err(unexpected());
-    };
-    let fields = flat.chunks_exact(2);
-    let fields: Vec<(String, &Answer)> = fields
-        .filter_map(|pair| Some((text(&pair[0])?, &pair[1])))
-        .collect();
+    let fields = fields(parts.get(2))?;
     let field = |name: &str| {
         fields
             .iter()
@@ -111,28 +106,55 @@ pub(super) fn snapshot(value: &Answer) -> Result<Snapshot, RemoteError> {
     };
     let incarnation = field("inc").and_then(hex_number).ok_or_else(unexpected)?;
     let last = field("n").and_then(number).ok_or_else(unexpected)?;
-    let markers = fields.iter().filter(|(name, _)| name.contains(':'));
-    // A marker that cannot be read may have been about anything.
-    let markers = markers.map(|(name, value)| {
-        let scope = Scope::decode(name)
-            .filter(|_| number(value).is_some())
-            .unwrap_or(Scope::All);
-        (scope, number(value).unwrap_or(last))
-    });
     let now = millis(parts)?;
-    Ok(Snapshot {
-        position: Position {
-            incarnation,
-            number: last,
-        },
-        server_millis: now,
-        markers: markers.collect(),
+    let mut snapshot = Snapshot {
         demands: parts
             .get(3)
             .map_or_else(Vec::new, |kept| demands(kept, now)),
         stamp: field("r").and_then(hex_number),
         foreign_demands: parts.get(4).is_some_and(yes),
-    })
+        ..Snapshot::new(Position::new(incarnation, last), now, Vec::new())
+    };
+    add_markers(&mut snapshot, &fields);
+    Ok((snapshot, parts.get(5).is_some_and(yes)))
+}
+
+/// Adds one page of markers, and says where the next one begins: `0` after the last.
+pub(super) fn marker_page(value: &Answer, snapshot: &mut Snapshot) -> Result<String, RemoteError> {
+    let Answer::Array(parts) = value else {
+        return Err(unexpected());
+    };
+    let cursor = parts.first().and_then(text).ok_or_else(unexpected)?;
+    if parts.get(2).and_then(hex_number) != Some(snapshot.position.incarnation) {
+        let begun_anew = "the log began anew while its markers were read";
+        return Err(RemoteError::Unavailable(begun_anew.to_owned()));
+    }
+    add_markers(snapshot, &fields(parts.get(1))?);
+    if let Some(all) = parts.get(3).filter(|all| **all != Answer::Nothing) {
+        add_markers(snapshot, &[("a:".to_owned(), all)]);
+    }
+    Ok(cursor)
+}
+
+/// Names and values of a hash. A name that is no text is none of ours.
+fn fields(flat: Option<&Answer>) -> Result<Vec<(String, &Answer)>, RemoteError> {
+    let Some(Answer::Array(flat)) = flat else {
+        return Err(unexpected());
+    };
+    let pairs = flat.chunks_exact(2);
+    let fields = pairs.filter_map(|pair| Some((text(&pair[0])?, &pair[1])));
+    Ok(fields.collect())
+}
+
+/// A marker that cannot be read may have been about anything.
+fn add_markers(snapshot: &mut Snapshot, fields: &[(String, &Answer)]) {
+    let last = snapshot.position.number;
+    for (name, value) in fields.iter().filter(|(name, _)| name.contains(':')) {
+        let scope = Scope::decode(name).filter(|_| number(value).is_some());
+        snapshot.unreadable += u64::from(scope.is_none());
+        let at = number(value).unwrap_or(last);
+        snapshot.markers.push((scope.unwrap_or(Scope::All), at));
+    }
 }
 
 /// Cursor and keys of `SCAN`. A key that is no text is none of ours.
@@ -306,7 +328,9 @@ mod tests {
             "?",
         ];
         let fields = fields.map(Answer::from).to_vec();
-        let read = snapshot(&array(vec!["10".into(), "5000".into(), array(fields)])).unwrap();
+        let answer = array(vec!["10".into(), "5000".into(), array(fields)]);
+        let (mut read, more) = snapshot(&answer).unwrap();
+        assert!(!more);
         assert_eq!(
             (read.position, read.server_millis),
             (Position::new(15, 9), 10_005)
@@ -319,6 +343,25 @@ mod tests {
                 (Scope::All, 9)
             ]
         );
+        assert_eq!(read.unreadable, 2);
+        let page = |incarnation: &'static str| {
+            let markers = ["t:paris", "7", "?:", "1"].map(Answer::from).to_vec();
+            array(vec![
+                "17".into(),
+                array(markers),
+                incarnation.into(),
+                "8".into(),
+            ])
+        };
+        let next = marker_page(&page("000000000000000f"), &mut read).unwrap();
+        assert_eq!((next.as_str(), read.unreadable), ("17", 3));
+        let added = [
+            (Scope::Tag("paris".into()), 7),
+            (Scope::All, 1),
+            (Scope::All, 8),
+        ];
+        assert_eq!(read.markers[3..], added);
+        assert!(marker_page(&page("000000000000000e"), &mut read).is_err());
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) struct Scripts<S> {
     pub(super) demand: S,
     pub(super) keep_demand: S,
     pub(super) snapshot: S,
+    pub(super) markers: S,
     pub(super) pulse: S,
     pub(super) prune: S,
     pub(super) scan: S,
@@ -88,6 +89,7 @@ return foreign or 1"
             demand: script(demand),
             keep_demand: script(keep_demand),
             snapshot: script([BEGIN, SNAPSHOT].concat()),
+            markers: script(MARKER_PAGE.to_owned()),
             pulse: script(PULSE.to_owned()),
             prune: script(PRUNE.to_owned()),
             scan: script(
@@ -208,7 +210,8 @@ local function keep(name, number, known, demand, millis)
   if foreign then return {err = 'WRONGTYPE another program wrote under ' .. name .. ', which was overwritten'} end
 end";
 
-/// KEYS meta, log, demands. ARGV a new incarnation. Demands of another type may have been any; the last answer says whether they are.
+/// KEYS meta, log, demands. ARGV a new incarnation, markers that go into one answer. Where there are more they are left out, and to be read
+/// page by page, as the last answer says. Demands of another type may have been any; the one before it says whether they are.
 const SNAPSHOT: &str = "
 local at = redis.call('HMGET', KEYS[1], 'inc', 'n')
 if not sound(at[1], at[2]) then
@@ -218,7 +221,27 @@ end
 local time = redis.call('TIME')
 local demands, foreign = redis.pcall('GET', KEYS[3]), 0
 if type(demands) == 'table' then demands, foreign = 'x x', 1 end
-return {time[1], time[2], redis.call('HGETALL', KEYS[1]), demands, foreign}";
+local known, more = {}, 0
+if redis.call('HLEN', KEYS[1]) > tonumber(ARGV[2]) then
+  more = 1
+  for _, name in ipairs({'inc', 'n', 'r'}) do
+    local value = redis.call('HGET', KEYS[1], name)
+    if value then
+      known[#known + 1] = name
+      known[#known + 1] = value
+    end
+  end
+else
+  known = redis.call('HGETALL', KEYS[1])
+end
+return {time[1], time[2], known, demands, foreign, more}";
+
+/// KEYS meta. ARGV cursor, about how many. Markers that go while others read them raise the one on everything, which therefore comes with each
+/// page: the last one has it as it is after all of them.
+const MARKER_PAGE: &str = "
+local page = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local at = redis.call('HMGET', KEYS[1], 'inc', 'a:')
+return {page[1], page[2], at[1], at[2]}";
 
 /// KEYS meta, log. ARGV the id of a record.
 const PULSE: &str = "
@@ -271,7 +294,8 @@ const NEEDS_NO_MEMORY: &str = "redis.call('HDEL', KEYS[1], '-')";
 /// begins a new incarnation when the log is gone or nothing that we wrote, or when its position has gone back under the incarnation that
 /// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
 /// incarnation must count as a miss. Where another program wrote under the log's name the record is made, and an error told all the same:
-/// the change is made once more, which does no harm, and somebody hears of it.
+/// the change is made once more, which does no harm, and somebody hears of it. Who may not write to the log changes nothing there: a number
+/// without a record would be a gap to everybody else.
 ///
 /// Each command costs the server about as much as all the rest of a bare `XADD`, and so does a table as the answer. So there are three
 /// commands, and what keeps log and markers short comes with one record of [`EVERY`] only.
@@ -293,25 +317,28 @@ local function append(meta, log, node, known, seen, fresh, scope)
   end
   n = n + 1
   local number = string.format('%.0f', n)
+  local id, added = number .. '-0'
+  if n % {EVERY} == 0 then
+    added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  else
+    added = redis.pcall('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  end
+  local failed = type(added) == 'table' and added.err
+  local foreign = failed and string.find(failed, 'WRONGTYPE', 1, true)
+  if failed then
+    if not foreign and not string.find(failed, 'ID specified', 1, true) and not string.find(failed, 'exhausted', 1, true) then return added end
+    redis.call('DEL', log)
+    redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
+  end
   local kind = string.sub(scope, 1, 2)
   if kind == 'k:' or kind == 'x:' or kind == 's:' then
     redis.call('HSET', meta, 'inc', inc, 'n', number, 'r', fresh)
   else
     redis.call('HSET', meta, 'inc', inc, 'n', number, 'r', fresh, scope, number)
   end
-  local id, added = number .. '-0'
-  if n % {EVERY} == 0 then
-    bound(meta, number)
-    added = redis.pcall('XADD', log, 'MAXLEN', '~', {LOG_LENGTH}, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
-  else
-    added = redis.pcall('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
-  end
-  if type(added) == 'table' and added.err then
-    redis.call('DEL', log)
-    redis.call('XADD', log, id, 'w', node, 's', scope, 'r', fresh, 'p', before)
-    if string.find(added.err, 'WRONGTYPE', 1, true) then
-      return {{err = 'WRONGTYPE another program wrote under ' .. log .. ', which begins anew'}}
-    end
+  if n % {EVERY} == 0 then bound(meta, number) end
+  if foreign then
+    return {{err = 'WRONGTYPE another program wrote under ' .. log .. ', which begins anew'}}
   end
   return inc .. ' ' .. number, number
 end"

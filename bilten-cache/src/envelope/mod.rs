@@ -1,17 +1,18 @@
 //! The bytes of an entry in the second level.
 //!
 //! ```text
-//!  0  4  magic and version: B L T 1       12  4  CRC-32 of everything from byte 16
+//!  0  4  magic and version: B L T 1       12  4  CRC-32 of bytes 5 to 11 and of everything from byte 16
 //!  4  8  log position, big endian         16  8  incarnation of the log
 //! 24  8  created, server milliseconds     32  8  fresh for, milliseconds
 //! 40  4  schema version of the region     44  4  load time, milliseconds
 //! 48  2  length of the region's name      50  2  length of the key
 //! 52  2  number of tags                   54  2  format of the payload, then flags
-//! 56  .. region, key, tags (2 bytes length each), etag and last-modified if flagged, payload
+//! 56  .. region, key, tags (2 bytes length each), etag and last-modified if flagged, payload, claim (8 bytes) if flagged
 //! ```
 //!
-//! The position stands outside the checksum because it is filled in last: a write has one only after its claim. Its
-//! highest byte, which no position reaches, is set when the entry was expired: its value may still be served stale.
+//! The position is filled in last, and the checksum with it: a write has one only after its claim. Its highest byte, which no
+//! position reaches, is set when the entry was expired: its value may still be served stale. The server does that, so the
+//! checksum leaves this byte out. The first envelopes had their whole position outside of it.
 
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ use crate::entry::Validators;
 const MAGIC: &[u8; 4] = b"BLT1";
 const HEADER: usize = 56;
 const CHECKED_FROM: usize = 16;
+/// The largest number that a log counts to.
+const LAST_POSITION: u64 = 1 << 53;
+const FLAGS_OFFSET: usize = 55;
 
 /// What `expire` puts into the first byte of the position.
 pub(crate) const EXPIRED_BYTE: u8 = 0x80;
@@ -31,6 +35,11 @@ const EXPIRED: u64 = (EXPIRED_BYTE as u64) << 56;
 const HAS_VALIDATORS: u16 = 1;
 /// Flag: the payload is a zstd frame.
 const COMPRESSED: u16 = 2;
+/// Flag: the checksum takes the position in.
+const PLACED: u16 = 8;
+/// Flag: the number of the claim stands at the end.
+const CLAIMED: u16 = 16;
+const KNOWN_FLAGS: u16 = HAS_VALIDATORS | COMPRESSED | PLACED | CLAIMED;
 
 /// In what format a payload is. Bytes of one must never be read as another: the JSON `7` is the MessagePack 55.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +56,30 @@ pub(crate) const POSITION_OFFSET: usize = 4;
 pub(crate) fn placed_at(position: u64, envelope: Bytes) -> Bytes {
     let mut bytes = BytesMut::from(envelope);
     bytes[POSITION_OFFSET..POSITION_OFFSET + 8].copy_from_slice(&position.to_be_bytes());
+    sealed(bytes)
+}
+
+/// The same envelope with the number of the record of its claim. Its value is older than that, as its position says.
+pub(crate) fn claimed_at(number: u64, envelope: Bytes) -> Bytes {
+    let mut bytes = BytesMut::from(envelope);
+    bytes[FLAGS_OFFSET] |= CLAIMED.to_be_bytes()[1];
+    bytes.put_u64(number);
+    sealed(bytes)
+}
+
+fn sealed(mut bytes: BytesMut) -> Bytes {
+    let checksum = checksum(&bytes).unwrap_or_default();
+    bytes[12..16].copy_from_slice(&checksum.to_be_bytes());
     bytes.freeze()
+}
+
+pub(crate) fn checksum(bytes: &[u8]) -> Option<u32> {
+    let mut checksum = crc32fast::Hasher::new();
+    if u16::from(*bytes.get(FLAGS_OFFSET)?) & PLACED != 0 {
+        checksum.update(bytes.get(POSITION_OFFSET + 1..POSITION_OFFSET + 8)?);
+    }
+    checksum.update(bytes.get(CHECKED_FROM..)?);
+    Some(checksum.finalize())
 }
 
 /// An entry as the second level keeps it.
@@ -67,13 +99,23 @@ pub(crate) struct Envelope<'a> {
     /// The code of the payload's [`Format`].
     pub(crate) format: u8,
     pub(crate) compressed: bool,
+    /// Whether damage to the position would be noticed.
+    pub(crate) placed: bool,
+    /// The record of the claim under which it was stored, where that is not its position.
+    pub(crate) claim: Option<u64>,
     pub(crate) payload: Bytes,
 }
 
 impl<'a> Envelope<'a> {
+    /// The record of its own key that it is known to follow.
+    pub(crate) fn follows(&self) -> u64 {
+        self.claim.unwrap_or(self.position)
+    }
+
     pub(crate) fn encode(&self) -> Bytes {
         let tags: usize = self.tags.iter().map(|tag| 2 + tag.len()).sum();
-        let mut size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len();
+        // With room for a claim.
+        let mut size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len() + 8;
         for text in self.validators.iter().flat_map(Validators::texts) {
             size += 2 + text.len();
         }
@@ -101,9 +143,10 @@ impl<'a> Envelope<'a> {
             out.put_slice(text.as_bytes());
         }
         out.put_slice(&self.payload);
-        let checksum = crc32fast::hash(&out[CHECKED_FROM..]);
-        out[12..16].copy_from_slice(&checksum.to_be_bytes());
-        out.freeze()
+        if let Some(claim) = self.claim {
+            out.put_u64(claim);
+        }
+        sealed(out)
     }
 
     fn flags(&self) -> u16 {
@@ -114,6 +157,12 @@ impl<'a> Envelope<'a> {
         if self.compressed {
             flags |= COMPRESSED;
         }
+        if self.placed {
+            flags |= PLACED;
+        }
+        if self.claim.is_some() {
+            flags |= CLAIMED;
+        }
         flags
     }
 
@@ -123,7 +172,7 @@ impl<'a> Envelope<'a> {
         if bytes.get(..4)? != MAGIC || bytes.len() < HEADER {
             return None;
         }
-        if crc32fast::hash(bytes.get(CHECKED_FROM..)?) != u32_at(bytes, 12)? {
+        if checksum(bytes)? != u32_at(bytes, 12)? {
             return None;
         }
         let mut at = HEADER;
@@ -133,7 +182,7 @@ impl<'a> Envelope<'a> {
         let flags = u16::from(flags);
         if region_there != region.as_bytes()
             || key_there != key.as_bytes()
-            || flags & !(HAS_VALIDATORS | COMPRESSED) != 0
+            || flags & !KNOWN_FLAGS != 0
         {
             return None;
         }
@@ -147,6 +196,15 @@ impl<'a> Envelope<'a> {
             validators = Some(Validators::of(etag, text(bytes, &mut at)?));
         }
         let position = u64_at(bytes, POSITION_OFFSET)?;
+        if position & !EXPIRED >= LAST_POSITION {
+            return None;
+        }
+        let mut end = bytes.len();
+        let mut claim = None;
+        if flags & CLAIMED != 0 {
+            end = end.checked_sub(8).filter(|end| *end >= at)?;
+            claim = Some(u64_at(bytes, end)?);
+        }
         Some(Self {
             position: position & !EXPIRED,
             expired: position & EXPIRED != 0,
@@ -161,7 +219,9 @@ impl<'a> Envelope<'a> {
             validators,
             format,
             compressed: flags & COMPRESSED != 0,
-            payload: bytes.slice(at..),
+            placed: flags & PLACED != 0,
+            claim,
+            payload: bytes.slice(at..end),
         })
     }
 }
@@ -227,179 +287,4 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn sample() -> Envelope<'static> {
-        Envelope {
-            position: 7,
-            expired: false,
-            incarnation: 0x0102_0304_0506_0708,
-            created_millis: 1_700_000_000_000,
-            fresh_millis: 60_000,
-            load_millis: 12,
-            schema: 3,
-            region: "event",
-            key: "event:42",
-            tags: vec!["city:berlin".into(), "".into()],
-            validators: None,
-            format: 0,
-            compressed: false,
-            payload: Bytes::from_static(br#"{"id":42}"#),
-        }
-    }
-
-    /// Every form in which an envelope was ever written, made by another program, and what is read of it. A file that was once
-    /// in here stays, and what it says does not change.
-    fn snapshots() -> [(&'static str, Option<Envelope<'static>>); 8] {
-        let plain = sample();
-        let expired = Envelope {
-            expired: true,
-            ..sample()
-        };
-        let validators = Envelope {
-            validators: Some(Validators::of(
-                "\"33a64df\"",
-                "Sun, 06 Nov 1994 08:49:37 GMT",
-            )),
-            ..sample()
-        };
-        let message_pack = Envelope {
-            format: 1,
-            payload: Bytes::from_static(b"\x81\xa2id\x2a"),
-            ..sample()
-        };
-        // One frame of three blocks: the value, a hundred blanks, one blank.
-        let compressed = Envelope {
-            compressed: true,
-            payload: Bytes::from_static(
-                b"\x28\xb5\x2f\xfd\x20\x6e\x48\0\0{\"id\":42}\x22\x03\0 \x09\0\0 ",
-            ),
-            ..sample()
-        };
-        // Not of this format's own: the region decides what it can read.
-        let unknown_format = Envelope {
-            format: 9,
-            ..sample()
-        };
-        [
-            ("v1_plain.bin", Some(plain)),
-            ("v1_expired.bin", Some(expired)),
-            ("v1_validators.bin", Some(validators)),
-            ("v1_messagepack.bin", Some(message_pack)),
-            ("v1_zstd.bin", Some(compressed)),
-            ("v1_unknown_format.bin", Some(unknown_format)),
-            ("v1_unknown_flag.bin", None),
-            ("v2_future.bin", None),
-        ]
-    }
-
-    const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/envelopes");
-
-    #[test]
-    fn every_envelope_that_was_ever_written_is_read_as_it_was_meant() {
-        for (file, due) in snapshots() {
-            let bytes = std::fs::read(format!("{SNAPSHOTS}/{file}")).unwrap();
-            let bytes = Bytes::from(bytes);
-            let read = Envelope::decode(&bytes, "event", "event:42");
-            assert_eq!(read, due, "{file}");
-            if let Some(due) = due {
-                assert_eq!(due.encode(), bytes, "{file}");
-            }
-        }
-    }
-
-    #[test]
-    fn no_snapshot_is_left_out() {
-        let known = snapshots().map(|(file, _)| file.to_owned());
-        for file in std::fs::read_dir(SNAPSHOTS).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            assert!(known.contains(&name), "{name}");
-        }
-    }
-
-    #[test]
-    fn validators_and_expiry_survive_the_way_through_the_store() {
-        let validators = Validators::of("\"33a64df\"", "");
-        assert_eq!(validators.last_modified, None);
-        let envelope = Envelope {
-            validators: Some(validators),
-            ..sample()
-        };
-        let mut bytes = envelope.encode().to_vec();
-        let read = |bytes: &[u8]| {
-            let bytes = Bytes::copy_from_slice(bytes);
-            Envelope::decode(&bytes, "event", "event:42")
-        };
-        assert_eq!(read(&bytes), Some(envelope.clone()));
-        bytes[POSITION_OFFSET] = EXPIRED_BYTE;
-        let expired = Envelope {
-            expired: true,
-            ..envelope
-        };
-        assert_eq!(read(&bytes), Some(expired.clone()));
-        assert_eq!(expired.encode(), bytes);
-    }
-
-    #[test]
-    fn another_entrys_bytes_are_a_miss() {
-        let bytes = sample().encode();
-        assert!(Envelope::decode(&bytes, "event", "event:43").is_none());
-        assert!(Envelope::decode(&bytes, "even", "event:42").is_none());
-    }
-
-    #[test]
-    fn a_head_tells_what_is_whole_in_it() {
-        let (sample, whole) = (sample(), sample().encode());
-        for cut in 0..whole.len() {
-            let head = Head::decode(&whole[..cut]);
-            assert_eq!(head.is_some(), cut >= HEADER, "cut at {cut}");
-            let Some(head) = head else { continue };
-            let known = (head.position, head.incarnation);
-            assert_eq!(known, (sample.position, sample.incarnation));
-            assert!(sample.tags.starts_with(&head.tags));
-        }
-        let head = Head::decode(&whole).unwrap();
-        assert_eq!(head.tags, sample.tags);
-        assert_eq!(Head::decode(&[0; 100]), None);
-    }
-
-    #[test]
-    fn every_damaged_byte_and_every_cut_is_a_miss_or_a_newer_position() {
-        let whole = sample().encode();
-        for at in 0..whole.len() {
-            assert!(
-                Envelope::decode(&whole.slice(..at), "event", "event:42").is_none(),
-                "cut at {at}"
-            );
-            for damage in [0x01, 0x80, 0xff] {
-                let mut bytes = whole.to_vec();
-                bytes[at] ^= damage;
-                let read = Envelope::decode(&bytes.into(), "event", "event:42");
-                let in_position = (POSITION_OFFSET..POSITION_OFFSET + 8).contains(&at);
-                assert_eq!(read.is_some(), in_position, "byte {at} with {damage}");
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_at_all_never_panic(mut bytes: Vec<u8>, with_magic: bool) {
-            if with_magic && bytes.len() >= HEADER {
-                bytes[..4].copy_from_slice(MAGIC);
-                let checksum = crc32fast::hash(&bytes[CHECKED_FROM..]).to_be_bytes();
-                bytes[12..16].copy_from_slice(&checksum);
-            }
-            let _ = Envelope::decode(&bytes.into(), "event", "event:42");
-        }
-
-        #[test]
-        fn what_is_written_is_read(position in 0..1_u64 << 53, payload: Vec<u8>, tags in proptest::collection::vec(".{0,20}", 0..5)) {
-            let tags = tags.iter().map(|tag| Arc::from(tag.as_str())).collect();
-            let envelope = Envelope { position, payload: payload.into(), tags, ..sample() };
-            prop_assert_eq!(Envelope::decode(&envelope.encode(), "event", "event:42"), Some(envelope));
-        }
-    }
-}
+mod tests;

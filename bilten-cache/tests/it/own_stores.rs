@@ -1,0 +1,48 @@
+//! A second level of somebody's own that panics: one more way to fail, and no worse than the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bilten_cache::status::Connection;
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Ack, Cache};
+
+use crate::harness::{Node, eventually};
+use crate::hooked::Hooked;
+
+#[tokio::test]
+async fn a_change_in_which_the_store_panics_waits_and_is_delivered() {
+    let (store, panics) = (FaultyRemote::new(), Arc::new(AtomicBool::new(false)));
+    let way = Hooked::new(Arc::new(store.another_node())).panicking_in_calls(&panics);
+    let node = Node::of(Cache::builder("shop").remote(way).build().await.unwrap());
+    let other = Node::on(&store).await;
+    for value in [1, 2] {
+        for key in ["tea", "jam"] {
+            assert_eq!(node.stock.set(key, value).await.unwrap(), Ack::Everywhere);
+            assert_eq!(other.stock.get(key).await.as_deref(), Some(&value));
+        }
+        panics.store(true, Ordering::SeqCst);
+        assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Deferred);
+        assert_eq!(
+            node.stock.set("jam", value + 10).await.unwrap(),
+            Ack::Deferred
+        );
+        assert_eq!(node.stock.peek("tea"), None);
+        assert_eq!(node.stock.peek("jam").as_deref(), Some(&(value + 10)));
+        assert_eq!(node.cache.status().waiting, 2);
+        assert_eq!(node.stock.get("salt").await, None);
+        assert_eq!(node.load("pepper", value).await, value);
+        let many = node.stock.get_many(&["bread", "jam"]).await;
+        assert_eq!(many.len(), 2);
+        panics.store(false, Ordering::SeqCst);
+        eventually("they are delivered, and the breaker is closed", || {
+            let status = node.cache.status();
+            status.waiting == 0 && status.connection == Connection::Connected
+        })
+        .await;
+        for key in ["tea", "jam"] {
+            eventually("the other heard of it", || other.stock.peek(key).is_none()).await;
+        }
+        let _ = node.cache.clear().await;
+    }
+}
