@@ -8,7 +8,8 @@ use crate::alert::{Fact, TraceId};
 use crate::repeats::{Repeatable, Repeated, Repeats, Rule};
 
 thread_local! {
-    /// The request whose future is being polled on this thread.
+    /// The request whose future is being polled on this thread. While the thread ends there is none any more, and
+    /// what another thread-local holds may be dropped just then: nothing here may panic for it.
     static CURRENT: Current = const { Current::nothing() };
 }
 
@@ -125,7 +126,7 @@ impl RequestContext {
     /// The request that this task is serving, or `None` outside the HTTP layer.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.with(|current| {
+        let current = CURRENT.try_with(|current| {
             if !current.is_serving.get() {
                 return None;
             }
@@ -138,7 +139,8 @@ impl RequestContext {
             let known = current.known.take().unwrap_or_else(make);
             current.known.set(Some(Arc::clone(&known)));
             Some(Self(known))
-        })
+        });
+        current.ok().flatten()
     }
 
     /// The trace that the request's `traceparent` header names.
@@ -205,19 +207,22 @@ impl Frame {
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
     pub(crate) fn enter(&mut self) -> Entered<'_> {
-        let monitor = CURRENT.with(|current| current.monitor.get());
-        self.enter_of(monitor)
+        let monitor = CURRENT.try_with(|current| current.monitor.get());
+        self.enter_of(monitor.unwrap_or(0))
     }
 
     /// The same for a request that this monitor times.
     pub(crate) fn enter_of(&mut self, monitor: usize) -> Entered<'_> {
-        CURRENT.with(|current| Entered {
+        let outer = CURRENT.try_with(|current| Outer {
             was_serving: current.is_serving.replace(true),
-            outer_monitor: current.replace_monitor(monitor),
-            outer: current.known.replace(self.known.take()),
-            outer_trace: current.trace.replace(self.trace),
+            monitor: current.replace_monitor(monitor),
+            known: current.known.replace(self.known.take()),
+            trace: current.trace.replace(self.trace),
+        });
+        Entered {
+            outer: outer.ok(),
             frame: self,
-        })
+        }
     }
 
     /// Takes over whose request this is a part of, once that is known; what it repeats stays its own.
@@ -225,7 +230,7 @@ impl Frame {
         if self.known.is_some() {
             return;
         }
-        CURRENT.with(|current| {
+        let _ = CURRENT.try_with(|current| {
             self.trace = current.trace.get();
             if let Some(outer) = current.look(|known| known.cloned()) {
                 self.known = Some(Arc::new(Known {
@@ -239,15 +244,12 @@ impl Frame {
 
     /// Does this as part of the request: what is dropped in it, above all, still knows whose it was.
     pub(crate) fn within(&mut self, work: impl FnOnce()) {
-        let monitor = CURRENT.try_with(|current| current.monitor.get());
-        self.within_of(monitor.ok(), work);
+        let _entered = self.enter();
+        work();
     }
 
     /// The same for a request that this monitor times.
     pub(crate) fn within_of(&mut self, monitor: Option<usize>, work: impl FnOnce()) {
-        // While a thread ends there is no current request any more.
-        let is_possible = CURRENT.try_with(|_| ()).is_ok();
-        let monitor = monitor.filter(|_| is_possible);
         let entered = monitor.map(|monitor| self.enter_of(monitor));
         work();
         drop(entered);
@@ -279,19 +281,28 @@ impl fmt::Debug for Frame {
 /// Puts the outer request back, and the facts into their frame.
 pub(crate) struct Entered<'a> {
     frame: &'a mut Frame,
+    /// None while the thread ends.
+    outer: Option<Outer>,
+}
+
+/// What was current before.
+struct Outer {
     was_serving: bool,
-    outer_monitor: usize,
-    outer: Option<Arc<Known>>,
-    outer_trace: Words,
+    monitor: usize,
+    known: Option<Arc<Known>>,
+    trace: Words,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        CURRENT.with(|current| {
-            self.frame.known = current.known.replace(self.outer.take());
-            current.trace.set(self.outer_trace);
-            current.is_serving.set(self.was_serving);
-            current.restore_monitor(self.outer_monitor);
+        let Some(outer) = self.outer.take() else {
+            return;
+        };
+        let _ = CURRENT.try_with(|current| {
+            self.frame.known = current.known.replace(outer.known);
+            current.trace.set(outer.trace);
+            current.is_serving.set(outer.was_serving);
+            current.restore_monitor(outer.monitor);
         });
     }
 }
@@ -302,12 +313,16 @@ impl Drop for Entered<'_> {
     expect(dead_code, reason = "only a request can pass one monitor twice")
 )]
 pub(crate) fn is_timed_by(monitor: usize) -> bool {
-    CURRENT.with(|current| current.is_timed_by(monitor))
+    CURRENT
+        .try_with(|current| current.is_timed_by(monitor))
+        .unwrap_or(false)
 }
 
 /// The facts of the current request, if there is one and it has any.
 pub(crate) fn current_facts() -> Vec<Fact> {
-    CURRENT.with(|current| current.look(facts_of))
+    CURRENT
+        .try_with(|current| current.look(facts_of))
+        .unwrap_or_default()
 }
 
 fn facts_of(known: Option<&Arc<Known>>) -> Vec<Fact> {
@@ -326,7 +341,10 @@ fn facts_of(known: Option<&Arc<Known>>) -> Vec<Fact> {
 
 /// The trace of the current request, if there is one and it has any.
 pub(crate) fn current_trace() -> Option<TraceId> {
-    CURRENT.with(|current| current.trace.get().trace())
+    CURRENT
+        .try_with(|current| current.trace.get().trace())
+        .ok()
+        .flatten()
 }
 
 /// Notes a query of the current request; without one nothing is noted.

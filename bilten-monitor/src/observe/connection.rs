@@ -25,25 +25,27 @@ impl<C: ConnectionTrait> ConnectionTrait for Observed<C> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        let query = self.query(&statement.sql);
+        let query = self.query(&statement.sql, statement.db_backend);
         let run = self.inner.execute_raw(statement);
         query.run_with(run, outcome).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
         let run = self.inner.execute_unprepared(sql);
-        self.query(sql).run_with(run, outcome).await
+        self.query(sql, self.inner.get_database_backend())
+            .run_with(run, outcome)
+            .await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        let query = self.query(&statement.sql);
+        let query = self.query(&statement.sql, statement.db_backend);
         let run = self.inner.query_one_raw(statement);
         let rows = |row: &Option<QueryResult>| u64::from(row.is_some());
         query.run_counted(run, Counted(rows)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        let query = self.query(&statement.sql);
+        let query = self.query(&statement.sql, statement.db_backend);
         let run = self.inner.query_all_raw(statement);
         let rows = |rows: &Vec<QueryResult>| rows.len() as u64;
         query.run_counted(run, Counted(rows)).await

@@ -8,6 +8,7 @@ mod transaction;
 
 use std::sync::Arc;
 
+use sea_orm::DbBackend;
 pub use stream::ObservedStream;
 
 use crate::monitor::Monitor;
@@ -64,8 +65,13 @@ impl<C> Observed<C> {
         self.inner
     }
 
-    fn query(&self, sql: &str) -> Query {
-        Query::new(self.statements.series(&self.monitor, sql))
+    fn query(&self, sql: &str, backend: DbBackend) -> Query {
+        Query::new(self.statements.series(&self.monitor, sql, backend))
+    }
+
+    /// One of the words around a transaction, which are the same to all databases.
+    fn word(&self, sql: &str) -> Query {
+        self.query(sql, DbBackend::Sqlite)
     }
 
     /// The same observation for what came out of this connection.

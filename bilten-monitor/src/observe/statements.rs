@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use sea_orm::DbBackend;
+
 use crate::monitor::Monitor;
 use crate::query::QuerySeries;
-use crate::statement::summary;
+use crate::statement::{Quotes, summary, summary_of};
 use crate::table::{Table, hash_text};
 
 /// Statement texts that are remembered. SeaORM sends placeholders, so a program has few.
@@ -22,12 +24,20 @@ impl Default for Statements {
 }
 
 impl Statements {
-    pub(super) fn series(&self, monitor: &Monitor, sql: &str) -> Arc<QuerySeries> {
+    pub(super) fn series(
+        &self,
+        monitor: &Monitor,
+        sql: &str,
+        backend: DbBackend,
+    ) -> Arc<QuerySeries> {
         let hash = hash_text(sql);
         if let Some(known) = self.0.find(hash, |entry| &*entry.0 == sql) {
             return Arc::clone(&known.1);
         }
-        let name = summary(sql);
+        let name = match backend {
+            DbBackend::MySql => summary_of(sql, Quotes::MYSQL),
+            _ => summary(sql),
+        };
         let series = Arc::clone(monitor.inner().queries.named(&name, || name.clone().into()));
         // What overflowed is not remembered: each observation of it is counted as such.
         if sql.len() <= MAX_TEXT && *series.name == *name {

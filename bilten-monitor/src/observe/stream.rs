@@ -28,7 +28,7 @@ impl<C: StreamTrait> StreamTrait for Observed<C> {
         statement: Statement,
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         Box::pin(async move {
-            let span = self.query(&statement.sql).start();
+            let span = self.query(&statement.sql, statement.db_backend).start();
             let opened = self.inner.stream_raw(statement).await;
             let mut span = Some(span);
             if opened.is_err()

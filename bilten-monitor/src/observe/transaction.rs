@@ -19,7 +19,7 @@ impl<C> Observed<C> {
         &self,
         begin: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<Observed<T>, DbErr> {
-        let transaction = self.query("BEGIN").run_with(begin, outcome).await?;
+        let transaction = self.word("BEGIN").run_with(begin, outcome).await?;
         Ok(self.wrap(transaction))
     }
 }
@@ -77,13 +77,13 @@ impl<C: TransactionTrait> TransactionTrait for Observed<C> {
 #[async_trait]
 impl<C: TransactionSession + Send> TransactionSession for Observed<C> {
     async fn commit(self) -> Result<(), DbErr> {
-        self.query("COMMIT")
+        self.word("COMMIT")
             .run_with(self.inner.commit(), outcome)
             .await
     }
 
     async fn rollback(self) -> Result<(), DbErr> {
-        self.query("ROLLBACK")
+        self.word("ROLLBACK")
             .run_with(self.inner.rollback(), outcome)
             .await
     }

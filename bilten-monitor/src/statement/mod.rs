@@ -1,8 +1,10 @@
 //! A short name for a SQL statement: its operation, its table and a fingerprint.
 
 mod comment;
+mod groups;
 mod name;
 mod plain;
+mod token;
 mod words;
 #[cfg(test)]
 #[path = "work_counted.rs"]
@@ -14,6 +16,7 @@ mod work;
 use std::fmt;
 
 pub use comment::sql_comment;
+pub(crate) use token::Quotes;
 use words::Words;
 
 /// What two statements share that differ only in values, spacing, letter case, comments and list lengths.
@@ -34,7 +37,7 @@ impl Fingerprint {
     /// The whole text is read once, whatever is in it; what is kept of it meanwhile is bounded.
     #[must_use]
     pub fn of(sql: &str) -> Self {
-        Self(Words::of(sql).hash())
+        Self(Words::of(sql, Quotes::of(sql)).hash())
     }
 }
 
@@ -50,7 +53,12 @@ impl fmt::Display for Fingerprint {
     expect(dead_code, reason = "the observer names statements")
 )]
 pub(crate) fn summary(sql: &str) -> String {
-    let words = Words::of(sql);
+    summary_of(sql, Quotes::of(sql))
+}
+
+/// The same for a database of which it is known how it reads quotes.
+pub(crate) fn summary_of(sql: &str, quotes: Quotes) -> String {
+    let words = Words::of(sql, quotes);
     let short = words.hash() >> 32;
     let (operation, table) = name::operation_and_table(words.first());
     match table {
@@ -93,6 +101,106 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_one_item_whatever_its_values_are_written_like() {
+        let into = "insert into t (a, b) values";
+        let same = [
+            format!(r#"{into} ($1, $2::"status")"#),
+            format!(r#"{into} ($1, $2::"status"), ($3, $4::"status")"#),
+            format!(r#"{into} ($1, $2::"status"), ($3, $4::"status"), ($5, $6::"status")"#),
+            format!("{into} ($1, CAST($2 AS citext)), ($3, CAST($4 AS citext))"),
+            format!("{into} (1, NULL), (2, 3), (NULL, -4), (DEFAULT, +5), (TRUE, FALSE)"),
+            format!(r"{into} (1, E'a\'b'), (2, 'c'), (3, x'ff')"),
+            format!(
+                r#"{into} (1, $1::"public"."status"[]), (2, '3'::varchar(4)), (5, 6::double precision)"#
+            ),
+            format!("{into} (1, $1::timestamp with time zone), (2, 3)"),
+        ];
+        for sql in &same {
+            assert_eq!(
+                Fingerprint::of(sql),
+                Fingerprint::of("insert into t(a,b) values (?)"),
+                "{sql}"
+            );
+        }
+        let lists = [
+            r#"status in ($1::"status", $2::"status")"#,
+            "status in (-1, 2, -3)",
+            "status in (CAST(? AS a), CAST(? AS a), NULL)",
+            "status in (7)",
+        ];
+        for list in lists {
+            assert_eq!(
+                Fingerprint::of(list),
+                Fingerprint::of("status in (?)"),
+                "{list}"
+            );
+        }
+        let repeated = [
+            ("values (?, now()), (?, now())", "values (?, now())"),
+            ("values (now()), (now()), (now())", "values (now())"),
+            ("values row(1, 2), row(3, 4)", "values row(?)"),
+            ("x in (date '1', date '2')", "x in (date '3')"),
+            ("x in (f(a, 1), f(a, 2), f(a, 3))", "x in (f(a, ?))"),
+            (
+                "(a, b) in ((f(1), $2), (f(3), $4))",
+                "(a, b) in ((f(?), ?))",
+            ),
+        ];
+        for (many, one) in repeated {
+            assert_eq!(Fingerprint::of(many), Fingerprint::of(one), "{many}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_the_item_before_stays() {
+        let different = [
+            ("select coalesce(a.b, b)", "select coalesce(a.b)"),
+            ("select count(a), count(b) from t", "select count(a) from t"),
+            ("select f(a), f(a) + b from t", "select f(a) from t"),
+            ("select a where b is null", "select a where b = 1"),
+            ("select (a, (b, c)), (b, c)", "select (a, (b, c))"),
+            ("select a - 1", "select a"),
+            ("select a where b = $1::x", "select a where b = $1::y"),
+        ];
+        for (one, other) in different {
+            assert_ne!(Fingerprint::of(one), Fingerprint::of(other), "{one}");
+        }
+    }
+
+    #[test]
+    fn a_text_ends_where_its_database_ends_it() {
+        let same = [
+            (
+                r"select * from t where a = E'O\'Brien' and b = 1",
+                "select * from t where a = 'x' and b = 1",
+            ),
+            (
+                r"select * from t where a = 'O\'Brien'",
+                "select * from t where a = 'x'",
+            ),
+            (r"select 'O\'Neil' , 'O\'Brien', 1", "select 'x'"),
+            (
+                r"select E'a\' from alice', id from events",
+                "select 'a', id from events",
+            ),
+            (
+                r"select 'C:\', b from t where c = 'D:\'",
+                "select 'C', b from t where c = 'D'",
+            ),
+            (r"select 'a\\' , b", "select 'a', b"),
+        ];
+        for (one, other) in same {
+            assert_eq!(summary(one), summary(other), "{one}");
+        }
+        let by_name = |name: &str| {
+            let sql = format!(r#"select * from `t` where a = "{name}" and b = 'it\'s'"#);
+            summary_of(&sql, Quotes::MYSQL)
+        };
+        assert_eq!(by_name("alice"), by_name(r#"b\" from "#));
+        assert!(by_name("alice").starts_with("SELECT t "));
+    }
+
+    #[test]
     fn statements_that_ask_for_something_else_do_not() {
         let asked = [
             "select a from t",
@@ -125,6 +233,13 @@ mod tests {
             ("closing parentheses", of(")")),
             ("a list", of("1,")),
             ("rows", of("(1,2),")),
+            ("rows in rows", of(",(") + &of(")")),
+            ("calls in rows", of("(a,f(1)),")),
+            (
+                "rows that nearly are the same",
+                of("(a,b,c,f(1)),(a,b,c,f(d)),"),
+            ),
+            ("escaped quotes", of(r"'\'")),
             ("columns", of("a,b.c,")),
             ("letters", of("a")),
             ("spaces", of(" ")),

@@ -1,11 +1,15 @@
 //! A statement's words, without what two runs of it differ in.
 
+use super::groups::Groups;
+use super::token::{Quotes, next_word};
 use super::work;
 
 /// Words that are kept as they are; a name is found among them.
-const KEPT: usize = 4096;
+pub(super) const KEPT: usize = 4096;
 /// Words behind those that may still shrink: a list of rows and a list of values in its last row.
 const OPEN: usize = 16;
+/// A longer item of a list is not compared with the one before it.
+const LONGEST: usize = 512;
 
 /// The statement's words: values as `?`, lists of values as one, no comments, one spelling of keywords.
 ///
@@ -13,6 +17,7 @@ const OPEN: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Words {
     words: Vec<String>,
+    groups: Groups,
     /// What comes between the first words and the last ones.
     hash: Option<Fnv>,
 }
@@ -33,11 +38,11 @@ impl Fnv {
 }
 
 impl Words {
-    pub(super) fn of(sql: &str) -> Self {
+    pub(super) fn of(sql: &str, quotes: Quotes) -> Self {
         let mut words = Self::default();
         let mut rest = sql;
         while let Some(first) = rest.chars().next() {
-            let (word, length) = next_word(rest, first);
+            let (word, length) = next_word(rest, first, quotes);
             work::add(length);
             rest = rest.get(length..).unwrap_or_default();
             if let Some(word) = word {
@@ -64,21 +69,129 @@ impl Words {
         hash.0
     }
 
-    /// Appends a word; `? , ?` shrinks to `?` and `( ? ) , ( ? )` to `( ? )`.
+    /// Appends a word; an item of a list that is the same as the one before it goes.
     fn push(&mut self, word: String) {
-        self.words.push(word);
-        for (list, kept) in [
-            (&["?", ",", "?"][..], 1),
-            (&["(", "?", ")", ",", "(", "?", ")"][..], 3),
-        ] {
-            let start = self.words.len().saturating_sub(list.len());
-            let tail = self.words.get(start..).unwrap_or_default();
-            if tail.iter().map(String::as_str).eq(list.iter().copied()) {
-                self.words.truncate(start + kept);
+        match &*word {
+            "(" => {
+                self.groups.enter(self.words.len());
+                self.words.push(word);
             }
+            ")" => {
+                self.shrink_item();
+                self.words.push(word);
+                self.close();
+            }
+            "," => {
+                self.shrink_item();
+                self.words.push(word);
+                self.groups.begin_item(self.words.len());
+            }
+            "null" | "default" | "true" | "false" if self.begins_item(self.words.len()) => {
+                self.words.push("?".to_owned());
+            }
+            _ => self.words.push(word),
         }
+        self.shrink_value();
         if self.words.len() > KEPT + 2 * OPEN {
             self.fold();
+        }
+    }
+
+    fn word(&self, at: usize) -> &str {
+        self.words.get(at).map_or("", String::as_str)
+    }
+
+    /// Whether nothing of an item stands before this place.
+    fn begins_item(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).filter(|at| self.is_whole_from(*at));
+        before.is_some_and(|at| matches!(self.word(at), "(" | "," | "["))
+    }
+
+    /// Whether the words from here on are those that stood there: none between them was folded.
+    fn is_whole_from(&self, at: usize) -> bool {
+        self.hash.is_none() || at >= KEPT
+    }
+
+    /// Drops the last item of the list in these parentheses if the one before it is the same.
+    fn shrink_item(&mut self) {
+        let same = self.groups.item_inside().and_then(|item| {
+            let before = self.same_before(item)?;
+            self.begins_item(before).then_some((item, before))
+        });
+        self.keep_the_first(same);
+    }
+
+    /// Ends a group: a row that is the same as the row before it goes, and a cast becomes the value.
+    fn close(&mut self) {
+        let Some(start) = self.groups.leave() else {
+            return;
+        };
+        if self.is_cast(start) {
+            self.words.truncate(start - 1);
+            self.words.push("?".to_owned());
+            return;
+        }
+        let same = self.groups.item().and_then(|item| {
+            let is_row = item == start;
+            let is_call = start.checked_sub(1) == Some(item);
+            let before = (is_row || is_call).then(|| self.same_before(item))??;
+            let is_item = |at| self.begins_item(at) || at > 0 && self.word(at - 1) == "values";
+            (is_row || is_item(before)).then_some((item, before))
+        });
+        self.keep_the_first(same);
+    }
+
+    /// Whether the group that begins here makes `CAST(? AS type)` an item of a list.
+    fn is_cast(&self, start: usize) -> bool {
+        start > 1
+            && self.begins_item(start - 1)
+            && [(start - 1, "cast"), (start + 1, "?"), (start + 2, "as")]
+                .iter()
+                .all(|(at, word)| self.word(*at) == *word)
+    }
+
+    fn keep_the_first(&mut self, same: Option<(usize, usize)>) {
+        if let Some((item, before)) = same {
+            self.words.truncate(item - 1);
+            self.groups.begin_item(before);
+        }
+    }
+
+    /// Where the words before the comma begin that are the same as those from here on.
+    fn same_before(&self, item: usize) -> Option<usize> {
+        let same = self.words.get(item..)?;
+        let comma = item.checked_sub(1).filter(|at| self.word(*at) == ",")?;
+        let before = comma.checked_sub(same.len())?;
+        if same.is_empty() || same.len() > LONGEST || !self.is_whole_from(before) {
+            return None;
+        }
+        work::add(same.len());
+        (self.words.get(before..comma)? == same).then_some(before)
+    }
+
+    /// `? , ?` becomes `?`, and so does a value with its sign or its type at the beginning of an item.
+    fn shrink_value(&mut self) {
+        let end = self.words.len();
+        let from = |many: usize| end.checked_sub(many).filter(|at| self.is_whole_from(*at));
+        let tail = |many: usize| from(many).map_or([].as_slice(), |at| &self.words[at..]);
+        let begins = |many: usize| end > many && self.begins_item(end - many);
+        if let [sign, value] = tail(2)
+            && matches!(&**sign, "-" | "+")
+            && value == "?"
+            && begins(2)
+        {
+            self.words.remove(end - 2);
+        } else if let Some(many) = (2..=4).find(|many| is_typed(tail(*many)) && begins(*many)) {
+            self.words.truncate(end - many + 1);
+        }
+        let end = self.words.len();
+        let start = end.checked_sub(3).filter(|at| self.is_whole_from(*at));
+        if let Some(start) = start
+            && let [one, comma, other] = &self.words[start..]
+            && (&**one, &**comma, &**other) == ("?", ",", "?")
+        {
+            self.words.truncate(start + 1);
+            self.groups.begin_item(start);
         }
     }
 
@@ -90,93 +203,29 @@ impl Words {
             .unwrap_or_else(|| Fnv::NEW.add(self.words.get(..KEPT).unwrap_or_default()));
         self.hash = Some(hash.add(self.words.get(KEPT..last).unwrap_or_default()));
         self.words.drain(KEPT..last);
+        self.groups.forget(KEPT..last);
     }
 }
 
-/// One word, or nothing for what does not count, and how many bytes it took. Never zero bytes.
-fn next_word(rest: &str, first: char) -> (Option<String>, usize) {
-    let one = first.len_utf8();
-    let value = || Some("?".to_owned());
-    match first {
-        _ if first.is_whitespace() => (None, one),
-        '-' if rest.starts_with("--") => (None, rest.find('\n').unwrap_or(rest.len())),
-        '/' if rest.starts_with("/*") => (None, block_comment(rest)),
-        '\'' => (value(), quoted(rest, '\'')),
-        '"' | '`' => {
-            let length = quoted(rest, first);
-            let name = rest.get(one..length - 1).unwrap_or_default();
-            (Some(unquoted(format!("\"{name}\"").to_lowercase())), length)
-        }
-        '$' => dollar(rest),
-        '?' => (
-            value(),
-            one + rest[one..].chars().take_while(char::is_ascii_digit).count(),
-        ),
-        _ if first.is_ascii_digit() => (
-            value(),
-            run(rest, |c| c.is_ascii_alphanumeric() || c == '.'),
-        ),
-        _ if first.is_alphabetic() || first == '_' => {
-            let length = run(rest, |c| c.is_alphanumeric() || c == '_');
-            (Some(rest[..length].to_lowercase()), length)
-        }
-        _ => (Some(first.to_string()), one),
-    }
-}
-
-/// A quoted plain name is the same table as the unquoted one.
-fn unquoted(name: String) -> String {
-    let inner = name.trim_matches('"');
-    if !inner.is_empty() && inner.chars().all(|c| c.is_alphanumeric() || c == '_') {
-        inner.to_owned()
-    } else {
-        name
-    }
-}
-
-/// `$1` is a placeholder, `$tag$ … $tag$` a text.
-fn dollar(rest: &str) -> (Option<String>, usize) {
-    let tag = 1 + run(&rest[1..], |c| c.is_alphanumeric() || c == '_');
-    if !rest[1..].starts_with(|c: char| c.is_ascii_digit()) && rest[tag..].starts_with('$') {
-        let mark = &rest[..=tag];
-        let end = rest[mark.len()..]
-            .find(mark)
-            .map_or(rest.len(), |at| at + 2 * mark.len());
-        work::add(end);
-        return (Some("?".to_owned()), end);
-    }
-    (Some("?".to_owned()), tag)
-}
-
-fn run(rest: &str, keep: impl Fn(char) -> bool) -> usize {
-    rest.find(|c| !keep(c)).unwrap_or(rest.len())
-}
-
-/// The length of a quoted text with its quotes; a doubled quote belongs to the text.
-fn quoted(rest: &str, quote: char) -> usize {
-    let mut chars = rest.char_indices().skip(1).peekable();
-    while let Some((at, c)) = chars.next() {
-        if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
-            return at + 1;
-        }
-    }
-    rest.len().max(2).min(rest.len())
-}
-
-/// The length of a block comment; PostgreSQL nests them.
-fn block_comment(rest: &str) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    while let Some(left) = rest.get(at..).filter(|left| !left.is_empty()) {
-        match left {
-            _ if left.starts_with("/*") => (depth, at) = (depth + 1, at + 2),
-            _ if left.starts_with("*/") => (depth, at) = (depth.saturating_sub(1), at + 2),
-            _ => at += left.chars().next().map_or(1, char::len_utf8),
-        }
-        if depth == 0 {
-            return at;
-        }
-    }
-    rest.len()
+/// Whether these words are a value and a part of its type, however long the type's name is.
+fn is_typed(words: &[String]) -> bool {
+    let [value, rest @ ..] = words else {
+        return false;
+    };
+    let is_name =
+        |word: &str| word.starts_with(|c: char| c.is_alphabetic() || c == '_' || c == '"');
+    let is_type = match rest {
+        [part] => matches!(&**part, "precision" | "varying"),
+        [open, close] if open == "[" => close == "]",
+        [dot, name] => dot == "." && is_name(name),
+        [one, other, last] => match (&**one, &**other, &**last) {
+            (":", ":", name) => is_name(name),
+            ("(", "?", ")") | ("with" | "without", "time", "zone") => true,
+            _ => false,
+        },
+        _ => false,
+    };
+    value == "?" && is_type
 }
 
 #[cfg(test)]
@@ -185,10 +234,11 @@ mod tests {
 
     /// All words, without a bound.
     fn all(sql: &str) -> Vec<String> {
+        let quotes = Quotes::of(sql);
         let mut words = Words::default();
         let mut rest = sql;
         while let Some(first) = rest.chars().next() {
-            let (word, length) = next_word(rest, first);
+            let (word, length) = next_word(rest, first, quotes);
             rest = &rest[length..];
             if let Some(word) = word {
                 words.push(word);
@@ -207,6 +257,8 @@ mod tests {
                 "(1, 2, 3), (4, 5), (6)",
                 "in (1,2,3) x (1) , (2) , (3) y",
                 "b",
+                "cast(1 as x), (cast(2 as x), cast(3 as x)), (4)",
+                "f(-1), f(null), f(+2::x[])",
             ] {
                 let whole: Vec<String> = head
                     .split_whitespace()
@@ -215,7 +267,7 @@ mod tests {
                     .collect();
                 let sql = format!("{head}{tail}");
                 assert_eq!(
-                    Words::of(&sql).hash(),
+                    Words::of(&sql, Quotes::of(&sql)).hash(),
                     Fnv::NEW.add(&whole).0,
                     "{extra} {tail}"
                 );
@@ -225,8 +277,9 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        for part in ["(", "a ", "; ", "1 ", "(1,"] {
-            let words = Words::of(&part.repeat(1 << 17));
+        for part in ["(", "a ", "; ", "1 ", "(1,", "a(", ",(", "f(1),"] {
+            let sql = part.repeat(1 << 17);
+            let words = Words::of(&sql, Quotes::of(&sql));
             assert!(words.words.len() <= KEPT + 2 * OPEN, "{part}");
         }
     }

@@ -1,6 +1,9 @@
 //! The same query again and again within one request.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::pending;
+use std::thread;
 use std::time::Duration;
 
 use bilten_monitor::RequestContext;
@@ -144,7 +147,7 @@ async fn a_scope_that_is_dropped_still_tells() {
         for _ in 0..6 {
             load_author(&scene, 10 * MILLI).await;
         }
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     };
     let scoped = scene.monitor.scope("job", work);
     tokio::time::timeout(50 * MILLI, scoped)
@@ -161,7 +164,7 @@ async fn a_query_that_is_cut_off_with_its_scope_is_among_the_repeated() {
             load_author(&scene, 20 * MILLI).await;
         }
         let query = scene.monitor.query("load_author");
-        query.run_infallible(std::future::pending::<()>()).await;
+        query.run_infallible(pending::<()>()).await;
     };
     let scope = scene.monitor.scope("list_events", work);
     assert!(tokio::time::timeout(20 * MILLI, scope).await.is_err());
@@ -189,4 +192,36 @@ async fn different_queries_beyond_the_limit_repeat_nothing() {
     let alerts = scene.alerts();
     let kinds: Vec<_> = alerts.iter().map(|alert| alert.kind).collect();
     assert_eq!(kinds, [AlertKind::TooManyLabels]);
+}
+
+thread_local! {
+    static LEFT: RefCell<Option<tokio::runtime::Runtime>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn a_query_that_ends_with_its_thread_is_counted_and_ends_nothing_else() {
+    let scene = Scene::with(|builder| builder.n_plus_one(5, 50 * MILLI).slow_query(MILLI));
+    let (monitor, clock) = (scene.monitor.clone(), scene.clock.clone());
+    let work = move || {
+        // First come, last gone: when the runtime goes, the thread has no current request any more.
+        LEFT.with_borrow(|left| assert!(left.is_none()));
+        assert!(RequestContext::current().is_none());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let query = monitor.query("left").run_infallible(pending::<()>());
+        runtime.spawn(query);
+        runtime.block_on(tokio::task::yield_now());
+        clock.advance(5 * MILLI);
+        LEFT.set(Some(runtime));
+    };
+    thread::spawn(work).join().expect("the thread ends");
+    let alerts = scene.alerts();
+    let [alert] = alerts.as_slice() else {
+        panic!("one alert: {alerts:?}")
+    };
+    assert_eq!(
+        (alert.kind, &*alert.subject),
+        (AlertKind::SlowQuery, "left")
+    );
 }
