@@ -110,6 +110,7 @@ mod tests {
         let left_out = [
             "bilten.runtime.workers",
             "bilten.monitor.unrecorded",
+            "bilten_cache_cancelled_total",
             "bilten_cache_undecodable_total",
             "bilten_cache_breaker_opened_total",
             "bilten_cache_deferred_total",
