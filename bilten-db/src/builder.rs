@@ -170,10 +170,11 @@ impl ClusterBuilder {
     /// Functions whose callers belong on the primary, beside those known to write.
     ///
     /// A function that writes is found out by the replica's refusal; name those that a replica would answer, but wrongly.
+    /// Of a name with a schema the last part counts, whatever the schema.
     pub fn deny_functions<I: Into<String>>(mut self, names: impl IntoIterator<Item = I>) -> Self {
         let names = names
             .into_iter()
-            .map(|name| name.into().to_lowercase().into_boxed_str());
+            .map(|name| Box::<str>::from(last_part(&name.into().to_lowercase())));
         self.denied.extend(names);
         self
     }
@@ -402,4 +403,10 @@ impl std::fmt::Debug for ClusterBuilder {
             .field("blueprint", &self.blueprint)
             .finish_non_exhaustive()
     }
+}
+
+/// Of `app."record_visit"` what a statement is compared by.
+fn last_part(name: &str) -> &str {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.trim_matches(|c| matches!(c, '"' | '`' | ' '))
 }

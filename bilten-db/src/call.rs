@@ -1,6 +1,7 @@
 //! The five things that SeaORM asks of a connection, as values that can run on any node.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sea_orm::{AccessMode, ExecResult, IsolationLevel, QueryResult, Statement, TransactionOptions};
 
@@ -53,6 +54,36 @@ pub(crate) trait Call: Send + Sync {
         backend: &dyn Backend,
         hurried: bool,
     ) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+}
+
+/// A call of which somebody wants to know before it is sent.
+pub(crate) struct Noted<'a, C> {
+    pub(crate) call: &'a C,
+    /// Set when it is sent; `None` for a call of which nobody wants to know.
+    pub(crate) sent: Option<&'a AtomicBool>,
+}
+
+impl<C: Call> Call for Noted<'_, C> {
+    type Output = C::Output;
+
+    fn wants(&self) -> Wants<'_> {
+        self.call.wants()
+    }
+
+    fn may_run_twice(&self) -> bool {
+        self.call.may_run_twice()
+    }
+
+    fn standing_in(output: Self::Output, place: Option<Place>) -> Self::Output {
+        C::standing_in(output, place)
+    }
+
+    async fn on(&self, backend: &dyn Backend, hurried: bool) -> Result<Self::Output, Fault> {
+        if let Some(sent) = self.sent {
+            sent.store(true, Ordering::Release);
+        }
+        self.call.on(backend, hurried).await
+    }
 }
 
 pub(crate) struct Execute<'a>(pub(crate) &'a Statement);

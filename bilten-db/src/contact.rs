@@ -62,7 +62,7 @@ async fn first_contact(
         Err(fault) => fault,
     };
     if !required {
-        router.roster().missed(primary, &fault);
+        router.roster().missed(primary, &fault, false);
         return Ok(prober);
     }
     let (problem, remedy) = match is_directory(primary) {

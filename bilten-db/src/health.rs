@@ -28,6 +28,7 @@ struct Detail {
     until: Option<Instant>,
     since: Option<Instant>,
     readmitted: Option<Instant>,
+    lasts: bool,
 }
 
 impl Health {
@@ -93,6 +94,7 @@ impl Health {
             detail.until = Some(now + pause(strikes, fastrand::f64()));
         }
         detail.reason = Some(reason);
+        detail.lasts = lasts;
         self.out.store(true, Ordering::Relaxed);
         if was_up {
             detail.since = Some(now);
@@ -145,6 +147,11 @@ impl Health {
     pub(crate) fn pause_left(&self, now: Instant) -> Duration {
         let until = self.detail().until;
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
+    }
+
+    /// Whether it is out for a reason that a second try does not mend, and may count against us.
+    pub(crate) fn must_wait(&self) -> bool {
+        !self.is_up() && self.detail().lasts
     }
 
     pub(crate) fn reason(&self) -> Option<String> {
@@ -237,6 +244,10 @@ mod tests {
         let now = Instant::now();
         health.eject(now, "wrong password".into(), true);
         assert!(health.pause_left(now) >= LONGEST_PAUSE.mul_f64(0.8));
+        assert!(health.must_wait(), "whatever fails elsewhere meanwhile");
+        health.readmit(now);
+        health.eject(now, "refused".into(), false);
+        assert!(!health.must_wait());
     }
 
     #[test]

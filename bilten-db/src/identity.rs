@@ -31,6 +31,13 @@ impl Identity {
         self.system_id == family.system_id && database
     }
 
+    /// Whether a position that a replica told is one in the log of this family, and not in one that it writes itself. Where
+    /// each transaction has a name of its own, names tell.
+    pub(crate) fn has_the_log_of(&self, replica: &Sample) -> bool {
+        let replays = replica.in_recovery == Some(true) && replica.system_id == self.system_id;
+        replica.gtids.is_some() || replays
+    }
+
     /// Why the node `id` cannot answer for `primary`; nothing when it can.
     pub(crate) fn differs(&self, id: &str, primary: &Self) -> Option<String> {
         if primary.system_id.is_some() && self.system_id != primary.system_id {

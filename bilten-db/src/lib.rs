@@ -48,6 +48,7 @@ mod freshness;
 mod health;
 mod identity;
 mod latency;
+mod past;
 mod route;
 mod running;
 #[cfg(feature = "seal")]

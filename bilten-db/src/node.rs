@@ -1,7 +1,7 @@
 //! One server of the cluster: its pool, its health, and what runs on it right now.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use crate::identity::Identity;
 use crate::lag::{Hysteresis, Lag, STALE};
 use crate::latency::Latency;
 use crate::metrics::NodeMetrics;
+use crate::past::Past;
 use crate::route::View;
 use crate::running::Running;
 use crate::sluggish::Sluggish;
@@ -49,14 +50,9 @@ pub(crate) struct Node {
     /// As the node last told it; kept while nobody reaches it.
     identity: Mutex<Identity>,
     lagging: Hysteresis,
-    /// 0 until the node said it.
-    started: AtomicI64,
+    pub(crate) past: Past,
     /// A pooler that mixes statements was told of.
     mixes: AtomicBool,
-    /// Seen as a standby since it was the primary, if it ever was.
-    stood_by: AtomicBool,
-    /// Takes writes beside the primary without ever having been a standby: nobody meant it to be the primary.
-    rival: AtomicBool,
 }
 
 /// What the last probe saw.
@@ -66,9 +62,21 @@ pub(crate) struct Seen {
     pub(crate) at: Instant,
     pub(crate) sample: Sample,
     pub(crate) lag: Option<Lag>,
+    /// Nothing happened since that may have made it another state.
+    pub(crate) holds: bool,
 }
 
 impl Seen {
+    pub(crate) fn new(at: Instant, sample: Sample, lag: Option<Lag>) -> Self {
+        let holds = true;
+        Self {
+            at,
+            sample,
+            lag,
+            holds,
+        }
+    }
+
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.at) <= STALE
     }
@@ -99,10 +107,8 @@ impl Node {
             seen: Mutex::new(None),
             identity: Mutex::default(),
             lagging: Hysteresis::default(),
-            started: AtomicI64::new(0),
+            past: Past::default(),
             mixes: AtomicBool::new(false),
-            stood_by: AtomicBool::new(false),
-            rival: AtomicBool::new(false),
         }
     }
 
@@ -141,7 +147,7 @@ impl Node {
     }
 
     /// By proof: what is not known does not count.
-    fn meets(&self, want: &Want<'_>, primary: &Self) -> bool {
+    pub(crate) fn meets(&self, want: &Want<'_>, primary: &Self) -> bool {
         if self.traits.same_file {
             return true;
         }
@@ -159,8 +165,22 @@ impl Node {
         in_time && reached
     }
 
+    /// What the last probe saw, as long as it proves something.
     pub(crate) fn seen(&self) -> Option<Seen> {
+        self.seen_slot().as_ref().filter(|seen| seen.holds).cloned()
+    }
+
+    /// What the last probe saw, also where a connection broke since.
+    pub(crate) fn last_seen(&self) -> Option<Seen> {
         self.seen_slot().clone()
+    }
+
+    /// The server may have been started again: what it had replayed before proves nothing now.
+    pub(crate) fn doubt(&self) {
+        self.metrics.lag(None);
+        if let Some(seen) = self.seen_slot().as_mut() {
+            seen.holds = false;
+        }
     }
 
     pub(crate) fn set_seen(&self, seen: Option<Seen>) {
@@ -174,47 +194,10 @@ impl Node {
     /// A newer position of a node that was seen before, asked for between two probes. What was known of its lag still
     /// holds, as a replica only goes forward.
     pub(crate) fn saw(&self, asked: Instant, sample: Sample) {
-        if let Some(seen) = self.seen_slot().as_mut() {
+        if let Some(seen) = self.seen_slot().as_mut().filter(|seen| seen.holds) {
             seen.at = asked;
             seen.sample = sample;
         }
-    }
-
-    /// It is a standby now.
-    pub(crate) fn stood_by(&self, standby: bool) {
-        if standby {
-            self.stood_by.store(true, Ordering::Relaxed);
-            self.rival.store(false, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn became_primary(&self) {
-        self.stood_by.store(false, Ordering::Relaxed);
-    }
-
-    /// A standby that was made writable is on its way to be the primary; what never was one is set up wrongly, or is
-    /// an old primary with a history of its own.
-    pub(crate) fn took_writes_beside_the_primary(&self) {
-        if !self.stood_by.load(Ordering::Relaxed) {
-            self.rival.store(true, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn is_rival(&self) -> bool {
-        self.rival.load(Ordering::Relaxed)
-    }
-
-    /// Whether the server was started again since it was last seen.
-    pub(crate) fn restarted(&self, started: Option<i64>) -> bool {
-        started.is_some_and(|started| {
-            let before = self.started.swap(started, Ordering::Relaxed);
-            before != 0 && before != started
-        })
-    }
-
-    /// The start of the server that was last seen; 0 when it never told one.
-    pub(crate) fn started(&self) -> i64 {
-        self.started.load(Ordering::Relaxed)
     }
 
     /// Asks for the start of the server when it may have been started again unnoticed: then no connection of before is
@@ -224,7 +207,7 @@ impl Node {
             return Ok(());
         }
         let sample = self.backend.sample().await?;
-        if self.restarted(sample.started) {
+        if self.past.restarted(sample.started) {
             self.backend.discard();
         }
         Ok(())
@@ -318,12 +301,12 @@ impl Node {
         outcome
     }
 
-    /// A fault asks for a look at the node; only a refused connection is proof enough by itself.
+    /// A fault asks for a look at the node. A connection that cannot be opened is proof by itself only where there is none
+    /// that works: a name that does not resolve now ends nothing that is open.
     fn note(&self, fault: &Fault) {
         match fault.trouble() {
-            Trouble::Unreachable if self.backend.is_watched() => self.eject_for(fault),
-            // It may have restarted: what it had replayed before proves nothing now.
-            Trouble::Lost => self.set_seen(None),
+            Trouble::Unreachable if self.has_nothing_to_lose() => self.eject_for(fault),
+            Trouble::Lost => self.doubt(),
             Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
             Trouble::Answer | Trouble::NotHere => {
                 self.look_for_pooler(fault);
@@ -333,6 +316,10 @@ impl Node {
             Trouble::Silent | Trouble::Busy | Trouble::Conflict | Trouble::ReadOnly => return,
         }
         self.suspicion.notify_one();
+    }
+
+    fn has_nothing_to_lose(&self) -> bool {
+        self.backend.is_watched() && self.backend.load().size == 0
     }
 
     /// Tells once of a pooler on the way that mixes the prepared statements of its clients.
@@ -355,16 +342,23 @@ impl Node {
     /// Takes the node out of rotation and fails those who wait for a connection to it.
     pub(crate) fn eject(&self, reason: &str) {
         self.take_out(reason, false);
+        self.backend.discard();
     }
 
     /// As [`eject`](Self::eject), for what the node answered, or did not.
     pub(crate) fn eject_for(&self, fault: &Fault) {
+        self.set_aside(fault);
+        self.backend.discard();
+    }
+
+    /// Takes the node out of rotation; connections that work stay.
+    pub(crate) fn set_aside(&self, fault: &Fault) {
         self.take_out(&fault.cause(), fault.lasts());
     }
 
     /// Leaves the node in rotation although its probe failed.
-    pub(crate) fn keep(&self, fault: &Fault) {
-        let reason = format!("kept in rotation, or too few were left: {}", fault.cause());
+    pub(crate) fn keep(&self, why: &str, fault: &Fault) {
+        let reason = format!("kept in rotation, {why}: {}", fault.cause());
         if self.health.keep(&reason) {
             self.changed.notify_one();
             tracing::warn!(node = %self.id, address = self.backend.address(), reason, "a probe failed");
@@ -381,7 +375,6 @@ impl Node {
             // Out all the same, but whoever watches would go on with the old cause.
             self.changed.notify_one();
         }
-        self.backend.discard();
     }
 
     /// Keeps a new node out until its first good probe.

@@ -57,6 +57,7 @@ impl RetryConfig {
     }
 
     pub(crate) fn check(self) -> Result<(), Error> {
+        check_reserve("retry.reserve", self.percent, self.reserve)?;
         check_percent("retry.percent", self.percent)
     }
 }
@@ -116,8 +117,21 @@ impl HedgeConfig {
                 "wait longer than most reads take",
             ));
         }
+        check_reserve("hedge.reserve", self.percent, Some(self.reserve))?;
         check_percent("hedge.percent", self.percent)
     }
+}
+
+/// What the ordinary work adds has its place in the reserve.
+fn check_reserve(field: &str, percent: u32, reserve: Option<u32>) -> Result<(), Error> {
+    if percent == 0 || reserve != Some(0) {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        field,
+        "is 0, so nothing would ever be sent a second time",
+        "allow at least 1, or turn it off (RetryConfig::off(), no hedge)",
+    ))
 }
 
 fn check_percent(field: &str, percent: u32) -> Result<(), Error> {
@@ -151,6 +165,9 @@ mod tests {
             field(HedgeConfig::after(Duration::ZERO).check()),
             "hedge.after"
         );
+        let none = RetryConfig::default().reserve(0).check();
+        assert_eq!(field(none), "retry.reserve");
+        assert_eq!(field(hedge.reserve(0).check()), "hedge.reserve");
         assert!(hedge.check().is_ok() && RetryConfig::off().check().is_ok());
     }
 }

@@ -14,6 +14,7 @@ use crate::findings::Findings;
 use crate::identity::{Identity, standing};
 use crate::lag::Trail;
 use crate::node::{Node, Seen};
+use crate::status::Rotation;
 
 /// The parts at one moment.
 #[derive(Debug)]
@@ -189,16 +190,12 @@ impl Roster {
     pub(crate) fn observe(&self, node: &Node, asked: Instant, sample: Sample) {
         note_pool(node);
         node.backend.heard();
-        node.stood_by(sample.in_recovery == Some(true));
-        if node.restarted(sample.started) {
+        node.past.told(&sample);
+        if node.past.restarted(sample.started) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
         }
-        node.set_seen(Some(Seen {
-            at: asked,
-            sample: sample.clone(),
-            lag: None,
-        }));
+        node.set_seen(Some(Seen::new(asked, sample.clone(), None)));
         let topology = self.hold_election(Instant::now());
         if topology.is_primary(node) {
             self.note_primary(asked, &sample);
@@ -210,29 +207,34 @@ impl Roster {
         let family = topology.primary.identity();
         match standing(self.strict, &node.id, &sample, &family) {
             Ok(()) => {
-                self.note_replica(asked, node, sample, &primary.unwrap_or_default());
+                let primary = primary.unwrap_or_default();
+                self.note_replica(asked, node, sample, &primary, &family);
                 node.admit();
             }
             Err(reason) => {
                 if primary.is_some_and(|primary| primary.in_recovery == Some(false)) {
-                    node.took_writes_beside_the_primary();
+                    node.past.is_beside_the_primary();
                 }
                 node.eject(&reason);
             }
         }
     }
 
-    /// Takes in that a node gave no answer.
-    pub(crate) fn missed(&self, node: &Node, fault: &Fault) {
+    /// Takes in that a node gave no answer to a probe; whether it `answers` statements meanwhile.
+    pub(crate) fn missed(&self, node: &Node, fault: &Fault, answers: bool) {
         note_pool(node);
+        self.judge_unknown(node);
         if fault.trouble() == Trouble::Busy {
-            // Too many clients: full is not dead.
+            // Too many clients: full is not dead. One that is out waits for its next trial all the same.
+            if !node.health.is_up() {
+                node.set_aside(fault);
+            }
             return;
+        }
+        if fault.is_soft() {
+            return self.weigh(node, fault, answers);
         }
         node.set_seen(None);
-        if fault.is_soft() && self.keeps(node, fault) {
-            return;
-        }
         node.eject_for(fault);
         if fault.trouble() == Trouble::Silent {
             node.backend.give_up();
@@ -241,17 +243,37 @@ impl Roster {
 
     /// Whether the node stays although its probe failed: without it too few were left. Two that fail at once are looked at
     /// one after the other.
-    fn keeps(&self, node: &Node, fault: &Fault) -> bool {
+    fn weigh(&self, node: &Node, fault: &Fault, answers: bool) {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
+        let topology = self.topology();
         // Of one that never said who it is nobody knows whose data it has.
         let is_one = node.health.is_up() && node.identity().is_known();
-        let needed = is_one && self.topology().needs(node, self.min_in_rotation);
-        if needed {
-            node.keep(fault);
-        } else {
-            node.eject_for(fault);
+        if is_one && topology.needs(node, self.min_in_rotation) {
+            node.doubt();
+            return node.keep("or too few were left", fault);
         }
-        needed
+        if !topology.is_primary(node) {
+            node.set_seen(None);
+            return node.eject_for(fault);
+        }
+        // Nobody takes its place, and its connections may work all the same.
+        node.doubt();
+        match is_one && (answers || fault.is_answer()) {
+            true => node.keep("as nobody takes its place", fault),
+            false => node.set_aside(fault),
+        }
+    }
+
+    /// A replica whose lag is not known for so long counts as one that lags too much.
+    fn judge_unknown(&self, node: &Node) {
+        let Some(limit) = self.max_lag.filter(|_| !node.traits().same_file) else {
+            return;
+        };
+        let known = node.last_seen().and_then(|seen| seen.lag);
+        let in_time = known.is_some_and(|lag| lag.as_of.elapsed() <= limit);
+        if !in_time && self.topology().is_replica(node) {
+            node.judge_lag(None, limit);
+        }
     }
 
     /// Has every node looked at now: the primary does not behave like one.
@@ -262,21 +284,28 @@ impl Roster {
     }
 
     fn note_primary(&self, asked: Instant, sample: &Sample) {
-        if let Some(position) = sample.progress(sample) {
+        // A standby that answers in place of the primary tells where it is itself.
+        let writes = sample.in_recovery != Some(true);
+        if let Some(position) = sample.progress(sample).filter(|_| writes) {
             self.trail().note(asked, position);
         }
     }
 
-    fn note_replica(&self, asked: Instant, node: &Node, sample: Sample, primary: &Sample) {
-        let lag = sample
+    fn note_replica(
+        &self,
+        asked: Instant,
+        node: &Node,
+        sample: Sample,
+        primary: &Sample,
+        family: &Identity,
+    ) {
+        let position = sample
             .progress(primary)
-            .and_then(|position| self.trail().lag(Instant::now(), position));
-        node.set_seen(Some(Seen {
-            at: asked,
-            sample,
-            lag,
-        }));
-        if let Some(limit) = self.max_lag {
+            .filter(|_| family.has_the_log_of(&sample));
+        let lag = position.and_then(|position| self.trail().lag(Instant::now(), position));
+        node.set_seen(Some(Seen::new(asked, sample, lag)));
+        // Readers of the primary's own file see each commit.
+        if let Some(limit) = self.max_lag.filter(|_| !node.traits().same_file) {
             node.judge_lag(lag, limit);
         }
     }
@@ -285,14 +314,14 @@ impl Roster {
     fn hold_election(&self, now: Instant) -> Arc<Topology> {
         let topology = self.topology();
         let family = topology.primary.identity();
-        let claim = |node: &Arc<Node>| match node.seen() {
-            Some(seen) if seen.is_fresh(now) => Claim {
-                writable: seen.sample.in_recovery == Some(false)
-                    && Identity::of(&seen.sample).may_replace(&family)
-                    && !node.is_rival(),
-                timeline: seen.sample.timeline.unwrap_or(0),
-            },
-            _ => Claim::default(),
+        let claim = |node: &Arc<Node>| {
+            let ours = node.identity().may_replace(&family) && !node.past.is_rival();
+            let is_there =
+                |seen: &Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(false);
+            Claim {
+                writable: ours && node.last_seen().as_ref().is_some_and(is_there),
+                timeline: if ours { node.past.wrote_on() } else { 0 },
+            }
         };
         let claims: Vec<Claim> = topology.nodes().map(claim).collect();
         match elect(0, &claims) {
@@ -306,7 +335,7 @@ impl Roster {
     fn promote(&self, elected: &Arc<Node>) -> Arc<Topology> {
         let dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
-        elected.became_primary();
+        elected.past.became_primary();
         let is_elected = |node: &Arc<Node>| Arc::ptr_eq(node, elected);
         let Some(place) = topology.replicas.iter().position(is_elected) else {
             // Another probe was faster, or the operator took the node out.
@@ -317,10 +346,16 @@ impl Roster {
         let new = std::mem::replace(&mut replicas[place], Arc::clone(&old));
         // Before anybody writes there.
         new.backend.set_read_only(false);
+        if new.health.rotation() != Rotation::Auto {
+            // No order can be given about the primary, so none may be left over.
+            new.health.order(Rotation::Auto);
+            tracing::warn!(node = %new.id, "promoted, so it is no longer as ordered");
+        }
         self.deal(&new, replicas);
         let present = self.topology();
         drop(dealing);
         self.trail().clear();
+        old.past.is_beside_the_primary();
         old.backend.set_read_only(true);
         // It may still take writes and serve their history; only a probe that finds a standby brings it back.
         old.eject("another node became the primary");
@@ -340,161 +375,4 @@ fn note_pool(node: &Node) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::{OnceLock, Weak};
-
-    use async_trait::async_trait;
-    use sea_orm::{
-        DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
-    };
-
-    use super::*;
-    use crate::driver::{Backend, PoolLoad, Prober};
-    use crate::metrics::{Names, NodeMetrics};
-    use crate::rows::Rows;
-    use crate::traits::Traits;
-    use crate::transaction::Tx;
-
-    fn node(system_id: u64, in_recovery: bool) -> Sample {
-        Sample {
-            in_recovery: Some(in_recovery),
-            position: Some(1),
-            system_id: Some(system_id),
-            timeline: Some(1),
-            started: None,
-            gtids: None,
-            database: Some("shop".into()),
-        }
-    }
-
-    /// Notes whether it was the primary already when it was told to take writes.
-    #[derive(Debug, Default)]
-    struct Told {
-        roster: OnceLock<Weak<Roster>>,
-        too_late: OnceLock<bool>,
-    }
-
-    #[async_trait]
-    impl Backend for Told {
-        fn kind(&self) -> DbBackend {
-            DbBackend::Postgres
-        }
-
-        fn address(&self) -> &str {
-            "nowhere"
-        }
-
-        async fn execute(&self, _: &Statement, _: bool) -> Result<ExecResult, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn execute_unprepared(&self, _: &str, _: bool) -> Result<ExecResult, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn query_one(&self, _: &Statement, _: bool) -> Result<Option<QueryResult>, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn query_all(&self, _: &Statement, _: bool) -> Result<Vec<QueryResult>, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn stream(&self, _: &Statement, _: bool) -> Result<Rows, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn begin(&self, _: TransactionOptions) -> Result<Tx, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        fn connection(&self) -> DatabaseConnection {
-            DatabaseConnection::default()
-        }
-
-        fn load(&self) -> PoolLoad {
-            PoolLoad {
-                size: 0,
-                idle: 0,
-                max: 1,
-            }
-        }
-
-        async fn sample(&self) -> Result<Sample, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        fn set_read_only(&self, read_only: bool) {
-            let Some(roster) = self.roster.get().and_then(Weak::upgrade) else {
-                return;
-            };
-            if !read_only {
-                let is_primary = &*roster.topology().primary.id == "r1";
-                self.too_late.set(is_primary).unwrap();
-            }
-        }
-
-        async fn close(&self) {}
-
-        fn prober(&self) -> Box<dyn Prober> {
-            unreachable!("nobody looks at it")
-        }
-
-        fn is_watched(&self) -> bool {
-            true
-        }
-    }
-
-    fn made(id: &str, backend: &Arc<Told>) -> Arc<Node> {
-        let id = Arc::from(id);
-        let metrics = NodeMetrics::new(&id, &Names::default());
-        let backend = Arc::clone(backend) as Arc<dyn Backend>;
-        let [suspicion, changed] = [(); 2].map(|()| Arc::default());
-        let traits = Traits::default();
-        Arc::new(Node::new(id, backend, metrics, suspicion, changed, traits))
-    }
-
-    #[test]
-    fn a_new_primary_takes_writes_before_anybody_sends_it_one() {
-        let [old, new] = [(); 2].map(|()| Arc::new(Told::default()));
-        let (primary, replica) = (made("primary", &old), made("r1", &new));
-        let topology = Topology {
-            primary: Arc::clone(&primary),
-            replicas: vec![Arc::clone(&replica)],
-        };
-        let roster = Arc::new(Roster::new(topology, true, None, None));
-        new.roster.set(Arc::downgrade(&roster)).unwrap();
-        roster.observe(&primary, Instant::now(), node(7, false));
-        roster.observe(&replica, Instant::now(), node(7, true));
-        let promoted = Sample {
-            timeline: Some(2),
-            ..node(7, false)
-        };
-        roster.observe(&replica, Instant::now(), promoted);
-        assert!(roster.topology().is_primary(&replica));
-        assert_eq!(new.too_late.get(), Some(&false));
-    }
-
-    #[test]
-    fn a_replica_that_always_took_writes_is_not_promoted_by_a_blip() {
-        for was_standby in [false, true] {
-            let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
-            let topology = Topology {
-                primary: Arc::clone(&primary),
-                replicas: vec![Arc::clone(&replica)],
-            };
-            let roster = Roster::new(topology, true, None, None);
-            let writes = || node(7, false);
-            roster.observe(&primary, Instant::now(), writes());
-            if was_standby {
-                roster.observe(&replica, Instant::now(), node(7, true));
-            }
-            roster.observe(&replica, Instant::now(), writes());
-            assert!(roster.topology().is_primary(&primary));
-            roster.missed(&primary, &Fault::Silent(Duration::from_secs(1)));
-            roster.observe(&replica, Instant::now(), writes());
-            // Whoever made a standby writable meant it.
-            assert_eq!(roster.topology().is_primary(&replica), was_standby);
-        }
-    }
-}
+mod tests;

@@ -3,6 +3,8 @@
 //! classify, look for a hint, pick a node, run, and after a fault perhaps once more on another replica and once on the
 //! primary.
 
+mod primary;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -10,13 +12,13 @@ use std::time::Instant;
 
 use sea_orm::{DbBackend, DbErr, Statement};
 
-use crate::access::{Access, classify_denying};
+use crate::access::{Access, classify_denying, may_hide_a_write};
 use crate::attempt::Attempt;
 use crate::balance::Balance;
 use crate::call::{Call, Wants};
 use crate::deadline;
 use crate::failover::{Step, step};
-use crate::fallback::{Place, no_such_group, or_full};
+use crate::fallback::or_full;
 use crate::fault::{Fault, Trouble};
 use crate::freshness::{self, Want};
 use crate::hedge::race;
@@ -151,6 +153,14 @@ impl Router {
         }
     }
 
+    /// Whether a read may turn out to be a write where writes are taken.
+    pub(crate) fn may_write(&self, wants: Wants<'_>) -> bool {
+        match wants {
+            Wants::Statement(sql) => may_hide_a_write(self.backend, sql),
+            Wants::Transaction { .. } => false,
+        }
+    }
+
     pub(crate) async fn write<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         let reason = match call.wants() {
             Wants::Statement(_) => Reason::Write,
@@ -166,7 +176,8 @@ impl Router {
         let mut attempt = Attempt::from(Reason::Read);
         while let Some((node, reason)) = self.next_replica(&topology, tried.as_ref()) {
             attempt.reason = reason;
-            attempt.another = self.is_another(&topology, &node, tried.as_ref());
+            // What belongs together stays together, however slowly the node lets it in.
+            attempt.another = !scope::pins() && self.is_another(&topology, &node, tried.as_ref());
             let fault = match self.read_on(&topology, &node, call, attempt).await {
                 Ok(output) => return Ok(output),
                 Err(fault) => fault,
@@ -280,12 +291,15 @@ impl Router {
         tried: Option<&Arc<Node>>,
     ) -> Option<(Arc<Node>, Reason)> {
         let is_tried = |node: &Arc<Node>| tried.is_some_and(|t| Arc::ptr_eq(t, node));
-        let pinned =
-            scope::pinned(self.id()).filter(|node| !is_tried(node) && node.health.is_in_rotation());
-        if let Some(node) = pinned {
-            return topology.is_replica(&node).then_some((node, Reason::Pinned));
+        let want = scope::hinted();
+        let serves = |node: &Arc<Node>| {
+            topology.has(node) && node.health.is_in_rotation() && !is_tried(node)
+        };
+        if let Some(node) = scope::pinned(self.id()).filter(serves) {
+            let fits = want.is_any() || node.meets(&want, &topology.primary);
+            return (fits && topology.is_replica(&node)).then_some((node, Reason::Pinned));
         }
-        let node = self.pick_from(topology, &scope::hinted(), tried)?;
+        let node = self.pick_from(topology, &want, tried)?;
         scope::pin(self.id(), &node);
         let reason = if tried.is_some() {
             Reason::Retry
@@ -330,131 +344,6 @@ impl Router {
             node.sluggish.chosen(now);
         }
         Some(Arc::clone(node))
-    }
-
-    /// The statement hid a write, which the replica refused before any effect.
-    pub(crate) async fn learn<C: Call>(
-        &self,
-        call: &C,
-        attempt: Attempt,
-    ) -> Result<C::Output, DbErr> {
-        if let Wants::Statement(sql) = call.wants() {
-            self.learned.insert(sql);
-            self.topology().primary.metrics.misread();
-            tracing::debug!(
-                "a statement that looked like a read writes; it runs on the primary from now on"
-            );
-        }
-        self.on_primary(call, attempt.again(Reason::Retry), true)
-            .await
-    }
-
-    /// Whether the primary may serve reads for lack of a replica.
-    pub(crate) fn primary_stands_in(&self) -> bool {
-        self.policy.fallback.max_in_flight().is_some()
-    }
-
-    /// The primary serves a read, for lack of a replica; `group` is what a session asks for.
-    pub(crate) async fn stand_in<C: Call>(
-        &self,
-        call: &C,
-        mut attempt: Attempt,
-        group: Option<&str>,
-    ) -> Result<C::Output, DbErr> {
-        let topology = self.topology();
-        let hint = scope::route();
-        let group = group.or_else(|| hint.and_then(Route::group));
-        let replicas_only = group.is_some() || hint.is_some_and(Route::is_replicas_only);
-        if !topology.has_replicas(group) {
-            attempt.reason = Reason::Read;
-            return match group {
-                Some(name) => Err(no_such_group(name).into()),
-                None if replicas_only => Err(Error::NoReplica.into()),
-                None => self.read_on_primary(call, attempt).await,
-            };
-        }
-        let place = match self.policy.fallback.max_in_flight() {
-            Some(limit) if !replicas_only => self.place(&topology, limit)?,
-            _ => return Err(Error::NoReplica.into()),
-        };
-        scope::pin(self.id(), &topology.primary);
-        let output = self.read_on_primary(call, attempt).await?;
-        Ok(C::standing_in(output, Some(place)))
-    }
-
-    /// The primary serves a read that no replica may, whatever the fallback: a promise was made.
-    pub(crate) async fn keep_promise<C: Call>(
-        &self,
-        call: &C,
-        attempt: Attempt,
-    ) -> Result<C::Output, DbErr> {
-        let topology = self.topology();
-        // Without replicas every read is the primary's own, and none stands in.
-        let limit = self.policy.fallback.max_in_flight();
-        let place = match limit.filter(|_| topology.has_replicas(None)) {
-            Some(limit) => Some(self.place(&topology, limit)?),
-            None => None,
-        };
-        scope::pin(self.id(), &topology.primary);
-        let output = self.read_on_primary(call, attempt).await?;
-        Ok(C::standing_in(output, place))
-    }
-
-    fn place(&self, topology: &Topology, limit: u32) -> Result<Place, Error> {
-        Place::take(&self.standing_in, limit).inspect_err(|_| topology.primary.metrics.overloaded())
-    }
-
-    /// A read may run a second time, on a fresh connection: after a restart the old ones are all dead.
-    pub(crate) async fn read_on_primary<C: Call>(
-        &self,
-        call: &C,
-        attempt: Attempt,
-    ) -> Result<C::Output, DbErr> {
-        let primary = Arc::clone(&self.topology().primary);
-        self.policy.retries.deposit();
-        let again = |fault: &Fault| {
-            step(Access::Read, false, fault.trouble()) == Step::Elsewhere
-                && self.may_try_again(&primary, fault)
-        };
-        match primary.run(call, attempt).await {
-            Err(fault) if again(&fault) => {
-                self.on_primary(call, attempt.again(Reason::Retry), false)
-                    .await
-            }
-            outcome => outcome.map_err(|fault| primary.db_err(fault)),
-        }
-    }
-
-    async fn on_primary<C: Call>(
-        &self,
-        call: &C,
-        attempt: Attempt,
-        write: bool,
-    ) -> Result<C::Output, DbErr> {
-        let primary = Arc::clone(&self.topology().primary);
-        primary.run(call, attempt).await.map_err(|fault| {
-            if matches!(
-                fault.trouble(),
-                Trouble::ReadOnly
-                    | Trouble::Unreachable
-                    | Trouble::Lost
-                    | Trouble::Slow
-                    | Trouble::Silent
-                    | Trouble::Unanswered
-            ) {
-                self.roster.suspect_all();
-            }
-            if fault.trouble() == Trouble::ReadOnly {
-                // Its connections lead to a server that is the primary no more; new ones may lead elsewhere.
-                primary.backend.discard();
-            }
-            let in_doubt = write && fault.leaves_doubt() && call.wants().is_statement();
-            let error = primary.db_err(fault);
-            match in_doubt {
-                true => primary.in_doubt(error),
-                false => error,
-            }
-        })
     }
 
     /// Tells clusters apart in the scope of a task.

@@ -76,7 +76,8 @@ impl SealKey {
 
     #[cfg(feature = "http")]
     pub(crate) fn lifetime(&self) -> Duration {
-        self.ttl
+        // Cookies count whole seconds, and with none a browser forgets it at once.
+        self.ttl.max(Duration::from_secs(1))
     }
 
     fn seal_at(&self, token: &Token, now: Duration) -> String {

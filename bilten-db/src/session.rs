@@ -10,17 +10,18 @@ use tokio::sync::OnceCell;
 
 use crate::access::Access;
 use crate::attempt::Attempt;
-use crate::call::Call;
+use crate::call::{Call, Noted};
 use crate::failover::{Step, step};
 use crate::fallback::or_full;
 use crate::fault::{Fault, Trouble};
-use crate::freshness::Want;
-use crate::freshness::{self, Freshness};
+use crate::freshness::{self, Freshness, Want};
+use crate::lag::STALE;
 use crate::metrics::Reason;
 use crate::node::Node;
 use crate::pool_config::LONGEST;
 use crate::router::Router;
 use crate::routing::Course;
+use crate::scope::{self, Route};
 use crate::{Error, Token};
 
 const WAIT: Duration = Duration::from_millis(50);
@@ -63,6 +64,8 @@ pub struct Session {
     on_primary: AtomicBool,
     /// Its replica was lost, and whether the primary may go on is asked for each read.
     left: AtomicBool,
+    /// Its replica was not as new as asked, so the primary goes on: that was promised.
+    outrun: AtomicBool,
     replica: OnceCell<Option<Pinned>>,
 }
 
@@ -76,12 +79,12 @@ struct Pinned {
 
 impl Pinned {
     fn new(node: Arc<Node>) -> Self {
-        let started = node.started();
+        let started = node.past.started();
         Self { node, started }
     }
 
     fn is_the_same(&self) -> bool {
-        self.node.started() == self.started
+        self.node.past.started() == self.started
     }
 }
 
@@ -96,6 +99,7 @@ impl Session {
             wrote: AtomicBool::new(false),
             on_primary: AtomicBool::new(false),
             left: AtomicBool::new(false),
+            outrun: AtomicBool::new(false),
             replica: OnceCell::new(),
         }
     }
@@ -152,7 +156,7 @@ impl Session {
     #[must_use]
     pub fn node(&self) -> Option<String> {
         let primary = || self.router.topology().primary.id.to_string();
-        if self.stays_on_primary() {
+        if self.stays_on_primary() || self.outrun.load(Ordering::Acquire) {
             return Some(primary());
         }
         let left = self.left.load(Ordering::Acquire);
@@ -173,22 +177,23 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Db`] when the primary cannot be asked.
+    /// [`Error::Db`] when the primary cannot be asked, [`Error::Deadline`] when that takes longer than is left,
+    /// [`Error::Closed`].
     pub async fn token(&self) -> Result<Option<Token>, Error> {
         if !self.wrote() {
             return Ok(self.token);
         }
         let primary = Arc::clone(&self.router.topology().primary);
         let asked = Instant::now();
-        match primary.backend.sample().await {
-            Ok(sample) => {
-                let token = Token::of(&sample);
-                // Whoever comes with the token must find that the primary is as far.
-                primary.saw(asked, sample);
-                Ok(Some(token))
-            }
-            Err(fault) => Err(Error::Db(primary.db_err(fault))),
-        }
+        let sample = async {
+            let sample = primary.backend.sample().await;
+            sample.map_err(|fault| primary.db_err(fault))
+        };
+        let sample = self.router.in_time(false, sample).await?;
+        let token = Token::of(&sample);
+        // Whoever comes with the token must find that the primary is as far.
+        primary.saw(asked, sample);
+        Ok(Some(token))
     }
 
     pub(crate) fn router(&self) -> &Router {
@@ -213,30 +218,45 @@ impl Session {
             self.on_primary.store(true, Ordering::Release);
         }
         if asked_for || self.stays_on_primary() {
+            let attempt = Reason::Pinned.into();
             return self
                 .router
-                .read_on_primary(call, Reason::Pinned.into())
+                .read_on_primary(&self.noted(call), attempt)
                 .await;
         }
-        let group = self.group.as_deref();
+        let attempt = Attempt::from(Reason::Fallback);
         if self.left.load(Ordering::Acquire) {
-            return self
-                .router
-                .stand_in(call, Reason::Fallback.into(), group)
-                .await;
+            return self.stand_in(call, attempt).await;
         }
+        if self.outrun.load(Ordering::Acquire) {
+            return self.keep_promise(call, attempt).await;
+        }
+        let want = self.want();
         match self.replica.get_or_init(|| self.choose()).await {
             Some(pinned) => self.read(pinned, call).await,
-            None if group.is_some() || self.want().is_any() => {
-                self.router
-                    .stand_in(call, Reason::Fallback.into(), group)
-                    .await
-            }
-            None => {
-                let attempt = Reason::Fallback.into();
-                self.router.keep_promise(call, attempt).await
-            }
+            None if want.group.is_some() || want.is_any() => self.stand_in(call, attempt).await,
+            None => self.keep_promise(call, attempt).await,
         }
+    }
+
+    /// What may hide a write counts as one once it is sent to where writes are taken.
+    fn noted<'a, C: Call>(&'a self, call: &'a C) -> Noted<'a, C> {
+        let hides = self.router.may_write(call.wants());
+        Noted {
+            call,
+            sent: hides.then_some(&self.wrote),
+        }
+    }
+
+    async fn stand_in<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
+        let group = self.group.as_deref();
+        self.router
+            .stand_in(&self.noted(call), attempt, group)
+            .await
+    }
+
+    async fn keep_promise<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
+        self.router.keep_promise(&self.noted(call), attempt).await
     }
 
     fn stays_on_primary(&self) -> bool {
@@ -247,8 +267,16 @@ impl Session {
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
         let attempt = Attempt::from(Reason::Pinned);
+        let want = self.want();
+        if !node.is_of(want.group) {
+            // No replica of the other group is known to be as far as the one that answered before.
+            return self.pass_over(call, &want).await;
+        }
         if !node.health.is_in_rotation() || !self.router.topology().has(node) {
             return self.leave_replica(call, attempt).await;
+        }
+        if !self.still_meets(node, &want).await {
+            return self.pass_over(call, &want).await;
         }
         if let Err(fault) = node.make_sure_of_start().await {
             // What is known to be away is not waited for a second time.
@@ -281,17 +309,26 @@ impl Session {
         }
     }
 
+    /// The replica is well, but not what this read asks for: the primary goes on unless a group was asked for.
+    async fn pass_over<C: Call>(&self, call: &C, want: &Want<'_>) -> Result<C::Output, DbErr> {
+        if want.group.is_some() {
+            return Err(Error::NoReplica.into());
+        }
+        self.outrun.store(true, Ordering::Release);
+        self.keep_promise(call, Reason::Fallback.into()).await
+    }
+
     /// No other replica is known to be as far, so the primary goes on if it may.
     async fn leave_replica<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
         self.left.store(true, Ordering::Release);
-        let group = self.group.as_deref();
-        self.router.stand_in(call, attempt, group).await
+        self.stand_in(call, attempt).await
     }
 
     fn want(&self) -> Want<'_> {
         let wanted = freshness::wanted();
+        let hinted = || scope::route().and_then(Route::group);
         Want {
-            group: self.group.as_deref(),
+            group: self.group.as_deref().or_else(hinted),
             max_lag: self.max_lag.or(wanted.max_lag()),
             at_least: self.token.or(wanted.at_least()),
         }
@@ -304,12 +341,42 @@ impl Session {
             return Some(Pinned::new(node));
         }
         let token = want.at_least?;
+        // One that is far behind, or of which that is not known, will not be there in time.
+        let near = self.wait.saturating_add(STALE);
         let node = self.router.pick(&Want {
             at_least: None,
+            max_lag: Some(want.max_lag.map_or(near, |limit| limit.min(near))),
             ..want
         })?;
         let pinned = Pinned::new(node);
         self.reaches(&pinned.node, token).await.then_some(pinned)
+    }
+
+    /// Whether the replica is as new as this read asks for: the limit may have been passed since it was chosen, and the
+    /// task may ask for more. What the session itself began with is reached for good.
+    async fn still_meets(&self, node: &Arc<Node>, want: &Want<'_>) -> bool {
+        let token = want.at_least.filter(|_| self.token.is_none());
+        let lag = Want {
+            at_least: None,
+            ..*want
+        };
+        let all = Want {
+            at_least: token,
+            ..*want
+        };
+        if all.is_any() {
+            return true;
+        }
+        let primary = Arc::clone(&self.router.topology().primary);
+        if node.meets(&all, &primary) {
+            return true;
+        }
+        match token {
+            Some(token) if lag.is_any() || node.meets(&lag, &primary) => {
+                self.reaches(node, token).await
+            }
+            _ => false,
+        }
     }
 
     /// Asks the replica itself, again and again until the budget is spent.

@@ -93,9 +93,14 @@ async fn watch(
     suspicion: Arc<Notify>,
     mut prober: Box<dyn Prober>,
 ) {
-    while let Some(pause) = node.upgrade().map(|node| pause(&node)) {
+    while let Some((pause, must_wait)) = node
+        .upgrade()
+        .map(|node| (pause(&node), node.health.must_wait()))
+    {
         // Before the sleep the node is let go, so that a dropped cluster goes away at once.
         match pause {
+            // A wrong password stays wrong, however much fails elsewhere meanwhile.
+            Some(pause) if must_wait => sleep(pause).await,
             Some(pause) => drop(timeout(pause, suspicion.notified()).await),
             None => suspicion.notified().await,
         }
@@ -142,7 +147,10 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
         Err(Fault::Silent(waited)) if node.answers_so_far() != answers => {
             tracing::debug!(node = %node.id, ?waited, "a probe had no answer, but statements had");
         }
-        Err(fault) => router.roster().missed(node, &fault),
+        Err(fault) => {
+            let answers = node.answers_so_far() != answers;
+            router.roster().missed(node, &fault, answers);
+        }
     }
 }
 

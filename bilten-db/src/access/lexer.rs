@@ -88,8 +88,8 @@ impl<'a> Lexer<'a> {
         loop {
             match (self.peek(0), self.peek(1)) {
                 (Some(b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c), _) => self.at += 1,
-                (Some(b'-'), Some(b'-')) if self.dashes_comment() => self.skip_line(),
-                (Some(b'#'), _) if self.mysql() => self.skip_line(),
+                (Some(b'-'), Some(b'-')) if self.dashes_comment() => self.skip_line()?,
+                (Some(b'#'), _) if self.mysql() => self.skip_line()?,
                 (Some(b'/'), Some(b'*')) => self.skip_block()?,
                 _ => return Some(()),
             }
@@ -104,11 +104,16 @@ impl<'a> Lexer<'a> {
                 .is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_control())
     }
 
-    fn skip_line(&mut self) {
+    /// `None` where servers do not agree about its end: PostgreSQL ends it at `\r` too, the others go on to `\n`.
+    fn skip_line(&mut self) -> Option<()> {
         let rest = &self.sql.as_bytes()[self.at..];
-        // PostgreSQL ends a comment at `\r` too; where servers differ, ending early is the safe side.
         let line = rest.iter().position(|b| matches!(b, b'\n' | b'\r'));
-        self.at += line.unwrap_or(rest.len());
+        let end = line.unwrap_or(rest.len());
+        if !self.postgres() && rest.get(end) == Some(&b'\r') && rest.get(end + 1) != Some(&b'\n') {
+            return None;
+        }
+        self.at += end;
+        Some(())
     }
 
     fn skip_block(&mut self) -> Option<()> {

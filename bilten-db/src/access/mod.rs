@@ -7,6 +7,7 @@
 //! effect, and the cluster then runs them on the primary and remembers.
 
 mod functions;
+mod harmless;
 mod lexer;
 
 use sea_orm::DbBackend;
@@ -72,6 +73,29 @@ fn reads(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Option<()> {
         (before, now) = (now, next);
     }
     tokens.is_balanced().then_some(())
+}
+
+/// Whether a statement that looks like a read calls something that may do more: a function that is not known to be
+/// harmless. What a view, an operator or a rule calls is not seen.
+pub(crate) fn may_hide_a_write(backend: DbBackend, sql: &str) -> bool {
+    let mut tokens = Lexer::new(backend, sql);
+    let (mut before, mut now) = (Token::End, tokens.next_token());
+    while !matches!(now, Token::End | Token::Unknown) {
+        let next = tokens.next_token();
+        if next == Token::Punct(b'(') && calls_unknown(before, now) {
+            return true;
+        }
+        (before, now) = (now, next);
+    }
+    now == Token::Unknown
+}
+
+fn calls_unknown(before: Token<'_>, name: Token<'_>) -> bool {
+    match name {
+        Token::Word(word) => before == Token::Punct(b'.') || !harmless::is_harmless(word),
+        Token::Quoted(_) => true,
+        _ => false,
+    }
 }
 
 /// Skips opening brackets and returns the first word when a read may begin with it.

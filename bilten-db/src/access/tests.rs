@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use sea_orm::DatabaseBackend::{self as DbBackend, MySql, Postgres, Sqlite};
 
-use super::{Access, classify, classify_denying};
+use super::{Access, classify, classify_denying, may_hide_a_write};
 
 const READS: &[&str] = &[
     "select 1",
@@ -169,6 +169,9 @@ fn mysql_comments_quotes_and_variables() {
         ("select `update`, `a``b` from `delete`", Access::Read),
         ("select 1 # for update", Access::Read),
         ("select 1 # \n for update", Access::Write),
+        ("select 1 # \r\n", Access::Read),
+        ("select 1 # \r ' \n for update -- '", Access::Write),
+        ("select 1 -- \r ' \n , get_lock('a', 1) -- '", Access::Write),
         ("select 1 -- for update", Access::Read),
         ("select 5--1 from a", Access::Read),
         ("select 5--1; delete from a", Access::Write),
@@ -271,5 +274,34 @@ proptest! {
     fn a_comment_between_words_changes_nothing(backend in backend(), comment in "[a-z ;']{0,12}") {
         let sql = format!("select/*{comment}*/1/*{comment}*/from/*{comment}*/a");
         prop_assert_eq!(classify(backend, &sql), Access::Read, "{}", sql);
+    }
+}
+
+#[test]
+fn a_call_that_may_do_more_than_read_is_told() {
+    let table = [
+        ("select true", false),
+        (
+            "select * from event where id in (1, 2) and name like 'hidden_write('",
+            false,
+        ),
+        (
+            "select count(*), Max(price) from event -- hidden_write()",
+            false,
+        ),
+        (
+            "with x as (select 1) select coalesce(sum(n), 0) over (partition by m) from x",
+            false,
+        ),
+        ("select cast(price as numeric(10, 2)) from event", false),
+        ("select hidden_write()", true),
+        ("select \"count\"(*) from event", true),
+        ("select app.count(*) from event", true),
+        ("select 1 where exists (select record_visit (7))", true),
+        ("select a_name_that_is_longer_than_every_other(1)", true),
+        ("select 'no end", true),
+    ];
+    for (sql, hides) in table {
+        assert_eq!(may_hide_a_write(Postgres, sql), hides, "{sql}");
     }
 }

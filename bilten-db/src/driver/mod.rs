@@ -66,6 +66,10 @@ pub(crate) trait Backend: Debug + Send + Sync {
     }
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
+    /// As [`discard`](Self::discard), also for what looks at the node: under its address may be another server now.
+    fn moved(&self) {
+        self.discard();
+    }
     /// Ends every statement that waits for an answer: there will be none.
     fn give_up(&self) {}
     /// The node answered a probe, so it is not silent any more.

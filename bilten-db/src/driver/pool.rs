@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ pub(crate) struct SqlxPool<D: Driver> {
     suspicion: Arc<Notify>,
     patience: Patience,
     acquire_seconds: Histogram,
+    /// How often another server may have come to stand under the address.
+    moves: Arc<AtomicU64>,
 }
 
 struct Present<D: Driver> {
@@ -68,6 +71,7 @@ impl<D: Driver> SqlxPool<D> {
             present: RwLock::new(Present { pool, read_only }),
             suspicion,
             acquire_seconds,
+            moves: Arc::default(),
         }
     }
 
@@ -287,6 +291,11 @@ where
         }
     }
 
+    fn moved(&self) {
+        self.moves.fetch_add(1, Ordering::Relaxed);
+        self.discard();
+    }
+
     fn give_up(&self) {
         self.patience.give_up();
     }
@@ -319,6 +328,7 @@ where
         Box::new(OwnConnection::<D>::new(
             options,
             self.config.connect_timeout,
+            Arc::clone(&self.moves),
         ))
     }
 

@@ -1,5 +1,7 @@
 //! Looks at a node on a connection of its own, so that a full pool is not taken for a dead server.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,6 +25,9 @@ pub(crate) struct OwnConnection<D: Driver> {
     conn: Option<D::Connection>,
     /// The last probe found the node silent, so nothing but an answer says otherwise.
     silent: bool,
+    /// How often another server may have come to stand under the address, and how often it had when `conn` was opened.
+    moves: Arc<AtomicU64>,
+    known: u64,
 }
 
 /// Where to ask, and how long a new connection may take.
@@ -35,8 +40,10 @@ struct Place<D: Driver> {
 type Answer<D> = (Sample, <D as sqlx::Database>::Connection);
 
 impl<D: Driver> OwnConnection<D> {
-    pub(crate) fn new(options: ConnectOptions<D>, limit: Duration) -> Self {
+    pub(crate) fn new(options: ConnectOptions<D>, limit: Duration, moves: Arc<AtomicU64>) -> Self {
         Self {
+            known: moves.load(Ordering::Relaxed),
+            moves,
             place: Place { options, limit },
             conn: None,
             silent: false,
@@ -104,7 +111,9 @@ where
     <D::Connection as Connection>::Options: Clone,
 {
     async fn probe(&mut self) -> Result<Sample, Fault> {
-        let kept = self.conn.take();
+        let moves = self.moves.load(Ordering::Relaxed);
+        let kept = self.conn.take().filter(|_| moves == self.known);
+        self.known = moves;
         match self.place.look(kept).await {
             Ok((sample, conn)) => {
                 self.conn = Some(conn);

@@ -92,6 +92,11 @@ impl Fault {
         )
     }
 
+    /// Whether the node said that it will not, which it could not if it were down.
+    pub(crate) fn is_answer(&self) -> bool {
+        matches!(self.trouble(), Trouble::Answer | Trouble::NotHere)
+    }
+
     /// Whether the node may have worked on the statement.
     pub(crate) fn was_sent(&self) -> bool {
         match self {
@@ -190,7 +195,11 @@ pub(crate) fn trouble_of(error: &DbErr) -> Trouble {
 pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
     match error {
         sqlx::Error::Database(answer) => {
-            let by_code = || answer.code().map(|code| code_trouble(&code));
+            let by_code = || {
+                let code = answer.code()?;
+                let told = told_trouble(&code, answer.message());
+                Some(told.unwrap_or_else(|| code_trouble(&code)))
+            };
             let trouble = mysql::trouble(&**answer).or_else(by_code);
             trouble.unwrap_or(Trouble::Answer)
         }
@@ -201,6 +210,23 @@ pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
         sqlx::Error::PoolClosed => Trouble::Lost,
         sqlx::Error::PoolTimedOut => Trouble::Busy,
         _ => Trouble::Answer,
+    }
+}
+
+/// Where one SQLSTATE has several meanings, and the message tells which. A server that speaks another language is taken by
+/// the code alone.
+fn told_trouble(code: &str, message: &str) -> Option<Trouble> {
+    let tells = |text: &[&str]| text.iter().any(|text| message.contains(text));
+    match code {
+        // An unlogged table, or SERIALIZABLE as the default of all sessions.
+        "0A000" if tells(&["during recovery", "hot standby"]) => Some(Trouble::NotHere),
+        // Not because it replays: a view without data, an extension that is not loaded here. Elsewhere it may do.
+        "55000" if !tells(&["recovery is in progress", "during recovery"]) => {
+            Some(Trouble::Conflict)
+        }
+        // PgBouncer at max_client_conn. The connections that it has go on.
+        "08P01" if tells(&["no more connections allowed"]) => Some(Trouble::Busy),
+        _ => None,
     }
 }
 
@@ -251,6 +277,29 @@ mod tests {
         ];
         for (code, trouble) in table {
             assert_eq!(code_trouble(code), trouble, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_message_tells_which_of_two_things_a_code_means() {
+        let unlogged = "cannot access temporary or unlogged relations during recovery";
+        let serializable = "cannot use serializable mode in a hot standby";
+        let pooler = "no more connections allowed (max_client_conn)";
+        let table = [
+            ("0A000", unlogged, Some(Trouble::NotHere)),
+            ("0A000", serializable, Some(Trouble::NotHere)),
+            ("0A000", "cached plan must not change result type", None),
+            ("08P01", pooler, Some(Trouble::Busy)),
+            ("55000", "recovery is in progress", None),
+            (
+                "55000",
+                "materialized view \"sums\" has not been populated",
+                Some(Trouble::Conflict),
+            ),
+            ("08P01", "invalid message format", None),
+        ];
+        for (code, message, trouble) in table {
+            assert_eq!(told_trouble(code, message), trouble, "{message}");
         }
     }
 

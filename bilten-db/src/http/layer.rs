@@ -47,6 +47,7 @@ pub struct SessionLayer {
     pub(super) cluster: Cluster,
     pub(super) key: Arc<SealKey>,
     pub(super) vehicle: Vehicle,
+    secure: bool,
 }
 
 impl SessionLayer {
@@ -57,6 +58,7 @@ impl SessionLayer {
             cluster: cluster.clone(),
             key: Arc::new(key),
             vehicle: Vehicle::Cookie(Cookie::default()),
+            secure: true,
         }
     }
 
@@ -66,12 +68,13 @@ impl SessionLayer {
     ///
     /// [`Error::Invalid`] when a cookie cannot have this name.
     pub fn cookie(mut self, name: impl Into<String>) -> Result<Self, Error> {
-        self.vehicle = Vehicle::Cookie(Cookie::named(name.into(), self.is_secure())?);
+        self.vehicle = Vehicle::Cookie(Cookie::named(name.into(), self.secure)?);
         Ok(self)
     }
 
     /// Lets the cookie travel over plain HTTP too, for development.
     pub fn insecure(mut self) -> Self {
+        self.secure = false;
         if let Vehicle::Cookie(cookie) = &mut self.vehicle {
             cookie.secure = false;
         }
@@ -82,10 +85,6 @@ impl SessionLayer {
     pub fn header(mut self, name: HeaderName) -> Self {
         self.vehicle = Vehicle::Header(name);
         self
-    }
-
-    fn is_secure(&self) -> bool {
-        matches!(&self.vehicle, Vehicle::Cookie(cookie) if cookie.secure)
     }
 
     /// The header of a response that carries this token.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bilten_db::scope::with_deadline;
+use bilten_db::scope::{Route, with_deadline, with_route};
 use bilten_db::sea_orm::{
     ConnectionTrait, DatabaseBackend, Statement, StreamTrait, TransactionTrait,
 };
 use bilten_db::{Cluster, Error, PoolConfig};
-use bilten_testbed::{Postgres, eventually};
+use bilten_testbed::{Direction, FaultProxy, Postgres, eventually};
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
@@ -279,4 +279,51 @@ async fn only_a_write_without_an_answer_is_in_doubt() {
     until_up(&db, "primary", false).await;
     let unsent = db.execute_unprepared(INSERT).await.unwrap_err();
     assert!(!Error::outcome_is_unknown(&unsent), "{unsent}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_write_on_the_primary_whose_answer_is_lost_is_not_sent_again() {
+    let postgres = private(0);
+    let proxy = FaultProxy::to(postgres.primary().addr()).await.unwrap();
+    let url = proxy.url_like(&postgres.primary().url()).unwrap();
+    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let count = || {
+        postgres
+            .primary()
+            .psql("select count(*) from event")
+            .unwrap()
+    };
+    ask::<bool>(&db, "select true").await.unwrap();
+    proxy.blackhole(Direction::Down);
+    let asking = tokio::spawn({
+        let db = db.clone();
+        // Sent at once, without asking for a plan first.
+        async move { db.execute_unprepared("select hidden_write()").await }
+    });
+    eventually(LIMIT, || count() == "1");
+    proxy.reset_all();
+    proxy.heal();
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!(count(), "1", "a write ran twice");
+    assert!(Error::outcome_is_unknown(&error), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_counts_what_may_hide_a_write_on_the_primary_as_one() {
+    let postgres = private(1);
+    let db = cluster(&postgres).await;
+    let session = db.session();
+    let asked = with_route(
+        Route::Primary,
+        ask::<i32>(&session, "select hidden_write()"),
+    );
+    asked.await.unwrap();
+    assert!(session.wrote(), "it did");
+    assert!(session.token().await.unwrap().is_some());
+
+    let session = db.session();
+    let plain = "select count(*), max(name) from event where id in (1, 2)";
+    let asked = with_route(Route::Primary, ask::<i64>(&session, plain));
+    assert_eq!(asked.await.unwrap(), 0);
+    assert!(!session.wrote(), "known functions write nothing");
 }

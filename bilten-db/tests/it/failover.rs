@@ -1,6 +1,6 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bilten_db::sea_orm::ConnectionTrait;
@@ -151,10 +151,13 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
     let postgres = private(1);
     let target = Arc::new(AtomicU16::new(postgres.primary().port()));
     // A name or an address that moves to the new primary, while old connections stay where they are.
+    let moved = Arc::new(AtomicUsize::new(0));
     let address = serving("127.0.0.1:0", {
-        let target = Arc::clone(&target);
+        let (target, moved) = (Arc::clone(&target), Arc::clone(&moved));
+        let new = postgres.replica(0).port();
         move |mut here| {
             let place = (Ipv4Addr::LOCALHOST, target.load(Ordering::Relaxed));
+            moved.fetch_add(usize::from(place.1 == new), Ordering::Relaxed);
             async move {
                 let mut there = TcpStream::connect(place).await.unwrap();
                 let _ended = tokio::io::copy_bidirectional(&mut here, &mut there).await;
@@ -196,6 +199,8 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
         port(postgres.replica(0)),
         "the next write goes to the new primary"
     );
+    // One for writes and one for the probes, which would go on about the old server otherwise.
+    eventually(LIMIT, || moved.load(Ordering::Relaxed) == 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

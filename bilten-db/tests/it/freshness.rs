@@ -127,3 +127,128 @@ async fn what_was_committed_longer_ago_than_max_lag_is_seen() {
     }
     assert!(by_the_replica > 0, "the primary alone proves nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_has_its_replica_keeps_a_later_demand() {
+    let postgres = private(1);
+    let db = known(&postgres).await;
+    let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
+    let [early, late] = [db.session(), db.session()];
+    for session in [&early, &late] {
+        assert_eq!(who_reads(session).await.unwrap(), replica);
+    }
+    postgres.replica(0).pause_replay().unwrap();
+    let other = db.session();
+    other.execute_unprepared(INSERT).await.unwrap();
+    let token = other.token().await.unwrap().unwrap();
+    let written = Freshness::AtLeast(token);
+    assert_eq!(
+        who_reads(&early).await.unwrap(),
+        replica,
+        "nothing is asked"
+    );
+    let asked = with_freshness(written, who_reads(&early)).await.unwrap();
+    assert_eq!(asked, primary, "the replica has it not");
+    let after = who_reads(&early).await.unwrap();
+    assert_eq!(after, primary, "it never goes back in time");
+
+    postgres.replica(0).resume_replay().unwrap();
+    let late = late.wait(LIMIT);
+    let asked = with_freshness(written, who_reads(&late)).await.unwrap();
+    assert_eq!(asked, replica, "what comes soon is waited for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_lives_longer_than_its_limit_of_lag_leaves_a_replica_that_lags() {
+    let postgres = private(1);
+    let db = known(&postgres).await;
+    let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
+    let limit = Duration::from_secs(4);
+    let session = db.session().max_lag(limit);
+    assert_eq!(who_reads(&session).await.unwrap(), replica);
+    postgres.replica(0).pause_replay().unwrap();
+    db.execute_unprepared(INSERT).await.unwrap();
+    let lags = |r: &bilten_db::status::NodeStatus| r.lag.is_some_and(|lag| lag > limit);
+    eventually(LIMIT, || db.status().replicas().all(lags));
+    assert_eq!(who_reads(&session).await.unwrap(), primary);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_of_one_node_that_has_its_replica_keeps_a_later_demand() {
+    let postgres = private(1);
+    let db = known(&postgres).await;
+    let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
+    postgres.replica(0).pause_replay().unwrap();
+    let session = db.session();
+    session.execute_unprepared(INSERT).await.unwrap();
+    let written = Freshness::AtLeast(session.token().await.unwrap().unwrap());
+    with_route(Route::OneNode, async {
+        assert_eq!(who_reads(&db).await.unwrap(), replica);
+        let asked = with_freshness(written, who_reads(&db)).await.unwrap();
+        assert_eq!(asked, primary, "the replica has it not");
+        assert_eq!(
+            who_reads(&db).await.unwrap(),
+            primary,
+            "the others stay with it"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_in_the_scope_of_a_group_reads_from_that_group() {
+    let postgres = private(2);
+    let reports = Replica::new(postgres.replica(1).url()).group("reports");
+    let db = Cluster::builder()
+        .primary(postgres.primary().url())
+        .replica("r1", postgres.replica(0).url())
+        .replica("r2", reports);
+    let db = db.connect().await.unwrap();
+    let group = Route::Group("reports");
+    let session = db.session();
+    for _ in 0..2 {
+        let from = with_route(group, who_reads(&session)).await.unwrap();
+        assert_eq!(from, port(postgres.replica(1)));
+    }
+    let outside = who_reads(&session).await.unwrap();
+    assert_eq!(
+        outside,
+        port(postgres.primary()),
+        "a group serves no others"
+    );
+    let session = db.session();
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.replica(0))
+    );
+    let error = with_route(group, who_reads(&session)).await.unwrap_err();
+    assert!(
+        matches!(Error::of(&error), Some(Error::NoReplica)),
+        "a group is a wall: {error}"
+    );
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.replica(0))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_far_behind_is_not_waited_for() {
+    let postgres = private(2);
+    let db = known(&postgres).await;
+    postgres.replica(0).pause_replay().unwrap();
+    db.execute_unprepared(INSERT).await.unwrap();
+    let far = |r: &bilten_db::status::NodeStatus| {
+        r.id != "r1" || r.lag.is_some_and(|lag| lag > Duration::from_secs(8))
+    };
+    eventually(LIMIT, || db.status().replicas().all(far));
+    for _ in 0..10 {
+        let session = db.session();
+        session.execute_unprepared(INSERT).await.unwrap();
+        let token = session.token().await.unwrap().unwrap();
+        let next = db.session_with(token).wait(Duration::from_secs(3));
+        assert_ne!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+        let by = next.node();
+        assert_eq!(by.as_deref(), Some("r2"), "the turn of r1 goes to another");
+    }
+}

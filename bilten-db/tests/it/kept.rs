@@ -1,9 +1,10 @@
-//! How many replicas stay although their probes fail.
+//! What stays although probes fail: as many replicas as are needed, and the connections that work.
 
-use bilten_db::{Cluster, ClusterBuilder};
-use bilten_testbed::{Postgres, eventually_async};
+use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
+use bilten_testbed::{Postgres, eventually, eventually_async};
 
-use crate::fixture::{LIMIT, port, private, tally, until_up};
+use crate::fixture::{LIMIT, ask, port, private, tally, until_up};
 
 /// A role of its own, from which the test takes the right to answer probes.
 fn connected_as(role: &str, postgres: &Postgres) -> ClusterBuilder {
@@ -58,4 +59,72 @@ async fn probes_that_fail_on_all_replicas_leave_as_many_in_rotation_as_told() {
     postgres.replica(0).restart().unwrap();
     let well = |node: &bilten_db::status::NodeStatus| node.is_up() && node.reason.is_none();
     eventually_async(LIMIT, || async { all.status().replicas().all(well) }).await;
+}
+
+const PID: &str = "select pg_backend_pid()";
+
+/// A role that may log in and write.
+fn with_role(postgres: &Postgres) {
+    let sql = "create role app login; grant all on all tables in schema public to app; \
+        grant usage on all sequences in schema public to app";
+    postgres.primary().psql(sql).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_whose_probes_are_answered_with_an_error_keeps_its_connections() {
+    let postgres = private(0);
+    with_role(&postgres);
+    let pool = PoolConfig::default().max(1).max_uses(None);
+    let db = connected_as("app", &postgres).pool(pool);
+    let db = db.connect().await.unwrap();
+    let pid: i32 = ask(&db, PID).await.unwrap();
+    let deny = format!("revoke execute on {FUNCTION} from public");
+    postgres.primary().psql(&deny).unwrap();
+    eventually(LIMIT, || db.status().primary().reason.is_some());
+    for _ in 0..300 {
+        let insert = "insert into event (name) values ('a')";
+        db.execute_unprepared(insert).await.unwrap();
+    }
+    assert_eq!(
+        ask::<i32>(&db, PID).await.unwrap(),
+        pid,
+        "nothing was wrong with it"
+    );
+    let primary = db.status().primary().clone();
+    assert_eq!(
+        (primary.is_up(), primary.ejections),
+        (true, 0),
+        "{primary:?}"
+    );
+
+    let allow = format!("grant execute on {FUNCTION} to public");
+    postgres.primary().psql(&allow).unwrap();
+    eventually(LIMIT, || db.status().primary().reason.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_refused_ends_no_connection_that_works() {
+    let postgres = private(0);
+    with_role(&postgres);
+    let pool = PoolConfig::default().max(3).max_uses(None);
+    let db = connected_as("app", &postgres).pool(pool);
+    let db = db.connect().await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let tx = db.begin().await.unwrap();
+        let pid: i32 = ask(&tx, PID).await.unwrap();
+        open.push((tx, pid));
+    }
+    postgres.primary().psql("alter role app nologin").unwrap();
+    ask::<i32>(&db, PID).await.unwrap_err();
+    let mut pids = Vec::new();
+    for (tx, pid) in open {
+        tx.rollback().await.unwrap();
+        pids.push(pid);
+    }
+    for _ in 0..20 {
+        let pid = ask::<i32>(&db, PID).await.unwrap();
+        assert!(pids.contains(&pid), "{pid} is new");
+    }
+    assert_eq!(db.status().primary().ejections, 0);
 }

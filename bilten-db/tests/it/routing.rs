@@ -126,7 +126,7 @@ async fn a_function_that_only_the_primary_answers_rightly_goes_there() {
     let shop = Shop::open("functions").await;
     let db = shop
         .builder()
-        .deny_functions(["Inet_Client_Port"])
+        .deny_functions(["pg_catalog.\"Inet_Client_Port\""])
         .connect()
         .await
         .unwrap();

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bilten_db::scope::with_deadline;
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
-use bilten_db::{Cluster, Error, PoolConfig};
+use bilten_db::status::State;
+use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use tokio::task::JoinSet;
 
 use crate::fixture::ask;
@@ -218,4 +220,34 @@ async fn a_path_that_cannot_be_opened_is_named() {
         text.contains("is a directory: give the path of a file"),
         "{text}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_of_the_file_never_lag_behind_its_writer() {
+    let folder = Folder::new("max_lag");
+    let db = Cluster::builder().sqlite(folder.file("shop.db")).readers(2);
+    let db = db.max_lag(Duration::from_secs(5)).fallback(Fallback::Error);
+    let db = db.connect().await.unwrap();
+    for _ in 0..4 {
+        assert_eq!(ask::<i64>(&db, "select 1").await.unwrap(), 1);
+    }
+    assert!(
+        db.status()
+            .replicas()
+            .all(|reader| reader.state == State::Up)
+    );
+}
+
+#[tokio::test]
+async fn the_question_for_a_token_keeps_the_deadline() {
+    let folder = Folder::new("token_deadline");
+    let db = shop(&folder).await;
+    let session = db.session();
+    session
+        .execute_unprepared("insert into event (name) values ('a')")
+        .await
+        .unwrap();
+    let asked = with_deadline(Duration::ZERO, session.token()).await;
+    let told = matches!(asked, Err(Error::Deadline { write: false, .. }));
+    assert!(told, "{asked:?}");
 }

@@ -1,0 +1,278 @@
+use std::sync::{OnceLock, Weak};
+
+use async_trait::async_trait;
+use sea_orm::{
+    DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
+};
+
+use super::*;
+use crate::call::ExecuteUnprepared;
+use crate::driver::{Backend, PoolLoad, Prober};
+use crate::metrics::{Names, NodeMetrics, Reason};
+use crate::rows::Rows;
+use crate::traits::Traits;
+use crate::transaction::Tx;
+
+fn node(system_id: u64, in_recovery: bool) -> Sample {
+    Sample {
+        in_recovery: Some(in_recovery),
+        position: Some(1),
+        system_id: Some(system_id),
+        timeline: Some(1),
+        started: None,
+        gtids: None,
+        database: Some("shop".into()),
+    }
+}
+
+/// Notes whether it was the primary already when it was told to take writes.
+#[derive(Debug, Default)]
+struct Told {
+    roster: OnceLock<Weak<Roster>>,
+    too_late: OnceLock<bool>,
+}
+
+#[async_trait]
+impl Backend for Told {
+    fn kind(&self) -> DbBackend {
+        DbBackend::Postgres
+    }
+
+    fn address(&self) -> &str {
+        "nowhere"
+    }
+
+    async fn execute(&self, _: &Statement, _: bool) -> Result<ExecResult, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    async fn execute_unprepared(&self, _: &str, _: bool) -> Result<ExecResult, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    async fn query_one(&self, _: &Statement, _: bool) -> Result<Option<QueryResult>, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    async fn query_all(&self, _: &Statement, _: bool) -> Result<Vec<QueryResult>, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    async fn stream(&self, _: &Statement, _: bool) -> Result<Rows, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    async fn begin(&self, _: TransactionOptions) -> Result<Tx, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    fn connection(&self) -> DatabaseConnection {
+        DatabaseConnection::default()
+    }
+
+    fn load(&self) -> PoolLoad {
+        PoolLoad {
+            size: 0,
+            idle: 0,
+            max: 1,
+        }
+    }
+
+    async fn sample(&self) -> Result<Sample, Fault> {
+        Err(Fault::Discarded)
+    }
+
+    fn set_read_only(&self, read_only: bool) {
+        let Some(roster) = self.roster.get().and_then(Weak::upgrade) else {
+            return;
+        };
+        if !read_only {
+            let is_primary = &*roster.topology().primary.id == "r1";
+            self.too_late.set(is_primary).unwrap();
+        }
+    }
+
+    async fn close(&self) {}
+
+    fn prober(&self) -> Box<dyn Prober> {
+        unreachable!("nobody looks at it")
+    }
+
+    fn is_watched(&self) -> bool {
+        true
+    }
+}
+
+fn made(id: &str, backend: &Arc<Told>) -> Arc<Node> {
+    let id = Arc::from(id);
+    let metrics = NodeMetrics::new(&id, &Names::default());
+    let backend = Arc::clone(backend) as Arc<dyn Backend>;
+    let [suspicion, changed] = [(); 2].map(|()| Arc::default());
+    let traits = Traits::default();
+    Arc::new(Node::new(id, backend, metrics, suspicion, changed, traits))
+}
+
+#[test]
+fn a_new_primary_takes_writes_before_anybody_sends_it_one() {
+    let [old, new] = [(); 2].map(|()| Arc::new(Told::default()));
+    let (primary, replica) = (made("primary", &old), made("r1", &new));
+    let topology = Topology {
+        primary: Arc::clone(&primary),
+        replicas: vec![Arc::clone(&replica)],
+    };
+    let roster = Arc::new(Roster::new(topology, true, None, None));
+    new.roster.set(Arc::downgrade(&roster)).unwrap();
+    roster.observe(&primary, Instant::now(), node(7, false));
+    roster.observe(&replica, Instant::now(), node(7, true));
+    let promoted = Sample {
+        timeline: Some(2),
+        ..node(7, false)
+    };
+    roster.observe(&replica, Instant::now(), promoted);
+    assert!(roster.topology().is_primary(&replica));
+    assert_eq!(new.too_late.get(), Some(&false));
+}
+
+#[test]
+fn a_replica_that_always_took_writes_is_not_promoted_by_a_blip() {
+    for was_standby in [false, true] {
+        let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+        let topology = Topology {
+            primary: Arc::clone(&primary),
+            replicas: vec![Arc::clone(&replica)],
+        };
+        let roster = Roster::new(topology, true, None, None);
+        let writes = || node(7, false);
+        roster.observe(&primary, Instant::now(), writes());
+        if was_standby {
+            roster.observe(&replica, Instant::now(), node(7, true));
+        }
+        roster.observe(&replica, Instant::now(), writes());
+        assert!(roster.topology().is_primary(&primary));
+        roster.missed(&primary, &Fault::Silent(Duration::from_secs(1)), false);
+        roster.observe(&replica, Instant::now(), writes());
+        // Whoever made a standby writable meant it.
+        assert_eq!(roster.topology().is_primary(&replica), was_standby);
+    }
+}
+
+fn on(timeline: u32, in_recovery: bool) -> Sample {
+    Sample {
+        timeline: Some(timeline),
+        ..node(7, in_recovery)
+    }
+}
+
+/// A primary and so many replicas, of which the first was promoted.
+fn failed_over(replicas: usize) -> (Roster, Vec<Arc<Node>>) {
+    let ids = ["primary", "r1", "r2"];
+    let nodes: Vec<_> = ids[..=replicas]
+        .iter()
+        .map(|id| made(id, &Arc::default()))
+        .collect();
+    let topology = Topology {
+        primary: Arc::clone(&nodes[0]),
+        replicas: nodes[1..].to_vec(),
+    };
+    let roster = Roster::new(topology, true, None, None);
+    roster.observe(&nodes[0], Instant::now(), on(1, false));
+    for replica in &nodes[1..] {
+        roster.observe(replica, Instant::now(), on(1, true));
+    }
+    roster.missed(&nodes[0], &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&nodes[1], Instant::now(), on(2, false));
+    assert!(roster.topology().is_primary(&nodes[1]));
+    (roster, nodes)
+}
+
+#[test]
+fn an_old_primary_that_comes_back_while_the_new_one_is_unseen_takes_no_writes() {
+    let (roster, nodes) = failed_over(1);
+    roster.missed(&nodes[1], &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&nodes[0], Instant::now(), on(1, false));
+    assert!(roster.topology().is_primary(&nodes[1]), "a dead history");
+    // Only once it was a standby, it may be promoted again.
+    roster.observe(&nodes[0], Instant::now(), on(2, true));
+    roster.observe(&nodes[0], Instant::now(), on(3, false));
+    assert!(roster.topology().is_primary(&nodes[0]));
+}
+
+#[test]
+fn a_node_that_was_ordered_out_is_up_once_it_is_the_primary() {
+    let (roster, nodes) = failed_over(2);
+    nodes[2].health.order(Rotation::Out);
+    roster.observe(&nodes[2], Instant::now(), on(3, false));
+    assert!(roster.topology().is_primary(&nodes[2]));
+    assert!(nodes[2].health.is_in_rotation());
+}
+
+#[test]
+fn an_old_primary_of_a_kind_without_timelines_takes_no_writes_either() {
+    let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+    let topology = Topology {
+        primary: Arc::clone(&primary),
+        replicas: vec![Arc::clone(&replica)],
+    };
+    let roster = Roster::new(topology, true, None, None);
+    let sample = |in_recovery| Sample {
+        timeline: None,
+        ..node(7, in_recovery)
+    };
+    roster.observe(&primary, Instant::now(), sample(false));
+    roster.observe(&replica, Instant::now(), sample(true));
+    roster.missed(&primary, &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&replica, Instant::now(), sample(false));
+    roster.missed(&replica, &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&primary, Instant::now(), sample(false));
+    assert!(roster.topology().is_primary(&replica));
+}
+
+#[test]
+fn a_primary_that_was_seen_first_gives_way_to_a_newer_history_that_is_away_now() {
+    let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+    let topology = Topology {
+        primary: Arc::clone(&primary),
+        replicas: vec![Arc::clone(&replica)],
+    };
+    let roster = Roster::new(topology, true, None, None);
+    roster.missed(&primary, &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&replica, Instant::now(), on(2, false));
+    roster.missed(&replica, &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&primary, Instant::now(), on(1, false));
+    assert!(roster.topology().is_primary(&replica));
+}
+
+#[tokio::test]
+async fn one_broken_connection_of_the_primary_moves_no_writes_to_a_fenced_node() {
+    let (roster, nodes) = failed_over(2);
+    roster.observe(&nodes[2], Instant::now(), on(2, false));
+    assert!(
+        roster.topology().is_primary(&nodes[1]),
+        "the other is fenced"
+    );
+    let write = ExecuteUnprepared("insert into event (name) values ('a')");
+    nodes[1].run(&write, Reason::Write).await.unwrap_err();
+    assert!(nodes[1].seen().is_none(), "its position proves nothing now");
+    roster.observe(&nodes[2], Instant::now(), on(2, false));
+    assert!(roster.topology().is_primary(&nodes[1]));
+}
+
+#[test]
+fn the_position_in_a_log_of_its_own_is_no_lag() {
+    for (system_id, in_recovery, known) in [(7, true, true), (7, false, false), (8, true, false)] {
+        let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+        let topology = Topology {
+            primary: Arc::clone(&primary),
+            replicas: vec![Arc::clone(&replica)],
+        };
+        let roster = Roster::new(topology, false, None, None);
+        roster.observe(&primary, Instant::now(), node(7, false));
+        let ahead = Sample {
+            position: Some(900),
+            ..node(system_id, in_recovery)
+        };
+        roster.observe(&replica, Instant::now(), ahead);
+        let lag = replica.seen().and_then(|seen| seen.lag);
+        assert_eq!(lag.is_some(), known, "{system_id} {in_recovery}");
+    }
+}
