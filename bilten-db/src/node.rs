@@ -207,7 +207,7 @@ impl Node {
             return Ok(());
         }
         let sample = self.backend.sample().await?;
-        if self.past.restarted(sample.started) {
+        if self.past.restarted(sample.started, self.backend.moves()) {
             self.backend.discard();
         }
         Ok(())
@@ -334,9 +334,9 @@ impl Node {
         self.answers.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How many calls it answered so far.
+    /// How much it answered so far.
     pub(crate) fn answers_so_far(&self) -> u64 {
-        self.answers.load(Ordering::Relaxed)
+        self.answers.load(Ordering::Relaxed) + self.backend.answers()
     }
 
     /// Takes the node out of rotation and fails those who wait for a connection to it.

@@ -1,6 +1,6 @@
 //! What a node was before: when its server was started, and which parts it played.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use crate::driver::Sample;
 
@@ -9,6 +9,7 @@ use crate::driver::Sample;
 pub(crate) struct Past {
     /// 0 until the node said it.
     started: AtomicI64,
+    moves: AtomicU64,
     /// Seen as a standby since it was the primary, if it ever was.
     stood_by: AtomicBool,
     /// Takes writes without having been made the primary from a standby: nobody meant it to be the primary.
@@ -54,11 +55,12 @@ impl Past {
         self.wrote_on.load(Ordering::Relaxed)
     }
 
-    /// Whether the server was started again since it was last seen.
-    pub(crate) fn restarted(&self, started: Option<i64>) -> bool {
+    /// Whether the server was started again since it was last seen. One that is asked for the first time under this address
+    /// was not: `moves` counts how often another may have taken it.
+    pub(crate) fn restarted(&self, started: Option<i64>, moves: u64) -> bool {
         started.is_some_and(|started| {
             let before = self.started.swap(started, Ordering::Relaxed);
-            before != 0 && before != started
+            before != started && self.moves.swap(moves, Ordering::Relaxed) == moves && before != 0
         })
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
@@ -31,6 +31,13 @@ pub(crate) struct Patience {
     silences: Arc<watch::Sender<u64>>,
     /// It was heard since.
     heard: Arc<AtomicBool>,
+    /// What it answered outside of single calls: statements of transactions, rows.
+    answers: Arc<AtomicU64>,
+    /// A session that should take writes refused one.
+    refused: Arc<AtomicBool>,
+    /// How often another node became the primary in its place, and how often it had when this clone was taken.
+    fences: Arc<AtomicU64>,
+    since: u64,
 }
 
 impl Patience {
@@ -47,6 +54,10 @@ impl Patience {
             suspicion,
             silences: Arc::default(),
             heard: Arc::new(AtomicBool::new(true)),
+            answers: Arc::default(),
+            refused: Arc::default(),
+            fences: Arc::default(),
+            since: 0,
         }
     }
 
@@ -104,6 +115,44 @@ impl Patience {
             () = sleep(limit.saturating_sub(slow)) => Fault::QueryTimeout(limit),
             _ = fallen.wait_for(|now| *now != silences) => Fault::Silent(slow + begun.elapsed()),
         }
+    }
+
+    /// For a transaction that begins now.
+    pub(crate) fn begun(&self) -> Self {
+        Self {
+            since: self.fences.load(Ordering::Acquire),
+            ..self.clone()
+        }
+    }
+
+    /// Another node is the primary: whatever is written here from now on is lost.
+    pub(crate) fn fence(&self) {
+        self.fences.fetch_add(1, Ordering::Release);
+    }
+
+    /// Whether that happened since the transaction began.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fences.load(Ordering::Acquire) != self.since
+    }
+
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How much it answered outside of single calls.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    /// The server takes no writes any more; new connections may lead to one that does.
+    pub(crate) fn refused(&self) {
+        self.refused.store(true, Ordering::Relaxed);
+        self.suspect();
+    }
+
+    /// Whether that was told since it was last asked.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
     }
 
     /// Has the node looked at.

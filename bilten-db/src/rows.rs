@@ -107,6 +107,9 @@ impl Rows {
         };
         if let Poll::Ready(item) = stream.poll_next_unpin(context) {
             self.wait = None;
+            if let (Some(patience), Some(Ok(_))) = (&self.patience, &item) {
+                patience.answered();
+            }
             return Poll::Ready(item.map(|row| row.map_err(|error| self.ended_by(error))));
         }
         let Some(patience) = &self.patience else {

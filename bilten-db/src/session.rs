@@ -341,13 +341,23 @@ impl Session {
             return Some(Pinned::new(node));
         }
         let token = want.at_least?;
-        // One that is far behind, or of which that is not known, will not be there in time.
-        let near = self.wait.saturating_add(STALE);
-        let node = self.router.pick(&Want {
+        let any = Want {
             at_least: None,
-            max_lag: Some(want.max_lag.map_or(near, |limit| limit.min(near))),
             ..want
-        })?;
+        };
+        // One that is known to be far behind will not be there in time.
+        let near = self.wait.saturating_add(STALE);
+        let is_far = |node: &Arc<Node>| {
+            let lag = node.seen().and_then(|seen| seen.lag);
+            lag.is_some_and(|lag| lag.as_of.elapsed() > near)
+        };
+        let node = match self.router.pick(&any)? {
+            far if is_far(&far) => self.router.pick(&Want {
+                max_lag: Some(want.max_lag.map_or(near, |limit| limit.min(near))),
+                ..any
+            })?,
+            node => node,
+        };
         let pinned = Pinned::new(node);
         self.reaches(&pinned.node, token).await.then_some(pinned)
     }

@@ -25,7 +25,9 @@ use crate::patience::Patience;
 ///
 /// It goes wherever SeaORM takes a connection, and `&tx` also where a function asks for a `&DatabaseTransaction`; in there
 /// the limit does not hold. The limit is [`PoolConfig::query_timeout`](crate::PoolConfig::query_timeout), and less when
-/// the node falls silent. After that every statement fails at once, and the server rolls back when it notices.
+/// the node falls silent; of a stream only the beginning is bounded. After that every statement fails at once, and the server
+/// rolls back when it notices. So it is after a savepoint whose beginning or end failed or was given up, and when another node
+/// became the primary meanwhile.
 ///
 /// Dropped without a commit, it is rolled back.
 ///
@@ -43,6 +45,8 @@ use crate::patience::Patience;
 pub struct Tx {
     inner: DatabaseTransaction,
     watch: Watch,
+    /// It is a savepoint of another one.
+    nested: bool,
     /// The primary stands in for a replica until the end of it.
     place: Option<Place>,
 }
@@ -52,13 +56,15 @@ struct Watch {
     patience: Option<Patience>,
     /// How often the node had fallen silent when the transaction began.
     silences: u64,
+    /// It was begun where writes are taken, and not to read only.
+    writes: bool,
     /// A statement had no answer; whatever comes now is not the answer to the next one. Or a nested transaction was given
     /// up while it began, and the driver rolled this one back in its place. Shared with nested transactions, which use the
     /// same connection.
     broken: Arc<AtomicBool>,
 }
 
-/// Breaks the transaction unless what was begun inside of it came to its end.
+/// Breaks the transaction unless what was begun or ended inside of it came to a good end.
 struct Beginning<'a>(Option<&'a AtomicBool>);
 
 impl Drop for Beginning<'_> {
@@ -74,6 +80,7 @@ impl Watch {
         Self {
             patience: self.patience.clone(),
             silences: self.silences,
+            writes: self.writes,
             broken: Arc::clone(&self.broken),
         }
     }
@@ -81,20 +88,57 @@ impl Watch {
     async fn wait<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         if self.is_broken() {
             return Err(internal(format!(
-                "{}an earlier statement of this transaction had no answer, or a nested one was given up, so it is lost: begin anew",
+                "{}an earlier statement of this transaction had no answer, or a nested one failed or was given up, so it is lost: begin anew",
                 self.place()
             )));
         }
         let Some(patience) = &self.patience else {
             return answer.await;
         };
+        if self.is_fenced() {
+            return Err(internal(format!(
+                "{}another node became the primary since this transaction began, so what it writes would be lost: begin anew",
+                self.place()
+            )));
+        }
         let silences = patience.silences_since(self.silences);
         let fault = match patience.wait(silences, answer).await {
-            Ok(outcome) => return outcome,
+            Ok(outcome) => {
+                self.learn(patience, outcome.as_ref().err());
+                return outcome;
+            }
             Err(fault) => fault,
         };
         self.broken.store(true, Ordering::Relaxed);
         Err(patience.db_err(fault))
+    }
+
+    /// As [`wait`](Self::wait), for what begins or ends a savepoint. Unless it succeeds, the driver may have rolled back the
+    /// whole transaction, and what comes later would be done outside of it.
+    async fn wait_whole<T>(
+        &self,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let mut unless = Beginning(Some(&self.broken));
+        let outcome = self.wait(answer).await;
+        if outcome.is_ok() {
+            unless.0 = None;
+        }
+        outcome
+    }
+
+    /// The cluster hears of what only transactions meet.
+    fn learn(&self, patience: &Patience, error: Option<&DbErr>) {
+        match error.map(trouble_of) {
+            None | Some(Trouble::Answer | Trouble::NotHere) => patience.answered(),
+            Some(Trouble::ReadOnly) if self.writes => patience.refused(),
+            Some(Trouble::Lost) => patience.suspect(),
+            Some(_) => {}
+        }
+    }
+
+    fn is_fenced(&self) -> bool {
+        self.patience.as_ref().is_some_and(Patience::is_fenced)
     }
 
     fn is_broken(&self) -> bool {
@@ -108,16 +152,22 @@ impl Watch {
 }
 
 impl Tx {
-    pub(crate) fn new(inner: DatabaseTransaction, patience: Option<(Patience, u64)>) -> Self {
+    pub(crate) fn new(
+        inner: DatabaseTransaction,
+        patience: Option<(Patience, u64)>,
+        writes: bool,
+    ) -> Self {
         let (patience, silences) = patience.unzip();
         let watch = Watch {
             patience,
             silences: silences.unwrap_or_default(),
+            writes,
             broken: Arc::default(),
         };
         Self {
             inner,
             watch,
+            nested: false,
             place: None,
         }
     }
@@ -141,9 +191,13 @@ impl Tx {
         let Self {
             inner,
             watch,
+            nested,
             place: _place,
         } = self;
-        if watch.is_broken() {
+        if nested {
+            return watch.wait_whole(inner.commit()).await;
+        }
+        if watch.is_broken() || watch.is_fenced() {
             return watch.wait(std::future::pending()).await;
         }
         let source = match watch.wait(inner.commit()).await {
@@ -175,6 +229,7 @@ impl Tx {
             inner,
             watch,
             place: _place,
+            ..
         } = self;
         watch.wait(inner.rollback()).await
     }
@@ -309,13 +364,11 @@ begins!(Tx);
 impl Tx {
     /// A savepoint.
     async fn begin_tx(&self, options: TransactionOptions) -> Result<Self, DbErr> {
-        let mut beginning = Beginning(Some(&self.watch.broken));
         let begun = self.inner.begin_with_options(options);
-        let begun = self.watch.wait(begun).await;
-        beginning.0 = None;
         Ok(Self {
-            inner: begun?,
+            inner: self.watch.wait_whole(begun).await?,
             watch: self.watch.renewed(),
+            nested: true,
             place: None,
         })
     }

@@ -158,13 +158,14 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
 mod tests {
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
-    use sea_orm::ConnectionTrait as _;
+    use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 
     use super::*;
     use crate::Cluster;
     use crate::call::ExecuteUnprepared;
     use crate::driver::Sample;
     use crate::metrics::Reason;
+    use crate::transaction::Tx;
 
     /// Gets no answer, while statements on the node may.
     struct Unheard {
@@ -180,6 +181,28 @@ mod tests {
             }
             Err(Fault::Silent(Duration::from_secs(1)))
         }
+    }
+
+    /// As [`Unheard`], while a transaction goes on.
+    struct UnheardBut(Tx);
+
+    #[async_trait]
+    impl Prober for UnheardBut {
+        async fn probe(&mut self) -> Result<Sample, Fault> {
+            let answer = self.0.execute_unprepared("select 1").await;
+            answer.map_err(Fault::Statement)?;
+            Err(Fault::Silent(Duration::from_secs(1)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_that_answers_a_transaction_is_not_silent() {
+        let built = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = built.await.unwrap();
+        let primary = Arc::clone(&db.router().topology().primary);
+        let tx = db.begin().await.unwrap();
+        look(db.router(), &primary, &mut UnheardBut(tx)).await;
+        assert!(primary.health.is_up());
     }
 
     #[tokio::test]

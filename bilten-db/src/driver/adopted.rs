@@ -82,7 +82,7 @@ impl Backend for Adopted {
         // connection that others get after it.
         let begun = tokio::spawn(async move { conn.begin_with_options(options).await });
         let begun = begun.await.map_err(|_| Fault::Discarded)?;
-        Ok(Tx::new(begun.map_err(Fault::Statement)?, None))
+        Ok(Tx::new(begun.map_err(Fault::Statement)?, None, false))
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {

@@ -70,10 +70,18 @@ pub(crate) trait Backend: Debug + Send + Sync {
     fn moved(&self) {
         self.discard();
     }
+    /// How often that was so.
+    fn moves(&self) -> u64 {
+        0
+    }
     /// Ends every statement that waits for an answer: there will be none.
     fn give_up(&self) {}
     /// The node answered a probe, so it is not silent any more.
     fn heard(&self) {}
+    /// How much the node answered outside of single calls.
+    fn answers(&self) -> u64 {
+        0
+    }
     /// From now on sessions refuse writes, or take them; begins with a fresh pool.
     fn set_read_only(&self, _read_only: bool) {}
     async fn close(&self);

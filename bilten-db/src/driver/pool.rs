@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use metrics::Histogram;
 use sea_orm::{
-    ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
-    Statement, TransactionOptions, TransactionTrait,
+    AccessMode, ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
+    RuntimeErr, Statement, TransactionOptions, TransactionTrait,
 };
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Pool};
@@ -76,8 +76,17 @@ impl<D: Driver> SqlxPool<D> {
     }
 
     fn pool(&self) -> Pool<D> {
+        if D::WATCHED && self.patience.was_refused() {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+            self.replace(None);
+        }
         let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
         present.pool.clone()
+    }
+
+    fn takes_writes(&self) -> bool {
+        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        !present.read_only
     }
 
     fn replace(&self, read_only: Option<bool>) {
@@ -242,15 +251,20 @@ where
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
-        let patience = self.patience.clone();
+        let patience = self.patience.begun();
         let silences = patience.silences();
+        let writes = options.access_mode != Some(AccessMode::ReadOnly);
         let pool = self.pool();
         let (limit, overdue) = self.acquire_limit(&pool);
         let mut closed = pool.close_event();
         let connection = D::wrap(pool);
         let begun = closed.do_until(connection.begin_with_options(options));
         match self.watched(limit, begun).await {
-            Some(Ok(Ok(begun))) => Ok(Tx::new(begun, Some((patience, silences)))),
+            Some(Ok(Ok(begun))) => Ok(Tx::new(
+                begun,
+                Some((patience, silences)),
+                writes && self.takes_writes(),
+            )),
             Some(Ok(Err(error))) => Err(begin_fault(error, overdue)),
             Some(Err(_closed)) => Err(Fault::Discarded),
             None => Err(overdue),
@@ -296,6 +310,10 @@ where
         self.discard();
     }
 
+    fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
     fn give_up(&self) {
         self.patience.give_up();
     }
@@ -304,7 +322,14 @@ where
         self.patience.heard();
     }
 
+    fn answers(&self) -> u64 {
+        self.patience.answers()
+    }
+
     fn set_read_only(&self, read_only: bool) {
+        if read_only {
+            self.patience.fence();
+        }
         self.replace(Some(read_only));
     }
 

@@ -294,6 +294,8 @@ async fn a_hidden_write_on_the_primary_whose_answer_is_lost_is_not_sent_again() 
             .unwrap()
     };
     ask::<bool>(&db, "select true").await.unwrap();
+    // Its connection is back, so that none has to be opened.
+    eventually(LIMIT, || db.status().primary().pool.idle > 0);
     proxy.blackhole(Direction::Down);
     let asking = tokio::spawn({
         let db = db.clone();
@@ -324,6 +326,6 @@ async fn a_session_counts_what_may_hide_a_write_on_the_primary_as_one() {
     let session = db.session();
     let plain = "select count(*), max(name) from event where id in (1, 2)";
     let asked = with_route(Route::Primary, ask::<i64>(&session, plain));
-    assert_eq!(asked.await.unwrap(), 0);
+    assert_eq!(asked.await.unwrap(), 1);
     assert!(!session.wrote(), "known functions write nothing");
 }

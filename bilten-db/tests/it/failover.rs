@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bilten_db::sea_orm::ConnectionTrait;
+use bilten_db::sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use bilten_db::{Cluster, Error, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
 
@@ -148,6 +148,26 @@ async fn of_two_primaries_of_the_same_age_one_is_fenced_and_writes_stay_with_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_turned_read_only_loses_its_connections() {
+    read_only_loses_its_connections(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_refuses_the_write_of_a_transaction_loses_its_connections() {
+    read_only_loses_its_connections(true).await;
+}
+
+/// What took the insert, by itself or in a transaction.
+async fn insert(db: &Cluster, in_transaction: bool) -> Result<i32, DbErr> {
+    if !in_transaction {
+        return ask(db, INSERT).await;
+    }
+    let tx = db.begin().await?;
+    let took = ask(&tx, INSERT).await?;
+    tx.commit().await?;
+    Ok(took)
+}
+
+async fn read_only_loses_its_connections(in_transaction: bool) {
     let postgres = private(1);
     let target = Arc::new(AtomicU16::new(postgres.primary().port()));
     // A name or an address that moves to the new primary, while old connections stay where they are.
@@ -170,7 +190,7 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
     let pool = PoolConfig::default().max(1).max_uses(None);
     let db = Cluster::builder().primary(url).pool(pool);
     let db = db.connect().await.unwrap();
-    let write = || ask::<i32>(&db, INSERT);
+    let write = || insert(&db, in_transaction);
     assert_eq!(write().await.unwrap(), port(postgres.primary()));
 
     postgres.replica(0).promote().unwrap();
@@ -200,7 +220,7 @@ async fn a_primary_that_turned_read_only_loses_its_connections() {
         "the next write goes to the new primary"
     );
     // One for writes and one for the probes, which would go on about the old server otherwise.
-    eventually(LIMIT, || moved.load(Ordering::Relaxed) == 2);
+    eventually(LIMIT, || moved.load(Ordering::Relaxed) >= 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -221,4 +241,27 @@ async fn a_standby_of_another_cluster_is_refused_in_words() {
     for _ in 0..10 {
         assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_outlives_a_fail_over_is_not_committed_on_the_old_primary() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    tx.execute_unprepared(INSERT).await.unwrap();
+    postgres.replica(0).promote().unwrap();
+    eventually(LIMIT, || db.status().primary().id == "r1");
+    let error = tx.execute_unprepared(INSERT).await.unwrap_err().to_string();
+    assert!(error.contains("another node became the primary"), "{error}");
+    let error = tx.commit().await.unwrap_err();
+    assert!(
+        !Error::outcome_is_unknown(&error),
+        "it was not asked: {error}"
+    );
+    let rows = postgres.primary().psql("select count(*) from event");
+    assert_eq!(
+        rows.unwrap(),
+        "0",
+        "no write of a dead history was told as done"
+    );
 }

@@ -105,3 +105,18 @@ async fn a_transaction_is_kept_as_a_whole_when_a_nested_one_was_given_up() {
     }
     assert!(kept > 0 && lost > 0, "{kept} kept, {lost} lost");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_transaction_that_is_refused_ends_the_outer_one_in_words() {
+    let shop = Shop::open("given_up_refused").await;
+    let db = shop.connect().await;
+    let tx = db.begin().await.unwrap();
+    insert(&tx).await.unwrap();
+    let wrong = "insert into nowhere values (1)";
+    tx.execute_unprepared(wrong).await.unwrap_err();
+    tx.begin().await.unwrap_err();
+    let error = insert(&tx).await.unwrap_err().to_string();
+    assert!(error.contains("begin anew"), "{error}");
+    tx.commit().await.unwrap_err();
+    assert_eq!(count(&db.primary()).await, 0, "nothing by itself");
+}

@@ -191,7 +191,7 @@ impl Roster {
         note_pool(node);
         node.backend.heard();
         node.past.told(&sample);
-        if node.past.restarted(sample.started) {
+        if node.past.restarted(sample.started, node.backend.moves()) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
         }
