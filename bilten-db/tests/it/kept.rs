@@ -122,6 +122,8 @@ async fn a_login_that_is_refused_ends_no_connection_that_works() {
         tx.rollback().await.unwrap();
         pids.push(pid);
     }
+    // They come back in tasks of their own; until then a read opens one, and is refused.
+    eventually_async(LIMIT, async || ask::<i32>(&db, PID).await.is_ok()).await;
     for _ in 0..20 {
         let pid = ask::<i32>(&db, PID).await.unwrap();
         assert!(pids.contains(&pid), "{pid} is new");

@@ -232,6 +232,8 @@ fn a_hedge_brings_the_tail_down_with_few_statements_more() {
                 .connect()
                 .await
                 .unwrap();
+            until_up(&db, "late", true).await;
+            until_up(&db, "quick", true).await;
             assert_eq!(tally(&db, 40).await.len(), 2);
             proxy.delay(delay);
             let mut took = Vec::new();
