@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bilten_benches::{Item, runtime, timed};
+use bilten_benches::{Item, is_trial, runtime, timed};
 use bilten_cache::remote::DiskOptions;
 use bilten_cache::{Cache, Region};
 use criterion::measurement::WallTime;
@@ -13,7 +13,10 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use futures_util::future::join_all;
 use tokio::runtime::Runtime;
 
-const KEYS: i64 = 10_000;
+fn number_of_keys() -> i64 {
+    if is_trial() { 200 } else { 10_000 }
+}
+
 /// Changes that are under way at once, as in a service.
 const TOGETHER: usize = 64;
 
@@ -55,8 +58,8 @@ fn hit_and_change(criterion: &mut Criterion) {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = runtime.block_on(cache(folder.path(), sync));
         let items = items(&cache);
-        runtime.block_on(fill(&items, KEYS));
-        let mut next = (0..KEYS).cycle();
+        runtime.block_on(fill(&items, number_of_keys()));
+        let mut next = (0..number_of_keys()).cycle();
         if !sync {
             group.bench_function("get", |bencher| {
                 bencher.iter_custom(|times| {
@@ -99,7 +102,7 @@ fn opening(criterion: &mut Criterion) {
     let runtime = runtime();
     let mut group = criterion.benchmark_group("disk open");
     group.sample_size(10);
-    for keys in [0, KEYS, KEYS * 5] {
+    for keys in [0, number_of_keys(), number_of_keys() * 5] {
         let folder = closed(&runtime, keys);
         let mib =
             std::fs::metadata(folder.path().join("bench.redb")).map_or(0, |file| file.len() >> 20);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use bilten_benches::{CpuTime, Latencies, runtime, timed};
+use bilten_benches::{CpuTime, Latencies, is_trial, runtime, timed};
 use bilten_health::hop::HOP_HEADER;
 use bilten_health::{CheckBuilder, Health, HealthBuilder, check};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -103,12 +103,6 @@ fn cached_answer(criterion: &mut Criterion<CpuTime>) {
         });
     });
     group.finish();
-}
-
-/// Whether it is to be shown only that each benchmark still runs: as criterion decides it.
-fn is_trial() -> bool {
-    let told = |wanted: &str| std::env::args().any(|argument| argument == wanted);
-    told("--test") || !told("--bench")
 }
 
 /// Ten thousand probes a second, of which none may wait beyond the deadline. Prints a table.

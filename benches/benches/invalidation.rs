@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bilten_benches::{Latencies, runtime};
+use bilten_benches::{Latencies, is_trial, runtime};
 use bilten_cache::events::Event;
 use bilten_cache::{Ack, Cache, Pattern, Redis, Region};
 use bilten_testbed::Redis as Server;
@@ -21,7 +21,10 @@ use fred::types::Value;
 use tokio::runtime::Runtime;
 
 /// Keys that the pattern takes.
-const KEYS: u32 = 1_000_000;
+fn number_of_keys() -> u32 {
+    if is_trial() { STEP } else { 1_000_000 }
+}
+
 /// Keys that one script stores, so that Redis answers others in between.
 const STEP: u32 = 50_000;
 
@@ -300,13 +303,13 @@ fn fill(server: &Server) {
          redis.call('SET', 'shop:v:{item:' .. string.format('%d', n) .. '}', ARGV[3], 'PX', 3600000) \
          end return redis.call('DBSIZE')";
     let value = "v".repeat(100);
-    for from in (0..KEYS).step_by(STEP as usize) {
+    for from in (0..number_of_keys()).step_by(STEP as usize) {
         let [first, last] = [from, from + STEP - 1].map(|n| n.to_string());
         let words = ["EVAL", script, "0", &first, &last, &value];
         server.cli(&words).expect("Redis stores");
     }
     let size = server.cli(&["DBSIZE"]).expect("Redis answers");
-    assert!(size.trim().parse::<u32>().expect("a number") >= KEYS);
+    assert!(size.trim().parse::<u32>().expect("a number") >= number_of_keys());
 }
 
 /// What another client's PING takes at rest, beside plain commands, beside removals of one key, and beside patterns, each about as
@@ -350,10 +353,11 @@ fn neighbour(runtime: &Runtime, server: &Server, cache: &Cache, among: &str) {
 /// The neighbour's latencies while the work is done again and again, with a pause of a millisecond each time.
 fn during(server: &Server, mut work: impl FnMut()) -> Latencies {
     let stop = AtomicBool::new(false);
+    let long = Duration::from_millis(if is_trial() { 100 } else { 2_000 });
     std::thread::scope(|scope| {
         let watched = scope.spawn(|| watch(server, &stop));
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(2) {
+        while started.elapsed() < long {
             work();
             std::thread::sleep(Duration::from_millis(1));
         }

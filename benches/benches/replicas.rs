@@ -18,8 +18,7 @@ const SLOW: Duration = Duration::from_millis(500);
 const HEDGE: Duration = Duration::from_millis(30);
 
 fn main() {
-    // `cargo bench` says so; without it every benchmark runs once, to show that it works.
-    let once = !std::env::args().any(|argument| argument == "--bench");
+    let once = bilten_benches::is_trial();
     let reads = if once { 20 } else { 2_000 };
     let runtime = runtime();
     runtime.block_on(async {

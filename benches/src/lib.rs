@@ -38,6 +38,13 @@ pub fn timed<M: Measurement, F: Future>(
     })
 }
 
+/// Whether it is to be shown only that each benchmark still works, as criterion decides it: outside of `cargo bench`, or with `--test`.
+#[must_use]
+pub fn is_trial() -> bool {
+    let told = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    told("--test") || !told("--bench")
+}
+
 /// CPU time of the measuring thread: what other programs do meanwhile does not count. For work
 /// that neither waits nor leaves its thread.
 #[derive(Clone, Copy, Debug, Default)]
