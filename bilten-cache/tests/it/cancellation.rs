@@ -125,3 +125,41 @@ async fn ten_thousand_caches_leave_no_task_behind() {
     }
     eventually("all tasks have ended", || metrics.num_alive_tasks() == 0).await;
 }
+
+#[tokio::test]
+async fn a_cache_whose_every_handle_is_dropped_during_a_load_leaves_no_task() {
+    for stage in [None, Some(Call::Read), Some(Call::Store)] {
+        let store = FaultyRemote::new();
+        let before = tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks();
+        let node = Node::on(&store).await;
+        let trap = stage.map(|call| store.trap(call, Moment::Before));
+        let (mut held, reader) = node.start_load("tea");
+        match (&trap, stage) {
+            (Some(trap), Some(Call::Read)) => trap.caught().await,
+            (Some(trap), _) => {
+                held.started().await;
+                held.finish(7);
+                trap.caught().await;
+                held = crate::harness::held().1;
+            }
+            (None, _) => held.started().await,
+        }
+        reader.abort();
+        drop(node);
+        if let Some(trap) = trap {
+            trap.release();
+        }
+        held.finish(7);
+        // An abort is what was asked for; a panic is not.
+        assert!(!reader.await.is_err_and(|error| error.is_panic()));
+        eventually("every task ended", || {
+            tokio::runtime::Handle::current()
+                .metrics()
+                .num_alive_tasks()
+                == before
+        })
+        .await;
+    }
+}

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bilten_cache::test_util::{Call, FaultyRemote};
-use bilten_cache::{Ack, Error, Loaded};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
+use bilten_cache::{Ack, Cache, Error, Loaded};
 
 use crate::harness::{DEADLINE, Node, eventually};
 
@@ -325,4 +325,39 @@ async fn a_call_may_name_more_keys_than_a_stack_has_room_for() {
     }
     let asked: Vec<usize> = asked.lock().unwrap().iter().map(Vec::len).collect();
     assert_eq!(asked, [12_000], "the second call finds them all here");
+}
+
+#[tokio::test]
+async fn a_none_of_the_loader_is_remembered_for_its_time_and_a_key_left_out_is_not() {
+    let clock = ManualClock::new();
+    let cache = Cache::builder("shop").clock(&clock).build().await.unwrap();
+    let users = cache.region::<str, Option<u32>>("user");
+    let users = users
+        .time_to_live(Duration::from_secs(60))
+        .negative_time_to_live(Duration::from_secs(5))
+        .build()
+        .unwrap();
+    let some = |missing: Vec<String>| async move {
+        assert_eq!(missing, ["k0", "k1", "k2"]);
+        let found = vec![("k0".to_owned(), Some(0)), ("k1".to_owned(), None)];
+        Ok::<_, io::Error>(found)
+    };
+    let found = users.get_or_load_many(names(0..3), some).await.unwrap();
+    let found: Vec<_> = found
+        .iter()
+        .map(|value| value.as_deref().copied())
+        .collect();
+    assert_eq!(found, [Some(Some(0)), Some(None), None]);
+    assert_eq!(users.get("k1").await.as_deref(), Some(&None));
+    let asked = Asked::default();
+    let told = asked.clone();
+    let again = move |missing: Vec<String>| {
+        told.lock().unwrap().push(missing);
+        std::future::ready(Ok::<Vec<(String, Option<u32>)>, io::Error>(Vec::new()))
+    };
+    users.get_or_load_many(names(0..3), again).await.unwrap();
+    assert_eq!(*asked.lock().unwrap(), [["k2"]]);
+    clock.advance(Duration::from_secs(5));
+    assert_eq!(users.peek("k1"), None);
+    assert_eq!(users.peek("k0").as_deref(), Some(&Some(0)));
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 use bilten_cache::{Ack, Cache, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 use tokio::runtime::Handle;
@@ -135,4 +135,23 @@ async fn a_cache_that_was_dropped_leaves_no_task_and_no_connection(client: Redis
         tasks() == before && connections(&server) == 0
     })
     .await;
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_store_whose_reader_has_its_value_already() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let trap = store.trap(Call::Store, Moment::Before);
+    assert_eq!(node.load("tea", 7).await, 7);
+    trap.caught().await;
+    let cache = node.cache.clone();
+    let shutdown = tokio::spawn(async move { cache.shutdown(DEADLINE).await });
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!shutdown.is_finished());
+    assert_eq!(store.bytes("stock:tea"), None);
+    trap.release();
+    assert!(shutdown.await.unwrap().is_clean());
+    assert!(store.bytes("stock:tea").is_some());
 }

@@ -30,7 +30,7 @@ pub(crate) async fn load(prices: &Prices, value: u32) -> u32 {
     *prices.get_or_load("tea", load).await.unwrap()
 }
 
-async fn fail(prices: &Prices) -> Result<Arc<u32>, Error> {
+pub(crate) async fn fail(prices: &Prices) -> Result<Arc<u32>, Error> {
     let load = async |_| Err::<u32, _>(io::Error::other("the source is away"));
     prices.get_or_load("tea", load).await
 }

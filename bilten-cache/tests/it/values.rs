@@ -401,3 +401,43 @@ async fn the_longest_budget_there_is_overflows_nothing() {
     assert_eq!(region.set(&1, 7).await.unwrap(), Ack::Everywhere);
     assert_eq!(region.get(&1).await.as_deref(), Some(&7));
 }
+
+#[tokio::test]
+async fn what_a_loader_says_of_its_value_counts_on_another_node() {
+    let clock = ManualClock::new();
+    let store = FaultyRemote::new().with_clock(&clock);
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        Node::of(cache.clock(&clock).build().await.unwrap())
+    };
+    let (one, two) = (node().await, node().await);
+    let short = async |_| {
+        let value = Loaded::new(1).tags(["t"]);
+        Ok::<_, io::Error>(value.time_to_live(Duration::from_secs(5)))
+    };
+    one.stock.get_or_load("tea", short).await.unwrap();
+    one.stock.get_or_load("jam", short).await.unwrap();
+    eventually("both are stored", || {
+        ["stock:tea", "stock:jam"]
+            .iter()
+            .all(|key| store.bytes(key).is_some())
+    })
+    .await;
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
+    clock.advance(Duration::from_secs(5));
+    for node in [&one, &two] {
+        assert_eq!(node.stock.peek("tea"), None);
+        assert_eq!(
+            node.stock.get("jam").await,
+            None,
+            "five seconds, not five minutes"
+        );
+    }
+    one.stock.get_or_load("oil", short).await.unwrap();
+    eventually("it is stored", || store.bytes("stock:oil").is_some()).await;
+    assert_eq!(two.stock.get("oil").await.as_deref(), Some(&1));
+    let _ = one.cache.invalidate_tag("t").await;
+    assert_eq!(one.stock.get("oil").await, None);
+    eventually("the record arrived", || two.stock.peek("oil").is_none()).await;
+    assert_eq!(two.stock.get("oil").await, None);
+}
