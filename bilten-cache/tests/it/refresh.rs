@@ -7,7 +7,7 @@ use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Cache, Loaded, RegionBuilder};
 
 use crate::harness::{eventually, held};
-use crate::staleness::{Prices, SECOND, TTL, load, on_a_clock, until_fresh};
+use crate::staleness::{Prices, SECOND, TTL, load, on_a_clock};
 
 #[tokio::test]
 async fn a_hot_key_is_loaded_anew_once_before_its_end() {
@@ -189,36 +189,6 @@ async fn what_does_not_exist_is_remembered_for_its_own_time() {
 }
 
 #[tokio::test]
-async fn what_is_not_modified_keeps_its_tags_on_every_node() {
-    let clock = ManualClock::new();
-    let store = FaultyRemote::new().with_clock(&clock);
-    let node = async || {
-        let cache = Cache::builder("shop").remote(store.another_node());
-        let cache = cache.clock(&clock).build().await.unwrap();
-        let region = cache.region("price").time_to_live(TTL);
-        let prices: Prices = region.revalidate_within(TTL).build().unwrap();
-        (cache, prices)
-    };
-    let ((cache, one), (_b, two)) = (node().await, node().await);
-    let first = Loaded::new(1).tags(["drinks"]).etag("v1");
-    one.set("tea", first).await.unwrap();
-    clock.advance(TTL);
-    let ask = async |cx: bilten_cache::LoadContext<u32>| {
-        let stale = cx.stale().ok_or_else(|| io::Error::other("gone"))?;
-        Ok::<_, io::Error>(stale.not_modified())
-    };
-    assert_eq!(*one.get_or_load("tea", ask).await.unwrap(), 1);
-    assert_eq!(two.get("tea").await.as_deref(), Some(&1));
-    let _ = cache.invalidate_tag("drinks").await;
-    assert_eq!(one.peek("tea"), None);
-    eventually("the other node heard of the tag", || {
-        two.peek("tea").is_none()
-    })
-    .await;
-    assert_eq!(two.get("tea").await, None, "nor is it in the store");
-}
-
-#[tokio::test]
 async fn the_end_of_what_is_not_modified_is_spread_no_further() {
     let settings = |r: RegionBuilder<str, u32>| r.jitter(SECOND * 60).revalidate_within(TTL * 10);
     let (clock, _cache, prices) = on_a_clock(settings).await;
@@ -234,39 +204,5 @@ async fn the_end_of_what_is_not_modified_is_spread_no_further() {
         assert!(prices.peek("tea").is_some(), "round {round}: too early");
         clock.advance(Duration::from_millis(1));
         assert_eq!(prices.peek("tea"), None, "round {round}");
-    }
-}
-
-#[tokio::test]
-async fn a_key_is_loaded_early_the_nearer_its_end_and_the_longer_its_load() {
-    let early = |r: RegionBuilder<str, u32>| r.refresh_early(1.0);
-    let (clock, _cache, prices) = on_a_clock(early).await;
-    let long = clock.clone();
-    let load_of_ten_seconds = async move |_| {
-        long.advance(SECOND * 10);
-        Ok::<_, io::Error>(1)
-    };
-    prices
-        .get_or_load("tea", load_of_ten_seconds)
-        .await
-        .unwrap();
-    // Eighty seconds before the end and earlier, one read in e^8 loads.
-    for _ in 0..100 {
-        assert_eq!(load(&prices, 1).await, 1);
-    }
-    let far = prices.stats().loads;
-    assert!(far <= 2, "{far} loads");
-    clock.advance(TTL - SECOND * 20);
-    while far == 1 && prices.stats().loads == far {
-        clock.advance(SECOND / 10);
-        assert!(
-            prices.peek("tea").is_some(),
-            "at its end, and nobody loaded"
-        );
-        assert_eq!(load(&prices, 2).await, 1, "served while it loads");
-    }
-    if far == 1 {
-        until_fresh(&prices, 2).await;
-        assert_eq!(prices.stats().loads, 2, "one load for all of them");
     }
 }

@@ -1,4 +1,4 @@
-//! Values whose time is over, with several settings and several nodes at once: both windows, one load after a pause, late results.
+//! Values whose time is over, with several settings at once: both windows, one load after a pause, results that come late.
 
 use std::io;
 use std::sync::Arc;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bilten_cache::test_util::{FaultyRemote, ManualClock};
-use bilten_cache::{Ack, Cache, Error, RegionBuilder};
+use bilten_cache::{Cache, Error, RegionBuilder};
 
 use crate::harness::{eventually, held};
-use crate::staleness::{Prices, SECOND, TTL, fail, load, on_a_clock, until_fresh};
+use crate::staleness::{Prices, SECOND, TTL, fail, load, on_a_clock};
 
 /// Nodes on one store, all of them on a clock that the test moves.
 async fn nodes<const N: usize>(
@@ -112,47 +112,6 @@ async fn after_the_pause_one_of_many_callers_loads_and_its_failure_begins_the_ne
         assert_eq!(*fail(&prices).await.unwrap(), 1, "and none in the pause");
         assert_eq!(prices.stats().loads, 3 + round);
     }
-}
-
-#[tokio::test]
-async fn what_was_expired_is_served_at_once_on_another_node_and_what_was_removed_is_not() {
-    let (clock, store) = a_store();
-    let window = |r: RegionBuilder<str, u32>| r.stale_while_revalidate(TTL);
-    let ([one, two], _caches) = nodes(&store, &clock, window).await;
-    one.set("tea", 1).await.unwrap();
-    assert_eq!(two.get("tea").await.as_deref(), Some(&1));
-    assert_eq!(one.expire("tea").await.unwrap(), Ack::Everywhere);
-    eventually("the record arrived", || two.peek("tea").is_none()).await;
-
-    let (loader, mut behind) = held();
-    let at_once = two.get_or_load("tea", move |_| loader.run()).await;
-    assert_eq!(*at_once.unwrap(), 1, "before the load has answered");
-    behind.started().await;
-    behind.finish(2);
-    until_fresh(&two, 2).await;
-    assert_eq!(load(&one, 9).await, 2, "one has it from the store");
-
-    assert_eq!(one.remove("tea").await.unwrap(), Ack::Everywhere);
-    eventually("the record arrived", || two.peek("tea").is_none()).await;
-    for prices in [&one, &two] {
-        assert!(fail(prices).await.is_err(), "nothing is left to serve");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_late_result_is_stored_for_every_node() {
-    let (clock, store) = a_store();
-    let windows = |r: RegionBuilder<str, u32>| r.stale_if_error(TTL).soft_timeout(SECOND);
-    let ([one, two], _caches) = nodes(&store, &clock, windows).await;
-    one.set("tea", 1).await.unwrap();
-    clock.advance(TTL);
-    let (loader, held) = held();
-    let stale = one.get_or_load("tea", move |_| loader.run()).await;
-    assert_eq!(*stale.unwrap(), 1, "patience is over");
-    assert_eq!(two.get("tea").await, None);
-    held.finish(2);
-    until_fresh(&one, 2).await;
-    assert_eq!(two.get("tea").await.as_deref(), Some(&2));
 }
 
 /// Tells when it is dropped.
