@@ -42,7 +42,7 @@ pub(crate) const CACHE: &[Spec] = &[
     counter(
         same("bilten_cache_loads_total"),
         IN_REGION,
-        "Loaders called.",
+        "Keys for which a loader was called: one call for many keys counts for each, here, as an error and as a time.",
     ),
     counter(
         same("bilten_cache_load_errors_total"),
@@ -59,7 +59,7 @@ pub(crate) const CACHE: &[Spec] = &[
     counter(
         same("bilten_cache_refused_total"),
         &[CACHE_NAME, REGION, REASON],
-        "Values that were not stored, by reason.",
+        "Values that were not kept, by reason: `ticket` (its key changed meanwhile, memory does not take it), `lease` (for the same reason the second level does not), `unencodable`, `too_large`, `tags` (more than 64, or one of more than 256 bytes), `key_too_long`; and `overloaded`, a load that found no place.",
     ),
     counter(
         same("bilten_cache_undecodable_total"),
@@ -100,6 +100,11 @@ pub(crate) const CACHE: &[Spec] = &[
         same("bilten_cache_log_records_total"),
         IN_CACHE,
         "Records of the invalidation log that were read.",
+    ),
+    counter(
+        same("bilten_cache_log_unreadable_total"),
+        IN_CACHE,
+        "Records and markers of the log that nobody could read; each counted as everything.",
     ),
     counter(
         same("bilten_cache_log_gaps_total"),

@@ -116,6 +116,7 @@ mod tests {
             "bilten_cache_deferred_total",
             "bilten_cache_flushes_total",
             "bilten_cache_log_records_total",
+            "bilten_cache_log_unreadable_total",
             "bilten_cache_memory_entries",
             "bilten_cache_log_position",
             "bilten_cache_markers",
