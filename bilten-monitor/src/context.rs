@@ -249,6 +249,7 @@ impl Frame {
     }
 
     /// The same for a request that this monitor times.
+    #[cfg(feature = "http")]
     pub(crate) fn within_of(&mut self, monitor: Option<usize>, work: impl FnOnce()) {
         let entered = monitor.map(|monitor| self.enter_of(monitor));
         work();
