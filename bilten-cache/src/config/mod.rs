@@ -241,25 +241,28 @@ mod tests {
         type Builder = crate::RegionBuilder<str, u32>;
         type Setting = fn(Builder) -> Builder;
         let hour = r#"{"soft_timeout": "40s", "stale_if_error": "1h"}"#;
-        let cases: [(&str, Setting, &str); 3] = [
+        let cases: [(&str, &str, Setting, &str); 3] = [
             (
+                "patience",
                 r#"{"soft_timeout": "1s"}"#,
                 |r| r.stale_if_error(Duration::from_secs(60)),
                 "soft_timeout: without `stale_if_error`",
             ),
             (
+                "limit",
                 hour,
                 |r| r.load_timeout(Duration::from_secs(60)),
                 "soft_timeout: 40s is not below `load_timeout`",
             ),
             (
+                "size",
                 r#"{"compress_above": "20MiB"}"#,
                 |r| r.max_value_bytes(64 << 20),
                 "compress_above: ",
             ),
         ];
         let cache = Cache::builder("shop").build().await.unwrap();
-        for (said, agrees, problem) in cases {
+        for (name, said, agrees, problem) in cases {
             let settings = read(&format!(r#"{{"regions": {{"a": {said}}}}}"#)).unwrap();
             let region = |name: &str| {
                 cache
@@ -269,8 +272,11 @@ mod tests {
             let alone = region("alone").build().unwrap_err().to_string();
             assert!(alone.starts_with(problem), "{alone}");
             // With zstd only there is something to compress.
-            let together = agrees(region(said)).build();
-            assert!(together.is_ok() || !cfg!(feature = "zstd"), "{said}");
+            let together = agrees(region(name)).build().map(drop);
+            assert!(
+                together.is_ok() || !cfg!(feature = "zstd"),
+                "{said}: {together:?}"
+            );
         }
     }
 
