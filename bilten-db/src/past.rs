@@ -37,6 +37,7 @@ impl Past {
 
     pub(crate) fn became_primary(&self) {
         self.stood_by.store(false, Ordering::Relaxed);
+        self.rival.store(false, Ordering::Relaxed);
     }
 
     /// Another node is the primary. A standby that is made writable is on its way to be the primary; what never was one

@@ -1,5 +1,6 @@
 //! Who plays which part, kept true by what the probes see.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,6 +113,8 @@ pub(crate) struct Roster {
     /// Held while the parts are dealt anew.
     dealing: Mutex<()>,
     trail: Mutex<Trail>,
+    /// The highest timeline on which a primary of this cluster was seen to write.
+    reached: AtomicU32,
     /// Replicas must be standbys of the primary.
     strict: bool,
     max_lag: Option<Duration>,
@@ -131,6 +134,7 @@ impl Roster {
             topology: ArcSwap::from_pointee(topology),
             dealing: Mutex::default(),
             trail: Mutex::default(),
+            reached: AtomicU32::default(),
             strict,
             max_lag,
             min_in_rotation,
@@ -286,6 +290,9 @@ impl Roster {
     fn note_primary(&self, asked: Instant, sample: &Sample) {
         // A standby that answers in place of the primary tells where it is itself.
         let writes = sample.in_recovery != Some(true);
+        if let Some(timeline) = sample.timeline.filter(|_| writes) {
+            self.reached.fetch_max(timeline, Ordering::Relaxed);
+        }
         if let Some(position) = sample.progress(sample).filter(|_| writes) {
             self.trail().note(asked, position);
         }
@@ -314,8 +321,15 @@ impl Roster {
     fn hold_election(&self, now: Instant) -> Arc<Topology> {
         let topology = self.topology();
         let family = topology.primary.identity();
+        let reached = self.reached.load(Ordering::Relaxed);
+        let stands_by = |seen: Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(true);
+        let is_vacant = topology.primary.last_seen().is_some_and(stands_by);
         let claim = |node: &Arc<Node>| {
-            let ours = node.identity().may_replace(&family) && !node.past.is_rival();
+            // Only a promotion begins a timeline: who writes on a newer one than any primary did, while ours stands by, was
+            // given its part back before a probe saw it as a standby.
+            let is_back = is_vacant && node.past.wrote_on() > reached;
+            let is_fenced = node.past.is_rival() && !is_back;
+            let ours = node.identity().may_replace(&family) && !is_fenced;
             let is_there =
                 |seen: &Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(false);
             Claim {
@@ -336,6 +350,8 @@ impl Roster {
         let dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
         elected.past.became_primary();
+        self.reached
+            .fetch_max(elected.past.wrote_on(), Ordering::Relaxed);
         let is_elected = |node: &Arc<Node>| Arc::ptr_eq(node, elected);
         let Some(place) = topology.replicas.iter().position(is_elected) else {
             // Another probe was faster, or the operator took the node out.

@@ -198,6 +198,31 @@ fn an_old_primary_that_comes_back_while_the_new_one_is_unseen_takes_no_writes() 
 }
 
 #[test]
+fn an_old_primary_that_was_promoted_again_unseen_takes_the_writes_once_the_other_stands_by() {
+    let (roster, nodes) = failed_over(1);
+    // Rebuilt, started as a standby and promoted between two probes.
+    roster.observe(&nodes[0], Instant::now(), on(3, false));
+    assert!(roster.topology().is_primary(&nodes[1]), "both take writes");
+    roster.observe(&nodes[1], Instant::now(), on(2, true));
+    roster.observe(&nodes[0], Instant::now(), on(3, false));
+    assert!(roster.topology().is_primary(&nodes[0]));
+    // The other way round it is as before.
+    roster.observe(&nodes[1], Instant::now(), on(3, true));
+    roster.observe(&nodes[1], Instant::now(), on(4, false));
+    assert!(roster.topology().is_primary(&nodes[1]));
+}
+
+#[test]
+fn an_old_history_takes_no_writes_although_the_primary_stands_by() {
+    let (roster, nodes) = failed_over(1);
+    roster.observe(&nodes[1], Instant::now(), on(2, true));
+    for timeline in [1, 2] {
+        roster.observe(&nodes[0], Instant::now(), on(timeline, false));
+        assert!(roster.topology().is_primary(&nodes[1]), "{timeline}");
+    }
+}
+
+#[test]
 fn a_node_that_was_ordered_out_is_up_once_it_is_the_primary() {
     let (roster, nodes) = failed_over(2);
     nodes[2].health.order(Rotation::Out);

@@ -46,6 +46,8 @@ impl MariaDbBuilder {
         let mut arguments: Vec<String> = vec![
             "--no-defaults".into(),
             format!("--datadir={place}/data"),
+            // Each server that starts removes what others have open in a folder for all of them.
+            format!("--tmpdir={place}"),
             format!("--pid-file={place}/data/pid"),
             format!("--port={port}"),
             format!("--server-id={server_id}"),
