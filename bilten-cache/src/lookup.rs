@@ -191,6 +191,10 @@ fn accept<V: Send + Sync + 'static>(
     start: Start,
     want: Want<'_>,
 ) -> Found<V> {
+    // A change that was deferred while this answer was on its way is known here and not there yet.
+    if state.readable(key).is_none() {
+        return Found::Useless;
+    }
     let Some((value, entry)) = state.open(key, bytes, &start) else {
         return Found::Useless;
     };

@@ -106,7 +106,10 @@ async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
             // It shows what is in the second level, whatever the others keep.
             cache = cache.memory_bytes(0);
         }
-        if matches!(flaw, Flaw::NoLeases | Flaw::EarlyAck | Flaw::LateWrites) {
+        if matches!(
+            flaw,
+            Flaw::NoTickets | Flaw::NoLeases | Flaw::EarlyAck | Flaw::LateWrites
+        ) {
             // Else it would not serve what they bring back.
             cache = cache.without_memory_of_changes();
         }

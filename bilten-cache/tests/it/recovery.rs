@@ -382,3 +382,31 @@ async fn a_change_waits_for_its_turn_where_reads_are_turned_away() {
     reader.await.unwrap();
     assert_eq!(node.cache.stats().deferred, 0);
 }
+
+#[tokio::test]
+async fn a_read_that_waits_for_another_process_takes_nothing_that_was_removed_meanwhile() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (mut old, first) = two.start_load("tea");
+    old.started().await;
+    let (mut new, second) = one.start_load("tea");
+    eventually("it waits", || store.calls(Call::Lease) >= 2).await;
+    // Neither the removal nor its delivery reaches the store: the lease of the other process stands.
+    let removal = store.trap(Call::Invalidate, Moment::Before);
+    let delivery = store.trap(Call::Invalidate, Moment::Before);
+    assert_eq!(one.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    old.finish(1);
+    assert_eq!(*first.await.unwrap().unwrap(), 1);
+    eventually("the old value is stored", || {
+        store.bytes("stock:tea").is_some()
+    })
+    .await;
+    new.started().await;
+    new.finish(2);
+    assert_eq!(*second.await.unwrap().unwrap(), 2);
+    assert_ne!(one.stock.peek("tea").as_deref(), Some(&1));
+    removal.release();
+    delivery.release();
+    eventually("it was delivered", || one.cache.status().waiting == 0).await;
+    assert_ne!(one.stock.get("tea").await.as_deref(), Some(&1));
+}
