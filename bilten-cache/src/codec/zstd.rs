@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_claims_more_than_there_is_is_refused_whatever_the_limit() {
-        for claimed in [1_u64 << 62, u64::MAX >> 1, u64::MAX - 9] {
+        for claimed in [1_u64 << 45, u64::MAX - 9] {
             // Magic number, a header with one segment and a length of eight bytes, and an empty last block.
             let frame = [
                 &[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..],
