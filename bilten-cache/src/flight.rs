@@ -156,7 +156,10 @@ pub(crate) async fn alone<V: Send + Sync + 'static>(
 }
 
 fn failed<V: Send + Sync + 'static>(state: &RegionState<V>, key: &Arc<str>, error: &Error) {
-    state.meters.load_errors.add(1);
+    // One that did not run is counted by itself.
+    if !matches!(error, Error::Overloaded { .. }) {
+        state.meters.load_errors.add(1);
+    }
     state.tell(|| Event::LoadFailed {
         key: Arc::clone(key),
         error: in_full(error).into(),

@@ -325,7 +325,7 @@ pub struct Stats {
     pub cancelled: u64,
     /// Keys for which a loader was called.
     pub loads: u64,
-    /// Loaders that failed, panicked or took too long.
+    /// Loaders that failed, panicked or took too long. Those that did not run are `loads_refused`.
     pub load_errors: u64,
     /// Entries of the second level that could not be read, for whatever reason. Each was a miss.
     pub undecodable: u64,

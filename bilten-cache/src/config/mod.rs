@@ -138,7 +138,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 18] = [
+    const WRONG: [(&str, &str, &str); 21] = [
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -187,6 +187,21 @@ mod tests {
             "it is zero",
         ),
         (
+            r#"{"regions": {"a": {"jitter": "NaN"}}}"#,
+            "regions.a.jitter",
+            "`NaN`",
+        ),
+        (
+            r#"{"regions": {"a": {"jitter": "-1s"}}}"#,
+            "regions.a.jitter",
+            "`-1s`",
+        ),
+        (
+            r#"{"regions": {"a": {"jitter": "inf"}}}"#,
+            "regions.a.jitter",
+            "`inf`",
+        ),
+        (
             r#"{"regions": {"a": {"refresh_ahead": 1.5}}}"#,
             "regions.a.refresh_ahead",
             "1.5",
@@ -231,6 +246,25 @@ mod tests {
             assert!(error.contains(part), "{error}");
         }
         assert!(read("{").is_err());
+    }
+
+    /// In formats that have them; JSON has not.
+    #[test]
+    fn a_number_that_is_none_is_named_with_its_path() {
+        use std::collections::HashMap;
+
+        use serde::de::IntoDeserializer;
+        use serde::de::value::{Error as Wrong, MapDeserializer};
+        for setting in ["refresh_ahead", "refresh_early"] {
+            for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0] {
+                let region = HashMap::from([("a", HashMap::from([(setting, bad)]))]);
+                let all = HashMap::from([("regions", region)]);
+                let read: MapDeserializer<'_, _, Wrong> = all.into_deserializer();
+                let error = Settings::read(read).unwrap_err().to_string();
+                let path = format!("regions.a.{setting}: ");
+                assert!(error.starts_with(&path), "{error}");
+            }
+        }
     }
 
     #[tokio::test]

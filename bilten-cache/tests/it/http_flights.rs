@@ -1,14 +1,15 @@
 //! Many requests at once, bodies that take their time or break, clients that leave.
 
 use std::future::pending;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
 use bilten_cache::Cache;
+use bilten_cache::http::HttpCacheBuilder;
 use futures_util::StreamExt;
 use tokio::sync::{Barrier, Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -371,6 +372,62 @@ async fn a_handler_that_never_answers_is_504_or_the_stale_page() {
     clock.advance(seconds(11));
     assert_eq!(site.get("/a").await.body, "good");
     assert_eq!(site.get("/never").await.status, 504);
+}
+
+#[tokio::test]
+async fn a_page_whose_load_finds_no_place_is_503_or_the_stale_page() {
+    let clock = bilten_cache::test_util::ManualClock::new();
+    let held = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&held);
+    let cache = Cache::builder("shop").clock(&clock).max_concurrent_loads(1);
+    let cache = cache.build().await.unwrap();
+    let pages = |pages: HttpCacheBuilder| pages.load_timeout(Duration::from_millis(300));
+    let site = Site::on(
+        cache.clone(),
+        |settings| pages(settings).stale_if_error(seconds(600)),
+        |_, _| Box::pin(async { Ok(page("max-age=10", "good")) }),
+    );
+    site.get("/a").await;
+    clock.advance(seconds(11));
+    // Another part of the service has the only place.
+    let region = cache.region::<str, u32>("stock").build().unwrap();
+    let load = async move |_| {
+        gate.acquire().await.unwrap().forget();
+        Ok::<_, std::io::Error>(1)
+    };
+    let busy = tokio::spawn(async move { region.get_or_load("tea", load).await });
+    eventually("it has the place", || cache.stats().loads == 2).await;
+    let seen = site.get("/b").await;
+    assert_eq!(seen.status, 503);
+    assert!(seen.did().ends_with("detail=overloaded"), "{}", seen.did());
+    assert_eq!(site.get("/a").await.body, "good", "the stale one");
+    assert_eq!((site.calls(), cache.stats().loads_refused), (1, 2));
+    held.add_permits(1);
+    busy.await.unwrap().unwrap();
+    assert_eq!(site.get("/b").await.body, "good", "the place is free");
+}
+
+#[tokio::test]
+async fn a_handler_that_asks_for_its_own_page_hears_508() {
+    let itself = Arc::new(OnceLock::<Site>::new());
+    let own = Arc::clone(&itself);
+    let site = Site::with(
+        Cache::builder("shop"),
+        |pages| pages,
+        move |_, _| {
+            let own = own.get().unwrap().clone();
+            Box::pin(async move {
+                let inner = Box::pin(own.get("/a")).await;
+                assert!(inner.did().ends_with("detail=recursive"), "{}", inner.did());
+                Ok(page("max-age=10", inner.status.as_str().to_owned()))
+            })
+        },
+    )
+    .await;
+    itself.set(site.clone()).ok().unwrap();
+    let seen = site.get("/a").await;
+    assert_eq!((seen.body.as_str(), site.calls()), ("508", 1));
+    assert!(site.get("/a").await.is_hit(), "nothing hangs on it");
 }
 
 #[tokio::test]

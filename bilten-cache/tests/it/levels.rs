@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bilten_cache::Cache;
 use bilten_cache::test_util::{FaultyRemote, ManualClock};
+use bilten_cache::{Cache, RegionBuilder};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 
 use crate::harness::{Node, eventually};
+use crate::memory::POLICIES;
 
 #[tokio::test]
 async fn a_hit_hands_out_the_stored_value_itself() {
@@ -252,6 +253,95 @@ async fn the_future_of_get_or_load_is_small() {
         "{} bytes",
         size_of_val(&future)
     );
+}
+
+#[tokio::test]
+async fn a_large_loader_is_in_the_future_of_its_read_once_and_a_write_twice() {
+    let node = Node::on(&FaultyRemote::new()).await;
+    let room = [7_u8; 4_096];
+    let load = move || async move |_| Ok::<_, io::Error>(u32::from(room[9]));
+    let large = size_of_val(&load());
+    assert!(large >= 4_096);
+    let write = async move { Ok::<_, io::Error>(u32::from(room[9])) };
+    let written = size_of_val(&write);
+    let call = node.stock.call();
+    let futures = [
+        ("get", size_of_val(&node.stock.get("tea")), 0, 1_024),
+        ("set", size_of_val(&node.stock.set("tea", 1)), 0, 2_048),
+        ("remove", size_of_val(&node.stock.remove("tea")), 0, 1_024),
+        (
+            "get_or_load",
+            size_of_val(&node.stock.get_or_load("tea", load())),
+            large,
+            512,
+        ),
+        (
+            "call",
+            size_of_val(&call.get_or_load("tea", load())),
+            large,
+            1_024,
+        ),
+        (
+            "write_through",
+            size_of_val(&node.stock.write_through("tea", write)),
+            2 * written,
+            1_024,
+        ),
+    ];
+    for (name, size, own, _) in futures {
+        println!("{name}: {size} of which {own}");
+    }
+    for (name, size, own, most) in futures {
+        assert!(size <= own + most, "{name}: {size} of which {own}");
+    }
+}
+
+/// Polls a future that is ready.
+fn now<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    match work.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        std::task::Poll::Ready(done) => done,
+        std::task::Poll::Pending => panic!("a hit never waits"),
+    }
+}
+
+#[tokio::test]
+async fn a_hit_allocates_nothing_whatever_the_region_and_the_policy() {
+    type Setting = fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>;
+    let settings: [(&str, Setting); 4] = [
+        ("idle", |r| r.time_to_idle(Duration::from_secs(60))),
+        ("ahead", |r| r.refresh_ahead(0.9)),
+        ("early", |r| r.refresh_early(1.0)),
+        ("stale", |r| {
+            r.stale_while_revalidate(Duration::from_secs(60))
+        }),
+    ];
+    for (policy, choose) in POLICIES {
+        let store = FaultyRemote::new();
+        let cache = choose(Cache::builder("shop").remote(store));
+        let cache = cache.build().await.unwrap();
+        // Somebody listened once, and left.
+        drop(cache.events());
+        for (name, setting) in settings {
+            let region = setting(cache.region(name)).build().unwrap();
+            let _ = region.set("tea", 1).await.unwrap();
+            let hits = || {
+                assert!(region.peek("tea").is_some());
+                assert!(now(region.get("tea")).is_some());
+                let load = async |_| Err::<u32, _>(io::Error::other("must not run"));
+                assert!(now(region.get_or_load("tea", load)).is_ok());
+            };
+            hits();
+            let counted = allocation_counter::measure(|| (0..200).for_each(|_| hits()));
+            assert_eq!(counted.count_total, 0, "{policy}, {name}");
+            let many = || assert!(now(region.get_many(&["tea", "tea"]))[1].is_some());
+            let counted = allocation_counter::measure(|| (0..200).for_each(|_| many()));
+            assert_eq!(
+                counted.count_total, 200,
+                "{policy}, {name}: the answer itself"
+            );
+        }
+    }
 }
 
 #[tokio::test]

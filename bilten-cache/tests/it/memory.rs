@@ -29,10 +29,10 @@ where
     region.build().unwrap()
 }
 
-type Policy = fn(CacheBuilder) -> CacheBuilder;
+pub(crate) type Policy = fn(CacheBuilder) -> CacheBuilder;
 
 /// What may decide what stays in memory.
-const POLICIES: &[(&str, Policy)] = &[
+pub(crate) const POLICIES: &[(&str, Policy)] = &[
     ("TinyLFU", |builder| builder),
     #[cfg(feature = "quick-cache")]
     ("CLOCK-Pro", CacheBuilder::clock_pro),

@@ -206,3 +206,32 @@ async fn the_end_of_what_is_not_modified_is_spread_no_further() {
         assert_eq!(prices.peek("tea"), None, "round {round}");
     }
 }
+
+#[tokio::test]
+async fn early_expiry_loads_anew_by_one_reader_and_only_near_the_end() {
+    let (clock, _cache, prices) = on_a_clock(|r| r.refresh_early(1.0)).await;
+    let moves = clock.clone();
+    let load = async move |_| {
+        moves.advance(SECOND);
+        Ok::<_, io::Error>(1)
+    };
+    prices.get_or_load("tea", load).await.unwrap();
+    // Farther from the end than twenty times what the load took, nobody draws.
+    clock.advance(TTL - SECOND * 22);
+    for _ in 0..200 {
+        assert_eq!(crate::staleness::load(&prices, 9).await, 1);
+    }
+    assert_eq!(prices.stats().loads, 1);
+    clock.advance(SECOND * 22 - Duration::from_nanos(1));
+    assert!(prices.peek("tea").is_some(), "it is not over");
+    let (loader, mut held) = held();
+    let due = prices.get_or_load("tea", move |_| loader.run()).await;
+    assert_eq!(*due.unwrap(), 1);
+    held.started().await;
+    for _ in 0..50 {
+        assert_eq!(crate::staleness::load(&prices, 9).await, 1);
+    }
+    held.finish(2);
+    crate::staleness::until_fresh(&prices, 2).await;
+    assert_eq!(prices.stats().loads, 2);
+}

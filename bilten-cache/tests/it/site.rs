@@ -96,13 +96,24 @@ impl Site {
     where
         F: Fn(Request<Body>, u32) -> Answering + Send + Sync + 'static,
     {
+        Self::on(cache.build().await.unwrap(), settings, handler)
+    }
+
+    /// On a cache that others use as well.
+    pub(crate) fn on<F>(
+        cache: Cache,
+        settings: impl FnOnce(HttpCacheBuilder) -> HttpCacheBuilder,
+        handler: F,
+    ) -> Self
+    where
+        F: Fn(Request<Body>, u32) -> Answering + Send + Sync + 'static,
+    {
         let calls = Arc::new(AtomicU32::new(0));
         let (handler, counted) = (Arc::new(handler), Arc::clone(&calls));
         let inner = service_fn(move |request| {
             let (handler, call) = (Arc::clone(&handler), counted.fetch_add(1, Ordering::SeqCst));
             async move { handler(request, call).await }
         });
-        let cache = cache.build().await.unwrap();
         let layer = settings(cache.http()).build().unwrap();
         Self {
             service: layer.layer(BoxCloneSyncService::new(inner)),

@@ -12,7 +12,7 @@ use crate::harness::{eventually, held};
 use crate::staleness::{Prices, SECOND, TTL, fail, load, on_a_clock};
 
 /// Nodes on one store, all of them on a clock that the test moves.
-async fn nodes<const N: usize>(
+pub(crate) async fn nodes<const N: usize>(
     store: &FaultyRemote,
     clock: &ManualClock,
     setting: impl Fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>,
@@ -20,7 +20,9 @@ async fn nodes<const N: usize>(
     let mut caches = Vec::new();
     for _ in 0..N {
         let cache = Cache::builder("shop").remote(store.another_node());
-        caches.push(cache.clock(clock).build().await.unwrap());
+        // However far the clock jumps, they are not cut off.
+        let cache = cache.clock(clock).isolated_ttl(TTL * 1_000);
+        caches.push(cache.build().await.unwrap());
     }
     let regions = std::array::from_fn(|n| {
         let region = caches[n].region("price").time_to_live(TTL);
@@ -29,7 +31,7 @@ async fn nodes<const N: usize>(
     (regions, caches)
 }
 
-fn a_store() -> (ManualClock, FaultyRemote) {
+pub(crate) fn a_store() -> (ManualClock, FaultyRemote) {
     let clock = ManualClock::new();
     let store = FaultyRemote::new().with_clock(&clock);
     (clock, store)

@@ -1,0 +1,142 @@
+//! What calls cost on a real server, by its own count, and what it keeps of short lives and stale windows.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use bilten_cache::status::Connection;
+use bilten_cache::{Ack, Cache, Loaded, Redis, RedisClient, Region};
+use bilten_testbed::Redis as Server;
+
+use crate::harness::{DEADLINE, Node, eventually, with_each_client};
+
+with_each_client! {
+    many_keys_are_read_with_one_command,
+    a_life_of_a_nanosecond_is_stored_for_a_millisecond,
+    redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_longer,
+}
+
+async fn node(client: RedisClient, server: &Server) -> Cache {
+    let redis = Redis::url(server.url()).client(client);
+    let cache = Cache::builder("shop").redis(redis).build().await.unwrap();
+    assert_eq!(cache.status().connection, Connection::Connected);
+    cache
+}
+
+/// How often the server has run a command since it last forgot.
+fn ran(server: &Server, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]).unwrap();
+    let prefix = format!("cmdstat_{command}:calls=");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&prefix));
+    line.map_or(0, |rest| rest.split(',').next().unwrap().parse().unwrap())
+}
+
+async fn many_keys_are_read_with_one_command(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (node(client, &server).await, node(client, &server).await);
+    let region = |cache: &Cache| -> Region<i64, i64> { cache.region("number").build().unwrap() };
+    let (one, two) = (region(&one), region(&two));
+    let all: Vec<i64> = (0..100).collect();
+    let set = one.set_many(all.iter().map(|n| (*n, *n))).await;
+    assert_eq!(set.unwrap(), Ack::Everywhere);
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    let found = two.get_many(&all).await;
+    assert_eq!(found.iter().flatten().count(), 100);
+    assert_eq!((ran(&server, "mget"), ran(&server, "get")), (1, 0));
+    let late = region(&node(client, &server).await);
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    let never =
+        |_: Vec<i64>| std::future::ready(Err::<Vec<(i64, i64)>, _>(io::Error::other("asked")));
+    let found = late.get_or_load_many(all.clone(), never).await.unwrap();
+    assert_eq!(found.iter().flatten().count(), 100);
+    assert_eq!((ran(&server, "mget"), ran(&server, "get")), (1, 0));
+    // What this process has is asked for by nobody.
+    late.get_many(&all).await;
+    assert_eq!(ran(&server, "mget"), 1);
+}
+
+async fn a_life_of_a_nanosecond_is_stored_for_a_millisecond(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (node(client, &server).await, node(client, &server).await);
+    let (one, two) = (Node::of(one), Node::of(two));
+    let short = || Loaded::new(1).time_to_live(Duration::from_nanos(1));
+    assert_eq!(
+        one.stock.set("tea", short()).await.unwrap(),
+        Ack::Everywhere
+    );
+    let load = async move |_| Ok::<_, io::Error>(short());
+    assert_eq!(*one.stock.get_or_load("jam", load).await.unwrap(), 1);
+    for node in [&one, &two] {
+        for key in ["tea", "jam"] {
+            let deadline = Instant::now() + DEADLINE;
+            while node.stock.get(key).await.is_some() {
+                assert!(Instant::now() < deadline, "{key} is still there");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        let stats = node.cache.stats();
+        assert_eq!((stats.remote_failures, stats.undecodable), (0, 0));
+        assert_eq!(node.cache.status().connection, Connection::Connected);
+    }
+    eventually("nothing is left of them", || {
+        let there = server.cli(&["EXISTS", "shop:v:{stock:tea}", "shop:v:{stock:jam}"]);
+        there.unwrap().trim() == "0"
+    })
+    .await;
+}
+
+async fn redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_longer(
+    client: RedisClient,
+) {
+    let server = Server::start().unwrap();
+    let (one, two) = (node(client, &server).await, node(client, &server).await);
+    let region = |cache: &Cache| -> Region<str, u32> {
+        let region = cache.region("stock").time_to_live(Duration::from_secs(2));
+        let region = region.stale_if_error(Duration::from_secs(3));
+        region.retry_after(Duration::ZERO).build().unwrap()
+    };
+    let (one, two) = (region(&one), region(&two));
+    let fail = async |stock: &Region<str, u32>| {
+        let load = async |_| Err::<u32, _>(io::Error::other("away"));
+        stock
+            .get_or_load("tea", load)
+            .await
+            .ok()
+            .map(|value| *value)
+    };
+    let life = || -> i64 {
+        let left = server.cli(&["PTTL", "shop:v:{stock:tea}"]).unwrap();
+        left.trim().parse().unwrap()
+    };
+    let set = Instant::now();
+    assert_eq!(one.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    let left = Duration::from_millis(life().try_into().unwrap());
+    assert!(left <= Duration::from_secs(5), "{left:?}");
+    assert!(
+        left + set.elapsed() > Duration::from_millis(4_900),
+        "{left:?}"
+    );
+    let (mut fresh, mut stale) = (0, 0);
+    loop {
+        // Looked at before, so that time only makes it less.
+        let left = life();
+        let here = (one.peek("tea"), two.get("tea").await, fail(&two).await);
+        if left < 0 {
+            break;
+        }
+        if left < 3_000 {
+            assert_eq!((here.0, here.1), (None, None), "{left} ms in Redis");
+            stale += u32::from(here.2 == Some(1));
+        } else {
+            fresh += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(fresh > 0 && stale > 0, "{fresh} {stale}");
+    let deadline = Instant::now() + DEADLINE;
+    for stock in [&one, &two] {
+        while fail(stock).await.is_some() {
+            assert!(Instant::now() < deadline, "it is kept for ever");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
