@@ -106,7 +106,7 @@ fn allocated_over_said<V>(policy: Policy, values: u32, value: impl Fn() -> V) ->
 where
     V: serde::Serialize + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
-    const ROOM: u64 = 4 << 20;
+    const ROOM: u64 = 2 << 20;
     let runtime = runtime();
     let ((cache, _things), allocated) = left_behind(|| {
         runtime.block_on(async {
@@ -127,9 +127,9 @@ where
 #[test]
 fn what_entries_weigh_is_what_they_take_for_small_and_for_large_ones() {
     for (name, policy) in POLICIES {
-        let small = allocated_over_said(*policy, 40_000, || 1_u64);
-        let middling = allocated_over_said(*policy, 10_000, || "x".repeat(1_000));
-        let large = allocated_over_said(*policy, 4_000, || "x".repeat(4_000));
+        let small = allocated_over_said(*policy, 20_000, || 1_u64);
+        let middling = allocated_over_said(*policy, 5_000, || "x".repeat(1_000));
+        let large = allocated_over_said(*policy, 2_000, || "x".repeat(4_000));
         println!("{name}: {small:.2} {middling:.2} {large:.2}");
         for ratio in [small, middling, large] {
             assert!((1.0 / 1.3..=1.3).contains(&ratio), "{name}: {ratio:.2}");

@@ -1,10 +1,12 @@
 //! `cargo xtask demo`: a whole service to look at.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
 
 use crate::arguments::Arguments;
 use crate::doctor;
 use crate::failure::Failure;
+use crate::machine;
 use crate::servers::{self, Servers};
 use crate::step::{run as run_program, step};
 use crate::workspace::Workspace;
@@ -41,11 +43,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         "4 min the first time, 5 s later",
         || run_program(workspace.cargo().args(["build", "-p", "bilten-events"])),
     )?;
-    let servers = if with_servers {
-        Some(Servers::start()?)
-    } else {
-        None
-    };
+    let servers = with_servers.then(Servers::start).transpose()?;
     let mut service = workspace.cargo();
     service
         .args(["run", "--quiet", "-p", "bilten-events", "--"])
@@ -55,6 +53,18 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
         println!("\nThe service runs until Ctrl-C.");
     }
     run_program(&mut service)
+}
+
+/// The smoke run of the service that the tests were built with: the same program with a few features more, and no second build of everything
+/// below it. That it builds by itself too is what the hosted runs look at.
+pub(crate) fn smoke_as_tested(with_servers: bool) -> Result<(), Failure> {
+    let program = machine::built_beside("bilten-events").ok_or_else(|| {
+        Failure::new("the events service was not built by the tests")
+            .remedy("cargo xtask test bilten-events")
+    })?;
+    let servers = with_servers.then(Servers::start).transpose()?;
+    let mut service = Command::new(program);
+    run_program(service.args(options(true, None, servers.as_ref())))
 }
 
 /// The service's own default.

@@ -1,6 +1,7 @@
 //! Questions to this machine.
 
-use std::path::Path;
+use std::env::consts::EXE_SUFFIX;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The first line a program prints, when it is there and succeeds.
@@ -48,6 +49,14 @@ pub(crate) fn install_line([apt, dnf, brew]: [&str; 3]) -> String {
 
 pub(crate) fn is_root() -> bool {
     first_line(Command::new("id").arg("-u")).as_deref() == Some("0")
+}
+
+/// A program that cargo built into the same folder as this one.
+pub(crate) fn built_beside(name: &str) -> Option<PathBuf> {
+    let program = std::env::current_exe()
+        .ok()?
+        .with_file_name(format!("{name}{EXE_SUFFIX}"));
+    program.is_file().then_some(program)
 }
 
 /// How many files a process may have open at once; more than anyone needs when there is no limit.
