@@ -412,7 +412,7 @@ fn an_ordinary_text_costs_a_part_of_one_that_has_to_be_searched() {
 fn a_text_sixteen_times_as_long_takes_no_sixty_times_as_long() {
     for piece in HOSTILE {
         let text = |bytes: usize| piece.repeat(bytes / piece.len());
-        let (short, long) = (text(1 << 10), text(16 << 10));
+        let (short, long) = (text(2 << 10), text(32 << 10));
         in_the_end(piece, || {
             let (short, long) = (time(|| mask(&short)), time(|| mask(&long)));
             (short * 60 + Duration::from_millis(20), long)
