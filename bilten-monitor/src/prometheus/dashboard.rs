@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::panels::{Panel, ROWS};
-use super::template::resolved;
+use super::template::{resolved, selected};
 use crate::names::Naming;
 
 /// A Grafana dashboard as JSON: requests, queries, cache, database nodes, health and the monitor itself.
 ///
-/// Put the text into a file that Grafana provisions, or import it by hand. It asks for a Prometheus data source.
+/// Put the text into a file that Grafana provisions, or import it by hand. It asks for a Prometheus data source, and for
+/// the services to show: what Prometheus scrapes under one `job` is one of them, and several are added up.
 ///
 /// ```
 /// use bilten_monitor::{Naming, prometheus};
@@ -43,12 +44,29 @@ pub fn dashboard(naming: Naming) -> String {
         "editable": true,
         "refresh": "10s",
         "time": {"from": "now-30m", "to": "now"},
-        "templating": {"list": [{
-            "name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source",
-        }]},
+        "templating": {"list": [
+            {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Data source"},
+            services(naming),
+        ]},
         "panels": panels,
     });
     format!("{dashboard:#}\n")
+}
+
+/// The services that are shown, which is what every expression asks for.
+const WHICH: &str = "job=~\"$job\"";
+
+/// The choice of services, from those that have anything to show.
+fn services(naming: Naming) -> Value {
+    let anything = "[[http.server.request.duration]]_count|[[db.client.operation.duration]]_count|[[health_check_up]]|bilten_.+";
+    let anything = resolved(anything, naming).unwrap_or_default();
+    let query = format!("label_values({{__name__=~\"{anything}\"}}, job)");
+    json!({
+        "name": "job", "type": "query", "label": "Service", "query": query, "definition": query,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "refresh": 2, "sort": 1, "multi": true, "includeAll": true, "allValue": ".*",
+        "current": {"text": "All", "value": "$__all"},
+    })
 }
 
 /// Columns of Grafana's grid, graphs side by side, and the height of one.
@@ -77,7 +95,7 @@ fn graph(panel: &Panel, id: usize, place: &Value, naming: Naming) -> Value {
 
 /// What the panels name is in the table: a test resolves all of it.
 fn filled(template: &str, naming: Naming) -> String {
-    resolved(template, naming).unwrap_or_else(|missing| format!("absent({missing:?})"))
+    selected(template, naming, WHICH).unwrap_or_else(|missing| format!("absent({missing:?})"))
 }
 
 #[cfg(test)]

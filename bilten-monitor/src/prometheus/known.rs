@@ -47,7 +47,7 @@ pub(super) const KNOWN: &[Known] = &[
         "page",
         (
             "5m",
-            "histogram_quantile(0.95, sum by (le, [[node]]) (rate([[bilten_db_acquire_seconds]]_bucket[5m]))) > 0.1",
+            "histogram_quantile(0.95, sum by (job, le, [[node]]) (rate([[bilten_db_acquire_seconds]]_bucket[5m]))) > 0.1",
         ),
         "statements wait for a connection of {{ $labels.node }}",
         "Find what holds connections (long transactions, slow statements) before making the pool larger.",
@@ -62,7 +62,10 @@ pub(super) const KNOWN: &[Known] = &[
     known(
         "DatabaseReplicaLags",
         "ticket",
-        ("5m", "max by ([[node]]) ([[bilten_db_lag_seconds]]) > 30"),
+        (
+            "5m",
+            "max by (job, [[node]]) ([[bilten_db_lag_seconds]]) > 30",
+        ),
         "{{ $labels.node }} is more than 30 s behind",
         "Look for long queries on the replica and for a burst of writes; reads that want newer data go to other nodes.",
     ),
@@ -78,7 +81,7 @@ pub(super) const KNOWN: &[Known] = &[
         "ticket",
         (
             "15m",
-            "sum by ([[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) / (sum by ([[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) + sum by ([[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m]))) < 0.5 and sum by ([[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m])) > 1",
+            "sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) / (sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_hits_total]][10m])) + sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m]))) < 0.5 and sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_misses_total]][10m])) > 1",
         ),
         "more than half of the reads of {{ $labels.cache }}/{{ $labels.region }} miss",
         "Compare the region's size and lifetime with its use; look for keys that are never read twice.",
@@ -115,7 +118,7 @@ pub(super) const KNOWN: &[Known] = &[
         "page",
         (
             "5m",
-            "sum by ([[cache]], [[region]]) (rate([[bilten_cache_load_errors_total]][5m])) / sum by ([[cache]], [[region]]) (rate([[bilten_cache_loads_total]][5m])) > 0.05",
+            "sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_load_errors_total]][5m])) / sum by (job, [[cache]], [[region]]) (rate([[bilten_cache_loads_total]][5m])) > 0.05",
         ),
         "one load in twenty of {{ $labels.cache }}/{{ $labels.region }} fails",
         "The source behind the region fails: look at its own errors. Old values are served where that is allowed.",

@@ -64,7 +64,9 @@ pub fn alert_rules(
 /// Alert rules in Prometheus's YAML, for a share of requests and queries that is to succeed, such as 0.999.
 ///
 /// An error budget that burns too fast raises an alert when both a long and a short window agree, so it comes
-/// early and goes soon after the errors do. Beside it are rules for saturation, the database's nodes, the cache,
+/// early and goes soon after the errors do. Each service has a budget of its own: a service is what Prometheus scrapes
+/// under one `job`. Queries that end with a unique or foreign key that was hurt, or without the row that they were to
+/// find or change, are no errors here: the database works. Beside it are rules for saturation, the database's nodes, the cache,
 /// health checks and what the monitor itself lost.
 ///
 /// ```
@@ -103,23 +105,35 @@ pub fn rules(naming: Naming, objectives: impl Into<Objectives>) -> Result<String
     Ok(text)
 }
 
+/// Answers of a database that works: as a client's error is none of the service's, these are none of the database's.
+const OF_THE_DATA: [&str; 4] = [
+    "unique_violation",
+    "foreign_key_violation",
+    "not_found",
+    "no_row_changed",
+];
+
 fn budgets(naming: Naming, objectives: &Objectives) -> Vec<AlertRule> {
-    let failed = |metric: &str, window: &str| {
+    let failed = |metric: &str, which: &str, window: &str| {
         format!(
-            "(sum(rate([[{metric}]]_count{{[[outcome]]=~\"error|panicked\"}}[{window}])) / sum(rate([[{metric}]]_count[{window}])))"
+            "(sum by (job) (rate([[{metric}]]_count{{[[outcome]]=~\"error|panicked\"{which}}}[{window}])) / sum by (job) (rate([[{metric}]]_count[{window}])))"
         )
     };
     let share = objectives.success;
     let request = "http.server.request.duration";
     let query = "db.client.operation.duration";
-    let mut rules = budget(naming, ("RequestError", "requests fail"), share, |window| {
-        failed(request, window)
-    });
+    let no_fault = format!(",[[error.type]]!~\"{}\"", OF_THE_DATA.join("|"));
+    let mut rules = budget(
+        naming,
+        ("RequestError", "requests of {{ $labels.job }} fail"),
+        share,
+        |window| failed(request, "", window),
+    );
     rules.extend(budget(
         naming,
-        ("QueryError", "queries fail"),
+        ("QueryError", "queries of {{ $labels.job }} fail"),
         share,
-        |window| failed(query, window),
+        |window| failed(query, &no_fault, window),
     ));
     if let Some((limit, share)) = objectives.latency {
         // Prometheus 3 keeps the bound 1 as 1.0, Prometheus 2 as it was written.
@@ -131,12 +145,12 @@ fn budgets(naming: Naming, objectives: &Objectives) -> Vec<AlertRule> {
         };
         let late = |window: &str| {
             format!(
-                "(1 - sum(rate([[{request}]]_bucket{{le=~\"{le}\"}}[{window}])) / sum(rate([[{request}]]_count[{window}])))"
+                "(1 - sum by (job) (rate([[{request}]]_bucket{{le=~\"{le}\"}}[{window}])) / sum by (job) (rate([[{request}]]_count[{window}])))"
             )
         };
         rules.extend(budget(
             naming,
-            ("RequestLatency", "requests are late"),
+            ("RequestLatency", "requests of {{ $labels.job }} are late"),
             share,
             late,
         ));

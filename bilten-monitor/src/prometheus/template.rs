@@ -8,6 +8,15 @@ use crate::names::{Naming, Spec, all, exported, shown};
 
 /// The expression with every name filled in, or the name that the table does not have.
 pub(super) fn resolved(template: &str, naming: Naming) -> Result<String, String> {
+    written(template, naming, None)
+}
+
+/// The same with every metric asked for under this condition, such as `job="shop"`.
+pub(super) fn selected(template: &str, naming: Naming, which: &str) -> Result<String, String> {
+    written(template, naming, Some(which))
+}
+
+fn written(template: &str, naming: Naming, which: Option<&str>) -> Result<String, String> {
     let mut text = String::new();
     let specs: Vec<&Spec> = names(template).filter_map(metric).collect();
     let mut rest = template;
@@ -16,6 +25,14 @@ pub(super) fn resolved(template: &str, naming: Naming) -> Result<String, String>
         text += before;
         text += &name_of(name, &specs, naming).ok_or_else(|| name.to_owned())?;
         rest = after;
+        if let Some(which) = which.filter(|_| metric(name).is_some()) {
+            let suffix = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+            let (suffix, after) = rest.split_at(suffix.unwrap_or(rest.len()));
+            let inner = after.strip_prefix('{');
+            let end = if inner.is_some() { "," } else { "}" };
+            text += &format!("{suffix}{{{which}{end}");
+            rest = inner.unwrap_or(after);
+        }
     }
     Ok(text + rest)
 }
@@ -63,6 +80,15 @@ mod tests {
         assert_eq!(
             resolved(query, Naming::Both).expect("known"),
             r#"db_client_operation_duration_seconds_count{outcome="error"}"#
+        );
+    }
+
+    #[test]
+    fn every_metric_is_asked_for_under_the_condition_and_no_label_is() {
+        let template = r#"sum by ([[http.route]]) (rate([[http.server.request.duration]]_count{[[outcome]]="x"}[5m])) / [[bilten.runtime.queue]]"#;
+        assert_eq!(
+            selected(template, Naming::OpenTelemetry, r#"job="a""#).expect("known"),
+            r#"sum by (http_route) (rate(http_server_request_duration_seconds_count{job="a",outcome="x"}[5m])) / bilten_runtime_queue{job="a"}"#
         );
     }
 

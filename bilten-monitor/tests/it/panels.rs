@@ -47,10 +47,16 @@ fn the_dashboard_has_what_grafana_asks_of_a_provisioned_one() {
         assert!(dashboard["title"].is_string() && dashboard["schemaVersion"].is_u64());
         assert!(dashboard["id"].is_null(), "the id is Grafana's to give");
         let variables = dashboard["templating"]["list"].as_array().expect("a list");
-        assert_eq!(variables.len(), 1);
+        assert_eq!(variables.len(), 2);
         assert_eq!(variables[0]["type"], "datasource");
         assert_eq!(variables[0]["query"], "prometheus");
         let source = format!("${{{}}}", variables[0]["name"].as_str().expect("a name"));
+        let services = &variables[1];
+        assert_eq!(
+            (&services["name"], &services["type"]),
+            (&"job".into(), &"query".into())
+        );
+        assert_eq!(services["datasource"]["uid"], source.as_str());
         let mut ids = BTreeSet::new();
         for panel in dashboard["panels"].as_array().expect("panels") {
             assert!(ids.insert(panel["id"].as_u64().expect("an id")), "{panel}");
@@ -66,6 +72,28 @@ fn the_dashboard_has_what_grafana_asks_of_a_provisioned_one() {
                 assert!(target["legendFormat"].is_string());
             }
             assert!(!names.is_empty(), "{panel}");
+        }
+    }
+}
+
+/// Of two services in one Prometheus each is shown by itself: a metric that is not asked for by its service adds both up.
+#[test]
+fn every_metric_of_every_panel_is_that_of_the_services_that_were_chosen() {
+    for naming in [Naming::OpenTelemetry, Naming::Short] {
+        let known = listed(naming);
+        for (title, expression) in questions(&read(naming)) {
+            let asked = known.iter().map(|one| {
+                let named = expression.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+                named
+                    .filter(|word| {
+                        let rest = word.strip_prefix(one.name.as_str());
+                        rest.is_some_and(|rest| ["", "_count", "_sum", "_bucket"].contains(&rest))
+                    })
+                    .count()
+            });
+            let asked: usize = asked.sum();
+            let chosen = expression.matches("{job=~\"$job\"").count();
+            assert!(asked > 0 && asked == chosen, "{title}: {expression}");
         }
     }
 }
@@ -208,7 +236,9 @@ async fn every_panel_shows_numbers_of_a_real_prometheus() {
             let body = Full::new(Bytes::from("one more"));
             crate::http_server::send(address, "POST", "/events", body).await;
             open.retain(|(_, expression)| {
-                let asked = expression.replace("$__rate_interval", "10s");
+                let asked = expression
+                    .replace("$__rate_interval", "10s")
+                    .replace("$job", ".*");
                 numbers(&prometheus.query(&asked).expect("a valid expression")) == 0
             });
             tokio::time::sleep(Duration::from_millis(100)).await;

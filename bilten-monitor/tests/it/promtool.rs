@@ -69,7 +69,7 @@ fn an_apdex_of_sixty_thirty_and_ten_is_three_quarters_and_failures_are_frustrate
             series("count", failed, 5),
         ],
         "promql_expr_test": [{
-            "expr": expression.replace("$__rate_interval", "5m"),
+            "expr": expression.replace("$__rate_interval", "5m").replace("$job", ".*"),
             "eval_time": "10m",
             "exp_samples": [{"labels": "{}", "value": 0.75}],
         }],
