@@ -137,7 +137,8 @@ impl Health {
     }
 
     /// Removes a check while the service runs; says whether there was one. Its name is compared without case. A run under way
-    /// goes on, but nobody is told of its result, and the gauge `health_check_up` of the check becomes NaN, which is no value.
+    /// goes on, but nobody is told of its result, and the gauges of the check, `health_check_up`
+    /// and `health_check_degraded`, become NaN, which is no value.
     #[allow(clippy::must_use_candidate)] // most callers only want it gone
     pub fn unregister(&self, name: &str) -> bool {
         let removed = self.runner.registry.remove(name);
@@ -201,5 +202,41 @@ impl Defaults {
             thresholds: options.thresholds,
         };
         Ok(Slot::new(&name, check, settings))
+    }
+}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use crate::check::check;
+    use crate::health::Health;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    // The order: one thread has removed the check, another one registers one of its name, which runs; only then the first one goes on.
+    #[test]
+    fn the_level_of_a_check_outlives_the_end_of_one_that_had_its_name() {
+        let recorder = DebuggingRecorder::new();
+        let snapshots = recorder.snapshotter();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        let mail = || check("mail", || async {});
+        let health = Health::builder().check(mail()).build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            runtime.block_on(async {
+                health.check().await;
+                let removed = health.runner.registry.remove("mail").unwrap();
+                health.register(mail()).unwrap();
+                health.check().await;
+                health.runner.retire(&removed);
+            });
+        });
+        let all = snapshots.snapshot().into_vec();
+        let levels = all.into_iter().filter_map(|(key, _, _, value)| {
+            let is_level = key.key().name() == "health_check_up";
+            match value {
+                DebugValue::Gauge(level) if is_level => Some(level.into_inner()),
+                _ => None,
+            }
+        });
+        assert_eq!(levels.collect::<Vec<_>>(), [1.0]);
     }
 }

@@ -36,6 +36,11 @@ pub mod hop;
 mod report;
 mod said;
 
+#[cfg(feature = "metrics")]
+mod measured;
+#[cfg(not(feature = "metrics"))]
+#[path = "not_measured.rs"]
+mod measured;
 mod redact;
 mod thread;
 

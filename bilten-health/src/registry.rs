@@ -81,6 +81,14 @@ impl Registry {
             .find(|group| group.as_str().eq_ignore_ascii_case(name))
     }
 
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Slot>> {
+        let slots = self.snapshot();
+        let mut slots = slots.iter();
+        slots
+            .find(|slot| slot.name.eq_ignore_ascii_case(name))
+            .cloned()
+    }
+
     pub(crate) fn add(&self, slot: Arc<Slot>) -> Result<(), BuildError> {
         let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
         if !members.names.insert(slot.name.to_ascii_lowercase()) {

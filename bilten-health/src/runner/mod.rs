@@ -2,11 +2,6 @@
 
 mod board;
 mod hub;
-#[cfg(feature = "metrics")]
-mod measure;
-#[cfg(not(feature = "metrics"))]
-#[path = "no_measure.rs"]
-mod measure;
 mod run;
 mod ticking;
 
@@ -30,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 const REPEAT_AT_MOST: Duration = Duration::from_secs(1);
 
 pub(crate) struct Runner {
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) life: Life,
     hub: Arc<Hub>,
     deadline: Duration,
@@ -45,10 +40,11 @@ impl Runner {
         aggregator: Arc<dyn Aggregate>,
         listeners: Listeners,
     ) -> Self {
+        let registry = Arc::new(registry);
         Self {
+            hub: Arc::new(Hub::new(listeners, Arc::clone(&registry))),
             registry,
             life,
-            hub: Arc::new(Hub::new(listeners)),
             deadline,
             aggregator,
         }

@@ -1,6 +1,7 @@
 //! One run of one check: in a task of its own, watched by a second one.
 
 use super::hub::Hub;
+use super::ticking::keep_fading;
 use crate::bystander::wake_another_thread;
 use crate::caught::{Contained, Panic};
 use crate::check::{Alive, CheckContext, Verdict};
@@ -44,6 +45,7 @@ fn step(
         slot.record_overdue(&mut state, overdue());
         drop(state);
         hub.publish(slot);
+        keep_fading(hub, slot);
         return None;
     };
     let (done, waiting) = watch::channel(());
@@ -112,6 +114,7 @@ async fn supervise(hub: Arc<Hub>, running: Running, alive: Alive) {
         Ok(Ok(Ok(_))) | Err(_) => too_late(limit),
     };
     hub.store(slot, verdict, took);
+    keep_fading(&hub, slot);
 }
 
 fn too_late(limit: Duration) -> Verdict {
@@ -150,6 +153,7 @@ mod tests {
     use crate::check::{Alive, Verdict, check};
     use crate::group::Group;
     use crate::health::{Defaults, Health};
+    use crate::registry::Registry;
     use crate::report::Reason;
     use crate::runner::hub::Hub;
     use crate::slot::Slot;
@@ -158,6 +162,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
     use tokio::time::Instant;
+
+    fn hub() -> Arc<Hub> {
+        let registry = Registry::new(Vec::new(), Vec::new());
+        Arc::new(Hub::new(Listeners::new(Vec::new()), Arc::new(registry)))
+    }
 
     fn slot() -> Arc<Slot> {
         let defaults = Defaults {
@@ -211,7 +220,7 @@ mod tests {
     // question goes as far as it can: to the end of the next run, if nothing stops it.
     #[test]
     fn an_overdue_answer_never_replaces_the_result_of_the_next_run() {
-        let (hub, slot) = (Arc::new(Hub::new(Listeners::new(Vec::new()))), slot());
+        let (hub, slot) = (hub(), slot());
         let earlier = Alive::begin(&slot.alive).unwrap();
         thread::scope(|scope| {
             let overdue = || {

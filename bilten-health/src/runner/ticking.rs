@@ -1,4 +1,5 @@
-//! Runs a background check again and again, in the runtime of somebody who asked.
+//! What goes on between questions, in the runtime of somebody who asked: the runs of a background check, and the end of what the
+//! last question to another check has found.
 
 use super::hub::Hub;
 use super::run::{run_for_a_question, tick_once};
@@ -6,7 +7,7 @@ use crate::slot::{Slot, Ticker};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, Id};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
@@ -34,18 +35,37 @@ pub(crate) fn keep_ticking(hub: &Arc<Hub>, slot: &Arc<Slot>) {
     {
         return;
     }
+    let ticks = tick(Arc::downgrade(hub), Arc::downgrade(slot), interval);
+    *ticker = Some(begin(hub, here, ticks));
+}
+
+/// Makes sure that the level of a check that is run on demand is taken back once nobody has asked for too long. Does nothing outside a
+/// Tokio runtime.
+pub(super) fn keep_fading(hub: &Arc<Hub>, slot: &Arc<Slot>) {
+    let is_shown = cfg!(feature = "metrics") && slot.settings.background.is_none();
+    let Some(here) = Handle::try_current().ok().filter(|_| is_shown) else {
+        return;
+    };
+    let mut ticker = slot.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+    let suffices = |ticker: &Ticker| ticker.suffices(here.id(), || true);
+    if !ticker.as_ref().is_some_and(suffices) {
+        let fades = fade(Arc::downgrade(hub), Arc::downgrade(slot));
+        *ticker = Some(begin(hub, here.id(), fades));
+    }
+}
+
+/// Weak: neither the set nor the check is kept alive by its own ticker.
+fn begin(hub: &Arc<Hub>, here: Id, work: impl Future<Output = ()> + Send + 'static) -> Ticker {
     let end = End {
         hub: Arc::downgrade(hub),
         gone: Arc::default(),
     };
     let gone = Arc::clone(&end.gone);
-    // Weak: neither the set nor the check is kept alive by its own ticker.
-    let (hub, slot) = (Arc::downgrade(hub), Arc::downgrade(slot));
     let task = tokio::spawn(async move {
         let _end = end;
-        tick(hub, slot, interval).await;
+        work.await;
     });
-    *ticker = Some(Ticker::new(task, here, gone));
+    Ticker::new(task, here, gone)
 }
 
 /// The end of a ticker, also of one whose runtime ends.
@@ -94,6 +114,30 @@ async fn until(next: Instant, hub: &Weak<Hub>, slot: &Weak<Slot>) {
     }
 }
 
+async fn fade(hub_of: Weak<Hub>, slot_of: Weak<Slot>) {
+    while let Some(at) = next_fading(&slot_of) {
+        sleep_until(at).await;
+        let (Some(hub), Some(slot)) = (hub_of.upgrade(), slot_of.upgrade()) else {
+            return;
+        };
+        if slot.fade(Instant::now()) {
+            hub.publish(&slot);
+        }
+    }
+}
+
+/// When to look next. When there is nothing to look for, the place is free for the task that the next result brings.
+fn next_fading(slot: &Weak<Slot>) -> Option<Instant> {
+    let slot = slot.upgrade()?;
+    // Under the lock: a result that comes now finds either the place taken by somebody who has seen it, or the place free.
+    let mut ticker = slot.ticker.lock().unwrap_or_else(PoisonError::into_inner);
+    let at = slot.fades_at();
+    if at.is_none() {
+        *ticker = None;
+    }
+    at
+}
+
 /// `interval` with up to 10 % less or more; `random` is in 0..1.
 fn jittered(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.9 + 0.2 * random)
@@ -105,6 +149,7 @@ mod tests {
     use crate::change::Listeners;
     use crate::check::{Verdict, check};
     use crate::health::Defaults;
+    use crate::registry::Registry;
     use crate::runner::hub::Hub;
     use crate::slot::Slot;
     use std::sync::Arc;
@@ -133,10 +178,9 @@ mod tests {
         let counted = check("a", move || std::future::ready(told.send(())))
             .background(Duration::from_millis(1))
             .timeout(Duration::from_millis(1));
-        let (hub, slot) = (
-            Arc::new(Hub::new(Listeners::new(Vec::new()))),
-            slot(counted),
-        );
+        let registry = Arc::new(Registry::new(Vec::new(), Vec::new()));
+        let hub = Arc::new(Hub::new(Listeners::new(Vec::new()), registry));
+        let slot = slot(counted);
         let undriven = runtime();
         undriven.block_on(async { keep_ticking(&hub, &slot) });
         slot.record(Verdict::up(), Duration::ZERO);

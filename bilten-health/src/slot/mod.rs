@@ -13,6 +13,7 @@ use crate::answer::Standing;
 use crate::check::{DynCheck, Verdict};
 use crate::group::Group;
 use crate::history::{History, Thresholds};
+use crate::measured::Measured;
 use crate::report::{CheckReport, Reason};
 use crate::said::{Facts, Said};
 use crate::status::Status;
@@ -33,6 +34,7 @@ pub(crate) struct Slot {
     pub(crate) settings: Settings,
     pub(crate) alive: Arc<AtomicBool>,
     pub(crate) ticker: Mutex<Option<Ticker>>,
+    pub(crate) measured: Measured,
     registered: Instant,
     state: Mutex<State>,
 }
@@ -63,6 +65,8 @@ pub(crate) struct State {
     history: History,
     /// When the history took its last result.
     counted: Option<Instant>,
+    /// What the metrics show; none before the first result, and once that was taken back.
+    level: Option<Status>,
     outbox: Outbox,
     /// The run under way; the channel closes when it has stored its result or is gone.
     pub(crate) run: Option<watch::Receiver<()>>,
@@ -84,6 +88,7 @@ impl Slot {
             settings,
             alive: Arc::default(),
             ticker: Mutex::new(None),
+            measured: Measured::default(),
             registered: Instant::now(),
             state: Mutex::new(State {
                 last: None,
@@ -91,6 +96,7 @@ impl Slot {
                 succeeded: None,
                 history: History::new(),
                 counted: None,
+                level: None,
                 outbox: Outbox::default(),
                 run: None,
             }),

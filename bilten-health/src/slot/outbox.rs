@@ -13,7 +13,7 @@ const WAITING: usize = 1024;
 #[derive(Debug)]
 #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
 pub(crate) struct Note {
-    /// What the run found, or its result has become; none once the check was removed.
+    /// What the run found, or its result has become; none once the check was removed, or was not asked for too long.
     pub(crate) found: Option<Status>,
     /// How long the run took; none when it was no run.
     pub(crate) duration: Option<Duration>,

@@ -63,6 +63,7 @@ impl Slot {
         }
         state.counted = Some(Instant::now());
         let change = (from != to).then(|| self.change(state, from, to, verdict.error.clone()));
+        state.level = Some(verdict.status);
         state.outbox.push(Note {
             found: Some(verdict.status),
             duration,
@@ -84,14 +85,7 @@ impl Slot {
     /// The check was removed: what its last run finds is of no interest any more.
     pub(crate) fn retire(&self) {
         let mut state = self.state();
-        // What was never measured has no level to take back.
-        if state.counted.is_some() {
-            state.outbox.push(Note {
-                found: None,
-                duration: None,
-                change: None,
-            });
-        }
+        state.take_level_back();
         state.outbox.close();
     }
 
@@ -113,12 +107,48 @@ impl Slot {
         let to = state.history.expire();
         let error = too_old(now.duration_since(last), self.max_age());
         let change = self.change(&state, from, to, Some(error));
+        state.level = Some(Status::Unknown);
         state.outbox.push(Note {
             found: Some(Status::Unknown),
             duration: None,
             change: Some(change),
         });
         true
+    }
+
+    /// When the level of a check that is run on demand is to be taken back, if it has one: nobody asks for it then.
+    pub(crate) fn fades_at(&self) -> Option<Instant> {
+        self.fading(&self.state())
+    }
+
+    /// Takes the level back if it is time; says whether it was. Its status stays: the next question gives another one, or the same.
+    pub(crate) fn fade(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        let is_time = self.fading(&state).is_some_and(|at| at <= now);
+        if is_time {
+            state.take_level_back();
+        }
+        is_time
+    }
+
+    fn fading(&self, state: &State) -> Option<Instant> {
+        let on_demand = self.settings.background.is_none() && state.level.is_some();
+        let last = state.last.as_ref().filter(|_| on_demand)?;
+        Some(last.finished + self.max_age() + Duration::from_millis(1))
+    }
+
+    /// Has the level told once more, if there is one.
+    pub(crate) fn tell_again(&self) -> bool {
+        let mut state = self.state();
+        let level = state.level;
+        if level.is_some() {
+            state.outbox.push(Note {
+                found: level,
+                duration: None,
+                change: None,
+            });
+        }
+        level.is_some()
     }
 
     /// From when the status of a background check is: its last success while it is up, else its last result.
@@ -144,6 +174,17 @@ pub(super) fn too_old(age: Duration, max_age: Duration) -> Said {
 }
 
 impl State {
+    /// What was never measured has no level to take back.
+    fn take_level_back(&mut self) {
+        if self.level.take().is_some() {
+            self.outbox.push(Note {
+                found: None,
+                duration: None,
+                change: None,
+            });
+        }
+    }
+
     /// The same text as last time is masked already, or will be once for both.
     fn reuse_what_is_masked(&self, verdict: &mut Verdict) {
         let Some(last) = &self.last else {

@@ -89,6 +89,25 @@ async fn the_body_is_not_read() {
     assert!(patient([checks::http("other", base)]).check().await.healthy);
 }
 
+// A resolver that hangs takes its thread with it, so it may be none of those that the process shares: here the only one is taken.
+#[test]
+fn a_name_is_looked_up_on_no_thread_of_the_process() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build();
+    let runtime = runtime.unwrap();
+    let (_free, taken) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(move || taken.recv());
+        let base = serve(Router::new().route("/", get(|| async { "fine" }))).await;
+        let url = base.replace("127.0.0.1", "localhost");
+        let health = patient([checks::http("other", url).cache(ms(0))]);
+        for _ in 0..2 {
+            let report = health.check().await;
+            assert!(of(&report, "other").healthy, "{report:?}");
+        }
+    });
+}
+
 #[test]
 fn urls_that_can_never_work_are_refused_at_build() {
     let build = |url: &str| Health::builder().check(checks::http("other", url)).build();

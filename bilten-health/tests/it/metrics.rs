@@ -149,6 +149,101 @@ fn a_check_that_is_removed_takes_its_level_with_it_although_its_run_goes_on() {
     });
 }
 
+// Nobody asks any more: what was found then is no news of what is now, good or bad.
+#[test]
+fn what_nobody_asks_for_any_more_has_no_level_and_has_one_again_when_somebody_does() {
+    let exporter = Exporter::local(Options::default()).unwrap();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+    let mail = Switch::new(true);
+    let db = r#"health_check_up{check="db"} 1"#;
+    let changes = || {
+        exporter
+            .render()
+            .matches("health_status_changes_total{")
+            .count()
+    };
+    metrics::with_local_recorder(&exporter.recorder(), || {
+        runtime.block_on(async {
+            let health = health([
+                mail.check("mail").cache(Duration::from_secs(1)),
+                passing("db").background(Duration::from_secs(10)),
+            ]);
+            for works in [true, false, true] {
+                mail.set(works);
+                health.check().await;
+                let level = format!(r#"health_check_up{{check="mail"}} {}"#, u8::from(works));
+                tokio::time::sleep(Duration::from_secs(30)).await;
+                assert_eq!(levels(&exporter), [db, &level], "it counts still");
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(levels(&exporter), [db]);
+            }
+            let seen = changes();
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            assert_eq!((levels(&exporter), changes()), (vec![db.to_owned()], seen));
+            assert!(health.unregister("mail"));
+            assert_eq!(levels(&exporter), [db]);
+        });
+    });
+}
+
+/// The checks that the page shows.
+async fn on_the_page(page: &bilten_monitor::dashboard::Dashboard) -> Vec<String> {
+    let request = Request::get("/?json").body(Body::empty()).unwrap();
+    let answer = page.clone().oneshot(request).await.unwrap();
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    let full: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let checks = full["now"]["checks"].as_array().unwrap().iter();
+    checks
+        .map(|check| format!("{} {}", check["name"], check["changes"]))
+        .collect()
+}
+
+// More checks than the page has room for: those that it shows stay, and none of them makes room for another one in turn.
+#[test]
+fn of_a_thousand_checks_the_page_shows_the_same_ones_at_every_look() {
+    let monitor = Monitor::builder().build().unwrap();
+    let page = monitor.dashboard();
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().build().unwrap();
+    let builder = Health::builder()
+        .deadline(Duration::from_secs(60))
+        .default_timeout(Duration::from_secs(50));
+    let builder = (0..1000).fold(builder, |builder, n| {
+        builder.check(passing(&format!("check-{n}")).cache(Duration::ZERO))
+    });
+    let health = builder.build().unwrap();
+    let shown = async || {
+        let mut before = Vec::new();
+        loop {
+            // As long as the page lasts between two of its own looks.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+            let now = on_the_page(&page).await;
+            if now == before && now.len() > 500 {
+                return now;
+            }
+            before = now;
+        }
+    };
+    let tap = bilten_monitor::dashboard::Tap::new(metrics::NoopRecorder);
+    let look = async || {
+        health.check().await;
+        shown().await
+    };
+    metrics::with_local_recorder(&tap, || {
+        runtime.block_on(async {
+            let looks = async {
+                let first = look().await;
+                for _ in 0..3 {
+                    assert_eq!(look().await, first);
+                }
+            };
+            let ended = tokio::time::timeout(Duration::from_secs(60), looks).await;
+            ended.unwrap();
+        });
+    });
+}
+
 // The probes go through the same layer as the requests of users.
 #[tokio::test]
 async fn probes_are_not_in_the_metrics_of_requests() {

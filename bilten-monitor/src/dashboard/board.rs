@@ -3,13 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use metrics::Key;
 
+use crate::nanos::nanos;
 use crate::stats::Histogram;
 
 /// Series that are kept: those of the largest cluster and of fifty regions are half of them.
 pub(super) const MOST: usize = 2048;
+/// An owner that was asked for within this time is there, although nobody holds what it records with.
+const THERE: Duration = Duration::from_secs(10);
+/// To look for room costs a look at every series: where there was none, nobody looks again for so long.
+const NO_ROOM: Duration = Duration::from_millis(100);
 /// What the page shows, with the label that tells whose it is. All else goes to the recorder alone.
 const SHOWN: [(&str, &[&str]); 3] = [
     (
@@ -58,17 +64,29 @@ const SHOWN: [(&str, &[&str]); 3] = [
 static PROCESS: LazyLock<Arc<Board>> = LazyLock::new(Arc::default);
 
 /// A bounded set of series.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Board {
+    began: Instant,
     kept: Mutex<Kept>,
     left_out: AtomicU64,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            kept: Mutex::default(),
+            left_out: AtomicU64::new(0),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     by_key: HashMap<Key, Arc<Series>>,
     in_order: Vec<Arc<Series>>,
-    asked: u64,
+    /// Until when there is no room for another one.
+    full_until: Duration,
 }
 
 /// Whose series it is: a cache, a node or a check.
@@ -83,12 +101,21 @@ struct Claim {
     asked: u64,
 }
 
+impl Claim {
+    /// Who only was not asked for a moment would be back, and would make another one go in turn: so they would go round
+    /// in a circle, and none of them would be shown.
+    fn may_go(&self, now: Duration) -> bool {
+        let is_there = now.saturating_sub(Duration::from_nanos(self.asked)) < THERE;
+        !self.is_held && (self.has_left || !is_there)
+    }
+}
+
 /// One series and its value.
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) key: Key,
     pub(super) cell: Cell,
-    /// By which question somebody last got a handle of it.
+    /// When somebody last got a handle of it, in nanoseconds since the board's beginning.
     asked: AtomicU64,
 }
 
@@ -108,8 +135,13 @@ impl Series {
 
 /// The label that tells whose it is; `None` for what the page does not show.
 fn label_of(key: &Key) -> Option<&'static str> {
+    let name = key.name();
+    // Asked of every metric of the program: for almost all of them this is all.
+    if !(name.starts_with("bilten_") || name.starts_with("health_")) {
+        return None;
+    }
     let mut shown = SHOWN.iter();
-    let found = shown.find(|(_, names)| names.contains(&key.name()));
+    let found = shown.find(|(_, names)| names.contains(&name));
     found.map(|(label, _)| *label)
 }
 
@@ -134,9 +166,9 @@ impl Cell {
 }
 
 impl Kept {
-    /// Forgets the series of an owner that nobody holds: of one that left before others, and of the one that was asked
-    /// for the longest time ago. Whoever asks for one of them later begins anew, as after a start.
-    fn make_room(&mut self) -> bool {
+    /// Forgets the series of an owner that nobody holds and that is not there: of one that left before others, and of the one
+    /// that was asked for the longest time ago. Whoever asks for one of them later begins anew, as after a start.
+    fn make_room(&mut self, now: Duration) -> bool {
         let mut claims: HashMap<Owner<'_>, Claim> = HashMap::new();
         for series in &self.in_order {
             let claim = claims.entry(series.owner()).or_default();
@@ -144,8 +176,9 @@ impl Kept {
             claim.has_left |= series.has_left();
             claim.asked = claim.asked.max(series.asked.load(Ordering::Relaxed));
         }
-        let free = claims.into_iter().filter(|(_, claim)| !claim.is_held);
+        let free = claims.into_iter().filter(|(_, claim)| claim.may_go(now));
         let Some((owner, _)) = free.min_by_key(|(_, claim)| (!claim.has_left, claim.asked)) else {
+            self.full_until = now + NO_ROOM;
             return false;
         };
         let goes = |series: &&Arc<Series>| series.owner() == owner;
@@ -166,17 +199,26 @@ impl Board {
         Arc::clone(&PROCESS)
     }
 
-    /// The cell of this series, made on first use; `None` for what the page does not show.
+    /// The cell of this series, made on first use; `None` for what the page does not show, and where there is no room.
     pub(super) fn cell(&self, key: &Key, make: impl FnOnce() -> Cell) -> Option<Cell> {
         label_of(key)?;
+        self.cell_at(self.began.elapsed(), key, make)
+    }
+
+    pub(in crate::dashboard) fn cell_at(
+        &self,
+        now: Duration,
+        key: &Key,
+        make: impl FnOnce() -> Cell,
+    ) -> Option<Cell> {
+        let asked = nanos(now);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.asked += 1;
-        let asked = kept.asked;
         if let Some(series) = kept.by_key.get(key) {
             series.asked.store(asked, Ordering::Relaxed);
             return Some(series.cell.clone());
         }
-        if kept.in_order.len() >= MOST && !kept.make_room() {
+        let is_full = kept.in_order.len() >= MOST;
+        if is_full && (now < kept.full_until || !kept.make_room(now)) {
             self.left_out.fetch_add(1, Ordering::Relaxed);
             return None;
         }
@@ -253,36 +295,93 @@ mod tests {
         board.all().iter().map(value).collect()
     }
 
+    const fn second(at: u64) -> Duration {
+        Duration::from_secs(at)
+    }
+
     #[test]
     fn what_nobody_holds_makes_room_all_at_once_and_what_was_asked_for_last_stays() {
         let board = Board::default();
-        let held = board.cell(&of_cache("held", "r"), counter);
-        for cache in ["quiet", "busy", "odd"] {
+        let ask = |at: u64, cache: &str, region| {
+            board.cell_at(second(at), &of_cache(cache, region), counter)
+        };
+        let held = ask(0, "held", "r");
+        for (at, cache) in [(1, "quiet"), (2, "busy"), (3, "odd")] {
             for region in ["r", "s"] {
-                assert!(board.cell(&of_cache(cache, region), counter).is_some());
+                assert!(ask(at, cache, region).is_some());
             }
         }
-        let odd = board.cell(&of_cache("odd", "s"), counter);
-        let rest: Vec<_> = (0..MOST - 7)
-            .map(|n| board.cell(&of_cache(&n.to_string(), "r"), counter))
-            .collect();
-        board.cell(&of_cache("busy", "s"), counter);
-        let names = |board: &Board| {
-            let all = caches(board);
+        let odd = ask(4, "odd", "s");
+        let rest: Vec<_> = (0..MOST - 7).map(|n| ask(5, &n.to_string(), "r")).collect();
+        ask(6, "busy", "s");
+        let names = || {
+            let all = caches(&board);
             ["held", "quiet", "busy", "odd", "new", "newer", "newest"]
                 .map(|name| all.contains(name))
         };
-        let new = ["r", "s"].map(|region| board.cell(&of_cache("new", region), counter));
+        let new = ["r", "s"].map(|region| ask(20, "new", region));
         assert!(new.iter().all(Option::is_some));
-        assert_eq!(names(&board), [true, false, true, true, true, false, false]);
-        let newer = board.cell(&of_cache("newer", "r"), counter);
+        assert_eq!(names(), [true, false, true, true, true, false, false]);
+        let newer = ask(21, "newer", "r");
         assert!(newer.is_some());
-        assert_eq!(names(&board), [true, false, false, true, true, true, false]);
+        assert_eq!(names(), [true, false, false, true, true, true, false]);
         // There is a place left; then all that is there is held.
-        let last = board.cell(&of_cache("newer", "s"), counter);
-        assert!(last.is_some() && board.cell(&of_cache("newest", "r"), counter).is_none());
+        let last = ask(22, "newer", "s");
+        assert!(last.is_some() && ask(23, "newest", "r").is_none());
         assert_eq!((board.all().len(), board.left_out()), (MOST, 1));
         drop((held, odd, rest));
+    }
+
+    /// A thousand checks with three series each, of which nobody holds any, and each is asked for once a second.
+    #[test]
+    fn more_owners_than_there_is_room_for_do_not_go_round_in_a_circle() {
+        let board = Board::default();
+        let series = |check: u64, name: &'static str| {
+            let label = metrics::Label::new("check", check.to_string());
+            Key::from_parts(name, vec![label])
+        };
+        let round = |at: u64| {
+            for (check, part) in (0..1000).flat_map(|check| [(check, 0), (check, 1), (check, 2)]) {
+                let name = SHOWN[2].1[part];
+                board.cell_at(second(at), &series(check, name), counter);
+            }
+            board.all()
+        };
+        let first = round(0);
+        for at in 1..60 {
+            let now = round(at);
+            assert_eq!(now.len(), MOST);
+            let same = first
+                .iter()
+                .zip(&now)
+                .all(|(one, other)| Arc::ptr_eq(one, other));
+            assert!(same, "nothing went within {at} seconds");
+        }
+        assert_eq!(board.left_out(), 60 * (3000 - MOST as u64));
+    }
+
+    #[test]
+    fn where_there_was_no_room_nobody_looks_again_at_once() {
+        let board = Board::default();
+        let level = |millis: u64, node: &'static str| {
+            let key = Key::from_parts("bilten_db_node_up", vec![metrics::Label::new("node", node)]);
+            let at = Duration::from_millis(millis);
+            board.cell_at(at, &key, || Cell::Gauge(Arc::default()))
+        };
+        let node = level(0, "leaves");
+        let rest: Vec<_> = (0..MOST - 1)
+            .map(|n| board.cell_at(second(0), &of_cache(&n.to_string(), "r"), counter))
+            .collect();
+        assert!(level(0, "new").is_none());
+        let Some(Cell::Gauge(left)) = node else {
+            panic!("a gauge")
+        };
+        left.store(f64::NAN.to_bits(), Ordering::Relaxed);
+        drop(left);
+        assert!(level(99, "new").is_none(), "nobody looked");
+        assert!(level(100, "new").is_some());
+        assert_eq!(board.left_out(), 2);
+        drop(rest);
     }
 
     #[test]
@@ -290,12 +389,13 @@ mod tests {
         let board = Board::default();
         let level = |node: &'static str, level: f64| {
             let key = Key::from_parts("bilten_db_node_up", vec![metrics::Label::new("node", node)]);
-            board.cell(&key, || Cell::Gauge(Arc::new(level.to_bits().into())));
+            let cell = || Cell::Gauge(Arc::new(level.to_bits().into()));
+            board.cell_at(second(0), &key, cell);
         };
         level("quiet", 1.0);
         level("left", f64::NAN);
         let rest: Vec<_> = (0..MOST - 1)
-            .map(|n| board.cell(&of_cache(&n.to_string(), "r"), counter))
+            .map(|n| board.cell_at(second(60), &of_cache(&n.to_string(), "r"), counter))
             .collect();
         assert!(rest.iter().all(Option::is_some));
         let owners = caches(&board);

@@ -27,7 +27,8 @@ use crate::stats;
 ///
 /// It keeps what the page shows, 2,048 series at most. When a further one comes, all series of a node, check or cache
 /// that nobody holds any more make room for it: of one that left before others, then of the one that was asked for the
-/// longest time ago. Any other metric keeps its recorder's own handle and costs nothing more; one that is kept costs one
+/// longest time ago, unless that was within ten seconds. Where all of them are there, the further one is left out and
+/// counted at the foot of the page. Any other metric keeps its recorder's own handle and costs nothing more; one that is kept costs one
 /// more atomic addition.
 pub struct Tap<R> {
     recorder: R,

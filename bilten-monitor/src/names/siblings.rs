@@ -254,12 +254,12 @@ pub(crate) const HEALTH: &[Spec] = &[
     gauge(
         same("health_check_up"),
         OF_CHECK,
-        "1 when the check's last run was up or degraded, 0 when not or too long ago, NaN (no value) once the check was removed.",
+        "1 when the check's last run was up or degraded, 0 when not, or too long ago in the background, NaN (no value) while nobody asks for one on demand, and once it was removed.",
     ),
     gauge(
         same("health_check_degraded"),
         OF_CHECK,
-        "1 when the check's last run was degraded, 0 when it was up or down, NaN (no value) once the check was removed.",
+        "1 when the check's last run was degraded, 0 when it was up or down, NaN (no value) where the other has none.",
     ),
     histogram(
         same("health_check_duration_seconds"),

@@ -31,8 +31,8 @@ pub fn https(
 ) -> CheckBuilder {
     let roots = roots(authorities.as_ref());
     let refused = roots.as_ref().err().copied();
-    let connector = trusting(roots.unwrap_or_else(|_| RootCertStore::empty()));
-    asking(name.into(), url.as_ref(), connector, |uri: &Uri| {
+    let connections = trusting(roots.unwrap_or_else(|_| RootCertStore::empty()));
+    asking(name.into(), url.as_ref(), connections, |uri: &Uri| {
         let plain = (uri.scheme_str() == Some("http")).then_some("is not https");
         problem(uri).or(plain).or(refused)
     })

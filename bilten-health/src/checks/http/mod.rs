@@ -7,12 +7,13 @@ mod connector;
 mod connector;
 #[cfg(feature = "tls")]
 mod https;
+mod lookup;
 
 use super::target::{host_problem, port_problem};
 use crate::check::{Check, CheckBuilder, CheckContext, Verdict, check};
 use crate::hop::HOP_HEADER;
 use crate::report::Reason;
-use connector::{Connector, SCHEMES, connector};
+use connector::{Connections, SCHEMES, connections};
 use http::{Method, Request, Uri, header};
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -40,14 +41,14 @@ pub use https::https;
 /// assert!(Health::builder().check(wrong).build().unwrap_err().to_string().contains("payments"));
 /// ```
 pub fn http(name: impl Into<String>, url: impl AsRef<str>) -> CheckBuilder {
-    asking(name.into(), url.as_ref(), connector(), problem)
+    asking(name.into(), url.as_ref(), connections(), problem)
 }
 
 /// The check itself, over connections of one kind; `problem` tells why it can never ask that URL.
 fn asking(
     name: String,
     url: &str,
-    connector: Connector,
+    connections: Connections,
     problem: impl Fn(&Uri) -> Option<&'static str>,
 ) -> CheckBuilder {
     let parsed = url.parse::<Uri>();
@@ -55,11 +56,8 @@ fn asking(
         Ok(uri) => problem(uri),
         Err(_) => Some("is no URL"),
     };
-    let client = Client::builder(TokioExecutor::new())
-        .pool_max_idle_per_host(0)
-        .build(connector);
     let uri = parsed.unwrap_or_default();
-    check(name, Http { client, uri }).peer().refuse(
+    check(name, Http { connections, uri }).peer().refuse(
         url,
         problem,
         "a full URL, such as http://payments.internal/livez, without user and password",
@@ -84,7 +82,7 @@ fn problem(uri: &Uri) -> Option<&'static str> {
 }
 
 struct Http {
-    client: Client<Connector, Empty<Bytes>>,
+    connections: Connections,
     uri: Uri,
 }
 
@@ -100,11 +98,15 @@ impl Check for Http {
             )
             .header(HOP_HEADER, "1")
             .body(Empty::new());
-        let request = match request {
+        // One for each run: what it looks up is that run's.
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(self.connections.of(context));
+        let request: Request<Empty<Bytes>> = match request {
             Ok(request) => request,
             Err(error) => return Verdict::failed(&error),
         };
-        match timeout(limit, self.client.request(request)).await {
+        match timeout(limit, client.request(request)).await {
             Ok(Ok(answer)) => judge(answer.status().as_u16()),
             Ok(Err(error)) => Verdict::failed(&error),
             Err(_) => Verdict::down(format!("no answer within {limit:?}")).reason(Reason::Timeout),

@@ -166,16 +166,18 @@ mod tests {
         use crate::dashboard::board::MOST;
 
         let (board, mut readings) = (Board::default(), Readings::default());
-        let counter = |cache: &str| {
+        let counter = |at: u64, cache: &str| {
             let label = metrics::Label::new("cache", cache.to_owned());
             let key = Key::from_parts("bilten_cache_flushes_total", vec![label]);
-            match board.cell(&key, || Cell::Counter(Arc::default())) {
+            match board.cell_at(Duration::from_secs(at), &key, || {
+                Cell::Counter(Arc::default())
+            }) {
                 Some(Cell::Counter(counter)) => counter,
                 other => panic!("{other:?}"),
             }
         };
-        counter("goes").store(5, Ordering::Relaxed);
-        let held: Vec<_> = (1..MOST).map(|n| counter(&n.to_string())).collect();
+        counter(0, "goes").store(5, Ordering::Relaxed);
+        let held: Vec<_> = (1..MOST).map(|n| counter(0, &n.to_string())).collect();
         let news = |readings: &mut Readings| {
             let read = readings.read(&board, 1.0, 0);
             let new: Vec<_> = read
@@ -191,7 +193,7 @@ mod tests {
             news(&mut readings),
             [("goes".to_owned(), 5), (last.clone(), 7)]
         );
-        counter("comes").store(3, Ordering::Relaxed);
+        counter(60, "comes").store(3, Ordering::Relaxed);
         held[MOST - 2].store(9, Ordering::Relaxed);
         assert_eq!(news(&mut readings), [(last, 2), ("comes".to_owned(), 3)]);
     }
