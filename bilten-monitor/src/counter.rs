@@ -5,7 +5,7 @@
 //! counter that runs differently from one look to the next, as after a sleep, is left for good.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::nanos::nanos;
@@ -23,12 +23,16 @@ const TOLERANCE: u64 = 1000;
 /// A reading of both clocks took longer when something came between.
 const AT_ONCE: u64 = 5_000;
 const TRIES: usize = 16;
+/// What others may have read of the counter while it is left.
+const MEANWHILE: u64 = 1_000_000;
 
 /// The system's clock, and the counter once it is known how fast that runs.
 #[derive(Debug)]
 pub(crate) struct System {
     epoch: Instant,
     counter: OnceLock<Counter>,
+    /// How far the counter was ahead of the system's clock when it was left: time goes on from there.
+    ahead: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -51,15 +55,29 @@ impl System {
         Self {
             epoch: Instant::now(),
             counter: OnceLock::new(),
+            ahead: AtomicU64::new(0),
         }
     }
 
     /// Nanoseconds since this was made.
     pub(crate) fn now(&self) -> u64 {
         match self.counter.get() {
-            Some(counter) if counter.agrees.load(Ordering::Relaxed) => counter.now(),
-            _ => self.slow(),
+            Some(counter) if counter.agrees.load(Ordering::Acquire) => counter.now(),
+            Some(_) => self
+                .slow()
+                .saturating_add(self.ahead.load(Ordering::Relaxed)),
+            None => self.slow(),
         }
+    }
+
+    /// Uses the clock from now on; says whether it did not already. Where the counter ran on while the clock stood, as in
+    /// a sleep, what was measured meanwhile lies ahead of the clock: time must not go back behind it.
+    fn leave(&self, counter: &Counter) -> bool {
+        let ahead = counter.now().saturating_sub(self.slow());
+        if ahead > MEANWHILE {
+            self.ahead.store(ahead + MEANWHILE, Ordering::Relaxed);
+        }
+        counter.agrees.swap(false, Ordering::Release)
     }
 
     fn slow(&self) -> u64 {
@@ -115,7 +133,9 @@ impl Comparison {
                     agrees: AtomicBool::new(true),
                 });
             }
-            (Verdict::Wrong, Some(counter)) if counter.agrees.swap(false, Ordering::Relaxed) => {
+            (Verdict::Wrong, Some(counter))
+                if counter.agrees.load(Ordering::Relaxed) && system.leave(counter) =>
+            {
                 tracing::info!(
                     target: "bilten_monitor",
                     "the processor's counter does not run as the system's clock: the clock is used from now on",
@@ -258,8 +278,14 @@ mod tests {
         while system.slow() < SHORTEST {
             std::thread::yield_now();
         }
+        let before = system.now();
         comparison.look(&system);
-        assert!(system.now() < 3600 * SECOND);
+        let left = system.counter.get().expect("there is one");
+        assert!(!left.agrees.load(Ordering::Relaxed));
+        let after = system.now();
+        assert!(after >= before, "time never goes back");
+        counter.increment(3600 * SECOND);
+        assert!(system.now() < after + 3600 * SECOND, "it is read no more");
     }
 
     #[test]

@@ -149,17 +149,15 @@ impl Hub {
         all.push(watched);
     }
 
-    /// Has the watchdog look after this until the monitor is gone.
+    /// Has the watchdog look after this in place of what was kept before, until the monitor is gone.
     #[cfg_attr(
         not(feature = "runtime"),
         expect(dead_code, reason = "only runtimes are kept")
     )]
     pub(crate) fn keep(&self, kept: Arc<dyn Watched>) {
         self.watch(Arc::downgrade(&kept));
-        self.kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(kept);
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = vec![kept];
     }
 
     /// Everything that is watched.

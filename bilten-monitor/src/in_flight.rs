@@ -29,7 +29,9 @@ impl Mirror {
 
     /// Sets the gauge to another number. Called under the hub's lock: an older one never comes after a newer one.
     pub(crate) fn show(&self, registry: &Registry, now: u64, count: u64) {
-        if !registry.is_live() || self.shown.swap(count, Ordering::Relaxed) == count {
+        // A number that stays is told again and again: an exporter forgets what it hears nothing of.
+        if !registry.is_live() || (self.shown.swap(count, Ordering::Relaxed) == count && count == 0)
+        {
             return;
         }
         #[expect(

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{Gauge, Histogram};
-use tokio::runtime::{Handle, RuntimeMetrics};
+use tokio::runtime::{Handle, RuntimeFlavor, RuntimeMetrics};
 
 use crate::monitor::Monitor;
 use crate::names::{
@@ -19,7 +19,9 @@ impl Monitor {
     /// Shows how busy a tokio runtime is: workers, tasks, queue, the share of time its workers were busy, and how
     /// long a task waits for its turn. Looked at once a second, by one tiny task.
     ///
-    /// A runtime that is watched twice is shown once; of two runtimes the last one given is.
+    /// A runtime that is watched twice is shown once; of two runtimes the last one given is. A current-thread runtime that
+    /// runs no task although one waits may be stuck, or driven by nobody: its share is zero then, and the wait of its
+    /// task grows.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(async {
@@ -46,6 +48,9 @@ struct Runtime {
     shown: Mutex<Busy>,
 }
 
+/// A look comes no sooner after another one, however often the watchdog comes by.
+const LOOK: Duration = Duration::from_millis(900);
+
 /// How long a new task waits.
 struct Delay {
     waited: Cached<Histogram>,
@@ -55,24 +60,38 @@ struct Delay {
 #[derive(Default)]
 struct Probes {
     last: Duration,
-    /// The first task that still waits.
-    oldest: Option<Instant>,
+    /// The task that still waits.
+    waiting: Option<Instant>,
+    /// A task had its turn since the last look.
+    answered: bool,
 }
 
 impl Probes {
-    fn asked(&mut self, at: Instant) {
-        self.oldest.get_or_insert(at);
+    /// Whether to ask: one at a time, or they would pile up where nobody runs them.
+    fn ask(&mut self, at: Instant) -> bool {
+        let is_free = self.waiting.is_none();
+        self.waiting.get_or_insert(at);
+        is_free
     }
 
-    fn answered(&mut self, asked: Instant, waited: Duration) {
+    fn answer(&mut self, waited: Duration) {
         self.last = waited;
-        self.oldest = self.oldest.filter(|oldest| *oldest > asked);
+        self.answered = true;
     }
 
-    /// The longer of what the last task waited and what the first one waits that has had no turn yet.
+    /// The longer of what the last task waited and what the one waits that has had no turn yet.
     fn wait(&self, now: Instant) -> Duration {
-        let still = self.oldest.map(|oldest| now.duration_since(oldest));
+        let still = self.waiting.map(|asked| now.duration_since(asked));
         still.unwrap_or_default().max(self.last)
+    }
+}
+
+/// A task that waits for its turn. It waits no more when it is dropped: by a runtime that ends, too.
+struct Probe(Arc<Delay>);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.probes().waiting = None;
     }
 }
 
@@ -98,9 +117,11 @@ struct Worked {
 impl Worked {
     /// The time since `before` that it was busy. It reports when it pauses: a long stretch may arrive in one period, and
     /// while it never pauses it reports nothing.
-    fn since(self, before: Self, took: Duration) -> Duration {
+    ///
+    /// So does a worker that nobody drives: what is not `driven` is not busy.
+    fn since(self, before: Self, took: Duration, driven: bool) -> Duration {
         if self.turns == before.turns && self.turns.is_multiple_of(2) {
-            return took;
+            return if driven { took } else { Duration::ZERO };
         }
         self.busy.saturating_sub(before.busy).min(took)
     }
@@ -126,16 +147,25 @@ impl Runtime {
         }
     }
 
+    /// Whether somebody runs its tasks for certain: its own threads, or whoever ran the last one that was asked for.
+    fn is_driven(&self) -> bool {
+        let answered = std::mem::take(&mut self.delay.probes().answered);
+        answered || self.handle.runtime_flavor() != RuntimeFlavor::CurrentThread
+    }
+
     /// A task that does nothing but tell how long it waited.
     fn measure_delay(&self, now: u64) {
-        let (delay, registry) = (Arc::clone(&self.delay), Arc::clone(&self.registry));
+        let registry = Arc::clone(&self.registry);
         let asked = Instant::now();
-        delay.probes().asked(asked);
+        if !self.delay.probes().ask(asked) {
+            return;
+        }
+        let probe = Probe(Arc::clone(&self.delay));
         self.handle.spawn(async move {
             let waited = asked.elapsed();
-            delay.probes().answered(asked, waited);
+            probe.0.probes().answer(waited);
             let record = |histogram: &Histogram| histogram.record(waited.as_secs_f64());
-            delay.waited.each(&registry, now, record);
+            probe.0.waited.each(&registry, now, record);
         });
     }
 }
@@ -153,12 +183,13 @@ impl Load {
     }
 
     /// The share of the time since `before` that all workers, and that the busiest one, were busy.
-    fn since(&self, before: &Self) -> (f64, f64) {
+    fn since(&self, before: &Self, driven: bool) -> (f64, f64) {
         let took = self.at.duration_since(before.at);
         let seconds = took.as_secs_f64().max(1e-9);
         let pairs = self.workers.iter().zip(&before.workers);
-        let share =
-            |(now, then): (&Worked, &Worked)| now.since(*then, took).as_secs_f64() / seconds;
+        let share = |(now, then): (&Worked, &Worked)| {
+            now.since(*then, took, driven).as_secs_f64() / seconds
+        };
         let shares: Vec<f64> = pairs.map(share).collect();
         #[expect(clippy::cast_precision_loss, reason = "a handful of workers")]
         let all = shares.iter().sum::<f64>() / shares.len().max(1) as f64;
@@ -174,10 +205,13 @@ impl Watched for Runtime {
         reason = "numbers of tasks are far below 2^53"
     )]
     fn settle(&self, now: u64) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.at.elapsed() < LOOK {
+            return;
+        }
         let metrics = self.handle.metrics();
         let load = Load::of(&metrics);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, busiest) = load.since(&last);
+        let (all, busiest) = load.since(&last, self.is_driven());
         *last = load;
         drop(last);
         let show = |gauge: &Cached<Gauge>, value: f64| {
@@ -222,15 +256,38 @@ mod tests {
     fn a_task_that_still_waits_counts_as_long_as_it_has_waited() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut probes = Probes::default();
-        probes.asked(start);
-        probes.answered(start, Duration::from_millis(2));
+        assert!(probes.ask(start));
+        probes.answer(Duration::from_millis(2));
+        probes.waiting = None;
         assert_eq!(probes.wait(start + second), Duration::from_millis(2));
-        probes.asked(start + second);
-        probes.asked(start + 2 * second);
+        assert!(probes.ask(start + second));
+        assert!(!probes.ask(start + 2 * second), "one at a time");
         assert_eq!(probes.wait(start + 4 * second), 3 * second);
-        probes.answered(start + second, 4 * second);
-        probes.answered(start + 2 * second, 3 * second);
-        assert_eq!(probes.wait(start + 6 * second), 3 * second);
+        probes.answer(4 * second);
+        probes.waiting = None;
+        assert_eq!(probes.wait(start + 6 * second), 4 * second);
+    }
+
+    fn watched(handle: Handle) -> Runtime {
+        let monitor = Monitor::builder().build().expect("a monitor");
+        Runtime::new(&monitor.inner().hub.registry, handle)
+    }
+
+    #[test]
+    fn a_runtime_that_nobody_drives_collects_no_tasks_and_one_that_ended_has_none_that_waits() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let watched = watched(runtime.handle().clone());
+        (0..100).for_each(|_| watched.measure_delay(0));
+        assert_eq!(runtime.metrics().num_alive_tasks(), 1);
+        assert!(watched.delay.probes().waiting.is_some());
+        assert!(!watched.is_driven());
+        runtime.block_on(tokio::task::yield_now());
+        assert!(watched.is_driven(), "it ran the task");
+        watched.measure_delay(0);
+        drop(runtime);
+        (0..3).for_each(|_| watched.measure_delay(0));
+        assert_eq!(watched.delay.probes().waiting, None, "it never will");
     }
 
     #[test]
@@ -247,7 +304,7 @@ mod tests {
         };
         let before = load(0, [(100, 2), (0, 4), (7, 5)]);
         let after = load(1000, [(600, 8), (3000, 6), (7, 5)]);
-        let (all, busiest) = after.since(&before);
+        let (all, busiest) = after.since(&before, true);
         assert!((all - 0.5).abs() < 1e-9, "{all}: a half, one and none");
         assert!((busiest - 1.0).abs() < 1e-9, "{busiest}");
     }
@@ -259,9 +316,11 @@ mod tests {
             turns,
         };
         let second = Duration::from_secs(1);
-        assert_eq!(worked(4).since(worked(4), second), second);
+        assert_eq!(worked(4).since(worked(4), second, true), second);
+        let undriven = worked(4).since(worked(4), second, false);
+        assert_eq!(undriven, Duration::ZERO, "nobody drives it");
         assert_eq!(
-            worked(5).since(worked(5), second),
+            worked(5).since(worked(5), second, true),
             Duration::ZERO,
             "it rests"
         );

@@ -1,7 +1,7 @@
 //! When each operation under way began, in a fixed number of places.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::alert::{AlertKind, Gate};
 use crate::stats::{Recent, Side};
@@ -18,6 +18,9 @@ const TOLD: u64 = 1;
 pub(crate) struct Slots {
     /// Zero is free; otherwise twice the start plus two, and [`TOLD`].
     places: Box<[AtomicU64]>,
+    /// None of them was free; until one is given back, or the watchdog looks. Among so many operations of one name each
+    /// further one would look at all places in vain.
+    full: AtomicBool,
 }
 
 thread_local! {
@@ -56,12 +59,16 @@ impl Default for Slots {
     fn default() -> Self {
         Self {
             places: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            full: AtomicBool::new(false),
         }
     }
 }
 
 impl Slots {
     pub(crate) fn claim(&self, started: u64) -> Place {
+        if self.full.load(Ordering::Relaxed) {
+            return None;
+        }
         let state = started.saturating_add(1).checked_mul(2)?;
         let first = NEXT.get();
         NEXT.set(first.wrapping_add(1));
@@ -79,10 +86,14 @@ impl Slots {
             // Read first: an exchange would take the cache line from whoever is there.
             place.is_some_and(|place| place.load(Ordering::Relaxed) == 0)
         };
-        (0..SLOTS)
+        let found = (0..SLOTS)
             .map(|step| first.wrapping_add(step) % SLOTS)
             .filter(is_free)
-            .find_map(|at| self.take(at, state))
+            .find_map(|at| self.take(at, state));
+        if found.is_none() {
+            self.full.store(true, Ordering::Relaxed);
+        }
+        found
     }
 
     fn take(&self, at: usize, state: u64) -> Place {
@@ -96,11 +107,21 @@ impl Slots {
     pub(crate) fn release(&self, place: Place) {
         if let Some(place) = place.and_then(|at| self.places.get(usize::from(at))) {
             place.store(0, Ordering::Relaxed);
+            self.make_way();
+        }
+    }
+
+    fn make_way(&self) {
+        // Read first: almost always there is way, and a store would take the cache line from everybody.
+        if self.full.load(Ordering::Relaxed) {
+            self.full.store(false, Ordering::Relaxed);
         }
     }
 
     /// How long each operation over the threshold has been running; each is told once.
     pub(crate) fn overdue(&self, now: u64, threshold: u64) -> impl Iterator<Item = u64> {
+        // A place that was given back in the moment in which it was found that there is none.
+        self.make_way();
         self.places.iter().filter_map(move |place| {
             let state = place.load(Ordering::Relaxed);
             let started = (state / 2).checked_sub(1)?;
@@ -148,6 +169,19 @@ mod tests {
         assert_eq!(places.iter().flatten().count(), SLOTS);
         places.into_iter().for_each(|place| slots.release(place));
         assert_eq!((0..SLOTS).filter_map(|_| slots.claim(5)).count(), SLOTS);
+    }
+
+    // The order: an operation finds no place, one is given back, and only then the first one takes note.
+    #[test]
+    fn a_place_that_came_free_unnoticed_is_found_after_the_next_look() {
+        let slots = Slots::default();
+        let mut places: Vec<Place> = (0..SLOTS).map(|_| slots.claim(0)).collect();
+        assert_eq!(slots.claim(0), None);
+        slots.release(places.remove(7));
+        slots.full.store(true, Ordering::Relaxed);
+        assert_eq!(slots.claim(0), None, "nobody looks");
+        assert_eq!(slots.overdue(0, 1).count(), 0);
+        assert!(slots.claim(0).is_some());
     }
 
     #[test]

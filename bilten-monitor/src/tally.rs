@@ -27,11 +27,11 @@ pub struct Losses {
     pub alerts_suppressed: u64,
     /// Alerts lost because a sink's queue was full.
     pub alerts_dropped: u64,
-    /// Deliveries that a sink refused or panicked on.
+    /// Deliveries that a sink refused or panicked on, and looks of the watchdog at which a recorder or a clock panicked.
     pub sink_failures: u64,
     /// Samples lost because a metric sink's queue was full.
     pub samples_dropped: u64,
-    /// Values and names refused by the metric interface, and lengths that a request declares and cannot have sent.
+    /// Values and names refused by the metric interface.
     pub rejected: u64,
     /// Observations made while there was no recorder: no exporter will ever show them. Snapshots, alerts and metric
     /// sinks have them all the same.

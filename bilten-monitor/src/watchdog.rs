@@ -1,5 +1,6 @@
 //! Looks after operations that are still running, alerts that are over, and the error budget.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use crate::clock::Time;
 use crate::counter::Comparison;
 use crate::error::Error;
 use crate::hub::Hub;
+use crate::tally::Loss;
 
 const THREAD: &str = "bilten-watchdog";
 /// How often it brings the numbers up to date; operations that are still running may be its business less often.
@@ -34,25 +36,49 @@ fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
         _ => None,
     };
     if let Some(hub) = hub.upgrade() {
-        hub.registry.meet_process();
+        // Early, for what is recorded within the first second; should it panic, the first look tells.
+        let _ = catch_unwind(AssertUnwindSafe(|| hub.registry.meet_process()));
     }
     loop {
         std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
-        hub.registry.meet_process();
-        if let (Some(comparison), Time::System(system)) = (&mut comparison, &*hub.time) {
-            comparison.look(system);
+        // A recorder or a clock of the program's that panics once ends this look, and not all later ones.
+        let look = || look(&hub, period, &mut looked, comparison.as_mut());
+        if catch_unwind(AssertUnwindSafe(look)).is_err() {
+            panicked(&hub);
         }
-        let now = hub.time.now();
-        hub.publish(now);
-        let watched = hub.watched();
-        if period.is_some_and(|period| looked.elapsed() >= period) {
-            looked = Instant::now();
-            watched.iter().for_each(|watched| watched.look(now));
-        }
-        hub.settle(now, &watched);
-        if let Some(budget) = &hub.budget {
-            budget.look(&hub.desk, now);
-        }
+    }
+}
+
+fn panicked(hub: &Hub) {
+    // The counter is the recorder's too.
+    let counted = catch_unwind(AssertUnwindSafe(|| hub.tallies.count(Loss::SinkFailure)));
+    tracing::error!(
+        target: "bilten_monitor",
+        "a recorder or clock panicked while the watchdog looked: what it had still to do waits for its next look",
+    );
+    drop(counted);
+}
+
+fn look(
+    hub: &Hub,
+    period: Option<Duration>,
+    looked: &mut Instant,
+    comparison: Option<&mut Comparison>,
+) {
+    hub.registry.meet_process();
+    if let (Some(comparison), Time::System(system)) = (comparison, &*hub.time) {
+        comparison.look(system);
+    }
+    let now = hub.time.now();
+    hub.publish(now);
+    let watched = hub.watched();
+    if period.is_some_and(|period| looked.elapsed() >= period) {
+        *looked = Instant::now();
+        watched.iter().for_each(|watched| watched.look(now));
+    }
+    hub.settle(now, &watched);
+    if let Some(budget) = &hub.budget {
+        budget.look(&hub.desk, now);
     }
 }

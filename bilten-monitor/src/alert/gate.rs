@@ -69,7 +69,7 @@ impl Gate {
             let _ = self.claim(next, open_at);
             return Err(Held::Burst);
         }
-        self.told.store(true, Ordering::Relaxed);
+        self.told.store(true, Ordering::Release);
         Ok(self.take(value))
     }
 
@@ -91,11 +91,23 @@ impl Gate {
 
     /// What there is to say once nothing happened for a whole window after an alert; each time once.
     pub(crate) fn recover(&self, now: u64, window: u64) -> Option<Passed> {
-        let is_quiet = now.saturating_sub(self.last.load(Ordering::Relaxed)) > window;
-        let over = is_quiet
-            && self.told.load(Ordering::Relaxed)
-            && self.told.swap(false, Ordering::Relaxed);
+        let over = self.is_quiet(now, window) && self.take_told(now, window);
         over.then(|| self.take(0))
+    }
+
+    fn is_quiet(&self, now: u64, window: u64) -> bool {
+        now.saturating_sub(self.last.load(Ordering::Relaxed)) > window
+    }
+
+    /// Takes note that it was told that it is over, unless an alert has passed since it was found to be quiet: that one
+    /// is not over.
+    fn take_told(&self, now: u64, window: u64) -> bool {
+        let told = self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Acquire);
+        let over = told && self.is_quiet(now, window);
+        if told && !over {
+            self.told.store(true, Ordering::Release);
+        }
+        over
     }
 
     fn take(&self, value: u64) -> Passed {
@@ -222,6 +234,17 @@ mod tests {
                 .map(|passed| passed.suppressed),
             Some(0)
         );
+    }
+
+    // The order: the watchdog has found it quiet, an alert passes, the watchdog goes on.
+    #[test]
+    fn an_alert_that_passes_while_the_end_of_the_one_before_is_told_is_not_over() {
+        let (gate, burst) = (Gate::default(), Burst::new(10));
+        assert!(gate.admit(1_000, WINDOW, &burst, 5).is_some());
+        assert!(gate.is_quiet(1_100, WINDOW));
+        assert!(gate.admit(1_100, WINDOW, &burst, 7).is_some());
+        assert!(!gate.take_told(1_100, WINDOW));
+        assert!(gate.recover(1_161, WINDOW).is_some(), "told when it is");
     }
 
     #[test]

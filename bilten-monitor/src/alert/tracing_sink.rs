@@ -39,6 +39,9 @@ impl AlertSink for TracingSink {
                 target: "bilten_monitor::alert",
                 kind = alert.kind.label(),
                 subject = %alert.subject,
+                suppressed = alert.suppressed,
+                trace_id = alert.trace_id.map(tracing::field::display),
+                facts,
                 "too many values of one label: further ones are counted under `other`",
             ),
             AlertKind::SlowQuery

@@ -1,4 +1,6 @@
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Uri};
@@ -30,6 +32,9 @@ pub struct WebhookSink {
     headers: Vec<(HeaderName, HeaderValue)>,
     attempts: u32,
     pause: Duration,
+    /// Tells this sink's alerts from those of others, and one alert from the next.
+    process: u64,
+    sent: AtomicU64,
 }
 
 /// Configures a [`WebhookSink`]; see there for an example.
@@ -40,6 +45,7 @@ pub struct WebhookSinkBuilder {
     timeout: Duration,
     attempts: u32,
     pause: Duration,
+    proxy: Option<String>,
 }
 
 impl WebhookSink {
@@ -49,12 +55,19 @@ impl WebhookSink {
             url: url.into(),
             headers: Vec::new(),
             timeout: Duration::from_secs(5),
+            proxy: None,
             attempts: 3,
             pause: Duration::from_secs(1),
         }
     }
 
     /// One attempt: delivered, worth another one, or refused for good.
+    /// Of one alert: all attempts to send it have the same one, and nothing else has it.
+    fn next_id(&self) -> String {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        format!("{:016x}-{number}", self.process)
+    }
+
     fn attempt(&self, body: &str) -> Result<(), Attempt> {
         let mut request = self
             .agent
@@ -92,7 +105,9 @@ fn told(error: &ureq::Error) -> String {
 
 impl AlertSink for WebhookSink {
     fn deliver(&self, alert: &Alert) -> Result<(), Refused> {
-        let body = as_json(alert).to_string();
+        let mut body = as_json(alert);
+        body["id"] = self.next_id().into();
+        let body = body.to_string();
         let mut pause = self.pause;
         for left in (0..self.attempts).rev() {
             match self.attempt(&body) {
@@ -155,11 +170,18 @@ impl WebhookSinkBuilder {
         self
     }
 
+    /// The proxy to go through, such as `http://proxy.internal:3128`. None by default: what the environment names
+    /// (`HTTP_PROXY` and its like) is not asked.
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(url.into());
+        self
+    }
+
     /// Builds the sink.
     ///
     /// # Errors
     ///
-    /// [`Error::Webhook`] when the URL or a header cannot be used, [`Error::Zero`] for a zero timeout or no
+    /// [`Error::Webhook`] when the URL, the proxy's URL or a header cannot be used, [`Error::Zero`] for a zero timeout or no
     /// attempts. A message never shows the URL or a header's value.
     pub fn build(self) -> Result<WebhookSink, Error> {
         const REMEDY: &str = "give a positive value, or leave the setter out for the default";
@@ -186,8 +208,14 @@ impl WebhookSinkBuilder {
             });
         }
         let headers = self.headers.iter().map(|(name, value)| header(name, value));
+        let proxy = self.proxy.as_deref().map(ureq::Proxy::new).transpose();
+        let proxy = proxy.map_err(|_| Error::Webhook {
+            reason: "the proxy's URL cannot be read",
+        })?;
         let config = Agent::config_builder()
             .timeout_global(Some(self.timeout))
+            // Not the one that the environment names: it would see the headers of an address with http.
+            .proxy(proxy)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false);
@@ -197,6 +225,8 @@ impl WebhookSinkBuilder {
             url,
             attempts: self.attempts,
             pause: self.pause,
+            process: RandomState::new().hash_one(0),
+            sent: AtomicU64::new(0),
         })
     }
 }

@@ -161,6 +161,9 @@ impl MonitorBuilder {
     }
 
     /// Tells each sink once when nothing of an alert's kind and subject happened for a whole window. Off by default.
+    ///
+    /// For slow queries and requests, repeated queries and burning budgets. An operation that still runs ends with an
+    /// alert of its own, and too many labels or alerts are no state that ends.
     pub fn recovery_notices(mut self, on: bool) -> Self {
         self.recovery_notices = on;
         self
@@ -189,8 +192,8 @@ impl MonitorBuilder {
 
     /// Measures one in so many of a very frequent query, at most 10,000; that one stands for all of them. Defaults to every one.
     ///
-    /// Counts stay right on average; a metric sink reads [`Sample::weight`]. What is not measured costs one addition, is not among those in flight, is not
-    /// watched and raises no alert.
+    /// Counts stay right on average; a metric sink reads [`Sample::weight`]. What is not measured costs one addition, is not
+    /// among the gauge's operations in flight, is not watched and raises no alert.
     pub fn sample_query(mut self, name: &'static str, one_in: u32) -> Self {
         if self.limits.sampled.insert(name, one_in).is_some() {
             self.duplicate.get_or_insert(("sample_query", name));

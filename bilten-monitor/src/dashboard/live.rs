@@ -1,5 +1,6 @@
 //! The thread that looks, and those who watch.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -43,7 +44,9 @@ impl Live {
         let weak = Arc::downgrade(&live);
         let thread = std::thread::Builder::new().name(THREAD.to_owned());
         if let Err(error) = thread.spawn(move || watch_over(&weak)) {
-            tracing::warn!(target: "bilten_monitor", %error, "no thread for the live page: it stays empty");
+            tracing::warn!(target: "bilten_monitor", %error, "no thread for the live page: it is closed");
+            // A stream of which nobody ever sends would hold a server up that waits for its responses.
+            live.close();
         }
         live
     }
@@ -93,10 +96,13 @@ impl Live {
         self.taken
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more)
             .ok()?;
-        Some(Seat {
+        let seat = Seat {
             published: self.published.subscribe(),
             live: Arc::clone(self),
-        })
+        };
+        // Asked after it listens: of a `close` that came before, it would never hear.
+        let is_closed = seat.published.borrow().closed;
+        (!is_closed).then_some(seat)
     }
 
     fn sampler(&self) -> MutexGuard<'_, Sampler> {
@@ -108,7 +114,12 @@ fn watch_over(live: &Weak<Live>) {
     loop {
         std::thread::sleep(PERIOD);
         match live.upgrade() {
-            Some(live) if !live.is_closed() => live.look(),
+            Some(live) if !live.is_closed() => {
+                // A clock of the program's may panic; the next second is another one.
+                if catch_unwind(AssertUnwindSafe(|| live.look())).is_err() {
+                    tracing::error!(target: "bilten_monitor", "a look for the live page panicked: this second is not on it");
+                }
+            }
             _ => return,
         }
     }

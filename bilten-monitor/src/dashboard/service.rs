@@ -66,11 +66,7 @@ impl Dashboard {
     }
 
     fn stream(&self, parts: &Parts) -> Response<Body> {
-        let seat = match self.live.is_closed() {
-            true => None,
-            false => self.live.seat(self.listeners),
-        };
-        let Some(seat) = seat else {
+        let Some(seat) = self.live.seat(self.listeners) else {
             let mut full = text(TEXT, "too many pages are open, or the service ends\n");
             *full.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             full.headers_mut()

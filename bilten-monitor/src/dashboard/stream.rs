@@ -13,6 +13,10 @@ use super::live::{Published, Seat};
 /// that waits for its responses at shutdown and did not close the dashboard waits no longer than this.
 const LIFE: u32 = 20;
 
+/// After how many milliseconds the page asks again. A browser's own pause is longer than the page waits before it says that
+/// it hears nothing.
+const AGAIN: &[u8] = b"retry: 500\n\n";
+
 /// What one page has got so far.
 struct Told {
     seat: Seat,
@@ -69,7 +73,9 @@ impl Told {
         self.alerts = self.seat.live.alerts_version();
         let (number, text) = self.seat.live.full(&self.title, self.details);
         self.number = Some(number);
-        event("full", &text).into()
+        let mut chunk = event("full", &text);
+        chunk.extend(AGAIN);
+        chunk.into()
     }
 
     /// The next second. A page that was too slow for the one before gets everything again.
@@ -167,6 +173,11 @@ mod tests {
         live.close();
         assert_eq!(name(&mut told).as_deref(), Some("event: closed"));
         assert_eq!(name(&mut told), None);
+        // Of a close that came before it, a stream would never hear.
+        drop(told);
+        assert!(live.seat(1).is_none());
+        live.close();
+        assert!(live.seat(1).is_none(), "and not once more");
     }
 
     #[test]

@@ -15,7 +15,6 @@ use crate::nanos::seconds;
 use crate::outcome::Outcome;
 use crate::scope::report;
 use crate::slots::Place;
-use crate::tally::Loss;
 
 /// No request is so large.
 const UNDECLARED: u64 = u64::MAX;
@@ -102,13 +101,12 @@ impl Exchange {
         }
     }
 
-    /// Takes what the request declares for its size, if that much can have come: anybody may declare anything.
+    /// Takes what the request declares for its size, if that much can have come by now: anybody may declare anything, so
+    /// what cannot is left out without a word. So is the size of an upload that is answered before it came.
     fn declared(&self, declared: u64, head: &Head, now: u64) {
         let hub = &*self.route.endpoint.hub;
         if can_have_come(declared, now.saturating_sub(self.started)) {
             head.request_size.record(hub, now, bytes(declared));
-        } else {
-            hub.tallies.count(Loss::Rejected);
         }
     }
 

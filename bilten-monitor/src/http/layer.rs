@@ -65,10 +65,11 @@ pub struct HttpLayer {
 }
 
 impl HttpLayer {
-    /// Paths that are not measured, in place of the probes' paths, and neither is what is below them. Compared without the query.
+    /// Paths that are not measured, in place of the probes' paths, and neither is what is below them. Compared without the query; a `/` at a
+    /// path's end says nothing.
     #[must_use]
     pub fn exclude(mut self, paths: impl IntoIterator<Item = &'static str>) -> Self {
-        self.excluded = paths.into_iter().collect();
+        self.excluded = paths.into_iter().map(without_end).collect();
         self.shared = Arc::default();
         self
     }
@@ -94,6 +95,12 @@ impl HttpLayer {
         self.shared = Arc::default();
         self
     }
+}
+
+/// What is below `/internal/` is what is below `/internal`.
+fn without_end(path: &'static str) -> &'static str {
+    let end = path.trim_end_matches('/');
+    if end.is_empty() { path } else { end }
 }
 
 impl<S> Layer<S> for HttpLayer {

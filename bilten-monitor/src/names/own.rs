@@ -72,7 +72,7 @@ pub(crate) const REQUEST_SIZE: Spec = histogram(
     pair("http.server.request.body.size", "http_request_size"),
     HEAD,
     BYTES,
-    "Declared length of a request body, where so much can have come.",
+    "Declared length of a request body, where so much can have come by the head of the response.",
 )
 .bytes();
 pub(crate) const RESPONSE_SIZE: Spec = histogram(
@@ -137,7 +137,7 @@ pub(crate) const ALERTS_DROPPED: Spec = counter(
 pub(crate) const SINK_FAILURES: Spec = counter(
     same("bilten.monitor.sink_failures"),
     &[],
-    "Deliveries that a sink refused or panicked on.",
+    "Deliveries that a sink refused or panicked on, and looks at which a recorder or a clock panicked.",
 );
 pub(crate) const SAMPLES_DROPPED: Spec = counter(
     same("bilten.monitor.samples_dropped"),
@@ -147,7 +147,7 @@ pub(crate) const SAMPLES_DROPPED: Spec = counter(
 pub(crate) const REJECTED: Spec = counter(
     same("bilten.monitor.rejected"),
     &[],
-    "Values and names that were refused: NaN, infinite, negative, colliding; and declared lengths that cannot have come.",
+    "Values and names that were refused: NaN, infinite, negative, colliding.",
 );
 pub(crate) const UNRECORDED: Spec = counter(
     same("bilten.monitor.unrecorded"),

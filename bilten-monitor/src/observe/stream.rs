@@ -29,19 +29,50 @@ impl<C: StreamTrait> StreamTrait for Observed<C> {
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         Box::pin(async move {
             let span = self.query(&statement.sql, statement.db_backend).start();
-            let opened = self.inner.stream_raw(statement).await;
-            let mut span = Some(span);
-            if opened.is_err()
-                && let Some(span) = span.take()
-            {
-                span.finish(outcome(&opened));
-            }
-            opened.map(|stream| ObservedStream {
-                stream,
-                span,
-                rows: 0,
-            })
+            let opening = Opening {
+                future: self.inner.stream_raw(statement),
+                span: Some(span),
+            };
+            opening.await
         })
+    }
+}
+
+/// A stream that is being opened, with the span that goes on with its rows.
+struct Opening<F> {
+    future: F,
+    span: Option<Span>,
+}
+
+impl<S, F: Future<Output = Result<S, DbErr>> + Unpin> Future for Opening<F> {
+    type Output = Result<ObservedStream<S>, DbErr>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let unwinding = Unwinding(&mut this.span);
+        let polled = Pin::new(&mut this.future).poll(cx);
+        mem::forget(unwinding);
+        let opened = ready!(polled);
+        if opened.is_err()
+            && let Some(span) = this.span.take()
+        {
+            span.finish(outcome(&opened));
+        }
+        let span = this.span.take();
+        Poll::Ready(opened.map(|stream| ObservedStream {
+            stream,
+            span,
+            rows: 0,
+        }))
+    }
+}
+
+impl<F> Drop for Opening<F> {
+    fn drop(&mut self) {
+        // Not left to the span's own drop: another future's panic may be unwinding through here.
+        if let Some(span) = self.span.take() {
+            span.finish(Outcome::Cancelled);
+        }
     }
 }
 
@@ -71,7 +102,9 @@ pin_project! {
     impl<S> PinnedDrop for ObservedStream<S> {
         fn drop(this: Pin<&mut Self>) {
             // Not left to the span's own drop: another future's panic may be unwinding through here.
-            if let Some(span) = this.project().span.take() {
+            let this = this.project();
+            if let Some(mut span) = this.span.take() {
+                span.rows(*this.rows);
                 span.finish(Outcome::Cancelled);
             }
         }

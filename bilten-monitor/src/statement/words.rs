@@ -136,7 +136,7 @@ impl Words {
             let is_call = start.checked_sub(1) == Some(item);
             let before = (is_row || is_call).then(|| self.same_before(item))??;
             let is_item = |at| self.begins_item(at) || at > 0 && self.word(at - 1) == "values";
-            (is_row || is_item(before)).then_some((item, before))
+            is_item(before).then_some((item, before))
         });
         self.keep_the_first(same);
     }

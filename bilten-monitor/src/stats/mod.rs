@@ -66,7 +66,8 @@ pub struct Stats {
     pub errors: u64,
     /// Those that were cancelled.
     pub cancelled: u64,
-    /// Under way at this moment.
+    /// Under way at this moment. Of a query that is [sampled](crate::MonitorBuilder::sample_query) an estimate, as the
+    /// counts are: each one that is measured stands for all of its kind.
     pub in_flight: u64,
     /// Percentiles of the last one to two minutes.
     pub recent: Percentiles,

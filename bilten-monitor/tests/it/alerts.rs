@@ -313,6 +313,26 @@ fn a_full_channel_refuses_and_is_counted() {
     assert_eq!(scene.monitor.losses().sink_failures, 1);
 }
 
+/// The rule in Prometheus says that the alert tells which label it is, and of a route that is a fact.
+#[test]
+fn the_tracing_sink_writes_the_facts_of_too_many_labels_too() {
+    let lines = Lines::default();
+    let scene = Scene::with(|builder| builder.max_label_values(1));
+    for name in ["one", "two"] {
+        let done = scene.monitor.query(name).run_sync(|| Ok::<_, Refused>(()));
+        done.expect("ok");
+    }
+    let alert = scene.alerts().pop().expect("an alert");
+    assert_eq!(alert.kind, AlertKind::TooManyLabels);
+    tracing::subscriber::with_default(lines.subscriber(), || TracingSink.deliver(&alert))
+        .expect("delivered");
+    let text = lines.text();
+    assert!(
+        text.contains("kept=") && text.contains("suppressed=0"),
+        "{text}"
+    );
+}
+
 #[test]
 fn the_tracing_sink_writes_a_warning_with_the_facts() {
     let lines = Lines::default();

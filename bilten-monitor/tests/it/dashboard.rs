@@ -124,7 +124,8 @@ async fn an_open_page_is_told_of_every_second() {
     let first = message(&mut page).await.expect("a message");
     let data = first
         .strip_prefix("event: full\ndata: ")
-        .expect("everything at first");
+        .and_then(|data| data.strip_suffix("\n\nretry: 500\n\n"))
+        .expect("everything at first, and when to ask again");
     let full: serde_json::Value = serde_json::from_str(data.trim()).expect("JSON in one line");
     assert_eq!(full["title"], "ticket \"shop\"");
     assert_eq!(full["now"]["queries"]["rows"][0]["name"], "before");

@@ -146,6 +146,26 @@ fn options_that_cannot_work_are_refused_by_name() {
     );
 }
 
+/// What hangs longer than an exporter remembers must not look as if it had ended.
+#[test]
+fn a_number_in_flight_is_shown_for_as_long_as_it_lasts() {
+    let options = Options::default().idle_timeout(Duration::from_millis(50));
+    let exporter = Exporter::local(options).expect("an exporter");
+    let builder = Monitor::builder().recorder(exporter.recorder());
+    let monitor = builder.build().expect("a monitor");
+    let span = monitor.query("hangs").start();
+    let began = std::time::Instant::now();
+    while began.elapsed() < Duration::from_millis(300) {
+        let text = exporter.render();
+        assert!(
+            text.contains("db_client_active_operations{db_query_summary=\"hangs\"} 1"),
+            "{text}"
+        );
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    drop(span);
+}
+
 #[test]
 fn buckets_without_a_name_or_for_one_name_twice_are_refused() {
     let refused = |options: Options| Exporter::local(options).expect_err("refused");

@@ -386,7 +386,7 @@ async fn an_error_without_a_types_name_is_told_by_its_kind() {
 }
 
 #[tokio::test]
-async fn a_length_that_cannot_have_come_is_no_size_and_is_counted() {
+async fn a_length_that_cannot_have_come_is_no_size_and_no_fault_of_the_program() {
     const SIZE: &str = "http_server_request_body_size_bytes_sum";
     let scene = Scene::new();
     let layer = scene.monitor.http().route(route);
@@ -405,7 +405,7 @@ async fn a_length_that_cannot_have_come_is_no_size_and_is_counted() {
     let scrape = scene.scrape();
     assert_eq!(scrape.sum(SIZE, &[]), 1234.0);
     assert_eq!(scrape.sum(COUNT, &[]), 5.0, "each request is counted");
-    assert_eq!(scene.monitor.losses().rejected, 4);
+    assert_eq!(scene.monitor.losses().rejected, 0, "anybody may send one");
 
     // In two minutes so much can come.
     let clock = scene.clock.clone();
@@ -424,5 +424,5 @@ async fn a_length_that_cannot_have_come_is_no_size_and_is_counted() {
     let response = refuses.oneshot(declares(1000)).await;
     drop(response.expect("infallible").into_body().collect().await);
     assert_eq!(scene.scrape().sum(SIZE, &[]), came);
-    assert_eq!(scene.monitor.losses().rejected, 4);
+    assert_eq!(scene.monitor.losses().rejected, 0, "anybody may send one");
 }

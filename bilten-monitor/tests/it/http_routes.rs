@@ -183,6 +183,27 @@ async fn probes_are_left_out_unless_they_are_asked_for() {
 }
 
 #[tokio::test]
+async fn what_is_below_an_excluded_path_is_left_out_however_that_path_ends() {
+    let scene = Scene::new();
+    let service = scene
+        .monitor
+        .http()
+        .exclude(["/internal/", "/"])
+        .layer(service_fn(|_: Request<()>| answer(200)));
+    for (path, counted) in [
+        ("/internal", 0.0),
+        ("/internal/", 0.0),
+        ("/internal/jobs", 0.0),
+        ("/", 0.0),
+        ("/internals", 1.0),
+    ] {
+        let response = service.clone().oneshot(request("GET", path)).await;
+        drop(response.expect("infallible").into_body().collect().await);
+        assert_eq!(scene.scrape().sum(COUNT, &[]), counted, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_panic_of_the_closure_that_names_routes_is_no_matter_of_the_request() {
     let lines = Lines::default();
     let _told = tracing::subscriber::set_default(lines.subscriber());

@@ -211,11 +211,17 @@ async fn a_stream_is_timed_to_its_last_row_and_cancelled_when_dropped() {
         assert_eq!(seen, 3);
     }
     assert_eq!(count(&scene, "SELECT events ", "success"), read_back + 1.0);
+    let told = || {
+        let scrape = scene.scrape();
+        scrape.sum("db_client_response_returned_rows_sum", &[])
+    };
+    let before = told();
     {
         let mut rows = db.stream_raw(select()).await.expect("a stream");
         rows.try_next().await.expect("a row");
     }
     assert_eq!(count(&scene, "SELECT events ", "cancelled"), 1.0);
+    assert_eq!(told(), before + 1.0, "the row that came before");
     assert_eq!(scene.scrape().sum(ACTIVE, &[]), 0.0);
     let broken = db
         .stream_raw(Statement::from_string(
@@ -267,13 +273,14 @@ async fn a_statement_dropped_by_the_panic_of_another_future_is_cancelled() {
             panic!("the sibling's own fault")
         };
         let waiting = event::Entity::find().all(&other);
-        futures_util::future::join(waiting, sibling).await
+        let opening = other.stream_raw(select());
+        futures_util::future::join3(waiting, opening, sibling).await
     };
     let both = std::panic::AssertUnwindSafe(both);
     let panicked = futures_util::FutureExt::catch_unwind(both).await;
     assert!(panicked.is_err());
     assert_eq!(count(&scene, "SELECT events ", "panicked"), 0.0);
-    assert_eq!(count(&scene, "SELECT events ", "cancelled"), 1.0);
+    assert_eq!(count(&scene, "SELECT events ", "cancelled"), 2.0);
 }
 
 #[tokio::test]

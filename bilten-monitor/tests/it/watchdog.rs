@@ -51,6 +51,74 @@ fn a_query_that_hangs_is_told_once_while_it_runs_and_once_when_it_ends() {
     assert!(scene.alerts.next_within(10 * TICK).is_none(), "no third");
 }
 
+/// A recorder that panics once it is told to.
+struct Fragile(std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl metrics::GaugeFn for Fragile {
+    fn increment(&self, _: f64) {}
+    fn decrement(&self, _: f64) {}
+    fn set(&self, _: f64) {
+        assert!(
+            !self.0.swap(false, std::sync::atomic::Ordering::SeqCst),
+            "as told"
+        );
+    }
+}
+
+impl metrics::Recorder for Fragile {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::noop()
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::from_arc(std::sync::Arc::new(Self(self.0.clone())))
+    }
+    fn register_histogram(
+        &self,
+        _: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+#[test]
+fn the_watchdog_looks_on_after_a_recorder_has_panicked() {
+    let panics = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let recorder = std::sync::Arc::new(Fragile(panics.clone()));
+    let scene = Scene::with(|builder| builder.recorder(recorder).watchdog(TICK));
+    let span = scene.monitor.query("report").start();
+    scene.clock.advance(1100 * MILLI);
+    let running = scene
+        .alerts
+        .next_within(SOON)
+        .expect("told at a later look");
+    assert_eq!(running.kind, AlertKind::StillRunning);
+    assert!(!panics.load(std::sync::atomic::Ordering::SeqCst));
+    assert_eq!(scene.monitor.losses().sink_failures, 1, "it is counted");
+    span.finish(Outcome::Success);
+}
+
 #[test]
 fn many_that_hang_under_one_name_are_one_alert() {
     let scene = watched();

@@ -100,7 +100,11 @@ fn a_server_error_is_tried_again_and_a_refusal_is_not() {
     let recovered = scene(&url);
     slow(&recovered);
     assert!(recovered.monitor.flush(SOON));
-    assert_eq!(requests.try_iter().count(), 3);
+    let ids: Vec<_> = requests.try_iter().map(|(_, body)| id(&body)).collect();
+    assert!(
+        ids.len() == 3 && ids.iter().all(|id| *id == ids[0]),
+        "{ids:?}"
+    );
     assert_eq!(recovered.monitor.losses().sink_failures, 0);
 
     let (url, requests) = server(vec![answer("403 No"), answer("200 OK")]);
@@ -109,6 +113,64 @@ fn a_server_error_is_tried_again_and_a_refusal_is_not() {
     assert!(refused.monitor.flush(SOON));
     assert_eq!(requests.try_iter().count(), 1);
     assert_eq!(refused.monitor.losses().sink_failures, 1);
+}
+
+fn id(body: &str) -> String {
+    let alert: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    alert["id"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn no_two_alerts_have_one_id() {
+    let ids = [(); 2].map(|()| {
+        let (url, requests) = server(vec![answer("200 OK"), answer("200 OK")]);
+        let scene = scene(&url);
+        slow(&scene);
+        scene.clock.advance(Duration::from_secs(61));
+        slow(&scene);
+        assert!(scene.monitor.flush(SOON));
+        requests.try_iter().map(|(_, body)| id(&body)).collect()
+    });
+    let all: std::collections::HashSet<String> = ids.iter().flatten().cloned().collect::<_>();
+    let ids: Vec<Vec<String>> = ids.into();
+    assert_eq!((all.len(), ids.concat().len()), (4, 4), "{ids:?}");
+}
+
+/// Runs itself anew: the environment of a process is not to be changed while it runs.
+#[test]
+fn an_alert_goes_past_the_proxy_of_the_environment_and_through_the_one_that_is_named() {
+    const NAME: &str = "webhook::an_alert_goes_past_the_proxy_of_the_environment_and_through_the_one_that_is_named";
+    if std::env::var_os("ALL_PROXY").is_none() {
+        let itself = std::env::current_exe().expect("a path");
+        let mut again = std::process::Command::new(itself);
+        again.args(["--exact", NAME]);
+        again.envs(
+            ["ALL_PROXY", "HTTP_PROXY", "http_proxy"].map(|name| (name, "http://127.0.0.1:9")),
+        );
+        let ended = again.output().expect("run");
+        let text = String::from_utf8_lossy(&ended.stdout);
+        assert!(
+            ended.status.success() && text.contains("1 passed"),
+            "{text}"
+        );
+        return;
+    }
+    let (url, requests) = server(vec![answer("200 OK")]);
+    let direct = scene(&url);
+    slow(&direct);
+    assert!(direct.monitor.flush(SOON));
+    assert_eq!(direct.monitor.losses().sink_failures, 0);
+    assert_eq!(requests.try_iter().count(), 1);
+
+    let (proxy, asked) = server(vec![answer("200 OK")]);
+    let proxy = proxy.split("/hook").next().expect("an address").to_owned();
+    let sink = WebhookSink::builder("http://alerts.invalid/hook").proxy(proxy);
+    let sink = sink.attempts(1).build().expect("a sink");
+    let through = Scene::with(|builder| builder.alert_sink(sink));
+    slow(&through);
+    assert!(through.monitor.flush(SOON));
+    let (head, _) = asked.recv_timeout(SOON).expect("it was asked");
+    assert!(head.contains("alerts.invalid"), "{head}");
 }
 
 #[test]
@@ -161,6 +223,9 @@ fn what_cannot_work_is_refused_without_showing_a_secret() {
             .timeout(Duration::ZERO)
             .build(),
         WebhookSink::builder("http://host/").attempts(0).build(),
+        WebhookSink::builder("http://host/")
+            .proxy("no url secret")
+            .build(),
     ];
     for (n, refused) in refused.into_iter().enumerate() {
         let error = refused.expect_err("refused");

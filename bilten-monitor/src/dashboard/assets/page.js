@@ -2,6 +2,8 @@ const POINTS = 300;
 const TREND = 60;
 const LATE = 4000;
 const AGAIN = 2000;
+/** Alerts of one moment that are read out; further ones are a number. */
+const READ = 3;
 
 const byId = (id) => document.getElementById(id);
 /** Absent without requests: a curve of times has no value where nothing happened. */
@@ -17,6 +19,7 @@ const page = {
   history: { minutes: [], hour: [] },
   trends: [new Map(), new Map()],
   alerts: [],
+  told: null,
   now: null,
   heard: 0,
 };
@@ -91,7 +94,7 @@ function takeFull(full) {
   page.now = full.now;
   page.trends = [full.now.requests, full.now.queries].map((table, side) =>
     new Map(keyed(table.rows).map((row, index) => [row.key, full.trends[side][index] ?? []])));
-  page.alerts = full.alerts;
+  takeAlerts(full.alerts);
   write(byId('title'), full.title);
   document.title = `${full.title} · live`;
 }
@@ -111,11 +114,19 @@ function takeTick(tick) {
 }
 
 function takeAlerts(alerts) {
+  // What was there when the page opened is no news. A stream ends now and then: what came meanwhile is news all the same.
+  const fresh = page.told === null ? [] : alerts.filter((alert) => alert.at > page.told);
   page.alerts = alerts;
-  const newest = alerts[0];
-  if (!newest) return;
-  const what = `${newest.kind} ${newest.subject}`;
-  write(byId('news'), newest.recovered ? `Over: ${what}` : `Alert: ${what}, ${time(newest.duration)}`);
+  page.told = Math.max(page.told ?? 0, ...alerts.map((alert) => alert.at));
+  if (fresh.length === 0) return;
+  const read = fresh.slice(0, READ).map(inWords);
+  if (fresh.length > READ) read.push(`and ${fresh.length - READ} more`);
+  write(byId('news'), read.join('; '));
+}
+
+function inWords(alert) {
+  const what = `${alert.kind} ${alert.subject}`;
+  return alert.recovered ? `Over: ${what}` : `Alert: ${what}, ${time(alert.duration)}`;
 }
 
 function render() {

@@ -283,7 +283,7 @@ function showVerdicts(parent, now, alerts) {
     now.checks.length > 0 && ['health', unwell.length === 0 ? 'good' : down ? 'bad' : 'warn', health],
     now.nodes.length > 0 && ['database', out === 0 ? 'good' : 'bad', out === 0 ? `${now.nodes.length} nodes` : `${out} out of rotation`],
     isBusy(now.runtime) && ['runtime', 'warn', 'runtime busy'],
-    ['alerts', latest === 0 ? 'good' : 'warn', latest === 0 ? 'no alerts' : `${latest} new alerts`],
+    ['alerts', latest === 0 ? 'good' : 'warn', latest === 0 ? 'no alerts' : `${latest} new ${latest === 1 ? 'alert' : 'alerts'}`],
   ];
   keep(parent, verdicts.filter(Boolean), ([id]) => id, ([id]) => {
     const link = make('a', 'chip');

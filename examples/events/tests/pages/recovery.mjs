@@ -22,7 +22,7 @@ await run(async ({ open, audit, overflow, claim }) => {
   const ways = [['recovery', {}], ['recovery-dark', { dark: true }], ['recovery-phone', { width: 390, height: 844 }]];
   for (const [index, [name, options]] of ways.entries()) {
     const query = queries[index];
-    const verdict = `${index + 1} new alerts`;
+    const verdict = ['1 new alert', '2 new alerts', '3 new alerts'][index];
     const { page, complaints, close } = await open(`${base}/live`, options);
     await page.locator('#state[data-state="live"]').waitFor();
     await fetch(`${base}/slow/${query}`);
