@@ -8,10 +8,12 @@
 
 mod functions;
 mod harmless;
+mod hidden;
 mod lexer;
 
 use sea_orm::DbBackend;
 
+pub(crate) use hidden::may_hide_a_write;
 use lexer::{Lexer, Token};
 
 /// What a statement needs.
@@ -73,29 +75,6 @@ fn reads(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Option<()> {
         (before, now) = (now, next);
     }
     tokens.is_balanced().then_some(())
-}
-
-/// Whether a statement that looks like a read calls something that may do more: a function that is not known to be
-/// harmless. What a view, an operator or a rule calls is not seen.
-pub(crate) fn may_hide_a_write(backend: DbBackend, sql: &str) -> bool {
-    let mut tokens = Lexer::new(backend, sql);
-    let (mut before, mut now) = (Token::End, tokens.next_token());
-    while !matches!(now, Token::End | Token::Unknown) {
-        let next = tokens.next_token();
-        if next == Token::Punct(b'(') && calls_unknown(before, now) {
-            return true;
-        }
-        (before, now) = (now, next);
-    }
-    now == Token::Unknown
-}
-
-fn calls_unknown(before: Token<'_>, name: Token<'_>) -> bool {
-    match name {
-        Token::Word(word) => before == Token::Punct(b'.') || !harmless::is_harmless(word),
-        Token::Quoted(_) => true,
-        _ => false,
-    }
 }
 
 /// Skips opening brackets and returns the first word when a read may begin with it.

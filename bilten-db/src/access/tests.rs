@@ -294,6 +294,50 @@ fn a_call_that_may_do_more_than_read_is_told() {
             false,
         ),
         ("select cast(price as numeric(10, 2)) from event", false),
+        (
+            "with recursive tree (id, depth) as (select 1, 0), \"leaf\" (\"id\") as (select 1) select * from tree",
+            false,
+        ),
+        (
+            "select * from (with t(n) as (select 1) select n from t) as u(x)",
+            false,
+        ),
+        (
+            "select * from unnest($1) as u(x), (values (1, 2)) as \"v\" (a, b)",
+            false,
+        ),
+        (
+            "select at at time zone ('utc') from event fetch first (5) rows only",
+            false,
+        ),
+        ("select 1 from event where name similar to ('a%')", false),
+        (
+            "select jsonb_set(a, b, c), Array_Position(d, 1) from event",
+            false,
+        ),
+        (
+            "with t(n) as (select record_visit(7)) select n from t",
+            true,
+        ),
+        (
+            "with t(n) as (select 1) select record_visit(n) from t",
+            true,
+        ),
+        (
+            "with t(n) as (select 1) (select record_visit(n) from t)",
+            true,
+        ),
+        (
+            "select now()::timestamp with time zone, record_visit(7)",
+            true,
+        ),
+        (
+            "select cast(now() as timestamp with time zone), record_visit(7)",
+            true,
+        ),
+        ("select record_visit(7) as visits", true),
+        ("select distinct on (a) record_visit(a) from event", true),
+        ("select first(a) from event", true),
         ("select hidden_write()", true),
         ("select \"count\"(*) from event", true),
         ("select app.count(*) from event", true),
