@@ -65,7 +65,8 @@ impl Position {
         }
     }
 
-    pub(super) fn write(&self) -> String {
+    /// `Err` for keys that [`read`](Self::read) would refuse.
+    pub(super) fn write(&self) -> Result<String, Error> {
         let way = match self.way {
             Way::After => AFTER,
             Way::Before => BEFORE,
@@ -79,7 +80,17 @@ impl Position {
                 .for_each(|byte| keys.push_str(&format!("{byte:02x}")));
         }
         let head = format!("{way}{:016x}", self.query);
-        format!("{head}{}{keys}", sum(&head, &keys))
+        let text = format!("{head}{}{keys}", sum(&head, &keys));
+        let problem = match () {
+            () if text.len() > LONGEST => format!("need a cursor of {} characters", text.len()),
+            () if self.keys.iter().any(|key| key.contains('\0')) => "hold a NUL".to_owned(),
+            () => return Ok(text),
+        };
+        Err(Error::invalid(
+            "keys of a row",
+            problem,
+            "order by columns with short values and without NUL",
+        ))
     }
 
     /// The position in `text`, which must belong to the query with this fingerprint and number of keys.
@@ -178,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_cursor_fits_only_its_own_query() {
-        let text = position(&["2027-03-01", "5"]).write();
+        let text = position(&["2027-03-01", "5"]).write().unwrap();
         let (head, keys) = text.split_once('.').unwrap();
         assert_eq!(keys, "323032372d30332d3031.35");
         assert!(
@@ -217,6 +228,15 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_no_cursor_can_hold_are_named_when_it_is_written() {
+        let long = "x".repeat(LONGEST);
+        for (key, problem) in [("a\0b", "NUL"), (long.as_str(), "characters")] {
+            let error = position(&[key]).write().unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
     fn queries_are_told_apart_by_text_values_and_order() {
         let of = |sql: &str, value: i32, order: &str| {
             let statement =
@@ -237,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_cursor_with_one_letter_changed_is_none() {
-        let text = position(&["n0", "20"]).write();
+        let text = position(&["n0", "20"]).write().unwrap();
         for at in 0..text.len() {
             for letter in ["0", "b", "f", ".", ""] {
                 let mut changed = text.clone();
@@ -252,7 +272,7 @@ mod tests {
         fn text_and_back(keys in proptest::collection::vec("[^\0]*", 1..4), query: u64, way in 0..4usize) {
             let way = [Way::After, Way::Before, Way::From, Way::Until][way];
             let position = Position { way, query, keys };
-            let read = Position::read(&position.write(), query, position.keys.len());
+            let read = Position::read(&position.write().unwrap(), query, position.keys.len());
             prop_assert_eq!(read.unwrap(), position);
         }
 

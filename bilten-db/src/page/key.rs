@@ -63,7 +63,7 @@ impl<C: ColumnTrait> Key<C> {
     /// The value of a cursor, in the column's own type.
     fn value(&self, text: &str, backend: DbBackend) -> Result<Expr, Error> {
         let kind = self.column.def().get_column_type().clone();
-        if !fits(&kind, text) {
+        if !fits(backend, &kind, text) {
             return Err(Error::invalid(
                 "cursor",
                 format!("holds no value of the key `{}`", self.column.as_str()),
@@ -107,7 +107,7 @@ impl<C: ColumnTrait> Key<C> {
 
 /// Whether `text` may be a value of this type: one that somebody made up is not left to the database, which blames the
 /// query or, as SQLite, takes it for zero.
-fn fits(kind: &ColumnType, text: &str) -> bool {
+fn fits(backend: DbBackend, kind: &ColumnType, text: &str) -> bool {
     use ColumnType as T;
     let within = |least: i128, most: i128| {
         text.parse::<i128>()
@@ -121,6 +121,8 @@ fn fits(kind: &ColumnType, text: &str) -> bool {
         T::Integer | T::SmallUnsigned => within(-0x8000_0000, 0x7fff_ffff),
         T::BigInteger | T::Unsigned => within(i64::MIN.into(), i64::MAX.into()),
         T::BigUnsigned => within(0, u64::MAX.into()),
+        // Elsewhere it is a number, of which any but 0 is true.
+        T::Boolean if backend != DbBackend::Postgres => within(i64::MIN.into(), i64::MAX.into()),
         T::Boolean => matches!(text, "true" | "false" | "t" | "f" | "0" | "1"),
         T::Decimal(_) => made_of("+-.eENa") || text.ends_with("Infinity"),
         T::Uuid => text.len() == 36 && made_of("abcdef-"),
@@ -265,7 +267,12 @@ mod tests {
             (T::Text, "\u{2}0", true),
         ];
         for (kind, text, expected) in table {
-            assert_eq!(fits(&kind, text), expected, "{kind:?} {text:?}");
+            assert_eq!(
+                fits(DbBackend::Postgres, &kind, text),
+                expected,
+                "{kind:?} {text:?}"
+            );
         }
+        assert!(fits(DbBackend::MySql, &T::Boolean, "2"));
     }
 }

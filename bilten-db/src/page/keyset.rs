@@ -64,7 +64,11 @@ impl KeysetRequest {
 ///
 /// No page leaves out rows whose key is NULL: a key that may be NULL by its model is refused, and so is one that is NULL
 /// in the database all the same. That costs nothing where the database knows the keys to be `NOT NULL`; otherwise, and
-/// for views, each page looks for such rows. Filter them out (`is_not_null()`) to leave them out on purpose.
+/// for views, and behind a `RIGHT` or `FULL JOIN`, each page looks for such rows. Filter them out (`is_not_null()`) to leave
+/// them out on purpose.
+///
+/// The model says how a key is compared, so it must name the column's own type where that sorts in a way of its own: `citext`
+/// as `ColumnType::custom("citext")`, an `ENUM` as one.
 ///
 /// ```
 /// use bilten_db::{Cluster, page::{Keyset, KeysetRequest}};
@@ -246,11 +250,12 @@ impl<E: EntityTrait> Sought<E> {
     async fn fetch<C: ConnectionTrait>(&self, db: &C) -> Result<Vec<QueryResult>, Error> {
         let backend = db.get_database_backend();
         let rows = db.query_all_raw(self.select.build(backend)).await?;
-        if nulls::are_ruled_out(&rows, self.keys.len()) {
-            return Ok(rows);
-        }
         if nulls::are_among(&rows, self.keys.len()) {
             return Err(nulls::refused(&self.keys));
+        }
+        let all = self.all.build(backend).sql;
+        if !nulls::may_be_joined_on(&all) && nulls::are_ruled_out(&rows, self.keys.len()) {
+            return Ok(rows);
         }
         let search = nulls::search(&self.all, &self.keys, backend);
         match db.query_one_raw(search).await? {
@@ -264,19 +269,23 @@ impl<E: EntityTrait> Sought<E> {
         let has_more = rows.len() > limit;
         rows.truncate(limit);
         if rows.is_empty() {
-            return Ok(self.empty());
+            return self.empty();
         }
         let is_forward = self.way.is_forward();
         if !is_forward {
             rows.reverse();
         }
-        // Behind lies the page that the cursor came from.
+        // Behind lies the page that the cursor came from, unless that was an empty one: it would lead here again.
+        let came_from_rows = self
+            .from
+            .as_ref()
+            .is_some_and(|from| !from.way.is_inclusive());
         let (has_next, has_previous) = match is_forward {
-            true => (has_more, self.from.is_some()),
-            false => (true, has_more),
+            true => (has_more, came_from_rows),
+            false => (came_from_rows, has_more),
         };
         let cursor = |wanted: bool, row: Option<&QueryResult>, way| match row {
-            Some(row) if wanted => Ok(Some(self.position(row, way)?.write())),
+            Some(row) if wanted => self.position(row, way)?.write().map(Some),
             _ => Ok::<_, Error>(None),
         };
         let pagination = KeysetPagination {
@@ -292,20 +301,21 @@ impl<E: EntityTrait> Sought<E> {
     }
 
     /// The rows that it was to show have gone since its cursor was made; those that lie the other way may be there.
-    fn empty<T>(&self) -> KeysetPage<T> {
+    fn empty<T>(&self) -> Result<KeysetPage<T>, Error> {
         let back = self.from.as_ref().map(|from| from.back().write());
+        let back = back.transpose()?;
         let (next, previous) = match self.way.is_forward() {
             true => (None, back),
             false => (back, None),
         };
-        KeysetPage {
+        Ok(KeysetPage {
             items: Vec::new(),
             pagination: KeysetPagination {
                 limit: self.limit,
                 next,
                 previous,
             },
-        }
+        })
     }
 
     fn position(&self, row: &QueryResult, way: Way) -> Result<Position, Error> {

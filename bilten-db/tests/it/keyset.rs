@@ -170,7 +170,7 @@ async fn empty_pages_lead_back(db: &impl ConnectionTrait, query: fn() -> Keyset<
     assert_eq!(ids(&back), ids(&second));
     let ahead = page(&back.pagination.previous).await;
     assert_eq!(ids(&ahead), ids(&first));
-    assert!(page(&back.pagination.next).await.items.is_empty());
+    assert_eq!(back.pagination.next, None, "there it came from");
     // Even when the row that it came from is gone.
     let (last, left) = back.items.split_last().unwrap();
     delete(&[last.id]).await;

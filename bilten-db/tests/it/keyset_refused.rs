@@ -2,7 +2,8 @@
 
 use bilten_db::page::{Keyset, KeysetRequest};
 use bilten_db::sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, JoinType, QueryFilter, QuerySelect,
+    RelationTrait, Select,
 };
 use bilten_db::{Cluster, Error, PageExt, PageRequest};
 
@@ -173,5 +174,32 @@ async fn a_query_with_a_limit_of_its_own_is_refused() {
             text.contains("has a limit or an offset of its own"),
             "{text}"
         );
+    }
+}
+
+#[tokio::test]
+async fn rows_that_an_outer_join_makes_up_are_told_although_the_column_is_never_null() {
+    let shop = Shop::open("keyset_outer").await;
+    let db = shop.connect().await;
+    let rows = "insert into event (id, name) select n, 'a' from generate_series(1, 9) n; \
+        insert into ticket (event_id, seat) select n, 'b' from generate_series(1, 8) n";
+    db.execute_unprepared(rows).await.unwrap();
+    shop.settle().await;
+    let joined = |kind| {
+        let tickets = ticket::Entity::find()
+            .select_only()
+            .column(ticket::Column::Id);
+        Keyset::new(tickets.join(kind, ticket::Relation::Event.def()))
+    };
+    assert_eq!(
+        walk(&db, || joined(JoinType::LeftJoin))
+            .await
+            .unwrap()
+            .len(),
+        8
+    );
+    for kind in [JoinType::RightJoin, JoinType::FullOuterJoin] {
+        let error = walk(&db, || joined(kind)).await.unwrap_err().to_string();
+        assert!(error.contains("is NULL in the database"), "{error}");
     }
 }
