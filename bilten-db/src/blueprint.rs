@@ -145,12 +145,16 @@ impl Opening<'_> {
                 acquire_seconds: metrics.acquire_seconds(),
             })
         };
-        let backend: Arc<dyn Backend> = match self.source {
-            Source::Url(url) => open_url(url)?,
-            Source::File(path) if path == ":memory:" => open_url("sqlite::memory:")?,
-            Source::File(path) => open_url(&format!("sqlite://{}", escape(path)))?,
-            Source::Connection(conn) => Arc::new(Adopted::new(conn.clone())),
+        let opened = match self.source {
+            Source::Url(url) => open_url(url),
+            Source::File(path) if path == ":memory:" => open_url("sqlite::memory:"),
+            Source::File(path) => open_url(&format!("sqlite://{}", escape(path))),
+            Source::Connection(conn) => {
+                Ok(Arc::new(Adopted::new(conn.clone())) as Arc<dyn Backend>)
+            }
         };
+        // It never was there.
+        let backend = opened.inspect_err(|_| metrics.gone())?;
         let changed = Arc::clone(self.changed);
         let node = Node::new(id, backend, metrics, suspicion, changed, traits);
         Ok(Arc::new(node))

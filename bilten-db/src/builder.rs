@@ -161,7 +161,8 @@ impl ClusterBuilder {
         self
     }
 
-    /// The pool of each replica, where it differs from [`pool`](Self::pool).
+    /// The pool of each replica, where it differs from [`pool`](Self::pool). It goes with the node: one that is promoted
+    /// takes the writes with it.
     pub fn replica_pool(mut self, pool: PoolConfig) -> Self {
         self.blueprint.replica_pool = Some(pool);
         self

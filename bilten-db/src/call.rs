@@ -9,6 +9,7 @@ use crate::access::Access;
 use crate::driver::Backend;
 use crate::fallback::Place;
 use crate::fault::Fault;
+use crate::flight::Flight;
 use crate::rows::Rows;
 use crate::transaction::Tx;
 
@@ -43,6 +44,19 @@ pub(crate) trait Call: Send + Sync {
         true
     }
 
+    /// Whether what it opened goes on after the call.
+    const GOES_ON: bool = false;
+
+    /// It counts on its node until the end.
+    fn in_flight(output: Self::Output, _flight: Flight) -> Self::Output {
+        output
+    }
+
+    /// It may write where it runs.
+    fn writing(output: Self::Output) -> Self::Output {
+        output
+    }
+
     /// The primary stands in for a replica; what goes on after the call keeps its place for as long.
     fn standing_in(output: Self::Output, _place: Option<Place>) -> Self::Output {
         output
@@ -64,7 +78,17 @@ pub(crate) struct Noted<'a, C> {
 }
 
 impl<C: Call> Call for Noted<'_, C> {
+    const GOES_ON: bool = C::GOES_ON;
+
     type Output = C::Output;
+
+    fn in_flight(output: Self::Output, flight: Flight) -> Self::Output {
+        C::in_flight(output, flight)
+    }
+
+    fn writing(output: Self::Output) -> Self::Output {
+        C::writing(output)
+    }
 
     fn wants(&self) -> Wants<'_> {
         self.call.wants()
@@ -142,7 +166,17 @@ impl Call for QueryAll<'_> {
 }
 
 impl Call for OpenStream<'_> {
+    const GOES_ON: bool = true;
+
     type Output = Rows;
+
+    fn in_flight(rows: Rows, flight: Flight) -> Rows {
+        rows.in_flight(flight)
+    }
+
+    fn writing(rows: Rows) -> Rows {
+        rows.writing()
+    }
 
     fn wants(&self) -> Wants<'_> {
         Wants::Statement(&self.0.sql)
@@ -162,7 +196,13 @@ impl Call for OpenStream<'_> {
 }
 
 impl Call for Begin {
+    const GOES_ON: bool = true;
+
     type Output = Tx;
+
+    fn in_flight(tx: Tx, flight: Flight) -> Tx {
+        tx.in_flight(flight)
+    }
 
     fn wants(&self) -> Wants<'_> {
         // A standby cannot give SERIALIZABLE, not even for reading.

@@ -1,6 +1,8 @@
 //! The longest time for a whole call, all its tries together.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
@@ -11,6 +13,8 @@ use crate::pool_config::LONGEST;
 
 tokio::task_local! {
     static DEADLINE: Deadline;
+    /// Whether something may have changed by the call that runs under a limit.
+    static CHANGES: Arc<AtomicBool>;
 }
 
 #[derive(Clone, Copy)]
@@ -32,7 +36,7 @@ pub(crate) async fn until<F: Future>(limit: Duration, future: F) -> F::Output {
 }
 
 /// Ends `call` after `limit` or at the deadline of the task, whichever comes first; `write` tells whether something may
-/// have changed then.
+/// have changed then, as [`may_change`] does later.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
     write: bool,
@@ -49,10 +53,25 @@ pub(crate) async fn within<T>(
         }
         .into());
     }
-    match timeout(left, call).await {
+    let changes = Arc::new(AtomicBool::new(write));
+    match timeout(left, CHANGES.scope(Arc::clone(&changes), call)).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(Error::Deadline { limit, write }.into()),
+        Err(_) => {
+            let write = changes.load(Ordering::Relaxed);
+            Err(Error::Deadline { limit, write }.into())
+        }
     }
+}
+
+/// Whether the present call has a limit.
+pub(crate) fn is_set() -> bool {
+    CHANGES.try_with(|_| ()).is_ok()
+}
+
+/// What began as a read may write from here on.
+pub(crate) fn may_change() {
+    // An error: no limit will be told.
+    let _ = CHANGES.try_with(|changes| changes.store(true, Ordering::Relaxed));
 }
 
 /// The time left, and the limit that it is left of.
@@ -92,6 +111,22 @@ mod tests {
             let expected = expected.map(|(left, of)| (second(left), second(of)));
             assert_eq!(shortest(limit.map(second), task, now), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_turned_out_to_write_leaves_doubt() {
+        let turns = |writes: bool| async move {
+            if writes {
+                may_change();
+            }
+            std::future::pending::<Result<(), DbErr>>().await
+        };
+        for writes in [false, true] {
+            let limit = Some(Duration::from_millis(70));
+            let ended = within(limit, false, turns(writes)).await.unwrap_err();
+            assert_eq!(Error::outcome_is_unknown(&ended), writes);
+        }
+        assert!(!is_set());
     }
 
     #[tokio::test(start_paused = true)]

@@ -97,7 +97,8 @@ pub enum Error {
 
     /// A stream ended after rows of it had reached the caller. It is not begun again.
     #[error(
-        "the stream from {node} at {address} was cut after {rows} rows: forget them and begin again, or go on behind the last"
+        "the stream from {node} at {address} was cut after {rows} rows: {}",
+        if *.write { "it is unknown whether its write was done, so look before you repeat it" } else { "forget them and begin again, or go on behind the last" }
     )]
     #[non_exhaustive]
     Interrupted {
@@ -107,6 +108,8 @@ pub enum Error {
         address: String,
         /// Rows that were given out.
         rows: u64,
+        /// The statement writes, and may have done so or not.
+        write: bool,
         /// What cut it.
         #[source]
         source: DbErr,
@@ -167,8 +170,8 @@ impl Error {
 
     /// Whether a write of which this is the error may have been done all the same. Look before you repeat it.
     ///
-    /// True for [`OutcomeUnknown`](Self::OutcomeUnknown), and for a [`Deadline`](Self::Deadline) that passed while a write
-    /// was under way.
+    /// True for [`OutcomeUnknown`](Self::OutcomeUnknown), for a [`Deadline`](Self::Deadline) that passed while a write was
+    /// under way, and for the stream of a write that was [`Interrupted`](Self::Interrupted).
     ///
     /// ```
     /// use bilten_db::Error;
@@ -181,7 +184,11 @@ impl Error {
     pub fn outcome_is_unknown(error: &DbErr) -> bool {
         matches!(
             Self::of(error),
-            Some(Self::OutcomeUnknown { .. } | Self::Deadline { write: true, .. })
+            Some(
+                Self::OutcomeUnknown { .. }
+                    | Self::Deadline { write: true, .. }
+                    | Self::Interrupted { write: true, .. }
+            )
         )
     }
 }

@@ -112,6 +112,27 @@ impl Gtids {
         reached && wanted.map(clip).all(|run| here.covers(run))
     }
 
+    /// Whether the position is that of all transactions of the server, wherever they came from. MariaDB tells a standby's by
+    /// what it replicated.
+    pub(crate) fn are_executed(&self) -> bool {
+        self.flavour == Flavour::MySql
+    }
+
+    /// Whether all transactions of `other` are here too, whatever its history. Never known with MariaDB, whose numbers do not
+    /// tell two histories apart.
+    pub(crate) fn has_all_of(&self, other: &Self) -> bool {
+        self.flavour == Flavour::MySql && self.covers(other)
+    }
+
+    /// Whether all transactions of `other` are here too, of a server of the same history.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let has = |origin: &Origin| {
+            let here = self.origins.iter().find(|here| self.is_same(here, origin));
+            here.is_some_and(|here| origin.runs.iter().all(|run| here.covers(*run)))
+        };
+        other.origins.iter().all(has)
+    }
+
     /// How many transactions of `primary` are here.
     pub(crate) fn share_of(&self, primary: &Self) -> u64 {
         let shared = |origin: &Origin| {

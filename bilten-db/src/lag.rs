@@ -6,8 +6,11 @@
 //! note may be missing all the same, which only the time of the note tells.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::gtid::Gtids;
 
 /// Ten minutes at one note per second.
 const NOTES: usize = 600;
@@ -23,17 +26,36 @@ pub(crate) struct Lag {
     pub(crate) as_of: Instant,
 }
 
+/// A place in the log of the primary.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// As a number that grows.
+    pub(crate) position: u64,
+    /// Which transactions it stands for, where they have names: those of several writers at once may come in any order, and
+    /// the number alone would hide gaps.
+    pub(crate) gtids: Option<Arc<Gtids>>,
+}
+
+impl Place {
+    fn is_behind(&self, replica: &Self) -> bool {
+        match (&self.gtids, &replica.gtids) {
+            (Some(noted), Some(here)) => here.covers(noted),
+            _ => self.position <= replica.position,
+        }
+    }
+}
+
 /// The primary's positions, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct Trail(VecDeque<(Instant, u64)>);
+pub(crate) struct Trail(VecDeque<(Instant, Place)>);
 
 impl Trail {
     /// `asked` is from before the question: the answer has all that was written by then.
-    pub(crate) fn note(&mut self, asked: Instant, position: u64) {
+    pub(crate) fn note(&mut self, asked: Instant, place: Place) {
         if self.0.len() == NOTES {
             self.0.pop_front();
         }
-        self.0.push_back((asked, position));
+        self.0.push_back((asked, place));
     }
 
     /// Forgets everything: positions of two timelines do not compare.
@@ -42,25 +64,24 @@ impl Trail {
     }
 
     /// The lag of a replica that replayed up to `replayed`; `None` when it is not known, which is never the same as none.
-    pub(crate) fn lag(&self, now: Instant, replayed: u64) -> Option<Lag> {
-        let (at, newest) = *self.0.back()?;
-        if now.saturating_duration_since(at) > STALE {
+    pub(crate) fn lag(&self, now: Instant, replayed: &Place) -> Option<Lag> {
+        let (at, newest) = self.0.back()?;
+        if now.saturating_duration_since(*at) > STALE {
             return None;
         }
-        if replayed >= newest {
+        if newest.is_behind(replayed) {
             return Some(Lag {
                 bytes: 0,
                 time: Duration::ZERO,
-                as_of: at,
+                as_of: *at,
             });
         }
-        let behind = self
-            .0
-            .partition_point(|(_, position)| *position <= replayed);
+        let behind = self.0.partition_point(|(_, note)| note.is_behind(replayed));
         // Before the oldest note the lag is at least that note's age, and may be anything.
         let &(as_of, _) = self.0.get(behind.checked_sub(1)?)?;
         Some(Lag {
-            bytes: newest - replayed,
+            // Something is missing, also where what it has beside that makes up for the number.
+            bytes: newest.position.saturating_sub(replayed.position).max(1),
             time: now.saturating_duration_since(as_of),
             as_of,
         })
@@ -83,6 +104,11 @@ impl Hysteresis {
         self.lagging.load(Ordering::Relaxed)
     }
 
+    /// Nothing is known of it.
+    pub(crate) fn forget(&self) {
+        self.lagging.store(false, Ordering::Relaxed);
+    }
+
     /// Takes in a measurement; whether the replica lags now, if that is new. Not knowing the lag counts as too much.
     pub(crate) fn judge(&self, lag: Option<Lag>, limit: Duration) -> Option<bool> {
         if lag.is_none_or(|lag| lag.time > limit) {
@@ -102,15 +128,20 @@ mod tests {
     fn trail(start: Instant, positions: &[u64]) -> Trail {
         let mut trail = Trail::default();
         for (second, position) in (0..).zip(positions) {
-            trail.note(start + Duration::from_secs(second), *position);
+            trail.note(start + Duration::from_secs(second), place(*position));
         }
         trail
+    }
+
+    fn place(position: u64) -> Place {
+        let gtids = None;
+        Place { position, gtids }
     }
 
     fn lag(positions: &[u64], now: u64, replayed: u64) -> Option<(u64, u64)> {
         let start = Instant::now();
         let now = start + Duration::from_secs(now);
-        let lag = trail(start, positions).lag(now, replayed)?;
+        let lag = trail(start, positions).lag(now, &place(replayed))?;
         Some((lag.bytes, lag.time.as_secs()))
     }
 
@@ -120,7 +151,7 @@ mod tests {
         let trail = trail(start, &[100, 200]);
         let second = |n| start + Duration::from_secs(n);
         for (replayed, as_of) in [(200, 1), (999, 1), (150, 0)] {
-            let lag = trail.lag(second(3), replayed).unwrap();
+            let lag = trail.lag(second(3), &place(replayed)).unwrap();
             assert_eq!(lag.as_of, second(as_of), "{replayed}");
         }
     }
@@ -158,7 +189,26 @@ mod tests {
         let start = Instant::now();
         let mut trail = trail(start, &[100]);
         trail.clear();
-        assert_eq!(trail.lag(start, 100), None);
+        assert_eq!(trail.lag(start, &place(100)), None);
+    }
+
+    #[test]
+    fn a_gap_behind_a_number_that_is_high_enough_is_lag() {
+        let at = |position: &str| {
+            let gtids = Gtids::of_mariadb(0, position).unwrap();
+            Place {
+                position: gtids.share_of(&gtids),
+                gtids: Some(Arc::new(gtids)),
+            }
+        };
+        let start = Instant::now();
+        let mut trail = Trail::default();
+        trail.note(start, at("0-1-98,1-1-5"));
+        trail.note(start + Duration::from_secs(1), at("0-1-100,1-1-5"));
+        let now = start + Duration::from_secs(2);
+        let lag = |position| trail.lag(now, &at(position)).map(|lag| lag.time.as_secs());
+        assert_eq!(lag("0-1-98,1-1-7"), Some(2), "two are missing");
+        assert_eq!(lag("0-1-100,1-1-7"), Some(0));
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod discovery;
 mod fallback;
 mod replica;
 
+mod asking;
 mod election;
 mod failover;
 mod keep;
@@ -70,6 +71,7 @@ pub mod transaction;
 mod patience;
 
 mod fault;
+mod flight;
 
 pub mod access;
 mod learned;
@@ -78,12 +80,13 @@ mod address;
 mod metrics;
 mod pool_config;
 
+mod lag;
+
 #[cfg_attr(
     not(feature = "mysql"),
     allow(dead_code, reason = "read by the driver of MySQL")
 )]
 mod gtid;
-mod lag;
 
 mod findings;
 pub mod status;

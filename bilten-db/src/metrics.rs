@@ -125,7 +125,6 @@ impl NodeMetrics {
             None => Gauge::noop(),
         };
         let up = gauge("bilten_db_node_up");
-        up.set(1.0);
         Self {
             statements,
             seconds: histogram("bilten_db_statement_seconds"),
@@ -150,12 +149,9 @@ impl NodeMetrics {
         self.acquire_seconds.clone()
     }
 
-    pub(crate) fn begun(&self) {
-        self.in_flight.increment(1.0);
-    }
-
-    pub(crate) fn ended(&self) {
-        self.in_flight.decrement(1.0);
+    /// Counted up and down where statements begin and end.
+    pub(crate) fn in_flight(&self) -> Gauge {
+        self.in_flight.clone()
     }
 
     pub(crate) fn finished(&self, reason: Reason, ok: bool, took: Duration) {

@@ -1,7 +1,7 @@
 //! One server of the cluster: its pool, its health, and what runs on it right now.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use crate::balance::Load;
 use crate::call::Call;
 use crate::driver::{Backend, Sample};
 use crate::fault::{Fault, Trouble};
+use crate::flight::{Flight, Flights};
 use crate::freshness::Want;
 use crate::health::Health;
 use crate::identity::Identity;
@@ -43,12 +44,14 @@ pub(crate) struct Node {
     traits: Traits,
     latency: Latency,
     pub(crate) sluggish: Sluggish,
-    in_flight: AtomicU32,
+    flights: Flights,
     /// How many calls the node answered; tells a node that is slow for a probe from one that is silent.
     answers: AtomicU64,
     seen: Mutex<Option<Seen>>,
     /// As the node last told it; kept while nobody reaches it.
     identity: Mutex<Identity>,
+    /// Held while somebody asks for its position.
+    pub(crate) asking: Arc<tokio::sync::Mutex<()>>,
     lagging: Hysteresis,
     pub(crate) past: Past,
     /// A pooler that mixes statements was told of.
@@ -100,12 +103,13 @@ impl Node {
             id,
             backend,
             health: Health::new(),
+            flights: Flights::new(metrics.in_flight()),
             metrics,
             suspicion,
-            in_flight: AtomicU32::new(0),
             answers: AtomicU64::new(0),
             seen: Mutex::new(None),
             identity: Mutex::default(),
+            asking: Arc::default(),
             lagging: Hysteresis::default(),
             past: Past::default(),
             mixes: AtomicBool::new(false),
@@ -200,24 +204,6 @@ impl Node {
         }
     }
 
-    /// Asks for the start of the server when it may have been started again unnoticed: then no connection of before is
-    /// open, or one was found broken. The fault when it cannot be asked.
-    pub(crate) async fn make_sure_of_start(&self) -> Result<(), Fault> {
-        if self.backend.load().size > 0 && self.seen().is_some() {
-            return Ok(());
-        }
-        let sample = self.backend.sample().await?;
-        if self.past.restarted(sample.started, self.backend.moves()) {
-            self.backend.discard();
-        }
-        Ok(())
-    }
-
-    /// Asks the node itself, on a new connection.
-    pub(crate) async fn answers(&self) -> bool {
-        self.backend.prober().probe().await.is_ok()
-    }
-
     /// Which data the node has, as it last told; of nothing when it never did.
     pub(crate) fn identity(&self) -> Identity {
         self.identity_slot().clone()
@@ -237,6 +223,11 @@ impl Node {
         }
     }
 
+    /// The next measurement decides by itself.
+    pub(crate) fn forget_lagging(&self) {
+        self.lagging.forget();
+    }
+
     pub(crate) fn is_lagging(&self) -> bool {
         self.lagging.is_lagging()
     }
@@ -246,7 +237,7 @@ impl Node {
     }
 
     pub(crate) fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
+        self.flights.count()
     }
 
     /// Runs the call and takes note of how it went.
@@ -260,7 +251,7 @@ impl Node {
         attempt: impl Into<Attempt>,
     ) -> Result<C::Output, Fault> {
         let attempt: Attempt = attempt.into();
-        let counted = (&self.in_flight, &self.metrics, &self.latency);
+        let counted = (&self.flights, &self.metrics, &self.latency);
         let running = Running::new(counted, attempt.reason);
         let span = tracing::debug_span!(
             "bilten_db.statement",
@@ -298,7 +289,10 @@ impl Node {
             }
             Err(fault) => self.note(fault),
         }
-        outcome
+        match C::GOES_ON {
+            true => outcome.map(|output| C::in_flight(output, Flight::on(&self.flights))),
+            false => outcome,
+        }
     }
 
     /// A fault asks for a look at the node. A connection that cannot be opened is proof by itself only where there is none

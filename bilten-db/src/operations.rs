@@ -65,6 +65,7 @@ impl Cluster {
         let node = self.crew().blueprint.replica(&id, &replica.into())?;
         let primary = Arc::clone(&router.topology().primary);
         if node.backend.kind() != primary.backend.kind() {
+            node.metrics.gone();
             return Err(Error::invalid(
                 format!("replica `{id}`"),
                 "is another kind of database than the primary",
@@ -146,7 +147,8 @@ impl Cluster {
         let node = router.topology().replica(id)?;
         node.health.order(rotation);
         tracing::info!(node = id, ?rotation, "ordered by the operator");
-        self.crew().publish(router);
+        // Told by another task: this one may hold what `watch` lent it.
+        self.crew().blueprint.changed.notify_one();
         Ok(node)
     }
 

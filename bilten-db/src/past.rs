@@ -10,6 +10,10 @@ pub(crate) struct Past {
     /// 0 until the node said it.
     started: AtomicI64,
     moves: AtomicU64,
+    /// How many connections had been opened when the last question about the start was asked, and when the last one that
+    /// was answered.
+    asked_after: AtomicU64,
+    told_after: AtomicU64,
     /// Seen as a standby since it was the primary, if it ever was.
     stood_by: AtomicBool,
     /// Takes writes without having been made the primary from a standby: nobody meant it to be the primary.
@@ -48,6 +52,11 @@ impl Past {
         }
     }
 
+    /// It is the primary itself, under another name.
+    pub(crate) fn is_the_primary(&self) {
+        self.rival.store(false, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_rival(&self) -> bool {
         self.rival.load(Ordering::Relaxed)
     }
@@ -56,17 +65,63 @@ impl Past {
         self.wrote_on.load(Ordering::Relaxed)
     }
 
+    /// It is asked now, after so many connections were opened.
+    pub(crate) fn asks(&self, opened: u64) {
+        self.asked_after.store(opened, Ordering::Relaxed);
+    }
+
+    /// What was asked last was answered.
+    pub(crate) fn told_as_asked(&self) {
+        self.told_after(self.asked_after.load(Ordering::Relaxed));
+    }
+
+    /// What was asked after so many connections were opened was answered.
+    pub(crate) fn told_after(&self, opened: u64) {
+        self.told_after.fetch_max(opened, Ordering::Relaxed);
+    }
+
+    /// Whether the start was told since the last of so many connections was opened: one that was opened later may lead to
+    /// a server that was started meanwhile.
+    pub(crate) fn knows(&self, opened: u64) -> bool {
+        opened <= self.told_after.load(Ordering::Relaxed)
+    }
+
     /// Whether the server was started again since it was last seen. One that is asked for the first time under this address
     /// was not: `moves` counts how often another may have taken it.
     pub(crate) fn restarted(&self, started: Option<i64>, moves: u64) -> bool {
         started.is_some_and(|started| {
             let before = self.started.swap(started, Ordering::Relaxed);
-            before != started && self.moves.swap(moves, Ordering::Relaxed) == moves && before != 0
+            let at_the_same_place = self.moves.swap(moves, Ordering::Relaxed) == moves;
+            before != started && at_the_same_place && before != 0
         })
     }
 
     /// The start of the server that was last seen; 0 when it never told one.
     pub(crate) fn started(&self) -> i64 {
         self.started.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_move_to_the_same_server_hides_no_later_restart() {
+        let past = Past::default();
+        assert!(!past.restarted(Some(10), 0), "asked for the first time");
+        assert!(!past.restarted(Some(10), 1), "it refused a write");
+        assert!(past.restarted(Some(20), 1));
+        assert!(!past.restarted(Some(30), 2), "another server, perhaps");
+    }
+
+    #[test]
+    fn a_connection_that_was_opened_since_makes_the_start_unknown() {
+        let past = Past::default();
+        assert!(past.knows(0));
+        past.asks(2);
+        assert!(!past.knows(2), "not told yet");
+        past.told_as_asked();
+        assert!(past.knows(2) && !past.knows(3));
     }
 }

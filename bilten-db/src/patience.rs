@@ -33,8 +33,9 @@ pub(crate) struct Patience {
     heard: Arc<AtomicBool>,
     /// What it answered outside of single calls: statements of transactions, rows.
     answers: Arc<AtomicU64>,
-    /// A session that should take writes refused one.
-    refused: Arc<AtomicBool>,
+    /// How often another server may have come to stand under the address, and how often it had when this clone was taken.
+    moves: Arc<AtomicU64>,
+    known_moves: u64,
     /// How often another node became the primary in its place, and how often it had when this clone was taken.
     fences: Arc<AtomicU64>,
     since: u64,
@@ -55,7 +56,8 @@ impl Patience {
             silences: Arc::default(),
             heard: Arc::new(AtomicBool::new(true)),
             answers: Arc::default(),
-            refused: Arc::default(),
+            moves: Arc::default(),
+            known_moves: 0,
             fences: Arc::default(),
             since: 0,
         }
@@ -117,9 +119,10 @@ impl Patience {
         }
     }
 
-    /// For a transaction that begins now.
-    pub(crate) fn begun(&self) -> Self {
+    /// For a transaction that begins now, on a connection of the pool that was made after so many `moves`.
+    pub(crate) fn begun(&self, moves: u64) -> Self {
         Self {
+            known_moves: moves,
             since: self.fences.load(Ordering::Acquire),
             ..self.clone()
         }
@@ -144,15 +147,30 @@ impl Patience {
         self.answers.load(Ordering::Relaxed)
     }
 
-    /// The server takes no writes any more; new connections may lead to one that does.
+    /// The server of this transaction takes no writes any more.
     pub(crate) fn refused(&self) {
-        self.refused.store(true, Ordering::Relaxed);
+        self.refused_after(self.known_moves);
+    }
+
+    /// The server to which connections led after so many `moves` takes no writes any more; new ones may lead to one that
+    /// does. However many say so, that is one move.
+    pub(crate) fn refused_after(&self, moves: u64) {
+        let next = moves + 1;
+        // An error: somebody said so before, and the connections of now are newer.
+        let _ = self
+            .moves
+            .compare_exchange(moves, next, Ordering::Relaxed, Ordering::Relaxed);
         self.suspect();
     }
 
-    /// Whether that was told since it was last asked.
-    pub(crate) fn was_refused(&self) -> bool {
-        self.refused.load(Ordering::Relaxed) && self.refused.swap(false, Ordering::Relaxed)
+    /// How often that was so.
+    pub(crate) fn moves(&self) -> u64 {
+        self.moves.load(Ordering::Relaxed)
+    }
+
+    /// The same, for whoever follows it.
+    pub(crate) fn follow_moves(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.moves)
     }
 
     /// Has the node looked at.

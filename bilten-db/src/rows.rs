@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::Error;
 use crate::fallback::Place;
 use crate::fault::{Fault, Trouble, trouble_of};
+use crate::flight::Flight;
 use crate::learned::Learned;
 use crate::patience::{GIVEN_UP_LIMIT, Patience};
 
@@ -60,6 +61,10 @@ pub struct Rows {
     lesson: Option<(Arc<Learned>, String)>,
     /// The primary stands in for a replica until the end of it.
     place: Option<Place>,
+    /// Its statement writes.
+    write: bool,
+    /// It runs on the node until the end.
+    flight: Option<Flight>,
 }
 
 impl Rows {
@@ -83,7 +88,21 @@ impl Rows {
             seen: 0,
             lesson: None,
             place: None,
+            write: false,
+            flight: None,
         })
+    }
+
+    /// Cut in the middle, it may have written.
+    pub(crate) fn writing(mut self) -> Self {
+        self.write = true;
+        self
+    }
+
+    /// Counts on its node until the end.
+    pub(crate) fn in_flight(mut self, flight: Flight) -> Self {
+        self.flight = self.stream.is_some().then_some(flight);
+        self
     }
 
     /// Takes a place among the reads that the primary serves for lack of a replica, until the end.
@@ -154,6 +173,7 @@ impl Rows {
             node: patience.node().to_owned(),
             address: patience.address().to_owned(),
             rows: self.seen,
+            write: self.write,
             source,
         };
         interrupted.into()
@@ -170,7 +190,7 @@ impl Stream for Rows {
             rows.seen += 1;
         }
         if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
-            rows.place = None;
+            (rows.place, rows.flight) = (None, None);
         }
         polled
     }

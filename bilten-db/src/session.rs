@@ -225,27 +225,41 @@ impl Session {
                 .await;
         }
         let attempt = Attempt::from(Reason::Fallback);
+        let set_apart = self.is_set_apart();
         if self.left.load(Ordering::Acquire) {
             return self.stand_in(call, attempt).await;
         }
         if self.outrun.load(Ordering::Acquire) {
-            return self.keep_promise(call, attempt).await;
+            return match set_apart {
+                true => Err(Error::NoReplica.into()),
+                false => self.keep_promise(call, attempt).await,
+            };
         }
-        let want = self.want();
-        match self.replica.get_or_init(|| self.choose()).await {
-            Some(pinned) => self.read(pinned, call).await,
-            None if want.group.is_some() || want.is_any() => self.stand_in(call, attempt).await,
-            None => self.keep_promise(call, attempt).await,
+        let chosen = self.replica.get_or_try_init(|| async {
+            match self.choose().await {
+                // Nothing will be shown, so the next read may choose anew.
+                None if set_apart || !self.router.primary_stands_in() => Err(()),
+                chosen => Ok(chosen),
+            }
+        });
+        match chosen.await {
+            Ok(Some(pinned)) => self.read(pinned, call).await,
+            _ if set_apart || self.want().is_any() => self.stand_in(call, attempt).await,
+            _ => self.keep_promise(call, attempt).await,
         }
+    }
+
+    /// Whether this read is not meant for the primary.
+    fn is_set_apart(&self) -> bool {
+        self.group.is_some() || scope::route().is_some_and(Route::is_replicas_only)
     }
 
     /// What may hide a write counts as one once it is sent to where writes are taken.
     fn noted<'a, C: Call>(&'a self, call: &'a C) -> Noted<'a, C> {
-        let hides = self.router.may_write(call.wants());
-        Noted {
-            call,
-            sent: hides.then_some(&self.wrote),
-        }
+        // What is known already need not be found out.
+        let hides = || self.router.may_write(call.wants());
+        let sent = (!self.wrote() && hides()).then_some(&self.wrote);
+        Noted { call, sent }
     }
 
     async fn stand_in<C: Call>(&self, call: &C, attempt: Attempt) -> Result<C::Output, DbErr> {
@@ -270,13 +284,13 @@ impl Session {
         let want = self.want();
         if !node.is_of(want.group) {
             // No replica of the other group is known to be as far as the one that answered before.
-            return self.pass_over(call, &want).await;
+            return self.pass_over(call).await;
         }
         if !node.health.is_in_rotation() || !self.router.topology().has(node) {
             return self.leave_replica(call, attempt).await;
         }
         if !self.still_meets(node, &want).await {
-            return self.pass_over(call, &want).await;
+            return self.pass_over(call).await;
         }
         if let Err(fault) = node.make_sure_of_start().await {
             // What is known to be away is not waited for a second time.
@@ -287,8 +301,14 @@ impl Session {
             return self.leave_replica(call, attempt).await;
         }
         let fault = match node.run(call, attempt).await {
-            Ok(output) if pinned.is_the_same() => return Ok(output),
-            Ok(_) => return self.leave_replica(call, attempt.again(Reason::Retry)).await,
+            Ok(output) => {
+                // It may have come on a connection that was opened for it, to a server that was started meanwhile.
+                if node.make_sure_of_start().await.is_ok() && pinned.is_the_same() {
+                    return Ok(output);
+                }
+                drop(output);
+                return self.leave_replica(call, attempt.again(Reason::Retry)).await;
+            }
             Err(fault) => fault,
         };
         match step(Access::Read, true, fault.trouble()) {
@@ -309,13 +329,15 @@ impl Session {
         }
     }
 
-    /// The replica is well, but not what this read asks for: the primary goes on unless a group was asked for.
-    async fn pass_over<C: Call>(&self, call: &C, want: &Want<'_>) -> Result<C::Output, DbErr> {
-        if want.group.is_some() {
+    /// The replica is well, but not what this read asks for: the primary goes on unless the work was set apart.
+    async fn pass_over<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        if self.is_set_apart() {
             return Err(Error::NoReplica.into());
         }
+        let output = self.keep_promise(call, Reason::Fallback.into()).await?;
+        // Only now something newer was shown.
         self.outrun.store(true, Ordering::Release);
-        self.keep_promise(call, Reason::Fallback.into()).await
+        Ok(output)
     }
 
     /// No other replica is known to be as far, so the primary goes on if it may.
@@ -390,7 +412,7 @@ impl Session {
     }
 
     /// Asks the replica itself, again and again until the budget is spent.
-    async fn reaches(&self, node: &Node, token: Token) -> bool {
+    async fn reaches(&self, node: &Arc<Node>, token: Token) -> bool {
         let asked = async {
             let mut pause = Duration::from_millis(1);
             loop {
@@ -398,11 +420,8 @@ impl Session {
                 if !token.is_near(&primary) {
                     return None;
                 }
-                let asked = Instant::now();
-                let sample = node.backend.sample().await.ok()?;
-                let reached = token.is_reached(&sample, &primary);
-                node.saw(asked, sample);
-                if reached {
+                let sample = node.position().await?;
+                if token.is_reached(&sample, &primary) {
                     return Some(());
                 }
                 tokio::time::sleep(pause).await;

@@ -14,10 +14,13 @@ use sea_orm::{
     TransactionTrait,
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::Error;
 use crate::error::internal;
 use crate::fallback::Place;
 use crate::fault::{Trouble, trouble_of};
+use crate::flight::Flight;
 use crate::patience::Patience;
 
 /// What [`TransactionTrait::begin`] of a [`Cluster`](crate::Cluster) or a [`Session`](crate::Session) gives: SeaORM's
@@ -26,8 +29,9 @@ use crate::patience::Patience;
 /// It goes wherever SeaORM takes a connection, and `&tx` also where a function asks for a `&DatabaseTransaction`; in there
 /// the limit does not hold. The limit is [`PoolConfig::query_timeout`](crate::PoolConfig::query_timeout), and less when
 /// the node falls silent; of a stream only the beginning is bounded. After that every statement fails at once, and the server
-/// rolls back when it notices. So it is after a savepoint whose beginning or end failed or was given up, and when another node
-/// became the primary meanwhile.
+/// rolls back when it notices. So it is after a savepoint whose beginning failed or was given up, and when another node
+/// became the primary meanwhile, unless the transaction only reads. When the end of a savepoint is refused, PostgreSQL rolls
+/// that one back and the outer transaction goes on; elsewhere it is lost too.
 ///
 /// Dropped without a commit, it is rolled back.
 ///
@@ -49,6 +53,10 @@ pub struct Tx {
     nested: bool,
     /// The primary stands in for a replica until the end of it.
     place: Option<Place>,
+    /// Its connection is one of so many that are allowed.
+    permit: Option<OwnedSemaphorePermit>,
+    /// It runs on the node until the end.
+    flight: Option<Flight>,
 }
 
 struct Watch {
@@ -127,6 +135,29 @@ impl Watch {
         outcome
     }
 
+    /// As [`wait_whole`](Self::wait_whole), for the end of a savepoint. PostgreSQL that refuses it keeps the savepoint, to
+    /// which the driver rolls back then; MySQL has none any more after a statement that commits by itself.
+    async fn wait_end(
+        &self,
+        backend: DbBackend,
+        answer: impl Future<Output = Result<(), DbErr>>,
+    ) -> Result<(), DbErr> {
+        let mut unless = Beginning(Some(&self.broken));
+        let outcome = self.wait(answer).await;
+        let is_kept = |error: &DbErr| {
+            backend == DbBackend::Postgres && !self.is_lost() && trouble_of(error) != Trouble::Lost
+        };
+        if outcome.as_ref().err().is_none_or(is_kept) {
+            unless.0 = None;
+        }
+        outcome
+    }
+
+    /// Whether nothing can be done in it any more.
+    fn is_lost(&self) -> bool {
+        self.is_broken() || self.is_fenced()
+    }
+
     /// The cluster hears of what only transactions meet.
     fn learn(&self, patience: &Patience, error: Option<&DbErr>) {
         match error.map(trouble_of) {
@@ -137,8 +168,9 @@ impl Watch {
         }
     }
 
+    /// Whether what it writes would be lost. What only reads goes on.
     fn is_fenced(&self) -> bool {
-        self.patience.as_ref().is_some_and(Patience::is_fenced)
+        self.writes && self.patience.as_ref().is_some_and(Patience::is_fenced)
     }
 
     fn is_broken(&self) -> bool {
@@ -169,7 +201,21 @@ impl Tx {
             watch,
             nested: false,
             place: None,
+            permit: None,
+            flight: None,
         }
+    }
+
+    /// Counts on its node until the end.
+    pub(crate) fn in_flight(mut self, flight: Flight) -> Self {
+        self.flight = Some(flight);
+        self
+    }
+
+    /// Holds its connection's permit until the end.
+    pub(crate) fn holding(mut self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        self.permit = permit;
+        self
     }
 
     /// Takes a place among the reads that the primary serves for lack of a replica, until the end.
@@ -193,11 +239,14 @@ impl Tx {
             watch,
             nested,
             place: _place,
+            permit: _permit,
+            flight: _flight,
         } = self;
         if nested {
-            return watch.wait_whole(inner.commit()).await;
+            let backend = ConnectionTrait::get_database_backend(&inner);
+            return watch.wait_end(backend, inner.commit()).await;
         }
-        if watch.is_broken() || watch.is_fenced() {
+        if watch.is_lost() {
             return watch.wait(std::future::pending()).await;
         }
         let source = match watch.wait(inner.commit()).await {
@@ -229,8 +278,14 @@ impl Tx {
             inner,
             watch,
             place: _place,
+            permit: _permit,
+            flight: _flight,
             ..
         } = self;
+        if watch.is_fenced() && !watch.is_broken() {
+            // It is rolled back where it is dropped, and nobody minds how that ends.
+            return Ok(());
+        }
         watch.wait(inner.rollback()).await
     }
 }
@@ -370,6 +425,8 @@ impl Tx {
             watch: self.watch.renewed(),
             nested: true,
             place: None,
+            permit: None,
+            flight: None,
         })
     }
 
@@ -384,6 +441,8 @@ impl Tx {
                 .await
                 .map(|()| value)
                 .map_err(TransactionError::Connection),
+            // It is rolled back already, and the caller's own error says more.
+            Err(error) if self.watch.is_lost() => Err(TransactionError::Transaction(error)),
             Err(error) => match self.rollback().await {
                 Ok(()) => Err(TransactionError::Transaction(error)),
                 Err(broken) => Err(TransactionError::Connection(broken)),

@@ -100,7 +100,7 @@ async fn watch(
         // Before the sleep the node is let go, so that a dropped cluster goes away at once.
         match pause {
             // A wrong password stays wrong, however much fails elsewhere meanwhile.
-            Some(pause) if must_wait => sleep(pause).await,
+            Some(_) if must_wait => wait_out(&node, &suspicion).await,
             Some(pause) => drop(timeout(pause, suspicion.notified()).await),
             None => suspicion.notified().await,
         }
@@ -110,6 +110,15 @@ async fn watch(
         look(&router, &node, &mut *prober).await;
         drop((router, node));
         sleep(SHORTEST).await;
+    }
+}
+
+/// Waits until the pause is over, which only the node itself makes shorter.
+async fn wait_out(node: &Weak<Node>, suspicion: &Notify) {
+    while let Some(left) = node.upgrade().map(|node| node.pause_left()) {
+        if left.is_zero() || timeout(left, suspicion.notified()).await.is_err() {
+            return;
+        }
     }
 }
 
@@ -133,6 +142,7 @@ fn is_to_join(router: &Router, node: &Node) -> bool {
 pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) {
     let answers = node.answers_so_far();
     let mut asked = Instant::now();
+    node.past.asks(node.backend.opened());
     let mut probed = prober.probe().await;
     if probed.is_ok() && is_to_join(router, node) {
         // Whoever is sent there first should not wait for a login.

@@ -1,12 +1,14 @@
 //! A connection that the user made: it keeps its own pool settings, hooks and mocks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement,
-    StreamTrait, TransactionOptions, TransactionTrait,
+    ConnAcquireErr, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
+    Statement, StreamTrait, TransactionOptions, TransactionTrait,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::{Backend, PoolLoad, Prober, Sample};
@@ -20,11 +22,66 @@ const PING_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Adopted {
     conn: DatabaseConnection,
+    /// `None` for a connection that is no pool.
+    places: Option<Places>,
+}
+
+/// As many as the pool has connections. Whoever goes away while it is full leaves the queue, which a beginning that goes
+/// on by itself would not.
+#[derive(Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    acquire_timeout: Duration,
+}
+
+impl Places {
+    fn of(conn: &DatabaseConnection) -> Option<Self> {
+        let (max, acquire_timeout) = pool_of(conn)?;
+        let max = usize::try_from(max).unwrap_or(Semaphore::MAX_PERMITS);
+        Some(Self {
+            free: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
+            acquire_timeout,
+        })
+    }
+
+    async fn take(&self) -> Result<OwnedSemaphorePermit, DbErr> {
+        let full = || DbErr::ConnectionAcquire(ConnAcquireErr::Timeout);
+        let taken = timeout(self.acquire_timeout, Arc::clone(&self.free).acquire_owned()).await;
+        taken.map_err(|_| full())?.map_err(|_| full())
+    }
+}
+
+/// Most connections, and how long to wait for one.
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "mysql", feature = "sqlite")),
+    allow(unused_variables, reason = "asked for each driver that is compiled in")
+)]
+fn pool_of(conn: &DatabaseConnection) -> Option<(u32, Duration)> {
+    #[cfg(feature = "postgres")]
+    if let sea_orm::DatabaseConnectionType::SqlxPostgresPoolConnection(_) = &conn.inner {
+        return Some(limits_of(conn.get_postgres_connection_pool()));
+    }
+    #[cfg(feature = "mysql")]
+    if let sea_orm::DatabaseConnectionType::SqlxMySqlPoolConnection(_) = &conn.inner {
+        return Some(limits_of(conn.get_mysql_connection_pool()));
+    }
+    #[cfg(feature = "sqlite")]
+    if let sea_orm::DatabaseConnectionType::SqlxSqlitePoolConnection(_) = &conn.inner {
+        return Some(limits_of(conn.get_sqlite_connection_pool()));
+    }
+    None
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql", feature = "sqlite"))]
+fn limits_of<D: sqlx::Database>(pool: &sqlx::Pool<D>) -> (u32, Duration) {
+    let options = pool.options();
+    (options.get_max_connections(), options.get_acquire_timeout())
 }
 
 impl Adopted {
     pub(crate) fn new(conn: DatabaseConnection) -> Self {
-        Self { conn }
+        let places = Places::of(&conn);
+        Self { conn, places }
     }
 }
 
@@ -77,12 +134,19 @@ impl Backend for Adopted {
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
+        let permit = match &self.places {
+            Some(places) => Some(places.take().await.map_err(Fault::Statement)?),
+            None => None,
+        };
         let conn = self.conn.clone();
         // A beginning that is dropped half-way leaves a transaction open that the driver does not know of, on a
         // connection that others get after it.
-        let begun = tokio::spawn(async move { conn.begin_with_options(options).await });
+        let begun = tokio::spawn(async move {
+            let begun = conn.begin_with_options(options).await;
+            begun.map(|begun| Tx::new(begun, None, false).holding(permit))
+        });
         let begun = begun.await.map_err(|_| Fault::Discarded)?;
-        Ok(Tx::new(begun.map_err(Fault::Statement)?, None, false))
+        begun.map_err(Fault::Statement)
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {

@@ -21,8 +21,8 @@ tokio::task_local! {
     static IN_TIME: ();
 }
 
-/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves. One
-/// with a transaction that nobody has a handle of is closed, or the next writes on it would never be committed.
+/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves. Looks
+/// at them, and at those whose statement failed. One with a transaction that nobody has a handle of is closed, or the next writes on it would never be committed.
 pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> {
     if !D::DETACH {
         return pool;
@@ -50,14 +50,22 @@ pub(crate) struct Lease<D: Driver> {
     max_uses: Option<u32>,
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
+    /// How often another server may have come to stand under the address when its pool was made.
+    pub(crate) moves: u64,
 }
 
 impl<D: Driver> Lease<D> {
-    pub(crate) fn new(conn: PoolConnection<D>, max_uses: Option<u32>, silences: u64) -> Self {
+    pub(crate) fn new(
+        conn: PoolConnection<D>,
+        max_uses: Option<u32>,
+        silences: u64,
+        moves: u64,
+    ) -> Self {
         Self {
             conn: Some(conn),
             max_uses,
             silences,
+            moves,
         }
     }
 
@@ -69,12 +77,13 @@ impl<D: Driver> Lease<D> {
     ) -> Result<T, Fault> {
         match outcome {
             Ok(Ok(value)) => {
-                self.give_back();
+                self.give_back(true);
                 Ok(value)
             }
             Ok(Err(error)) => {
                 if driver_trouble(&error) != Trouble::Lost {
-                    self.give_back();
+                    // Several statements in one text may have begun a transaction before the one that failed.
+                    self.give_back(false);
                 }
                 Err(wrap(error))
             }
@@ -82,7 +91,8 @@ impl<D: Driver> Lease<D> {
         }
     }
 
-    fn give_back(&mut self) {
+    /// One that may be in a transaction is looked at first.
+    fn give_back(&mut self, is_clean: bool) {
         let Some(mut conn) = self.conn.take() else {
             return;
         };
@@ -96,7 +106,12 @@ impl<D: Driver> Lease<D> {
         }
         if let Ok(runtime) = Handle::try_current() {
             let back = timeout(RETURN_LIMIT, conn.return_to_pool());
-            runtime.spawn(IN_TIME.scope((), async move { back.await.is_ok() }));
+            let back = async move { back.await.is_ok() };
+            if is_clean {
+                runtime.spawn(IN_TIME.scope((), back));
+            } else {
+                runtime.spawn(back);
+            }
         } else if D::DETACH {
             // The driver could not test it without a runtime either.
             drop(conn.detach());

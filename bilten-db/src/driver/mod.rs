@@ -1,6 +1,7 @@
 //! What runs statements on one node: a pool of sqlx, or a connection that the user brought.
 
 pub(crate) mod adopted;
+pub(crate) mod build;
 pub(crate) mod fill;
 pub(crate) mod lease;
 #[cfg(feature = "mysql")]
@@ -25,11 +26,13 @@ use sea_orm::{
     DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
     TransactionOptions,
 };
-use sqlx::pool::PoolOptions;
+
+use sqlx::database::HasStatementCache;
 
 use crate::PoolConfig;
 use crate::fault::Fault;
 use crate::gtid::Gtids;
+use crate::lag::Place;
 use crate::rows::Rows;
 use crate::transaction::Tx;
 
@@ -66,12 +69,12 @@ pub(crate) trait Backend: Debug + Send + Sync {
     }
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
-    /// As [`discard`](Self::discard), also for what looks at the node: under its address may be another server now.
-    fn moved(&self) {
-        self.discard();
-    }
-    /// How often that was so.
+    /// How often its connections were given up because another server may stand under the address by now.
     fn moves(&self) -> u64 {
+        0
+    }
+    /// How many connections its pools opened so far: each may lead to a server that was started meanwhile.
+    fn opened(&self) -> u64 {
         0
     }
     /// Ends every statement that waits for an answer: there will be none.
@@ -114,13 +117,29 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// How far it has come on the way of `primary`, as a number that grows.
-    pub(crate) fn progress(&self, primary: &Self) -> Option<u64> {
-        match (&self.gtids, &primary.gtids) {
-            (Some(here), Some(there)) => Some(here.share_of(there)),
-            (None, None) => self.position,
-            _ => None,
+    /// How far it has come on the way of `primary`; not known on another timeline, whose numbers do not compare.
+    pub(crate) fn progress(&self, primary: &Self) -> Option<Place> {
+        let position = match (&self.gtids, &primary.gtids) {
+            (Some(here), Some(there)) => here.share_of(there),
+            (None, None) if self.timeline == primary.timeline => self.position?,
+            _ => return None,
+        };
+        let gtids = self.gtids.clone();
+        Some(Place { position, gtids })
+    }
+
+    /// Whether all that `other` has is here too, as proven by the names of the transactions.
+    pub(crate) fn has_all_of(&self, other: &Self) -> bool {
+        match (&self.gtids, &other.gtids) {
+            (Some(here), Some(there)) => here.has_all_of(there),
+            _ => false,
         }
+    }
+
+    /// Whether both were told by one server, under two names perhaps.
+    pub(crate) fn is_same_server(&self, other: &Self) -> bool {
+        let told = self.system_id.is_some() && self.started.is_some();
+        told && self.system_id == other.system_id && self.started == other.started
     }
 }
 
@@ -140,7 +159,7 @@ impl PoolLoad {
 }
 
 /// What differs between the databases that sqlx speaks to.
-pub(crate) trait Driver: sqlx::Database {
+pub(crate) trait Driver: sqlx::Database + HasStatementCache {
     const BACKEND: DbBackend;
     /// Whether a connection given up in the middle of a statement is thrown away.
     const DETACH: bool;
@@ -154,7 +173,12 @@ pub(crate) trait Driver: sqlx::Database {
     /// Settings that each connection starts with.
     fn session(options: &Self::Options, pool: &PoolConfig, read_only: bool)
     -> ConnectOptions<Self>;
-    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, read_only: bool) -> PoolOptions<Self>;
+    /// What a new connection is told before anybody has it.
+    fn greet(
+        conn: &mut Self::Connection,
+        pool: &PoolConfig,
+        read_only: bool,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection;
 
     fn execute(
@@ -178,6 +202,11 @@ pub(crate) trait Driver: sqlx::Database {
     fn sample(
         conn: &mut Self::Connection,
     ) -> impl Future<Output = Result<Sample, sqlx::Error>> + Send;
+    /// Whether the server refused a prepared statement, before any effect, because what it gives changed since it was
+    /// prepared.
+    fn has_stale_plan(_error: &sqlx::Error) -> bool {
+        false
+    }
     /// Whether no transaction is open on the connection, or any that was is rolled back now.
     ///
     /// Asked of the server: the driver does not know of one whose BEGIN was sent by somebody who went away before the

@@ -6,7 +6,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlRow};
-use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, MySql, Row};
 
@@ -63,19 +62,18 @@ impl Driver for MySql {
             .statement_cache_capacity(pool.statement_cache)
     }
 
-    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, read_only: bool) -> PoolOptions<Self> {
-        let limit = pool.statement_timeout;
-        options.after_connect(move |conn, _| {
-            Box::pin(async move {
-                if read_only {
-                    conn.execute("SET SESSION TRANSACTION READ ONLY").await?;
-                }
-                if let Some(limit) = limit {
-                    limit_statements(conn, limit.as_millis()).await?;
-                }
-                Ok(())
-            })
-        })
+    async fn greet(
+        conn: &mut MySqlConnection,
+        pool: &PoolConfig,
+        read_only: bool,
+    ) -> Result<(), sqlx::Error> {
+        if read_only {
+            conn.execute("SET SESSION TRANSACTION READ ONLY").await?;
+        }
+        match pool.statement_timeout {
+            Some(limit) => limit_statements(conn, limit.as_millis()).await,
+            None => Ok(()),
+        }
     }
 
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -12,18 +12,19 @@ use sea_orm::{
     AccessMode, ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
     RuntimeErr, Statement, TransactionOptions, TransactionTrait,
 };
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use super::build::build;
 use super::fill::fill;
-use super::lease::{Lease, return_in_time};
+use super::lease::Lease;
 use super::probe::OwnConnection;
 use super::stream::stream;
-use super::{Backend, ConnectOptions, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
+use super::{Backend, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::patience::Patience;
 use crate::rows::Rows;
 use crate::transaction::Tx;
@@ -42,13 +43,15 @@ pub(crate) struct SqlxPool<D: Driver> {
     suspicion: Arc<Notify>,
     patience: Patience,
     acquire_seconds: Histogram,
-    /// How often another server may have come to stand under the address.
-    moves: Arc<AtomicU64>,
+    /// Connections that were opened so far, by all pools.
+    opened: Arc<AtomicU64>,
 }
 
 struct Present<D: Driver> {
     pool: Pool<D>,
     read_only: bool,
+    /// How often another server may have come to stand under the address when it was made.
+    moves: u64,
 }
 
 impl<D: Driver> SqlxPool<D> {
@@ -61,43 +64,56 @@ impl<D: Driver> SqlxPool<D> {
         suspicion: Arc<Notify>,
         acquire_seconds: Histogram,
     ) -> Self {
-        let pool = build::<D>(&options, &config, read_only);
+        let opened = Arc::default();
+        let pool = build::<D>(&options, &config, read_only, &opened);
         let address = Arc::from(D::address(&options));
         let suspect = D::WATCHED.then(|| Arc::clone(&suspicion));
         Self {
             patience: Patience::new(id, address, config.query_timeout, suspect),
             options,
             config,
-            present: RwLock::new(Present { pool, read_only }),
+            present: RwLock::new(Present {
+                pool,
+                read_only,
+                moves: 0,
+            }),
             suspicion,
             acquire_seconds,
-            moves: Arc::default(),
+            opened,
         }
     }
 
-    fn pool(&self) -> Pool<D> {
-        if D::WATCHED && self.patience.was_refused() {
-            self.moves.fetch_add(1, Ordering::Relaxed);
-            self.replace(None);
+    /// The pool and the moves before it was made; a fresh one when the server moved since.
+    fn pool(&self) -> (Pool<D>, u64) {
+        let has_moved = |present: &Present<D>| present.moves != self.patience.moves();
+        if D::WATCHED && has_moved(&self.present()) {
+            self.replace_if(has_moved, None);
         }
-        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
-        present.pool.clone()
+        let present = self.present();
+        (present.pool.clone(), present.moves)
+    }
+
+    fn present(&self) -> RwLockReadGuard<'_, Present<D>> {
+        self.present.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn takes_writes(&self) -> bool {
-        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
-        !present.read_only
+        !self.present().read_only
     }
 
-    fn replace(&self, read_only: Option<bool>) {
+    fn replace_if(&self, is_due: impl Fn(&Present<D>) -> bool, read_only: Option<bool>) {
         let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
-        if present.pool.is_closed() {
-            // For good: the node left the cluster, or the cluster was closed.
+        // One that is closed is so for good: the node left the cluster, or the cluster was closed.
+        if present.pool.is_closed() || !is_due(&present) {
             return;
         }
         let read_only = read_only.unwrap_or(present.read_only);
-        let pool = build::<D>(&self.options, &self.config, read_only);
-        let old = std::mem::replace(&mut *present, Present { pool, read_only });
+        let new = Present {
+            moves: self.patience.moves(),
+            pool: build::<D>(&self.options, &self.config, read_only, &self.opened),
+            read_only,
+        };
+        let old = std::mem::replace(&mut *present, new);
         drop(present);
         // Polled once, `close` fails all waiters; the rest waits for connections in use.
         tokio::spawn(async move { timeout(CLOSE_LIMIT, old.pool.close()).await.is_ok() });
@@ -107,12 +123,31 @@ impl<D: Driver> SqlxPool<D> {
         let begun = Instant::now();
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
-        let conn = self.acquire(&self.pool(), hurried).await?;
+        let (pool, moves) = self.pool();
+        let conn = self.acquire(&pool, hurried).await?;
         let waited = begun.elapsed();
         self.acquire_seconds.record(waited);
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         tracing::Span::current().record("waited_us", waited);
-        Ok(Lease::new(conn, self.config.max_uses, silences))
+        Ok(Lease::new(conn, self.config.max_uses, silences, moves))
+    }
+
+    fn settle<T>(
+        &self,
+        lease: Lease<D>,
+        outcome: Result<Result<T, sqlx::Error>, Fault>,
+        wrap: fn(sqlx::Error) -> Fault,
+    ) -> Result<T, Fault> {
+        let moves = lease.moves;
+        let settled = lease.settle(outcome, wrap);
+        settled.inspect_err(|fault| self.learn(fault, moves))
+    }
+
+    /// Where writes are taken, one that is refused tells of a server that is the primary no more.
+    fn learn(&self, fault: &Fault, moves: u64) {
+        if fault.trouble() == Trouble::ReadOnly && self.takes_writes() {
+            self.patience.refused_after(moves);
+        }
     }
 
     async fn acquire(&self, pool: &Pool<D>, hurried: bool) -> Result<PoolConnection<D>, Fault> {
@@ -176,6 +211,23 @@ impl<D: Driver> SqlxPool<D> {
     }
 }
 
+/// Runs a statement on a connection; once more where the server wants it prepared anew, which it says before any effect.
+macro_rules! answer {
+    ($pool:ident, $hurried:expr, $lease:ident, $asked:expr, $wrap:ident) => {{
+        let mut $lease = $pool.lease($hurried).await?;
+        let patience = &$pool.patience;
+        let mut outcome = patience.wait($lease.silences, $asked).await;
+        if matches!(&outcome, Ok(Err(error)) if D::has_stale_plan(error)) {
+            let silences = $lease.silences;
+            let forgot = patience.wait(silences, $lease.clear_cached_statements());
+            if matches!(forgot.await, Ok(Ok(()))) {
+                outcome = patience.wait(silences, $asked).await;
+            }
+        }
+        $pool.settle($lease, outcome, $wrap)
+    }};
+}
+
 #[async_trait]
 impl<D> Backend for SqlxPool<D>
 where
@@ -191,21 +243,17 @@ where
     }
 
     async fn execute(&self, stmt: &Statement, hurried: bool) -> Result<ExecResult, Fault> {
-        let mut lease = self.lease(hurried).await?;
-        let outcome = self
-            .patience
-            .wait(lease.silences, D::execute(&mut lease, stmt))
-            .await;
-        lease.settle(outcome, exec_err)
+        answer!(self, hurried, lease, D::execute(&mut lease, stmt), exec_err)
     }
 
     async fn execute_unprepared(&self, sql: &str, hurried: bool) -> Result<ExecResult, Fault> {
-        let mut lease = self.lease(hurried).await?;
-        let outcome = self
-            .patience
-            .wait(lease.silences, D::execute_unprepared(&mut lease, sql))
-            .await;
-        lease.settle(outcome, exec_err)
+        answer!(
+            self,
+            hurried,
+            lease,
+            D::execute_unprepared(&mut lease, sql),
+            exec_err
+        )
     }
 
     async fn query_one(
@@ -213,48 +261,42 @@ where
         stmt: &Statement,
         hurried: bool,
     ) -> Result<Option<QueryResult>, Fault> {
-        let mut lease = self.lease(hurried).await?;
-        let outcome = self
-            .patience
-            .wait(lease.silences, D::query_one(&mut lease, stmt))
-            .await;
-        lease.settle(outcome, query_err)
+        answer!(
+            self,
+            hurried,
+            lease,
+            D::query_one(&mut lease, stmt),
+            query_err
+        )
     }
 
     async fn query_all(&self, stmt: &Statement, hurried: bool) -> Result<Vec<QueryResult>, Fault> {
-        let mut lease = self.lease(hurried).await?;
-        let outcome = self
-            .patience
-            .wait(lease.silences, D::query_all(&mut lease, stmt))
-            .await;
-        lease.settle(outcome, query_err)
+        answer!(
+            self,
+            hurried,
+            lease,
+            D::query_all(&mut lease, stmt),
+            query_err
+        )
     }
 
     async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault> {
         let lease = self.lease(hurried).await?;
-        let silences = lease.silences;
-        Rows::open(
-            stream(lease, stmt.clone()),
-            Some(self.patience.clone()),
-            silences,
-        )
-        .await
+        let (silences, moves) = (lease.silences, lease.moves);
+        let patience = Some(self.patience.clone());
+        let opened = Rows::open(stream(lease, stmt.clone()), patience, silences).await;
+        opened.inspect_err(|fault| self.learn(fault, moves))
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
-        let mut lease = self.lease(false).await?;
-        let outcome = self
-            .patience
-            .wait(lease.silences, D::sample(&mut lease))
-            .await;
-        lease.settle(outcome, query_err)
+        answer!(self, false, lease, D::sample(&mut lease), query_err)
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
-        let patience = self.patience.begun();
-        let silences = patience.silences();
+        let silences = self.patience.silences();
         let writes = options.access_mode != Some(AccessMode::ReadOnly);
-        let pool = self.pool();
+        let (pool, moves) = self.pool();
+        let patience = self.patience.begun(moves);
         let (limit, overdue) = self.acquire_limit(&pool);
         let mut closed = pool.close_event();
         let connection = D::wrap(pool);
@@ -272,11 +314,12 @@ where
     }
 
     fn connection(&self) -> DatabaseConnection {
-        D::wrap(self.pool())
+        // As it is: a fresh one is only made where there is a runtime.
+        D::wrap(self.present().pool.clone())
     }
 
     fn load(&self) -> PoolLoad {
-        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        let present = self.present();
         PoolLoad {
             size: present.pool.size(),
             idle: u32::try_from(present.pool.num_idle()).unwrap_or(u32::MAX),
@@ -285,13 +328,13 @@ where
     }
 
     fn is_short(&self) -> bool {
-        let pool = self.pool();
+        let pool = &self.present().pool;
         pool.size() < self.config.min && !pool.is_closed()
     }
 
     async fn fill(&self) -> Result<(), Fault> {
         let (pool, read_only) = {
-            let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+            let present = self.present();
             (present.pool.clone(), present.read_only)
         };
         let options = D::session(&self.options, &self.config, read_only);
@@ -301,17 +344,16 @@ where
     fn discard(&self) {
         // An embedded database has no server to lose, and an in-memory one lives in its connections.
         if D::WATCHED {
-            self.replace(None);
+            self.replace_if(|_| true, None);
         }
     }
 
-    fn moved(&self) {
-        self.moves.fetch_add(1, Ordering::Relaxed);
-        self.discard();
+    fn moves(&self) -> u64 {
+        self.patience.moves()
     }
 
-    fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Relaxed)
+    fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Acquire)
     }
 
     fn give_up(&self) {
@@ -330,12 +372,12 @@ where
         if read_only {
             self.patience.fence();
         }
-        self.replace(Some(read_only));
+        self.replace_if(|_| true, Some(read_only));
     }
 
     async fn close(&self) {
         let pool = {
-            let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+            let present = self.present();
             // It is closed with the call. A fresh one may not take its place in between.
             drop(present.pool.close());
             present.pool.clone()
@@ -344,16 +386,11 @@ where
     }
 
     fn prober(&self) -> Box<dyn Prober> {
-        let read_only = self
-            .present
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .read_only;
-        let options = D::session(&self.options, &self.config, read_only);
+        let options = D::session(&self.options, &self.config, self.present().read_only);
         Box::new(OwnConnection::<D>::new(
             options,
             self.config.connect_timeout,
-            Arc::clone(&self.moves),
+            self.patience.follow_moves(),
         ))
     }
 
@@ -384,41 +421,6 @@ async fn first_free<D: Driver>(pool: Pool<D>) -> Result<PoolConnection<D>, sqlx:
     }
 }
 
-fn build<D: Driver>(options: &D::Options, config: &PoolConfig, read_only: bool) -> Pool<D> {
-    let session: ConnectOptions<D> = D::session(options, config, read_only);
-    let pool = PoolOptions::<D>::new()
-        .max_connections(config.max)
-        // The pool's own way to keep some begins late, goes on for half a minute after the last handle is gone, and
-        // says nothing when it is refused: see `keep`.
-        .min_connections(0)
-        .idle_timeout(config.idle_timeout)
-        .max_lifetime(config.max_lifetime)
-        // The budgets are kept by the callers of the pool; this only bounds connections in the background.
-        .acquire_timeout(config.acquire_timeout.max(config.connect_timeout))
-        .test_before_acquire(false);
-    let pool = ping_if_idle(return_in_time(pool), config);
-    D::hooks(pool, config, read_only).connect_lazy_with(session)
-}
-
-/// A connection long unused may be dead; one in steady use shows it by itself.
-fn ping_if_idle<D: Driver>(pool: PoolOptions<D>, config: &PoolConfig) -> PoolOptions<D> {
-    let Some(threshold) = config.ping_if_idle else {
-        return pool;
-    };
-    let limit = config.connect_timeout;
-    pool.before_acquire(move |conn, meta| {
-        Box::pin(async move {
-            if meta.idle_for < threshold {
-                return Ok(true);
-            }
-            match timeout(limit, conn.ping()).await {
-                Ok(answer) => answer.map(|()| true),
-                Err(_) => Ok(false),
-            }
-        })
-    })
-}
-
 fn acquire_fault(error: sqlx::Error, overdue: Fault) -> Fault {
     match error {
         sqlx::Error::PoolTimedOut => overdue,
@@ -442,25 +444,56 @@ fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
 #[cfg(all(test, feature = "postgres"))]
 mod tests {
     use sqlx::Postgres;
+    use sqlx::postgres::PgConnectOptions;
 
     use super::*;
 
-    #[tokio::test]
-    async fn what_was_closed_is_not_opened_again_by_a_fault_that_comes_later() {
-        let url = "postgres://app@127.0.0.1:1/shop";
-        let pool = SqlxPool::<Postgres>::new(
+    fn pool() -> SqlxPool<Postgres> {
+        SqlxPool::new(
             Arc::from("r1"),
-            Postgres::parse(url).unwrap(),
+            PgConnectOptions::new().host("127.0.0.1").port(1),
             PoolConfig::default(),
             true,
             Arc::default(),
             Histogram::noop(),
+        )
+    }
+
+    #[tokio::test]
+    async fn however_many_transactions_are_refused_the_pool_is_replaced_once() {
+        let pool = pool();
+        let old = [(); 3].map(|()| pool.patience.begun(pool.pool().1));
+        old[0].refused();
+        let (fresh, moves) = pool.pool();
+        old[1..].iter().for_each(Patience::refused);
+        let (later, same) = pool.pool();
+        assert!(!fresh.is_closed() && !later.is_closed());
+        assert_eq!((moves, same, pool.moves()), (1, 1, 1));
+        pool.patience.begun(same).refused();
+        assert_eq!(pool.pool().1, 2, "refused by the new one too");
+    }
+
+    #[test]
+    fn the_present_pool_is_told_without_a_runtime() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let pool = runtime.block_on(async { pool() });
+        pool.patience.begun(0).refused();
+        pool.connection();
+        assert_eq!(
+            pool.present().moves,
+            0,
+            "whoever sends something replaces it"
         );
+    }
+
+    #[tokio::test]
+    async fn what_was_closed_is_not_opened_again_by_a_fault_that_comes_later() {
+        let pool = pool();
         pool.discard();
-        assert!(!pool.pool().is_closed());
+        assert!(!pool.present().pool.is_closed());
         pool.close().await;
         pool.discard();
         pool.set_read_only(false);
-        assert!(pool.pool().is_closed());
+        assert!(pool.present().pool.is_closed());
     }
 }

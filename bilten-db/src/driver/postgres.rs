@@ -5,8 +5,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::pool::PoolOptions;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgRow};
 use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Postgres, Row};
 
@@ -15,11 +14,13 @@ use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::address::{host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
-/// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote.
+/// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote; its timeline is that of
+/// the last pages that it wrote out, so it may still name the old one for a while after a promotion.
 const SAMPLE: &str = "select r, \
     (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
     (select system_identifier from pg_control_system()), \
-    case when r then (select timeline_id from pg_control_checkpoint()) \
+    case when r then greatest((select timeline_id from pg_control_checkpoint()), \
+        (select min_recovery_end_timeline from pg_control_recovery())) \
     else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, \
     (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint, \
     current_database()::text \
@@ -69,25 +70,24 @@ impl Driver for Postgres {
         session
     }
 
-    fn hooks(options: PoolOptions<Self>, pool: &PoolConfig, _read_only: bool) -> PoolOptions<Self> {
+    async fn greet(
+        conn: &mut PgConnection,
+        pool: &PoolConfig,
+        _read_only: bool,
+    ) -> Result<(), sqlx::Error> {
         let Some(interval) = pool.client_check else {
-            return options;
+            return Ok(());
         };
         // Not a startup option: a server that does not know it would refuse the connection.
         let millis = interval.as_millis().max(1);
         let sql = format!("SET client_connection_check_interval = {millis}");
-        options.after_connect(move |conn, _| {
-            let sql = sql.clone();
-            Box::pin(async move {
-                match conn.execute(AssertSqlSafe(sql)).await {
-                    Err(error @ sqlx::Error::Database(_)) => {
-                        tracing::warn!(%error, "the server takes no client_check");
-                        Ok(())
-                    }
-                    outcome => outcome.map(drop),
-                }
-            })
-        })
+        match conn.execute(AssertSqlSafe(sql)).await {
+            Err(error @ sqlx::Error::Database(_)) => {
+                tracing::warn!(%error, "the server takes no client_check");
+                Ok(())
+            }
+            outcome => outcome.map(drop),
+        }
     }
 
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {
@@ -129,6 +129,16 @@ impl Driver for Postgres {
             database: row.try_get::<Option<&str>, _>(5)?.map(Arc::from),
             gtids: None,
         })
+    }
+
+    fn has_stale_plan(error: &sqlx::Error) -> bool {
+        let sqlx::Error::Database(answer) = error else {
+            return false;
+        };
+        // The message is in the language of the server, the name of its routine is not.
+        answer
+            .try_downcast_ref::<PgDatabaseError>()
+            .is_some_and(|answer| answer.routine() == Some("RevalidateCachedQuery"))
     }
 
     async fn is_outside_transactions(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sea_orm::{DatabaseConnection, DbBackend, Statement, Values};
 use sea_query_sqlx::SqlxValues;
-use sqlx::pool::PoolOptions;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor, Sqlite};
@@ -81,12 +80,12 @@ impl Driver for Sqlite {
             .synchronous(SqliteSynchronous::Normal)
     }
 
-    fn hooks(
-        options: PoolOptions<Self>,
+    async fn greet(
+        _conn: &mut SqliteConnection,
         _pool: &PoolConfig,
         _read_only: bool,
-    ) -> PoolOptions<Self> {
-        options
+    ) -> Result<(), sqlx::Error> {
+        Ok(())
     }
 
     fn wrap(pool: sqlx::Pool<Self>) -> DatabaseConnection {

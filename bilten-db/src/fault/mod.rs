@@ -221,7 +221,7 @@ fn told_trouble(code: &str, message: &str) -> Option<Trouble> {
         // An unlogged table, or SERIALIZABLE as the default of all sessions.
         "0A000" if tells(&["during recovery", "hot standby"]) => Some(Trouble::NotHere),
         // Not because it replays: a view without data, an extension that is not loaded here. Elsewhere it may do.
-        "55000" if !tells(&["recovery is in progress", "during recovery"]) => {
+        "55000" if tells(&["has not been populated", "must be loaded via"]) => {
             Some(Trouble::Conflict)
         }
         // PgBouncer at max_client_conn. The connections that it has go on.
@@ -296,6 +296,7 @@ mod tests {
                 "materialized view \"sums\" has not been populated",
                 Some(Trouble::Conflict),
             ),
+            ("55000", "Wiederherstellung läuft", None),
             ("08P01", "invalid message format", None),
         ];
         for (code, message, trouble) in table {

@@ -13,9 +13,12 @@ use crate::election::{Claim, elect};
 use crate::fault::{Fault, Trouble};
 use crate::findings::Findings;
 use crate::identity::{Identity, standing};
-use crate::lag::Trail;
+use crate::lag::{STALE, Trail};
 use crate::node::{Node, Seen};
 use crate::status::Rotation;
+
+/// Nobody else takes writes, and nothing proves that this one has what the last primary wrote.
+const FENCED: &str = "takes writes, and the primary takes none any more, but nothing proves that it has all that was written there: if it is meant to be the primary, call remove_replica() and add_replica() with it; otherwise make it a standby";
 
 /// The parts at one moment.
 #[derive(Debug)]
@@ -94,6 +97,13 @@ impl Topology {
         self.is_primary(node) || self.is_replica(node)
     }
 
+    /// What the primary said when it was last asked, not long ago, if that is that it stands by: its part is vacant.
+    fn vacant(&self, now: Instant) -> Option<Sample> {
+        let seen = self.primary.last_seen()?;
+        let stands_by = seen.is_fresh(now) && seen.sample.in_recovery == Some(true);
+        stands_by.then_some(seen.sample)
+    }
+
     /// As many as the replicas' pools may hold together.
     pub(crate) fn replica_connections(&self) -> u32 {
         let most = self.replicas.iter().map(|node| node.backend.load().max);
@@ -130,6 +140,8 @@ impl Roster {
         max_lag: Option<Duration>,
         min_in_rotation: Option<u32>,
     ) -> Self {
+        // Until somebody finds otherwise.
+        topology.nodes().for_each(|node| node.metrics.readmitted());
         Self {
             topology: ArcSwap::from_pointee(topology),
             dealing: Mutex::default(),
@@ -195,6 +207,7 @@ impl Roster {
         note_pool(node);
         node.backend.heard();
         node.past.told(&sample);
+        node.past.told_as_asked();
         if node.past.restarted(sample.started, node.backend.moves()) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
@@ -215,23 +228,36 @@ impl Roster {
                 self.note_replica(asked, node, sample, &primary, &family);
                 node.admit();
             }
-            Err(reason) => {
-                if primary.is_some_and(|primary| primary.in_recovery == Some(false)) {
-                    node.past.is_beside_the_primary();
-                }
-                node.eject(&reason);
+            Err(reason) => self.refuse(node, &sample, primary.as_ref(), &reason),
+        }
+    }
+
+    /// Takes out a node that may not answer for the primary.
+    fn refuse(&self, node: &Node, sample: &Sample, primary: Option<&Sample>, reason: &str) {
+        match primary {
+            Some(primary) if primary.is_same_server(sample) => node.past.is_the_primary(),
+            Some(primary) if primary.in_recovery == Some(false) => {
+                node.past.is_beside_the_primary();
             }
+            _ => {}
+        }
+        let topology = self.topology();
+        let ours = node.identity().may_replace(&topology.primary.identity());
+        let is_fenced = ours && node.past.is_rival() && sample.in_recovery == Some(false);
+        match is_fenced && topology.vacant(Instant::now()).is_some() {
+            true => node.eject(FENCED),
+            false => node.eject(reason),
         }
     }
 
     /// Takes in that a node gave no answer to a probe; whether it `answers` statements meanwhile.
     pub(crate) fn missed(&self, node: &Node, fault: &Fault, answers: bool) {
         note_pool(node);
-        self.judge_unknown(node);
         if fault.trouble() == Trouble::Busy {
             // Too many clients: full is not dead. One that is out waits for its next trial all the same.
-            if !node.health.is_up() {
-                node.set_aside(fault);
+            match node.health.is_up() {
+                true => self.judge_unknown(node),
+                false => node.set_aside(fault),
             }
             return;
         }
@@ -253,6 +279,7 @@ impl Roster {
         // Of one that never said who it is nobody knows whose data it has.
         let is_one = node.health.is_up() && node.identity().is_known();
         if is_one && topology.needs(node, self.min_in_rotation) {
+            self.judge_unknown(node);
             node.doubt();
             return node.keep("or too few were left", fault);
         }
@@ -268,13 +295,14 @@ impl Roster {
         }
     }
 
-    /// A replica whose lag is not known for so long counts as one that lags too much.
+    /// A replica that stays although its lag is not known for longer than allowed counts as one that lags too much; what was
+    /// told last is a turn old when the next one is missed.
     fn judge_unknown(&self, node: &Node) {
         let Some(limit) = self.max_lag.filter(|_| !node.traits().same_file) else {
             return;
         };
         let known = node.last_seen().and_then(|seen| seen.lag);
-        let in_time = known.is_some_and(|lag| lag.as_of.elapsed() <= limit);
+        let in_time = known.is_some_and(|lag| lag.as_of.elapsed() <= limit + STALE);
         if !in_time && self.topology().is_replica(node) {
             node.judge_lag(None, limit);
         }
@@ -288,13 +316,15 @@ impl Roster {
     }
 
     fn note_primary(&self, asked: Instant, sample: &Sample) {
-        // A standby that answers in place of the primary tells where it is itself.
         let writes = sample.in_recovery != Some(true);
         if let Some(timeline) = sample.timeline.filter(|_| writes) {
             self.reached.fetch_max(timeline, Ordering::Relaxed);
         }
-        if let Some(position) = sample.progress(sample).filter(|_| writes) {
-            self.trail().note(asked, position);
+        // A standby that answers in place of the primary tells where it is itself. One of MySQL that refuses writes for a
+        // while still tells of its own.
+        let tells = writes || sample.gtids.as_ref().is_some_and(|own| own.are_executed());
+        if let Some(place) = sample.progress(sample).filter(|_| tells) {
+            self.trail().note(asked, place);
         }
     }
 
@@ -306,13 +336,17 @@ impl Roster {
         primary: &Sample,
         family: &Identity,
     ) {
-        let position = sample
+        let place = sample
             .progress(primary)
             .filter(|_| family.has_the_log_of(&sample));
-        let lag = position.and_then(|position| self.trail().lag(Instant::now(), position));
+        let lag = place.and_then(|place| self.trail().lag(Instant::now(), &place));
         node.set_seen(Some(Seen::new(asked, sample, lag)));
         // Readers of the primary's own file see each commit.
         if let Some(limit) = self.max_lag.filter(|_| !node.traits().same_file) {
+            if !node.health.is_up() {
+                // It comes back as what it is now.
+                node.forget_lagging();
+            }
             node.judge_lag(lag, limit);
         }
     }
@@ -322,13 +356,17 @@ impl Roster {
         let topology = self.topology();
         let family = topology.primary.identity();
         let reached = self.reached.load(Ordering::Relaxed);
-        let stands_by = |seen: Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(true);
-        let is_vacant = topology.primary.last_seen().is_some_and(stands_by);
+        let vacant = topology.vacant(now);
         let claim = |node: &Arc<Node>| {
             // Only a promotion begins a timeline: who writes on a newer one than any primary did, while ours stands by, was
-            // given its part back before a probe saw it as a standby.
-            let is_back = is_vacant && node.past.wrote_on() > reached;
-            let is_fenced = node.past.is_rival() && !is_back;
+            // given its part back before a probe saw it as a standby. So was who has all that ours has.
+            let is_back = |standby: &Sample| {
+                node.past.wrote_on() > reached
+                    || node
+                        .last_seen()
+                        .is_some_and(|seen| seen.sample.has_all_of(standby))
+            };
+            let is_fenced = node.past.is_rival() && !vacant.as_ref().is_some_and(is_back);
             let ours = node.identity().may_replace(&family) && !is_fenced;
             let is_there =
                 |seen: &Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(false);

@@ -8,6 +8,7 @@ use sea_orm::{
 use super::*;
 use crate::call::ExecuteUnprepared;
 use crate::driver::{Backend, PoolLoad, Prober};
+use crate::gtid::Gtids;
 use crate::metrics::{Names, NodeMetrics, Reason};
 use crate::rows::Rows;
 use crate::traits::Traits;
@@ -300,4 +301,134 @@ fn the_position_in_a_log_of_its_own_is_no_lag() {
         let lag = replica.seen().and_then(|seen| seen.lag);
         assert_eq!(lag.is_some(), known, "{system_id} {in_recovery}");
     }
+}
+
+/// A node of MySQL or MariaDB, by whether it takes writes and what it has.
+fn with_gtids(gtids: Gtids, in_recovery: bool) -> Sample {
+    Sample {
+        in_recovery: Some(in_recovery),
+        gtids: Some(Arc::new(gtids)),
+        database: Some("shop".into()),
+        ..Sample::default()
+    }
+}
+
+/// A primary whose place a replica took while it was away, and the roster of both.
+fn replaced(first: &Sample, standby: &Sample) -> (Roster, [Arc<Node>; 2]) {
+    let nodes = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+    let topology = Topology {
+        primary: Arc::clone(&nodes[0]),
+        replicas: vec![Arc::clone(&nodes[1])],
+    };
+    let roster = Roster::new(topology, true, None, None);
+    let now = Instant::now();
+    roster.observe(&nodes[0], now, first.clone());
+    roster.observe(&nodes[1], now, standby.clone());
+    roster.missed(&nodes[0], &Fault::Silent(Duration::from_secs(1)), false);
+    let writes = Sample {
+        in_recovery: Some(false),
+        ..standby.clone()
+    };
+    roster.observe(&nodes[1], now, writes);
+    assert!(roster.topology().is_primary(&nodes[1]));
+    (roster, nodes)
+}
+
+#[test]
+fn an_old_primary_without_timelines_is_back_when_it_has_all_that_the_last_one_wrote() {
+    const A: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+    const B: &str = "4e11fa47-71ca-11e1-9e33-c80aa9429563";
+    let has = |own: &str, a: u32, b: u32, in_recovery| {
+        let executed = match b {
+            0 => format!("{A}:1-{a}"),
+            b => format!("{A}:1-{a},{B}:1-{b}"),
+        };
+        with_gtids(Gtids::of_mysql(own, &executed).unwrap(), in_recovery)
+    };
+    let (roster, [old, new]) = replaced(&has(A, 10, 0, false), &has(B, 10, 0, true));
+    roster.observe(&new, Instant::now(), has(B, 10, 5, false));
+    // The primary stands by, and the other never heard of what it wrote.
+    roster.observe(&new, Instant::now(), has(B, 10, 5, true));
+    roster.observe(&old, Instant::now(), has(A, 12, 0, false));
+    assert!(roster.topology().is_primary(&new));
+    let reason = old.health.reason().unwrap();
+    assert!(reason.contains("remove_replica()"), "{reason}");
+    roster.observe(&old, Instant::now(), has(A, 12, 5, false));
+    assert!(roster.topology().is_primary(&old));
+}
+
+#[test]
+fn numbers_of_mariadb_do_not_bring_a_fenced_node_back_but_the_operator_does() {
+    let has =
+        |position, in_recovery| with_gtids(Gtids::of_mariadb(0, position).unwrap(), in_recovery);
+    let (roster, [old, new]) = replaced(&has("0-1-10", false), &has("0-1-10", true));
+    roster.observe(&new, Instant::now(), has("0-2-15", true));
+    roster.observe(&old, Instant::now(), has("0-1-20", false));
+    assert!(roster.topology().is_primary(&new), "two histories, perhaps");
+    let reason = old.health.reason().unwrap();
+    assert!(reason.contains("add_replica()"), "{reason}");
+
+    let removed = roster.remove("primary").unwrap();
+    assert!(Arc::ptr_eq(&removed, &old));
+    let again = made("primary", &Arc::default());
+    roster.add(&again).unwrap();
+    roster.observe(&again, Instant::now(), has("0-1-20", false));
+    assert!(roster.topology().is_primary(&again));
+}
+
+#[test]
+fn a_second_name_of_the_primary_is_no_rival() {
+    let (roster, nodes) = failed_over(2);
+    let at = |timeline, started| Sample {
+        started: Some(started),
+        ..on(timeline, false)
+    };
+    roster.observe(&nodes[1], Instant::now(), at(2, 100));
+    // Its name leads to the new primary now, and to the next one after that.
+    roster.observe(&nodes[0], Instant::now(), at(2, 100));
+    assert!(roster.topology().is_primary(&nodes[1]));
+    roster.missed(&nodes[1], &Fault::Silent(Duration::from_secs(1)), false);
+    roster.observe(&nodes[0], Instant::now(), at(3, 200));
+    assert!(roster.topology().is_primary(&nodes[0]));
+}
+
+/// A primary and a replica without lag; `limit` is how much it may have.
+fn in_step(limit: Duration) -> (Roster, [Arc<Node>; 2]) {
+    let nodes = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+    let topology = Topology {
+        primary: Arc::clone(&nodes[0]),
+        replicas: vec![Arc::clone(&nodes[1])],
+    };
+    let roster = Roster::new(topology, true, Some(limit), Some(1));
+    let second_ago = Instant::now() - Duration::from_secs(1);
+    for _ in 0..3 {
+        roster.observe(&nodes[0], second_ago, node(7, false));
+        roster.observe(&nodes[1], second_ago, node(7, true));
+    }
+    assert!(!nodes[1].is_lagging());
+    (roster, nodes)
+}
+
+#[test]
+fn one_missed_probe_makes_no_lag_where_there_was_none() {
+    let (roster, [_, replica]) = in_step(Duration::from_millis(500));
+    roster.missed(
+        &replica,
+        &Fault::ConnectTimeout(Duration::from_secs(2)),
+        true,
+    );
+    assert!(replica.health.is_up() && !replica.is_lagging());
+}
+
+#[test]
+fn a_replica_that_comes_back_without_lag_serves_at_once() {
+    let (roster, [_, replica]) = in_step(Duration::from_millis(500));
+    for _ in 0..5 {
+        roster.missed(&replica, &Fault::Silent(Duration::from_secs(1)), false);
+    }
+    assert!(!replica.health.is_up());
+    // What it had against it is not the lag.
+    replica.judge_lag(None, Duration::from_secs(1));
+    roster.observe(&replica, Instant::now(), node(7, true));
+    assert!(!replica.is_lagging());
 }

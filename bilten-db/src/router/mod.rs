@@ -178,8 +178,15 @@ impl Router {
             attempt.reason = reason;
             // What belongs together stays together, however slowly the node lets it in.
             attempt.another = !scope::pins() && self.is_another(&topology, &node, tried.as_ref());
+            let started = node.past.started();
             let fault = match self.read_on(&topology, &node, call, attempt).await {
-                Ok(output) => return Ok(output),
+                Ok(output) => {
+                    if self.still_holds(&node, started).await {
+                        return Ok(output);
+                    }
+                    // What it had replayed before it was started again was no proof.
+                    Fault::Discarded
+                }
                 Err(fault) => fault,
             };
             match step(Access::Read, true, fault.trouble()) {
@@ -203,12 +210,20 @@ impl Router {
             attempt.reason = Reason::Fallback;
         }
         let replicas_only = scope::route().is_some_and(Route::is_replicas_only);
-        let outcome = if replicas_only || scope::hinted().is_any() {
+        // A scope that went to the primary once stays there.
+        let on_primary = || scope::pinned(self.id()).is_some_and(|node| topology.is_primary(&node));
+        let outcome = if replicas_only || (scope::hinted().is_any() && !on_primary()) {
             self.stand_in(call, attempt, None).await
         } else {
             self.keep_promise(call, attempt).await
         };
         outcome.map_err(|error| or_full(error, full))
+    }
+
+    /// Whether a demand was kept by the node that was chosen for it: one that was started meanwhile may be behind again.
+    async fn still_holds(&self, node: &Node, started: i64) -> bool {
+        let is_sure = || async { node.make_sure_of_start().await.is_ok() };
+        scope::hinted().is_any() || (is_sure().await && node.past.started() == started)
     }
 
     /// Whether one more replica could serve the read, so that a slow start on this one is not waited out.

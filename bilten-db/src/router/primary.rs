@@ -9,6 +9,7 @@ use crate::Error;
 use crate::access::Access;
 use crate::attempt::Attempt;
 use crate::call::{Call, Wants};
+use crate::deadline;
 use crate::failover::{Step, step};
 use crate::fallback::{Place, no_such_group};
 use crate::fault::Trouble;
@@ -23,6 +24,7 @@ impl Router {
         call: &C,
         attempt: Attempt,
     ) -> Result<C::Output, DbErr> {
+        deadline::may_change();
         if let Wants::Statement(sql) = call.wants() {
             self.learned.insert(sql);
             self.topology().primary.metrics.misread();
@@ -75,14 +77,19 @@ impl Router {
     ) -> Result<C::Output, DbErr> {
         let topology = self.topology();
         // Without replicas every read is the primary's own, and none stands in.
-        let limit = self.policy.fallback.max_in_flight();
-        let place = match limit.filter(|_| topology.has_replicas(None)) {
-            Some(limit) => Some(self.place(&topology, limit)?),
-            None => None,
+        let place = match topology.has_replicas(None) {
+            true => Some(self.place(&topology, self.most_promised(&topology))?),
+            false => None,
         };
         scope::pin(self.id(), &topology.primary);
         let output = self.read_on_primary(call, attempt).await?;
         Ok(C::standing_in(output, place))
+    }
+
+    /// Also where the primary stands in for nobody a promise is not a way to flood it.
+    fn most_promised(&self, topology: &Topology) -> u32 {
+        let named = self.policy.fallback.max_in_flight();
+        named.unwrap_or_else(|| topology.primary.backend.load().max.saturating_mul(2))
     }
 
     fn place(&self, topology: &Topology, limit: u32) -> Result<Place, Error> {
@@ -97,6 +104,9 @@ impl Router {
         attempt: Attempt,
     ) -> Result<C::Output, DbErr> {
         let primary = Arc::clone(&self.topology().primary);
+        if deadline::is_set() && self.may_write(call.wants()) {
+            deadline::may_change();
+        }
         self.policy.retries.deposit();
         let fault = match primary.run(call, attempt).await {
             Ok(output) => return Ok(output),
@@ -124,7 +134,12 @@ impl Router {
         write: bool,
     ) -> Result<C::Output, DbErr> {
         let primary = Arc::clone(&self.topology().primary);
-        primary.run(call, attempt).await.map_err(|fault| {
+        let outcome = primary.run(call, attempt).await;
+        let outcome = outcome.map(|output| match write {
+            true => C::writing(output),
+            false => output,
+        });
+        outcome.map_err(|fault| {
             if matches!(
                 fault.trouble(),
                 Trouble::ReadOnly
@@ -135,10 +150,6 @@ impl Router {
                     | Trouble::Unanswered
             ) {
                 self.roster.suspect_all();
-            }
-            if fault.trouble() == Trouble::ReadOnly {
-                // Its connections lead to a server that is the primary no more; new ones may lead elsewhere.
-                primary.backend.moved();
             }
             let in_doubt = write && fault.leaves_doubt() && call.wants().is_statement();
             let error = primary.db_err(fault);

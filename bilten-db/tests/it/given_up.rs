@@ -2,10 +2,14 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, Database, IsolationLevel, TransactionTrait};
 use bilten_db::{Cluster, PoolConfig, sea_orm};
+use tokio::time::timeout;
 
 use crate::fixture::{Shop, ask};
 
@@ -117,4 +121,34 @@ async fn a_nested_transaction_that_is_refused_ends_the_outer_one_in_words() {
     assert!(error.contains("begin anew"), "{error}");
     tx.commit().await.unwrap_err();
     assert_eq!(count(&db.primary()).await, 0, "nothing by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beginnings_that_were_given_up_wait_for_no_connection_that_was_adopted() {
+    let shop = Shop::open("given_up_queue").await;
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    let mut options = sea_orm::ConnectOptions::new(&shop.primary);
+    options.max_connections(1);
+    options.map_sqlx_postgres_pool_opts(move |pool| {
+        let counted = Arc::clone(&counted);
+        pool.before_acquire(move |_, _| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Ok(true) })
+        })
+    });
+    let adopted = Database::connect(options).await.unwrap();
+    let db = Cluster::builder().from_connections(adopted, []);
+    let db = db.connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    for _ in 0..20 {
+        let soon = Duration::from_millis(5);
+        assert!(timeout(soon, db.begin()).await.is_err(), "it is taken");
+    }
+    let before = taken.load(Ordering::Relaxed);
+    tx.rollback().await.unwrap();
+    db.begin().await.unwrap().rollback().await.unwrap();
+    let after = taken.load(Ordering::Relaxed);
+    // A probe may take it in between.
+    assert!(after - before <= 3, "{} had it", after - before);
 }

@@ -1,6 +1,6 @@
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use bilten_db::http::{RequestSession, SessionLayer};
 use bilten_db::sea_orm::ConnectionTrait;
@@ -12,6 +12,7 @@ use http::{HeaderName, Request, Response};
 use tower::ServiceExt;
 
 use crate::fixture::{LIMIT, builder_for, port, private, tally, who_reads};
+use crate::sessions::delayed;
 
 fn key() -> SealKey {
     SealKey::new("a secret of thirty-two bytes, no less").unwrap()
@@ -164,4 +165,41 @@ async fn a_route_without_the_layer_says_so() {
     let request = Request::get("/optional").body(Body::empty()).unwrap();
     assert_eq!(ask(&app, request).await.1, "true");
     assert!(SessionLayer::new(&db, key()).cookie("a b").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_shows_another_process_what_was_written_however_late_the_replicas_are() {
+    let postgres = delayed();
+    let name = HeaderName::from_static("x-seen");
+    let [here, there] = [(); 2].map(|()| builder_for(&postgres).connect());
+    let (here, there) = (here.await.unwrap(), there.await.unwrap());
+    let write = async |session: RequestSession| {
+        let sql = "insert into event (name) values ('a') returning id";
+        crate::fixture::ask::<i32>(&*session, sql)
+            .await
+            .unwrap()
+            .to_string()
+    };
+    let count = |id: &str| format!("select count(*) from event where id = {id}");
+    let read = async move |session: RequestSession, Path(id): Path<String>| {
+        let found: i64 = crate::fixture::ask(&*session, &count(&id)).await.unwrap();
+        found.to_string()
+    };
+    // Each knows nothing of the other but the key.
+    let layer = |db: &Cluster| SessionLayer::new(db, key()).header(name.clone());
+    let writer = Router::new().route("/", post(write)).layer(layer(&here));
+    let reader = Router::new().route("/{id}", get(read)).layer(layer(&there));
+    let mut plainly_missed = 0;
+    for _ in 0..100 {
+        let request = Request::post("/").body(Body::empty()).unwrap();
+        let (response, id) = ask(&writer, request).await;
+        let plain: i64 = crate::fixture::ask(&there, &count(&id)).await.unwrap();
+        plainly_missed += i64::from(plain == 0);
+        let request = Request::get(format!("/{id}"))
+            .header(&name, &response.headers()[&name])
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(ask(&reader, request).await.1, "1", "{id} was missed");
+    }
+    assert!(plainly_missed > 0, "the test proves nothing");
 }

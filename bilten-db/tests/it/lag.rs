@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::ConnectionTrait;
 use bilten_db::status::State;
@@ -60,6 +60,37 @@ async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
         0,
         "lag is no failure"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lag_is_noticed_within_two_turns_and_forgotten_after_three_good_ones() {
+    let postgres = private(1);
+    let limit = Duration::from_secs(1);
+    let db = limited(&postgres, limit).await;
+    // A turn is a second and a fifth at most; what happens to be slow on this machine is so only sometimes.
+    let in_time = limit + 2 * Duration::from_millis(1_200);
+    let mut noticed = Vec::new();
+    for _ in 0..5 {
+        eventually(LIMIT, || state(&db, "r1") == State::Up);
+        postgres.replica(0).pause_replay().unwrap();
+        write(&postgres);
+        let begun = Instant::now();
+        eventually(LIMIT, || state(&db, "r1") == State::Lagging);
+        noticed.push(begun.elapsed());
+
+        let resumed = Instant::now();
+        postgres.replica(0).resume_replay().unwrap();
+        eventually(LIMIT, || state(&db, "r1") == State::Up);
+        let back = resumed.elapsed();
+        assert!(
+            back > Duration::from_millis(1_500),
+            "{back:?} is less than three turns"
+        );
+        if noticed.last() < Some(&in_time) {
+            return;
+        }
+    }
+    panic!("noticed after {noticed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -254,3 +254,65 @@ fn a_hedge_brings_the_tail_down_with_few_statements_more() {
     assert!(late <= 3, "{late} of 300 reads waited for the late replica");
     assert!((1..=17).contains(&hedges), "{hedges} more statements");
 }
+
+#[test]
+fn an_old_primary_that_comes_back_is_told_by_an_alarm_and_asked_nothing() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let node_up = || {
+        let at = ("primary".to_owned(), "bilten_db_node_up".to_owned());
+        levels(&snapshotter).get(&at).copied()
+    };
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let postgres = private(2);
+            let db = builder_for(&postgres).connect().await.unwrap();
+            assert_eq!(node_up(), Some(1.0));
+            postgres.primary().kill().unwrap();
+            postgres.replica(0).promote().unwrap();
+            eventually_async(LIMIT, || async { db.status().primary().id == "r1" }).await;
+            postgres.primary().restart().unwrap();
+            let fenced = || async {
+                let status = db.status();
+                let old = status.replicas().find(|node| node.id == "primary").unwrap();
+                old.reason
+                    .as_deref()
+                    .is_some_and(|r| r.contains("takes writes"))
+            };
+            eventually_async(LIMIT, fenced).await;
+            counted(&snapshotter, None);
+            for _ in 0..40 {
+                who_reads(&db).await.unwrap();
+                let insert = "insert into event (name) values ('a')";
+                db.execute_unprepared(insert).await.unwrap();
+            }
+            assert_eq!(counted(&snapshotter, Some(("node", "primary"))), 0);
+            assert_eq!(node_up(), Some(0.0));
+            let rows = "select count(*) from event";
+            assert_eq!(postgres.primary().psql(rows).unwrap(), "0");
+        });
+    });
+}
+
+#[test]
+fn a_replica_that_was_refused_is_not_told_to_be_up() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let db = Cluster::builder().primary("sqlite::memory:").connect();
+            let db = db.await.unwrap();
+            for (id, url) in [
+                ("other", "postgres://app@127.0.0.1:1/shop"),
+                ("wrong", "sqlite://a.db?mode=none"),
+            ] {
+                db.add_replica(id, url).await.unwrap_err();
+                let levels = levels(&snapshotter);
+                let up = levels.get(&(id.to_owned(), "bilten_db_node_up".to_owned()));
+                assert!(up.is_none_or(|up| up.is_nan()), "{id}: {up:?}");
+            }
+        });
+    });
+}

@@ -393,3 +393,26 @@ async fn without_a_primary_the_start_fails_unless_told_otherwise() {
     until_up(&db, "primary", true).await;
     write().await.unwrap();
 }
+
+#[tokio::test]
+async fn an_order_may_be_given_by_whoever_holds_the_status() {
+    let shop = Shop::open("ops_held").await;
+    let db = shop.connect().await;
+    let mut status = db.watch();
+    let (done, ended) = std::sync::mpsc::channel();
+    let runtime = tokio::runtime::Handle::current();
+    std::thread::spawn({
+        let (db, status) = (db.clone(), status.clone());
+        move || {
+            let _inside = runtime.enter();
+            let held = status.borrow();
+            db.order("r1", Rotation::Out).unwrap();
+            drop(held);
+            done.send(()).unwrap();
+        }
+    });
+    let waited = tokio::task::spawn_blocking(move || ended.recv_timeout(LIMIT));
+    waited.await.unwrap().expect("the thread hangs");
+    let told = status.wait_for(|status| status.nodes[1].state == State::Out);
+    tokio::time::timeout(LIMIT, told).await.unwrap().unwrap();
+}

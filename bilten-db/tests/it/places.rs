@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use bilten_db::scope::{Route, with_route};
-use bilten_db::sea_orm::{ConnectionTrait, Statement, StreamTrait, TransactionTrait};
-use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_db::scope::{Freshness, Route, with_freshness, with_route};
+use bilten_db::sea_orm::{
+    AccessMode, ConnectionTrait, EntityTrait, Statement, StreamTrait, TransactionTrait,
+};
+use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use bilten_testbed::eventually_async;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, Shop, ask, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, event, seen, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
 /// Nobody waits so long in vain.
@@ -117,4 +119,101 @@ async fn a_replica_that_is_full_is_not_told_as_missing() {
             .all(|r| r.is_up() && r.ejections == 0)
     );
     held.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_in_a_failed_transaction_is_given_to_nobody() {
+    let shop = Shop::open("places_failed").await;
+    let db = narrow(&shop, TWO_MINUTES).await;
+    for _ in 0..3 {
+        let failing = "begin; insert into event (name) values ('lost'); insert into nowhere values (1); commit";
+        db.execute_unprepared(failing).await.unwrap_err();
+        db.execute_unprepared(INSERT).await.unwrap();
+    }
+    let names: i64 = ask(&db.primary(), "select count(*) from event where name = 'a'")
+        .await
+        .unwrap();
+    assert_eq!(names, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changed_its_columns_is_read_and_written_at_once() {
+    let shop = Shop::open("places_changed").await;
+    let db = narrow(&shop, TWO_MINUTES).await;
+    let read = || async {
+        let row = event::Entity::find().one(&db).await.unwrap().unwrap();
+        let all = "select * from event";
+        let all = Statement::from_string(ConnectionTrait::get_database_backend(&db), all);
+        db.query_all_raw(all.clone()).await.unwrap();
+        let streamed: Vec<_> = db
+            .stream_raw(all)
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        assert!(!streamed.is_empty());
+        row.name
+    };
+    let write = || async {
+        let sql = "insert into event (name) values ('a') returning *";
+        let insert = Statement::from_string(ConnectionTrait::get_database_backend(&db), sql);
+        db.query_one_raw(insert).await.unwrap().unwrap();
+    };
+    write().await;
+    for kind in ["varchar(9)", "varchar(10)"] {
+        shop.settle().await;
+        assert_eq!(read().await, "a");
+        let alter = format!("alter table event alter column name type {kind}");
+        db.execute_unprepared(&alter).await.unwrap();
+        write().await;
+    }
+    assert_eq!(db.status().learned_writes, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_and_transactions_run_on_their_node_until_they_end() {
+    let shop = Shop::open("places_flights").await;
+    let db = Cluster::builder()
+        .primary(&shop.primary)
+        .replica("r1", &shop.replicas[0])
+        .connect();
+    let db = db.await.unwrap();
+    let running = || seen(&db, "r1").in_flight;
+    let mut rows = db.stream_raw(slow_rows(&db)).await.unwrap();
+    rows.try_next().await.unwrap();
+    let read_only = Some(AccessMode::ReadOnly);
+    let tx = db.begin_with_config(None, read_only).await.unwrap();
+    assert_eq!(running(), 2);
+    drop(rows);
+    assert_eq!(running(), 1);
+    tx.commit().await.unwrap();
+    let few = "select n from generate_series(1, 3) n";
+    let few = Statement::from_string(ConnectionTrait::get_database_backend(&db), few);
+    let mut rows = db.stream_raw(few).await.unwrap();
+    assert_eq!(running(), 1);
+    while rows.try_next().await.unwrap().is_some() {}
+    assert_eq!(running(), 0, "its end is the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_that_were_promised_the_primary_do_not_flood_it_either() {
+    let shop = Shop::open("places_promised").await;
+    let db = narrow(&shop, TWO_MINUTES).await;
+    let newest = Freshness::MaxLag(Duration::ZERO);
+    let slow = || {
+        let db = db.clone();
+        let read = async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+        tokio::spawn(with_freshness(newest, read))
+    };
+    let busy = [slow(), slow()];
+    let two = || async { db.status().primary().in_flight == 2 };
+    eventually_async(LIMIT, two).await;
+    let error = with_freshness(newest, who_reads(&db)).await.unwrap_err();
+    let told = Error::of(&error);
+    assert!(
+        matches!(told, Some(Error::Overloaded { limit: 2, .. })),
+        "{error}"
+    );
+    busy.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -23,7 +23,7 @@ fn named(name: String) -> event::ActiveModel {
 }
 
 /// Replicas show each commit a fifth of a second late.
-fn delayed() -> Postgres {
+pub(crate) fn delayed() -> Postgres {
     let late = Postgres::builder()
         .replicas(2)
         .setting("recovery_min_apply_delay", "200ms");
@@ -191,6 +191,30 @@ async fn a_token_is_waited_for_within_the_budget_and_then_the_primary_answers() 
     let next = db.session_with(token).wait(Duration::from_secs(5));
     assert!(is_there(&next, id).await);
     assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_seconds_away_costs_no_more_than_the_budget() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    postgres.replica(0).pause_replay().unwrap();
+    let session = db.session();
+    let id = named("late".into()).insert(&session).await.unwrap().id;
+    let token = session.token().await.unwrap().unwrap();
+    let five_seconds = Duration::from_secs(5);
+    let lags = |r: &bilten_db::status::NodeStatus| r.lag.is_some_and(|lag| lag > five_seconds);
+    eventually(LIMIT, || db.status().replicas().all(lags));
+    let mut took = Vec::new();
+    for _ in 0..20 {
+        let begun = Instant::now();
+        let next = db.session_with(token).wait(Duration::from_millis(50));
+        assert!(is_there(&next, id).await);
+        took.push(begun.elapsed());
+        assert_eq!(next.node().as_deref(), Some("primary"));
+    }
+    // Others have the machine too, but not for half of them.
+    took.sort_unstable();
+    assert!(took[10] <= Duration::from_millis(60), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,3 +124,47 @@ async fn a_dropped_transaction_rolls_back_and_gives_its_connection_back() {
     }
     assert_eq!(event::Entity::find().count(&db.primary()).await.unwrap(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_savepoint_whose_end_is_refused_leaves_the_outer_transaction() {
+    let shop = Shop::open("tx_savepoint").await;
+    let db = shop.connect().await;
+    let unique = "create unique index one_name on event (name)";
+    db.execute_unprepared(unique).await.unwrap();
+    let tx = db.begin().await.unwrap();
+    named("a").insert(&tx).await.unwrap();
+    let skipped = tx
+        .transaction::<_, (), DbErr>(|nested| {
+            Box::pin(async move {
+                named("b").insert(nested).await?;
+                // A row that is there already is passed over.
+                let _ = named("a").insert(nested).await;
+                Ok(())
+            })
+        })
+        .await;
+    assert!(skipped.is_err(), "its end is refused");
+    named("c").insert(&tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let names = event::Entity::find().all(&db.primary()).await.unwrap();
+    let names: Vec<_> = names.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(names, ["a", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closure_in_a_lost_transaction_tells_its_own_error() {
+    let shop = Shop::open("tx_own_error").await;
+    let db = shop.connect().await;
+    let lost = db
+        .transaction::<_, (), DbErr>(|tx| {
+            Box::pin(async move {
+                let wrong = "insert into nowhere values (1)";
+                let _ = tx.execute_unprepared(wrong).await;
+                let _ = tx.begin().await;
+                Err(DbErr::Custom("sold out".into()))
+            })
+        })
+        .await;
+    let own = DbErr::Custom("sold out".into());
+    assert!(matches!(lost, Err(TransactionError::Transaction(error)) if error == own));
+}
