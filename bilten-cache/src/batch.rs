@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::job::{Asked, Outcome};
 use crate::loader::Loaded;
@@ -29,6 +29,7 @@ pub(crate) struct Wanted<O, V> {
 pub(crate) struct Batch<O, V> {
     run: Run<O, V>,
     hurry: Arc<Hurry>,
+    turns: Arc<Semaphore>,
     pending: Mutex<Pending<O, V>>,
 }
 
@@ -40,10 +41,11 @@ struct Pending<O, V> {
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
-    /// `run` calls the loader, in a task of its own, and answers everybody.
+    /// So many keys ask the second level `at_once`. `run` calls the loader, in a task of its own, and answers everybody.
     pub(crate) fn new(
         keys: usize,
         hurry: Arc<Hurry>,
+        at_once: usize,
         run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pending = Pending {
@@ -53,6 +55,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         Arc::new(Self {
             run: Box::new(run),
             hurry,
+            turns: Arc::new(Semaphore::new(at_once)),
             pending: Mutex::new(pending),
         })
     }
@@ -96,6 +99,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
         let (batch, decided) = (Arc::clone(&self.batch), Arc::clone(&self.decided));
         Asked {
             hurry: Arc::clone(&batch.hurry),
+            turns: Arc::clone(&batch.turns),
             on_wait: Arc::new(move || decide(&batch, &decided)),
         }
     }
@@ -147,7 +151,7 @@ mod tests {
                 let _ = wanted.answer.send(Ok(Loaded::new(wanted.name)));
             }
         };
-        (Batch::new(keys, Arc::default(), run), calls)
+        (Batch::new(keys, Arc::default(), 8, run), calls)
     }
 
     #[tokio::test]

@@ -75,6 +75,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     };
     match land(&state, &job, flown, loaded) {
         Some((parcel, kept)) => {
+            let _turn = job.how.turn().await;
             Box::pin(store(&state, &job.key, parcel, token, kept)).await;
         }
         None => release(&state, &job.key, token).await,

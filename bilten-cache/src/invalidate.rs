@@ -120,7 +120,12 @@ async fn demand(
 }
 
 /// Takes note of what L2 said, or did not say, before L1 is touched.
-fn note(engine: &Engine, scope: &Scope, after: Option<Demand>, position: Option<Position>) -> Ack {
+pub(crate) fn note(
+    engine: &Engine,
+    scope: &Scope,
+    after: Option<Demand>,
+    position: Option<Position>,
+) -> Ack {
     if let Some(position) = position {
         engine.acknowledge(scope, position);
         return Ack::Everywhere;
@@ -133,7 +138,7 @@ fn note(engine: &Engine, scope: &Scope, after: Option<Demand>, position: Option<
     Ack::Deferred
 }
 
-fn drop_from_memory(engine: &Engine, scope: &Scope) {
+pub(crate) fn drop_from_memory(engine: &Engine, scope: &Scope) {
     match scope {
         Scope::Key(key) => {
             engine.tickets.bump(key, None);
@@ -157,7 +162,7 @@ pub(crate) struct Written {
 }
 
 impl Written {
-    fn of(ack: Ack) -> Self {
+    pub(crate) fn of(ack: Ack) -> Self {
         Self {
             ack,
             too_large: false,
@@ -194,7 +199,7 @@ pub(crate) struct Change {
     pub(crate) after: Option<Demand>,
 }
 
-fn tell(engine: &Engine, scope: impl FnOnce() -> Scope) {
+pub(crate) fn tell(engine: &Engine, scope: impl FnOnce() -> Scope) {
     let event = || Event::Invalidated {
         scope: scope(),
         here: true,
@@ -293,7 +298,7 @@ async fn end(change: &mut Change) -> bool {
 }
 
 /// How long a write keeps its claim: a store that comes later was given up before.
-fn hold(budget: Duration) -> Duration {
+pub(crate) fn hold(budget: Duration) -> Duration {
     (budget * 2).min(LONGEST_CLAIM)
 }
 
@@ -310,7 +315,12 @@ async fn place(engine: &Engine, key: &str, token: u64, envelope: Bytes, keep: Du
     }
 }
 
-fn put_in_memory(engine: &Engine, mut change: Change, position: Option<Position>, is_older: bool) {
+pub(crate) fn put_in_memory(
+    engine: &Engine,
+    mut change: Change,
+    position: Option<Position>,
+    is_older: bool,
+) {
     if let (Some(position), Some(entry), false) = (position, &mut change.entry, is_older) {
         entry.position = entry.position.max(position.number);
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::error::{BoxError, Error, panic_message};
@@ -77,6 +78,8 @@ pub(crate) struct Asked {
     pub(crate) on_wait: OnWait,
     /// The call that loads all of them may wait for a place.
     pub(crate) hurry: Arc<Hurry>,
+    /// So many of them ask the second level at once: a thousand would be too slow for the time that one call has.
+    pub(crate) turns: Arc<Semaphore>,
 }
 
 /// The loads that the current task runs.
@@ -110,6 +113,13 @@ pub(crate) fn around(
 pub(crate) struct How {
     pub(crate) asked: Option<Asked>,
     pub(crate) manner: Manner,
+}
+
+impl How {
+    /// To be held during a call to the second level.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.asked.as_ref()?.turns.acquire().await.ok()
+    }
 }
 
 /// One load: whose it is and how long it may take.

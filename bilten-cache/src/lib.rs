@@ -14,6 +14,7 @@ pub mod source;
 mod read_through;
 mod writing;
 
+mod bulk;
 mod invalidate;
 
 mod batch;

@@ -228,11 +228,12 @@ async fn lease<V: Send + Sync + 'static>(
     let deadline = tokio::time::Instant::now() + hold.min(state.options.load_timeout);
     let mut pause = FIRST_PAUSE;
     loop {
+        let turn = want.how.turn().await;
         let start = state.engine.start(key);
-        match gate
-            .call(|remote| remote.lease(key, token, hold, over_value))
-            .await
-        {
+        let asked = gate.call(|remote| remote.lease(key, token, hold, over_value));
+        let answer = asked.await;
+        drop(turn);
+        match answer {
             Ok(Lease::Owned) => return Look::Missing(Some(token)),
             Ok(Lease::OwnedAfter(demands)) => return Look::MissingAfter(token, demands),
             Ok(Lease::Value(bytes)) => match accept(state, key, &bytes, start, want) {

@@ -67,7 +67,7 @@ impl<'r, K: Key + ?Sized, V: Send + Sync + 'static> After<'r, K, V> {
         &self,
         keys: impl IntoIterator<Item = O>,
     ) -> Result<Ack, Error> {
-        self.region.remove_all(keys, Some(&self.demand)).await
+        self.region.remove_all(keys, &self.demand).await
     }
 
     /// [`Region::expire`].

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{After, Region};
 use crate::Pattern;
+use crate::engine::Start;
 use crate::error::{BoxError, Error};
 use crate::events::Refusal;
 use crate::invalidate::{self, Ack, Change, Ending};
@@ -160,7 +161,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         After::new(self, Demand::of(token))
     }
 
-    async fn put_nothing(
+    pub(super) async fn put_nothing(
         &self,
         key: Arc<str>,
         after: Option<Demand>,
@@ -191,48 +192,56 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         manner: Manner,
     ) -> Result<(Arc<V>, Ack), Error> {
         let loaded = manner.applied_to(loaded);
-        let engine = &self.state.engine;
-        let value = Arc::clone(&loaded.value);
-        let after = loaded.after.clone();
+        let (value, after) = (Arc::clone(&loaded.value), loaded.after.clone());
+        let since = writing.as_ref().map(Writing::start);
+        let mut change = match self.change_of(since, &key, loaded, manner) {
+            Ok(change) => change,
+            Err(problem) => {
+                let ack = self.put_nothing(key, after, writing).await;
+                return problem.map_or(Ok((value, ack)), Err);
+            }
+        };
+        change.ending = writing.map(|writing| Box::pin(writing.end()) as Ending);
+        let written = invalidate::write(&self.state.engine, change).await;
+        if written.too_large {
+            self.state.refused(&key, Refusal::TooLarge);
+        }
+        Ok((value, written.ack))
+    }
+
+    /// What has to be done to put a value into both levels. An error: nothing of it can be kept, and why, if its caller has to hear of that.
+    pub(super) fn change_of(
+        &self,
+        since: Option<Start>,
+        key: &Arc<str>,
+        loaded: Loaded<V>,
+        manner: Manner,
+    ) -> Result<Change, Option<Error>> {
         if !loaded.cached {
             if loaded.over_tagged {
-                self.state.too_many_tags(&key);
+                self.state.too_many_tags(key);
             }
-            return Ok((value, self.put_nothing(key, after, writing).await));
+            return Err(None);
         }
-        let since = writing.as_ref().map(Writing::start);
-        let start = since.unwrap_or_else(|| engine.start(&key));
-        let Ok(packed) = self.state.pack(&key, loaded, start.began, Duration::ZERO) else {
-            self.put_nothing(key, after, writing).await;
-            return Err(self.state.too_large_error());
-        };
+        let after = loaded.after.clone();
+        let start = since.unwrap_or_else(|| self.state.engine.start(key));
+        let packed = self.state.pack(key, loaded, start.began, Duration::ZERO);
         let Packed {
             entry,
             keep,
             envelope,
             ..
-        } = packed;
-        let envelope = match envelope.transpose() {
-            Ok(envelope) => envelope,
-            Err(source) => {
-                let error = self.state.encode_error(&key, source);
-                self.put_nothing(key, after, writing).await;
-                return Err(error);
-            }
-        };
-        let change = Change {
-            key: Arc::clone(&key),
+        } = packed.map_err(|_| Some(self.state.too_large_error()))?;
+        let unencodable = |source| Some(self.state.encode_error(key, source));
+        let envelope = envelope.transpose().map_err(unencodable)?;
+        Ok(Change {
+            key: Arc::clone(key),
             envelope: envelope.filter(|_| manner.uses(Use::RemoteWrite)),
             keep,
             entry: manner.uses(Use::MemoryWrite).then_some(entry),
             ticket: start.ticket,
-            ending: writing.map(|writing| Box::pin(writing.end()) as Ending),
+            ending: None,
             after,
-        };
-        let written = invalidate::write(engine, change).await;
-        if written.too_large {
-            self.state.refused(&key, Refusal::TooLarge);
-        }
-        Ok((value, written.ack))
+        })
     }
 }

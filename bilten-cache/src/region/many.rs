@@ -11,20 +11,17 @@ use tracing::{Instrument, Span};
 use super::{Looked, Region};
 use crate::batch::{Batch, Place, Wanted};
 use crate::error::{BoxError, Error};
-use crate::invalidate::Ack;
 use crate::job::{Asked, How, Job, Outcome};
 use crate::key::{self, Key};
 use crate::loader::{Load, LoadContext, Loaded, erased};
 use crate::lookup;
-use crate::manner::Manner;
 use crate::read_through::{self, Boarded};
 use crate::reading::Reading;
 use crate::region_state::{Landed, Level};
-use crate::remote::Demand;
 use crate::single_flight::{Hurry, Passenger};
 
-/// Changes that are under way at once: enough to fill a round trip, too few to crowd others out.
-const CHANGES_AT_ONCE: usize = 64;
+/// Keys of one call that are leased, or stored, at once.
+const LEASES_AT_ONCE: usize = 256;
 
 /// Keys that one read of the second level asks for.
 const READ_AT_ONCE: usize = 1_000;
@@ -99,8 +96,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// else is loading. `None` is a key that the loader did not return; nothing is remembered about it.
     ///
     /// `load` is called again only for keys that another process was loading and did not finish. Calls that overlap,
-    /// in this process or others, load each key once and never wait for each other in a circle. Of more missing keys than
-    /// [`remote_concurrency`](crate::CacheBuilder::remote_concurrency), those above it are kept in this process only.
+    /// in this process or others, load each key once and never wait for each other in a circle. Missing keys are leased and stored 256 at a
+    /// time, or as many as half of [`remote_concurrency`](crate::CacheBuilder::remote_concurrency).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -183,92 +180,6 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         self.all_arrived(ways).await
     }
 
-    /// Puts many values into both levels, like [`set`](Self::set).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`set`](Self::set), of the first value that has one; the others are set all the same. The weakest of all answers
-    /// is returned.
-    ///
-    /// # Cancellation
-    ///
-    /// Those that were begun are made; dropped, it leaves the others as they are.
-    pub async fn set_many<O, T>(
-        &self,
-        values: impl IntoIterator<Item = (O, T)>,
-    ) -> Result<Ack, Error>
-    where
-        O: Borrow<K>,
-        T: Into<Loaded<V>>,
-    {
-        let changes = values.into_iter().map(|(name, value)| {
-            let key = self.changeable(name.borrow());
-            let value = value.into();
-            async move {
-                self.put(key?, value, Manner::default())
-                    .await
-                    .map(|(_, ack)| ack)
-            }
-        });
-        self.all(changes).await
-    }
-
-    /// Removes many keys everywhere, like [`remove`](Self::remove).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyTooLong`], of the first key that is; the others are removed all the same. The weakest of all answers is
-    /// returned.
-    ///
-    /// # Cancellation
-    ///
-    /// Those that were begun are made; dropped, it leaves the others as they are.
-    pub async fn remove_many<O: Borrow<K>>(
-        &self,
-        keys: impl IntoIterator<Item = O>,
-    ) -> Result<Ack, Error> {
-        self.remove_all(keys, None).await
-    }
-
-    pub(super) async fn remove_all<O: Borrow<K>>(
-        &self,
-        keys: impl IntoIterator<Item = O>,
-        after: Option<&Demand>,
-    ) -> Result<Ack, Error> {
-        let changes = keys.into_iter().map(|name| {
-            let (key, after) = (self.changeable(name.borrow()), after.cloned());
-            async move { Ok(self.remove_encoded(key?, after).await) }
-        });
-        self.all(changes).await
-    }
-
-    async fn all<Fut>(&self, changes: impl Iterator<Item = Fut>) -> Result<Ack, Error>
-    where
-        Fut: Future<Output = Result<Ack, Error>>,
-    {
-        // The clients send what is ready together as one pipeline.
-        let mut answers = stream::iter(changes).buffer_unordered(CHANGES_AT_ONCE);
-        let mut weakest = self.unchanged();
-        let mut problem = None;
-        while let Some(answer) = answers.next().await {
-            match answer {
-                Ok(Ack::Deferred) => weakest = Ack::Deferred,
-                Ok(_) => {}
-                Err(error) => problem = problem.or(Some(error)),
-            }
-        }
-        problem.map_or(Ok(weakest), Err)
-    }
-
-    /// What is known about no change at all.
-    fn unchanged(&self) -> Ack {
-        match self.state.engine.gate {
-            _ if self.state.is_read_only() => Ack::ReadOnly,
-            Some(_) => Ack::Everywhere,
-            None => Ack::Local,
-        }
-    }
-
     fn batch<O, M, T, E, F, Fut>(
         &self,
         keys: &Arc<[Arc<str>]>,
@@ -288,6 +199,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let job = Job::many(state.engine.node, &state.name, keys, limit)?;
         let load = Arc::new(load);
         let hurry = Arc::<Hurry>::default();
+        let gate = state.engine.gate.as_ref();
+        let at_once = gate.map_or(LEASES_AT_ONCE, |gate| gate.share().min(LEASES_AT_ONCE));
         let hurried = Arc::clone(&hurry);
         let caller = Span::current();
         let run = move |wanted: Vec<Wanted<O, V>>| {
@@ -318,7 +231,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             tasks.spawn(call.instrument(span));
         };
-        Ok(Batch::new(keys.len(), hurry, run))
+        Ok(Batch::new(keys.len(), hurry, at_once, run))
     }
 
     fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)

@@ -7,6 +7,7 @@ mod freshness;
 #[cfg(feature = "http")]
 mod held;
 mod many;
+mod many_changes;
 
 use std::fmt;
 use std::future::Future;

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
-use super::{Remote, RemoteError, Reply};
+use super::{Each, Parcel, Remote, RemoteError, Reply};
 use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
 use crate::stats::CacheMeters;
@@ -151,6 +151,27 @@ impl Gate {
         stored
     }
 
+    /// A change of many keys. Each of them counts as a call of its own that failed or did not.
+    pub(crate) async fn change_each<'a, T>(
+        &'a self,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
+    ) -> Result<Each<T>, RemoteError> {
+        let answers = self.change(ask).await?;
+        for answer in &answers {
+            self.note(answer.as_ref().err());
+        }
+        Ok(answers)
+    }
+
+    /// The same as [`store`](Self::store) for many values.
+    pub(crate) async fn store_many(&self, values: &[Parcel]) -> Result<Each<bool>, RemoteError> {
+        let stored = self.change_each(|remote| remote.store_many(values)).await;
+        if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
+            self.outage.works(Noticed::Refusal);
+        }
+        stored
+    }
+
     /// The store without breaker and budget, for the log's own task, which keeps its own time.
     pub(crate) fn remote(&self) -> &dyn Remote {
         &*self.remote
@@ -208,6 +229,11 @@ impl Gate {
     /// How long one call may take.
     pub(crate) fn budget(&self) -> Duration {
         self.limits.budget
+    }
+
+    /// How many calls of one caller leave others room enough.
+    pub(crate) fn share(&self) -> usize {
+        self.limits.concurrent.div_ceil(2)
     }
 
     pub(crate) fn breaker_state(&self) -> BreakerState {

@@ -27,6 +27,7 @@ mod error;
 mod gate;
 mod keyspace;
 mod outage;
+mod parcel;
 mod record;
 mod upkeep;
 
@@ -49,6 +50,7 @@ pub use self::error::RemoteError;
 pub(crate) use self::gate::{Gate, Limits, panicked, whole};
 pub use self::keyspace::Keyspace;
 pub(crate) use self::outage::Noticed;
+pub use self::parcel::Parcel;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
 pub use self::upkeep::{Page, Pruned};
 
@@ -57,6 +59,9 @@ pub(crate) const PAGE: u16 = 1_000;
 
 /// A future of a [`Remote`] call.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, RemoteError>> + Send + 'a>>;
+
+/// What became of each of many keys, in their order. An error of the whole says that nothing is known of any.
+pub type Each<T> = Vec<Result<T, RemoteError>>;
 
 /// What a try for the lease of a key found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +136,30 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         author: Author,
     ) -> Reply<'a, Position>;
 
+    /// [`claim`](Self::claim) of many keys, each with a token of its own. By itself it makes them one by one at the same time.
+    fn claim_many<'a>(
+        &'a self,
+        keys: &'a [(Arc<str>, u64)],
+        hold: Duration,
+        author: Author,
+    ) -> Reply<'a, Each<Position>> {
+        let claims = keys
+            .iter()
+            .map(move |(key, token)| self.claim(key, *token, hold, author));
+        let claims = futures_util::future::join_all(claims);
+        Box::pin(async move { Ok(claims.await) })
+    }
+
+    /// [`store`](Self::store) of many values. By itself it makes them one by one at the same time.
+    fn store_many<'a>(&'a self, values: &'a [Parcel]) -> Reply<'a, Each<bool>> {
+        let stores = values.iter().map(|value| {
+            let envelope = value.envelope.clone();
+            self.store(&value.key, value.token, envelope, value.keep)
+        });
+        let stores = futures_util::future::join_all(stores);
+        Box::pin(async move { Ok(stores.await) })
+    }
+
     /// A write of the key's source begins. It and all others that are under way overlap from now on; `true` when there are none. Forgotten after
     /// `hold`, and when the key is invalidated by itself. By itself it knows nothing of others.
     fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
@@ -149,6 +178,20 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// removed and the fifth byte of the value, if there is one, becomes `0x80`. Both forget what [`begin_write`](Self::begin_write) was
     /// told of the key: whose value is the newest then, nobody knows.
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position>;
+
+    /// [`invalidate`](Self::invalidate) of many single keys. By itself it makes them one by one at the same time.
+    fn remove_many<'a>(
+        &'a self,
+        keys: &'a [Arc<str>],
+        author: Author,
+    ) -> Reply<'a, Each<Position>> {
+        let removals = keys.iter().map(move |key| async move {
+            let scope = Scope::Key(Arc::clone(key));
+            self.invalidate(&scope, author).await
+        });
+        let removals = futures_util::future::join_all(removals);
+        Box::pin(async move { Ok(removals.await) })
+    }
 
     /// Remembers what loads of a scope must reflect, and appends a record that tells of it. Comes before the change itself: whoever takes the
     /// lease of a key after that change, on any node, is told with [`Lease::OwnedAfter`], for as long as `wanted.keep`; and who asks for a

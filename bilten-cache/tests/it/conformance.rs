@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_cache::remote::{
-    Author, Lease, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, Wanted, conformance,
+    Author, Each, Lease, Parcel, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, Wanted,
+    conformance,
 };
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Redis, RedisClient};
@@ -103,6 +104,8 @@ async fn each_planted_flaw_breaks_its_rule() {
             Flaw::IgnoresAuthors,
             "who has seen more begins a new incarnation",
         ),
+        (Flaw::StoresAnyOfMany, "of many values each needs its claim"),
+        (Flaw::RemovesOneOfMany, "many removals are as many records"),
     ] {
         checks.spawn(async move {
             let store = FaultyRemote::new();
@@ -129,6 +132,8 @@ enum Flaw {
     ForgetsMarkers,
     ForgetsStamps,
     IgnoresAuthors,
+    StoresAnyOfMany,
+    RemovesOneOfMany,
 }
 
 /// The store in memory with one thing wrong.
@@ -246,6 +251,30 @@ impl Remote for Flawed {
 
     fn invalidate<'a>(&'a self, scope: &'a Scope, author: Author) -> Reply<'a, Position> {
         self.store.invalidate(scope, self.author(author))
+    }
+
+    fn store_many<'a>(&'a self, values: &'a [Parcel]) -> Reply<'a, Each<bool>> {
+        Box::pin(async move {
+            let mut stored = self.store.store_many(values).await?;
+            if self.flaw == Flaw::StoresAnyOfMany {
+                stored.fill(Ok(true));
+            }
+            Ok(stored)
+        })
+    }
+
+    fn remove_many<'a>(
+        &'a self,
+        keys: &'a [Arc<str>],
+        author: Author,
+    ) -> Reply<'a, Each<Position>> {
+        let one = self.flaw == Flaw::RemovesOneOfMany;
+        let author = self.author(author);
+        Box::pin(async move {
+            let some = if one { &keys[..1] } else { keys };
+            let removed = self.store.remove_many(some, author).await?;
+            Ok(removed.into_iter().cycle().take(keys.len()).collect())
+        })
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {

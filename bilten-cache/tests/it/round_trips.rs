@@ -11,6 +11,7 @@ use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
 with_each_client! {
     many_keys_are_read_with_one_command,
+    many_changes_are_one_script_for_each_step,
     a_life_of_a_nanosecond_is_stored_for_a_millisecond,
     redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_longer,
 }
@@ -52,6 +53,45 @@ async fn many_keys_are_read_with_one_command(client: RedisClient) {
     // What this process has is asked for by nobody.
     late.get_many(&all).await;
     assert_eq!(ran(&server, "mget"), 1);
+}
+
+async fn many_changes_are_one_script_for_each_step(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let (one, two) = (node(client, &server).await, node(client, &server).await);
+    let region = |cache: &Cache| -> Region<i64, i64> { cache.region("number").build().unwrap() };
+    let (numbers, others) = (region(&one), region(&two));
+    let keys: Vec<i64> = (0..64).collect();
+    // The server hears of the scripts, and both nodes of the log.
+    for _ in 0..2 {
+        server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+        let before = Instant::now();
+        let set = numbers.set_many(keys.iter().map(|n| (*n, n + 1))).await;
+        assert_eq!(set.unwrap(), Ack::Everywhere);
+        let claims = (ran(&server, "evalsha"), ran(&server, "xadd"));
+        let removed = numbers.remove_many(keys.clone()).await;
+        assert_eq!(removed.unwrap(), Ack::Everywhere);
+        let all = (ran(&server, "evalsha"), ran(&server, "xadd"));
+        // Beside them each node looks where the log stands about once a second, and the first time each script is sent twice.
+        let others = 3 + 2 * before.elapsed().as_secs();
+        assert!(
+            claims.0 <= 2 + others && all.0 <= 3 + others,
+            "{claims:?} {all:?}"
+        );
+        assert_eq!((claims.1, all.1), (64, 128), "a record of its own for each");
+    }
+    let set = numbers.set_many(keys.iter().map(|n| (*n, n + 1))).await;
+    assert_eq!(set.unwrap(), Ack::Everywhere);
+    let found = others.get_many(&keys).await;
+    let found: Vec<_> = found.iter().flatten().map(|value| **value).collect();
+    assert_eq!(found, (1..=64).collect::<Vec<_>>());
+    let removed = others.remove_many(keys.clone()).await;
+    assert_eq!(removed.unwrap(), Ack::Everywhere);
+    eventually("the other hears of all", || {
+        keys.iter().all(|key| numbers.peek(key).is_none())
+    })
+    .await;
+    assert_eq!(numbers.get_many(&keys).await.iter().flatten().count(), 0);
+    assert_eq!((one.stats().log_gaps, two.stats().log_gaps), (0, 0));
 }
 
 async fn a_life_of_a_nanosecond_is_stored_for_a_millisecond(client: RedisClient) {

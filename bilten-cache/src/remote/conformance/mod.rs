@@ -12,6 +12,7 @@
 //! ```
 
 mod log;
+mod many;
 mod sources;
 mod values;
 
@@ -50,7 +51,8 @@ pub async fn check(one: &dyn Remote, two: &dyn Remote) -> Result<(), Violation> 
     let nodes = Nodes { one, two };
     values::check(nodes).await?;
     sources::check(nodes).await?;
-    log::check(nodes).await
+    log::check(nodes).await?;
+    many::check(nodes).await
 }
 
 /// Two handles to the same store.

@@ -96,6 +96,31 @@ fn config(address: &Address) -> Result<Config, RemoteError> {
     })
 }
 
+impl FredLink {
+    async fn run(
+        &self,
+        script: &Script,
+        what: impl Fn() -> (MultipleKeys, Vec<Value>),
+    ) -> Result<Answer, RemoteError> {
+        let client = self.commands.client()?;
+        let (keys, args) = what();
+        let known = client
+            .evalsha::<Value, _, _, _>(script.sha1().clone(), keys, args)
+            .await;
+        let value = match known {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                let text = script.lua().cloned().unwrap_or_default();
+                let (keys, args) = what();
+                client.eval(text, keys, args).await
+            }
+            known => known,
+        };
+        value
+            .map(answer)
+            .map_err(|error| self.commands.explain(&error))
+    }
+}
+
 impl Link for FredLink {
     type Script = Script;
 
@@ -122,22 +147,15 @@ impl Link for FredLink {
         script: &Script,
         what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
     ) -> Result<Answer, RemoteError> {
-        let client = self.commands.client()?;
-        let (keys, args) = parameters(what());
-        let known = client
-            .evalsha::<Value, _, _, _>(script.sha1().clone(), keys, args)
-            .await;
-        let value = match known {
-            Err(error) if error.details().starts_with("NOSCRIPT") => {
-                let text = script.lua().cloned().unwrap_or_default();
-                let (keys, args) = parameters(what());
-                client.eval(text, keys, args).await
-            }
-            known => known,
-        };
-        value
-            .map(answer)
-            .map_err(|error| self.commands.explain(&error))
+        self.run(script, || parameters(what())).await
+    }
+
+    async fn eval_many(
+        &self,
+        script: &Script,
+        what: impl Fn() -> (Vec<String>, Vec<Arg>) + Send + Sync,
+    ) -> Result<Answer, RemoteError> {
+        self.run(script, || parameters(what())).await
     }
 
     async fn xread(
@@ -167,8 +185,11 @@ impl Link for FredLink {
     }
 }
 
-fn parameters<const K: usize, const A: usize>(
-    (keys, args): ([String; K], [Arg; A]),
+fn parameters(
+    (keys, args): (
+        impl IntoIterator<Item = String>,
+        impl IntoIterator<Item = Arg>,
+    ),
 ) -> (MultipleKeys, Vec<Value>) {
     let keys: Vec<Key> = keys.into_iter().map(Key::from).collect();
     (keys.into(), args.into_iter().map(value).collect())

@@ -67,6 +67,31 @@ pub(crate) async fn connect(
     Ok(Arc::new(Scripted::new(cache, address.place(), link)))
 }
 
+impl RedisRsLink {
+    async fn run(
+        &self,
+        script: &Script,
+        keys: &[String],
+        args: &[Arg],
+    ) -> Result<Answer, RemoteError> {
+        let known = self
+            .commands
+            .call(&evaluation("EVALSHA", &script.hash, keys, args))
+            .await;
+        let value = match known {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.commands
+                    .call(&evaluation("EVAL", &script.text, keys, args))
+                    .await
+            }
+            known => known,
+        };
+        value
+            .map(answer)
+            .map_err(|error| self.commands.explain(&error))
+    }
+}
+
 impl Link for RedisRsLink {
     type Script = Script;
 
@@ -109,21 +134,16 @@ impl Link for RedisRsLink {
         what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
     ) -> Result<Answer, RemoteError> {
         let (keys, args) = what();
-        let known = self
-            .commands
-            .call(&evaluation("EVALSHA", &script.hash, &keys, &args))
-            .await;
-        let value = match known {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.commands
-                    .call(&evaluation("EVAL", &script.text, &keys, &args))
-                    .await
-            }
-            known => known,
-        };
-        value
-            .map(answer)
-            .map_err(|error| self.commands.explain(&error))
+        self.run(script, &keys, &args).await
+    }
+
+    async fn eval_many(
+        &self,
+        script: &Script,
+        what: impl Fn() -> (Vec<String>, Vec<Arg>) + Send + Sync,
+    ) -> Result<Answer, RemoteError> {
+        let (keys, args) = what();
+        self.run(script, &keys, &args).await
     }
 
     async fn xread(

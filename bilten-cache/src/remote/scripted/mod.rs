@@ -1,6 +1,7 @@
 //! The second level by Lua scripts: what every client of Redis and Valkey has in common. A client adds a [`Link`],
 //! which sends commands and says what came back.
 
+mod many;
 mod reply;
 mod scripts;
 mod walk;
@@ -17,8 +18,8 @@ use self::reply::hex;
 use self::scripts::Scripts;
 use self::walk::Place;
 use super::{
-    Author, Keyspace, Lease, Page, Position, Pruned, Pulse, Record, Remote, RemoteError, Reply,
-    Scope, Snapshot, Wanted,
+    Author, Each, Keyspace, Lease, Page, Parcel, Position, Pruned, Pulse, Record, Remote,
+    RemoteError, Reply, Scope, Snapshot, Wanted,
 };
 
 /// The longest time that a server keeps anything: what runs out beyond its calendar is refused.
@@ -62,6 +63,13 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
         &self,
         script: &Self::Script,
         what: impl Fn() -> ([String; K], [Arg; A]) + Send + Sync,
+    ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
+
+    /// The same with as many keys and arguments as there are.
+    fn eval_many(
+        &self,
+        script: &Self::Script,
+        what: impl Fn() -> (Vec<String>, Vec<Arg>) + Send + Sync,
     ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
 
     /// `XREAD COUNT` of one stream, on a connection of its own if it blocks: that holds up everything behind it.
@@ -258,6 +266,19 @@ impl<L: Link> Remote for Scripted<L> {
         })
     }
 
+    fn claim_many<'a>(
+        &'a self,
+        keys: &'a [(Arc<str>, u64)],
+        hold: Duration,
+        author: Author,
+    ) -> Reply<'a, Each<Position>> {
+        Box::pin(self.claim_each(keys, hold, author))
+    }
+
+    fn store_many<'a>(&'a self, values: &'a [Parcel]) -> Reply<'a, Each<bool>> {
+        Box::pin(self.store_each(values))
+    }
+
     fn begin_write<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool> {
         Box::pin(async move {
             let what = || ([self.names.writes(key)], [hex(token), millis(hold)]);
@@ -300,6 +321,14 @@ impl<L: Link> Remote for Scripted<L> {
             let answer = self.link.eval(whole, what).await?;
             reply::position(&answer)
         })
+    }
+
+    fn remove_many<'a>(
+        &'a self,
+        keys: &'a [Arc<str>],
+        author: Author,
+    ) -> Reply<'a, Each<Position>> {
+        Box::pin(self.remove_each(keys, author))
     }
 
     fn demand<'a>(&'a self, wanted: &'a Wanted, author: Author) -> Reply<'a, Option<Position>> {

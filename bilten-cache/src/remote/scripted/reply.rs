@@ -3,7 +3,7 @@
 
 use super::Arg;
 use crate::remote::{
-    Demand, Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot, Wanted,
+    Demand, Each, Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot, Wanted,
 };
 use bytes::Bytes;
 
@@ -53,6 +53,18 @@ fn demands(value: &Answer, now_millis: u64) -> Vec<Demand> {
     }
     let demand = |word: &str| Demand::decode(word.split_once(':').map_or("", |(_, demand)| demand));
     words.map(demand).collect()
+}
+
+/// The answers of a script about so many keys.
+pub(super) fn each<T>(
+    value: &Answer,
+    keys: usize,
+    read: impl Fn(&Answer) -> Result<T, RemoteError>,
+) -> Result<Each<T>, RemoteError> {
+    match value {
+        Answer::Array(parts) if parts.len() == keys => Ok(parts.iter().map(read).collect()),
+        _ => Err(unexpected()),
+    }
 }
 
 pub(super) fn yes(value: &Answer) -> bool {

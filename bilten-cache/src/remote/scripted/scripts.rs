@@ -19,6 +19,10 @@ pub(super) struct Scripts<S> {
     pub(super) claim: S,
     /// Value, lease and log in one step: not on a cluster.
     pub(super) remove: S,
+    /// The same for many keys: not on a cluster.
+    pub(super) claim_many: S,
+    pub(super) remove_many: S,
+    pub(super) store_many: S,
     pub(super) begin_write: S,
     pub(super) end_write: S,
     pub(super) seize: S,
@@ -52,6 +56,8 @@ return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[5])
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
+        let claim_many = format!("{log} {CLAIM_MANY}");
+        let remove_many = format!("{log} {REMOVE_MANY}");
         let expire = format!(
             "{log} {EXPIRE}
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
@@ -79,6 +85,9 @@ return foreign or 1"
             release: script(RELEASE.to_owned()),
             claim: script(claim),
             remove: script(remove),
+            claim_many: script(claim_many),
+            remove_many: script(remove_many),
+            store_many: script(STORE_MANY.to_owned()),
             begin_write: script(BEGIN_WRITE.to_owned()),
             end_write: script(END_WRITE.to_owned()),
             seize: script(format!("{SEIZE} return 1")),
@@ -129,6 +138,46 @@ return 1";
 const SEIZE: &str = "
 redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
+
+/// KEYS meta, log, then value and lease of each. ARGV hold in ms, node, known, seen, then token, stamp and scope of each.
+const CLAIM_MANY: &str = "
+local said = {}
+for i = 1, (#KEYS - 2) / 2 do
+  local key, arg = 2 * i + 1, 3 * i + 2
+  redis.call('UNLINK', KEYS[key])
+  redis.call('SET', KEYS[key + 1], ARGV[arg], 'PX', ARGV[1])
+  local at = append(KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[arg + 1], ARGV[arg + 2])
+  if type(at) == 'table' then return at end
+  said[i] = at
+end
+return said";
+
+/// KEYS meta, log, then value, lease and writes of each. ARGV node, known, seen, then stamp and scope of each.
+const REMOVE_MANY: &str = "
+local said = {}
+for i = 1, (#KEYS - 2) / 3 do
+  local key, arg = 3 * i, 2 * i + 2
+  redis.call('UNLINK', KEYS[key], KEYS[key + 1], KEYS[key + 2])
+  local at = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[arg], ARGV[arg + 1])
+  if type(at) == 'table' then return at end
+  said[i] = at
+end
+return said";
+
+/// KEYS value and lease of each. ARGV token, envelope and keep in ms of each.
+const STORE_MANY: &str = "
+local said = {}
+for i = 1, #KEYS / 2 do
+  local value, lease, arg = KEYS[2 * i - 1], KEYS[2 * i], 3 * i - 2
+  if redis.call('GET', lease) == ARGV[arg] then
+    redis.call('SET', value, ARGV[arg + 1], 'PX', ARGV[arg + 2])
+    redis.call('DEL', lease)
+    said[i] = 1
+  else
+    said[i] = 0
+  end
+end
+return said";
 
 /// KEYS writes: token, and `1` while no other write was seen, with its deadline. ARGV token, hold in ms.
 const BEGIN_WRITE: &str = "
