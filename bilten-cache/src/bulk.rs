@@ -4,19 +4,17 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::engine::Engine;
-use crate::envelope::placed_at;
+use crate::envelope::Draft;
 use crate::invalidate::{self, Ack, Change, Written, drop_from_memory, note, put_in_memory, tell};
-use crate::remote::{Author, Each, Gate, Parcel, Position, RemoteError, Scope};
+use crate::remote::{Author, Each, Gate, Parcel, Position, RemoteError, Scope, Turn};
 
 /// The largest value that is stored together with others: a larger one would hold them up.
 const LARGEST: usize = 64 << 10;
 
 /// Whether the change may be made together with others: it claims its key, and asks for nothing else.
 pub(crate) fn is_plain(engine: &Engine, change: &Change) -> bool {
-    let fits = |envelope: &Bytes| envelope.len() <= LARGEST;
+    let fits = |envelope: &Draft| envelope.len() <= LARGEST;
     engine.gate.is_some()
         && change.envelope.as_ref().is_some_and(fits)
         && change.after.is_none()
@@ -88,7 +86,9 @@ async fn write_both(engine: &Engine, changes: Vec<Change>) -> Vec<Written> {
         return Vec::new();
     };
     let author = engine.coherence.author();
-    let mut claimed = claim(engine, gate, changes, author).await;
+    // One for both steps, as a single write has.
+    let turn = gate.turn().await.ok();
+    let mut claimed = claim(engine, gate, turn.as_ref(), changes, author).await;
     let mut written = Vec::with_capacity(claimed.len());
     let (mut parcels, mut stored) = (Vec::new(), Vec::with_capacity(claimed.len()));
     for (change, token, position) in &mut claimed {
@@ -99,11 +99,12 @@ async fn write_both(engine: &Engine, changes: Vec<Change>) -> Vec<Written> {
         stored.push(parcel.is_some());
         parcels.extend(parcel.map(|(position, envelope)| {
             // The write happened at its own record: what was invalidated before it is older.
-            let envelope = placed_at(position.number, envelope);
+            let envelope = envelope.placed_at(position.number);
             Parcel::new(Arc::clone(&change.key), *token, envelope, change.keep)
         }));
     }
-    let mut answers = store(gate, &parcels).await.into_iter();
+    let mut answers = store(gate, turn.as_ref(), &parcels).await.into_iter();
+    drop(turn);
     let all = claimed.into_iter().zip(&mut written).zip(stored);
     for (((change, _, position), written), stored) in all {
         // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
@@ -123,32 +124,35 @@ async fn write_both(engine: &Engine, changes: Vec<Change>) -> Vec<Written> {
 async fn claim(
     engine: &Engine,
     gate: &Gate,
+    turn: Option<&Turn<'_>>,
     mut changes: Vec<Change>,
     author: Author,
 ) -> Vec<Claimed> {
     let token = |change: &Change| (Arc::clone(&change.key), fastrand::u64(1..));
     let keys: Vec<(Arc<str>, u64)> = changes.iter().map(token).collect();
-    let claims = if engine.coherence.is_synced() {
-        let hold = invalidate::hold(gate.budget());
-        gate.change_each(|remote| remote.claim_many(&keys, hold, author))
+    let claims = if let (Some(turn), true) = (turn, engine.coherence.is_synced()) {
+        let hold = invalidate::hold(gate.budget(), 2);
+        gate.each_in(turn, |remote| remote.claim_many(&keys, hold, author))
             .await
-    } else {
+    } else if let Some(turn) = turn {
         for change in &mut changes {
             change.envelope = None;
         }
         let keys: Vec<Arc<str>> = keys.iter().map(|(key, _)| Arc::clone(key)).collect();
-        gate.change_each(|remote| remote.remove_many(&keys, author))
+        gate.each_in(turn, |remote| remote.remove_many(&keys, author))
             .await
+    } else {
+        Err(RemoteError::Overloaded)
     };
     let mut positions = told(claims);
     let claimed = |(change, (_, token))| (change, token, positions.next().flatten());
     changes.into_iter().zip(keys).map(claimed).collect()
 }
 
-async fn store(gate: &Gate, parcels: &[Parcel]) -> Each<bool> {
-    match parcels.is_empty() {
-        true => Vec::new(),
-        false => gate.store_many(parcels).await.unwrap_or_default(),
+async fn store(gate: &Gate, turn: Option<&Turn<'_>>, parcels: &[Parcel]) -> Each<bool> {
+    match turn.filter(|_| !parcels.is_empty()) {
+        Some(turn) => gate.store_many(turn, parcels).await.unwrap_or_default(),
+        None => Vec::new(),
     }
 }
 

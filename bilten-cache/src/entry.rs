@@ -157,6 +157,11 @@ impl Entry {
         self.fresh_until.store(0, Ordering::Relaxed);
     }
 
+    /// Ends its freshness then, if it does not end earlier.
+    pub(crate) fn fresh_at_most_until(&self, until: Nanos) {
+        self.fresh_until.fetch_min(until, Ordering::Relaxed);
+    }
+
     /// Its load failed: not again before `at`. Whether this is news.
     pub(crate) fn retry_at(&self, at: Nanos) -> bool {
         self.retry_at.fetch_max(at, Ordering::Relaxed) == 0

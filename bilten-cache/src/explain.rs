@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Nanos, nanos};
+use crate::coherence::Changed;
 use crate::entry::Began;
 use crate::envelope::Envelope;
 use crate::region_state::RegionState;
@@ -191,12 +192,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             return verdict;
         }
         let changed = self.engine.coherence.changed(key);
-        if envelope.follows() < changed.removed {
-            return Verdict::Invalidated {
-                by: "a change of the key, which a fail-over has lost".to_owned(),
-                at: changed.removed,
-                reflects: envelope.follows(),
-            };
+        if let Some(verdict) = self.brought_back(&envelope, changed) {
+            return verdict;
         }
         if envelope.schema != self.options.schema_version {
             let (found, own) = (envelope.schema, self.options.schema_version);
@@ -228,6 +225,21 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             ended_by: self.ended_by(expired, value),
         };
         times.verdict(age, Duration::from_nanos(left), &self.options.windows, now)
+    }
+
+    fn brought_back(&self, envelope: &Envelope<'_>, changed: Changed) -> Option<Verdict> {
+        let coherence = &self.engine.coherence;
+        let (by, at, reflects) = if envelope.follows() < changed.removed {
+            let by = "a change of the key, which a fail-over has lost";
+            (by, changed.removed, envelope.follows())
+        } else if coherence.may_be_brought_back(envelope.position) {
+            let by = "an older copy of the log, which may have brought it back";
+            (by, coherence.seen(), envelope.position)
+        } else {
+            return None;
+        };
+        let by = by.to_owned();
+        Some(Verdict::Invalidated { by, at, reflects })
     }
 
     fn invalidated(&self, key: &str, tags: &[Arc<str>], began: Began) -> Option<Verdict> {

@@ -7,22 +7,23 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::admission::Place;
 use crate::clock::Nanos;
 use crate::engine::Start;
-use crate::error::{Error, SharedError, in_full};
+use crate::envelope::Draft;
+use crate::error::{Error, in_full};
 use crate::events::{Event, Refusal};
 use crate::job::{How, Job, Outcome};
 use crate::kept::Kept;
+use crate::leased::{self, Parcel, holding, release};
 use crate::loader::{Load, Loaded, Stale};
 use crate::lookup::{self, Answer, Found, Look, Want};
 use crate::manner::Use;
 use crate::packing::Packed;
 use crate::region_state::{Landed, Level, RegionState};
-use crate::remote::{Demand, RemoteError};
+use crate::remote::Demand;
 use crate::single_flight::{Hurry, Pilot, Seat};
 use crate::staleness::Course;
 
@@ -76,9 +77,9 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     match land(&state, &job, flown, loaded) {
         Some((parcel, kept)) => {
             let _turn = job.how.turn().await;
-            Box::pin(store(&state, &job.key, parcel, token, kept)).await;
+            Box::pin(leased::store(&state, &job.key, parcel, token, kept)).await;
         }
-        None => release(&state, &job.key, token).await,
+        None => drop(release(&state, &job.key, token).await),
     }
 }
 
@@ -179,6 +180,22 @@ struct Need<V> {
     before: Start,
 }
 
+impl<V> Need<V> {
+    /// With what a look has brought. `None`: a value, and the flight has landed.
+    fn with(mut self, look: Look<V>) -> Option<Self> {
+        match look {
+            Look::Found(value) => {
+                self.pilot.land(Ok((value, Level::Remote)));
+                return None;
+            }
+            Look::Missing(token) => self.token = token,
+            Look::MissingAfter(token, told) => (self.token, self.told) = (Some(token), told),
+            Look::Stale(..) | Look::Busy => {}
+        }
+        Some(self)
+    }
+}
+
 /// What a flight has seen on its way that found nothing fresh.
 pub(crate) struct Seen<V> {
     /// The stale value of L1, which may stand in for a load that fails, unless something changes meanwhile.
@@ -250,50 +267,60 @@ async fn search<V: Send + Sync + 'static>(
         stale = Some(entry);
         look = lookup::obtain(state, key, want).await;
     }
-    let (token, told) = match look {
-        Look::Found(value) => {
-            pilot.land(Ok((value, Level::Remote)));
-            return None;
-        }
-        Look::Missing(token) => (token, Vec::new()),
-        Look::MissingAfter(token, told) => (Some(token), told),
-        Look::Stale(..) => (None, Vec::new()),
-    };
-    Some(Need {
+    let need = Need {
         pilot,
-        token,
-        told,
+        token: None,
+        told: Vec::new(),
         stale,
         before,
-    })
+    };
+    need.with(look)
 }
 
-/// Waits for a place among the loads. Meanwhile it holds no lease, because another process may have a place. `None`: the flight has landed,
-/// with what somebody else has loaded.
+type Queued<'a, V> = Option<(Need<V>, Result<[Place<'a>; 2], Error>)>;
+
+/// Waits for a place among the loads. Meanwhile it holds no lease, because another process may have a place; and while it waits for another
+/// process it holds no place. `None`: the flight has landed, with what somebody else has loaded.
 async fn queue<'a, V: Send + Sync + 'static>(
     state: &'a RegionState<V>,
     mut need: Need<V>,
     job: &Job,
     than: Option<u64>,
     deadline: Instant,
-) -> Option<(Need<V>, Result<[Place<'a>; 2], Error>)> {
-    let key = &job.key;
-    let held = need.token.take();
-    release(state, key, held).await;
-    let places = state.admit(job, deadline, need.pilot.hurry()).await;
-    if places.is_err() || held.is_none() {
+) -> Queued<'a, V> {
+    let (key, want) = (&job.key, Want::newer(than, &job.how));
+    let Some(held) = need.token.take() else {
+        let places = state.admit(job, deadline, need.pilot.hurry()).await;
         return Some((need, places));
-    }
-    match lookup::look(state, key, Want::newer(than, &job.how), None).await {
-        Look::Found(value) => {
-            need.pilot.land(Ok((value, Level::Remote)));
-            return None;
+    };
+    // If that failed, it may stand all the same, and nobody is to wait for it in vain.
+    let mut in_doubt = !release(state, key, Some(held)).await;
+    loop {
+        let places = state.admit(job, deadline, need.pilot.hurry()).await;
+        let Ok(places) = places else {
+            return Some((need, places));
+        };
+        if std::mem::take(&mut in_doubt) && leased::renew(state, key, held).await {
+            need.token = Some(held);
+            return Some((need, Ok(places)));
         }
-        Look::Missing(token) => need.token = token,
-        Look::MissingAfter(token, told) => (need.token, need.told) = (Some(token), told),
-        Look::Stale(..) => {}
+        match lookup::look(state, key, want.at_once(), None).await {
+            Look::Busy => drop(places),
+            look => return Some((need.with(look)?, Ok(places))),
+        }
+        let look = lookup::look(state, key, want.until(deadline), None).await;
+        need = need.with(look)?;
+        let Some(token) = need.token else {
+            // It has waited in vain.
+            let places = state.admit(job, deadline, need.pilot.hurry()).await;
+            return Some((need, places));
+        };
+        if let Some(places) = state.admit_now(job, need.pilot.hurry()) {
+            return Some((need, Ok(places)));
+        }
+        need.token = None;
+        release(state, key, Some(token)).await;
     }
-    Some((need, places))
 }
 
 /// That a load may run, and until when.
@@ -400,72 +427,5 @@ fn serve<V: Send + Sync + 'static>(
         }
     }
     pilot.land(Ok((value, Level::Loader)));
-    (kept, envelope.map(|envelope| (envelope, keep)))
-}
-
-/// What goes to L2, and for how long.
-type Parcel = (Result<Bytes, SharedError>, Duration);
-
-async fn store<V: Send + Sync + 'static>(
-    state: &RegionState<V>,
-    key: &Arc<str>,
-    (envelope, keep): Parcel,
-    token: Option<u64>,
-    kept: Option<Kept>,
-) {
-    match (envelope, token, &state.engine.gate) {
-        (Ok(envelope), Some(token), Some(gate)) => {
-            match gate.store(key, token, envelope, keep).await {
-                Ok(false) => {
-                    state.refused(key, Refusal::LeaseLost);
-                    // Whoever took the lease knows something newer, and its record may never come.
-                    if let Some(kept) = &kept {
-                        state.engine.memory.bury(kept);
-                    }
-                }
-                Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
-                Ok(true) | Err(_) => {}
-            }
-        }
-        (Err(source), ..) => {
-            state.kept_in_memory_only(key, source);
-            release(state, key, token).await;
-        }
-        // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
-        _ => {}
-    }
-}
-
-/// Runs a load and keeps its lease alive meanwhile.
-async fn holding<V: Send + Sync + 'static, T>(
-    state: &RegionState<V>,
-    key: &str,
-    token: Option<u64>,
-    load: impl Future<Output = T>,
-) -> T {
-    let (Some(token), Some(gate)) = (token, &state.engine.gate) else {
-        return load.await;
-    };
-    let hold = state.options.lease;
-    tokio::pin!(load);
-    loop {
-        tokio::select! {
-            biased;
-            result = &mut load => return result,
-            () = tokio::time::sleep(hold / 3) => {}
-        }
-        // A lost lease is no reason to stop: the callers still want the value, and L2 will refuse it.
-        tokio::select! {
-            biased;
-            result = &mut load => return result,
-            _ = gate.call(|remote| remote.renew(key, token, hold)) => {}
-        }
-    }
-}
-
-async fn release<V: Send + Sync + 'static>(state: &RegionState<V>, key: &str, token: Option<u64>) {
-    if let (Some(token), Some(gate)) = (token, &state.engine.gate) {
-        // If this fails, the lease runs out by itself.
-        let _ = Box::pin(gate.call(|remote| remote.release(key, token))).await;
-    }
+    (kept, envelope.map(|draft| (draft.map(Draft::sealed), keep)))
 }

@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::entry::Entry;
-use crate::envelope::{claimed_at, placed_at};
+use crate::envelope::Draft;
 use crate::events::Event;
-use crate::remote::{Demand, Gate, Position, RemoteError, Scope};
+use crate::remote::{Author, Demand, Gate, Position, RemoteError, Scope, Turn};
 
 /// However long the budget is: loads wait for a claim whose writer has died.
 const LONGEST_CLAIM: Duration = Duration::from_secs(10);
@@ -97,8 +97,20 @@ async fn change(
     scope: &Scope,
     after: Option<&Demand>,
 ) -> Result<Position, RemoteError> {
-    demand(engine, gate, scope, after).await?;
-    gate.change(|remote| remote.invalidate(scope, engine.coherence.author()))
+    let turn = gate.turn().await?;
+    change_in(engine, gate, &turn, scope, after).await
+}
+
+async fn change_in(
+    engine: &Engine,
+    gate: &Gate,
+    turn: &Turn<'_>,
+    scope: &Scope,
+    after: Option<&Demand>,
+) -> Result<Position, RemoteError> {
+    demand(engine, gate, turn, scope, after).await?;
+    let author = engine.coherence.author();
+    gate.call_in(turn, |remote| remote.invalidate(scope, author))
         .await
 }
 
@@ -106,13 +118,15 @@ async fn change(
 async fn demand(
     engine: &Engine,
     gate: &Gate,
+    turn: &Turn<'_>,
     scope: &Scope,
     after: Option<&Demand>,
 ) -> Result<(), RemoteError> {
     let Some(after) = after else { return Ok(()) };
     let wanted = engine.coherence.demand(scope, after);
     let author = engine.coherence.author();
-    let told = gate.change(|remote| remote.demand(&wanted, author)).await?;
+    let told = gate.call_in(turn, |remote| remote.demand(&wanted, author));
+    let told = told.await?;
     if let Some(position) = told {
         engine.acknowledge_demand(position);
     }
@@ -181,20 +195,26 @@ enum Placed {
 }
 
 /// See [`Change::ending`].
-pub(crate) type Ending = Pin<Box<dyn Future<Output = bool> + Send>>;
+pub(crate) trait Ending: Send {
+    /// In the turn of the write, if it has one.
+    fn end<'a>(
+        self: Box<Self>,
+        turn: Option<&'a Turn<'a>>,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+}
 
 /// A value that its caller wants in both levels.
 pub(crate) struct Change {
     pub(crate) key: Arc<str>,
     /// For L2; `None` when there is no L2 or nothing can be put there.
-    pub(crate) envelope: Option<Bytes>,
+    pub(crate) envelope: Option<Draft>,
     pub(crate) keep: Duration,
     /// For L1; `None` when it is not to be kept there.
     pub(crate) entry: Option<Entry>,
     pub(crate) ticket: crate::ticket::Ticket,
     /// Ends the write of the source that the value comes from, and says whether it was the only one. Then the value is as old as its entry
     /// says, and not made at this moment: what was invalidated meanwhile is newer.
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<Box<dyn Ending>>,
     /// What later loads must reflect.
     pub(crate) after: Option<Demand>,
 }
@@ -215,7 +235,7 @@ pub(crate) async fn write(engine: &Arc<Engine>, mut change: Change) -> Written {
             let scope = Scope::Key(Arc::clone(&change.key));
             engine.coherence.demand(&scope, after);
         }
-        match end(&mut change).await {
+        match end(&mut change, None).await {
             true => put_in_memory(engine, change, None, false),
             false => drop_from_memory(engine, &Scope::Key(change.key)),
         }
@@ -231,7 +251,6 @@ pub(crate) async fn write(engine: &Arc<Engine>, mut change: Change) -> Written {
 
 async fn write_both(engine: &Engine, mut change: Change) -> Written {
     let scope = Scope::Key(Arc::clone(&change.key));
-    let (author, token) = (engine.coherence.author(), fastrand::u64(1..));
     // Without the log nothing that others could read can be put there.
     let envelope = change
         .envelope
@@ -241,42 +260,38 @@ async fn write_both(engine: &Engine, mut change: Change) -> Written {
     // A write of the source must not look like somebody else's change, also where its value stays in memory.
     let is_older = change.ending.is_some();
     let claims = envelope.is_some() || is_older;
-    let position = match &engine.gate {
-        Some(gate) if claims => match demand(engine, gate, &scope, after.as_ref()).await {
-            Ok(()) => {
-                let hold = hold(gate.budget());
-                let claim = gate.change(|remote| remote.claim(&change.key, token, hold, author));
-                claim.await.ok()
-            }
-            Err(_) => None,
-        },
+    let way = Way::to(engine).await;
+    let position = match &way {
+        Some(way) if claims => way.claim(&scope, after.as_ref(), is_older).await.ok(),
         // What is there must go.
-        Some(gate) => self::change(engine, gate, &scope, after.as_ref())
-            .await
-            .ok(),
+        Some(way) => {
+            let changed = change_in(engine, way.gate, &way.turn, &scope, after.as_ref());
+            changed.await.ok()
+        }
         None => None,
     };
     // Under the claim, and before anybody can read the value: whoever changes the key from here on takes the claim with it.
-    let alone = end(&mut change).await;
+    let alone = end(&mut change, way.as_ref().map(|way| &way.turn)).await;
     let envelope = envelope.filter(|_| alone);
-    if let (Some(gate), Some(_), true, None) = (&engine.gate, position, claims, &envelope) {
-        // Nothing will be stored. If this fails, the claim runs out by itself.
-        let _ = gate.call(|remote| remote.release(&change.key, token)).await;
+    if let (Some(way), Some(_), true, None) = (&way, position, claims, &envelope) {
+        way.release(&change.key).await;
     }
     let ack = note(engine, &scope, after, position);
-    let placed = match (position, envelope) {
+    let placed = match (&way, position, envelope) {
         _ if !alone => Placed::Overtaken,
-        (Some(position), Some(envelope)) if position.incarnation == author.incarnation => {
+        (Some(way), Some(position), Some(envelope)) => {
             // The write happened at its own record: what was invalidated before it is older. Of one that began before its claim that
             // is not known.
             let envelope = match is_older {
-                true => claimed_at(position.number, envelope),
-                false => placed_at(position.number, envelope),
+                true => envelope.claimed_at(position.number),
+                false => envelope.placed_at(position.number),
             };
-            place(engine, &change.key, token, envelope, change.keep).await
+            way.store(&change.key, position, envelope, change.keep)
+                .await
         }
         _ => Placed::There,
     };
+    drop(way);
     if placed == Placed::Overtaken {
         drop_from_memory(engine, &scope);
     } else {
@@ -288,31 +303,81 @@ async fn write_both(engine: &Engine, mut change: Change) -> Written {
     }
 }
 
+/// The way of one write to the second level: a claim, and then a store or what gives the claim back.
+struct Way<'a> {
+    engine: &'a Engine,
+    gate: &'a Gate,
+    turn: Turn<'a>,
+    author: Author,
+    /// Of the claim.
+    token: u64,
+}
+
+impl<'a> Way<'a> {
+    /// In one turn, or others would come between a claim and what ends it.
+    async fn to(engine: &'a Engine) -> Option<Self> {
+        let gate = engine.gate.as_ref()?;
+        Some(Self {
+            engine,
+            gate,
+            turn: gate.turn().await.ok()?,
+            author: engine.coherence.author(),
+            token: fastrand::u64(1..),
+        })
+    }
+
+    async fn claim(
+        &self,
+        scope: &Scope,
+        after: Option<&Demand>,
+        is_older: bool,
+    ) -> Result<Position, RemoteError> {
+        let (gate, turn) = (self.gate, &self.turn);
+        demand(self.engine, gate, turn, scope, after).await?;
+        let key = scope.key().map_or("", |key| key);
+        // Of a write of the source the end comes in between.
+        let hold = hold(gate.budget(), if is_older { 3 } else { 2 });
+        gate.call_in(turn, |remote| {
+            remote.claim(key, self.token, hold, self.author)
+        })
+        .await
+    }
+
+    /// Nothing will be stored. If this fails, the claim runs out by itself.
+    async fn release(&self, key: &str) {
+        let (gate, turn) = (self.gate, &self.turn);
+        let release = gate.call_in(turn, |remote| remote.release(key, self.token));
+        let _ = release.await;
+    }
+
+    /// Stores a value whose key was claimed there, unless that was in another log than it is for.
+    async fn store(&self, key: &str, claimed: Position, envelope: Bytes, keep: Duration) -> Placed {
+        if claimed.incarnation != self.author.incarnation {
+            return Placed::There;
+        }
+        let (gate, turn) = (self.gate, &self.turn);
+        let stored = gate.store_in(turn, key, self.token, envelope, keep);
+        match stored.await {
+            Ok(false) => Placed::Overtaken,
+            Err(RemoteError::TooLarge { .. }) => Placed::TooLarge,
+            // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
+            Ok(true) | Err(_) => Placed::There,
+        }
+    }
+}
+
 /// Ends the write of the source. Whether it was the only one all the time: of several, and of one that something else overlapped with, nobody
 /// knows which is the newest.
-async fn end(change: &mut Change) -> bool {
+async fn end(change: &mut Change, turn: Option<&Turn<'_>>) -> bool {
     match change.ending.take() {
-        Some(ending) => ending.await,
+        Some(ending) => ending.end(turn).await,
         None => true,
     }
 }
 
-/// How long a write keeps its claim: a store that comes later was given up before.
-pub(crate) fn hold(budget: Duration) -> Duration {
-    (budget * 2).min(LONGEST_CLAIM)
-}
-
-/// Stores a value whose key was claimed.
-async fn place(engine: &Engine, key: &str, token: u64, envelope: Bytes, keep: Duration) -> Placed {
-    let Some(gate) = &engine.gate else {
-        return Placed::There;
-    };
-    match gate.store(key, token, envelope, keep).await {
-        Ok(false) => Placed::Overtaken,
-        Err(RemoteError::TooLarge { .. }) => Placed::TooLarge,
-        // Not knowing costs nothing: the old value is gone, and this one is stored only while the claim stands.
-        Ok(true) | Err(_) => Placed::There,
-    }
+/// How long a write keeps its claim, for so many calls: a store that comes later was given up before.
+pub(crate) fn hold(budget: Duration, calls: u32) -> Duration {
+    (budget * calls).min(LONGEST_CLAIM)
 }
 
 pub(crate) fn put_in_memory(

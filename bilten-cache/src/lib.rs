@@ -20,6 +20,7 @@ mod invalidate;
 mod batch;
 mod explain;
 mod flight;
+mod leased;
 mod lookup;
 
 mod packing;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::engine::Start;
 use crate::entry::Entry;
 use crate::events::Refusal;
@@ -24,6 +26,8 @@ pub(crate) enum Look<V> {
     Missing(Option<u64>),
     /// The same with our lease, and what the load must reflect.
     MissingAfter(u64, Vec<Demand>),
+    /// Another load has the lease, and nobody has waited for it.
+    Busy,
 }
 
 /// Which values count.
@@ -31,12 +35,41 @@ pub(crate) enum Look<V> {
 pub(crate) struct Want<'a> {
     than: Option<u64>,
     how: &'a How,
+    waits: Waits,
+}
+
+/// For a lease that another load has.
+#[derive(Clone, Copy)]
+enum Waits {
+    No,
+    AsLongAsALease,
+    Until(Instant),
 }
 
 impl<'a> Want<'a> {
     /// Fresh ones, made later than `than` by the store's clock.
     pub(crate) fn newer(than: Option<u64>, how: &'a How) -> Self {
-        Self { than, how }
+        Self {
+            than,
+            how,
+            waits: Waits::AsLongAsALease,
+        }
+    }
+
+    /// Without a wait for another load.
+    pub(crate) fn at_once(self) -> Self {
+        Self {
+            waits: Waits::No,
+            ..self
+        }
+    }
+
+    /// With a wait for another load, until then at most.
+    pub(crate) fn until(self, deadline: Instant) -> Self {
+        Self {
+            waits: Waits::Until(deadline),
+            ..self
+        }
     }
 
     fn reads(self) -> bool {
@@ -225,7 +258,10 @@ async fn lease<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
     let token = fastrand::u64(1..);
-    let deadline = tokio::time::Instant::now() + hold.min(state.options.load_timeout);
+    let mut deadline = Instant::now() + hold.min(state.options.load_timeout);
+    if let Waits::Until(patience) = want.waits {
+        deadline = deadline.min(patience);
+    }
     let mut pause = FIRST_PAUSE;
     loop {
         let turn = want.how.turn().await;
@@ -245,7 +281,8 @@ async fn lease<V: Send + Sync + 'static>(
             },
             // What another load brings began before this call.
             Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),
-            Ok(Lease::Busy) if tokio::time::Instant::now() < deadline => {
+            Ok(Lease::Busy) if matches!(want.waits, Waits::No) => return Look::Busy,
+            Ok(Lease::Busy) if Instant::now() < deadline => {
                 if let Some(asked) = &want.how.asked {
                     (asked.on_wait)();
                 }

@@ -11,7 +11,7 @@ use crate::clock::{Nanos, nanos};
 use crate::codec::{Unencodable, compress, decompress};
 use crate::engine::Start;
 use crate::entry::{Began, Entry, Extras, Life, spread, weigh};
-use crate::envelope::Envelope;
+use crate::envelope::{Draft, Envelope};
 use crate::error::SharedError;
 use crate::events::Refusal;
 use crate::loader::Loaded;
@@ -26,7 +26,7 @@ pub(crate) struct Packed<V> {
     pub(crate) entry: Entry,
     pub(crate) keep: Duration,
     /// `None` when there is no L2; an error when the value does not serialise.
-    pub(crate) envelope: Option<Result<Bytes, SharedError>>,
+    pub(crate) envelope: Option<Result<Draft, SharedError>>,
 }
 
 type Serialised = Result<Bytes, SharedError>;
@@ -55,6 +55,10 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         // What a fail-over brought back is known by the records of its key, which the log still has.
         let changed = coherence.changed(key);
         if envelope.follows() < changed.removed {
+            self.meters.outrun.add(1);
+            return None;
+        }
+        if coherence.may_be_brought_back(envelope.position) {
             return None;
         }
         let expired = envelope.expired || envelope.follows() < changed.expired;
@@ -172,7 +176,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
                     claim: None,
                     payload,
                 };
-                Ok(envelope.encode())
+                Ok(envelope.draft())
             });
         let ends = signed(now.saturating_add(nanos(fresh)));
         let fresh_until = now.saturating_add(nanos(self.in_memory(fresh)));

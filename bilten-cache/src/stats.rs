@@ -52,6 +52,7 @@ pub(crate) struct RegionMeters {
     pub(crate) loads: Meter,
     pub(crate) load_errors: Meter,
     pub(crate) undecodable: Meter,
+    pub(crate) outrun: Meter,
     pub(crate) unencodable: Meter,
     pub(crate) too_large: Meter,
     pub(crate) tags_refused: Meter,
@@ -89,6 +90,7 @@ impl RegionMeters {
             loads: Meter::new(counter!("bilten_cache_loads_total", &labels)),
             load_errors: Meter::new(counter!("bilten_cache_load_errors_total", &labels)),
             undecodable: Meter::new(counter!("bilten_cache_undecodable_total", &labels)),
+            outrun: Meter::new(counter!("bilten_cache_outrun_total", &labels)),
             unencodable: refused("unencodable"),
             too_large: refused("too_large"),
             tags_refused: refused("tags"),
@@ -111,6 +113,7 @@ impl RegionMeters {
             loads: self.loads.value(),
             load_errors: self.load_errors.value(),
             undecodable: self.undecodable.value(),
+            outrun: self.outrun.value(),
             unencodable: self.unencodable.value(),
             too_large: self.too_large.value(),
             tags_refused: self.tags_refused.value(),
@@ -138,7 +141,7 @@ pub(crate) struct CacheMeters {
 }
 
 /// Counters and what they count, for the help texts of an exporter.
-const COUNTERS: [(&str, &str); 18] = [
+const COUNTERS: [(&str, &str); 19] = [
     (
         "bilten_cache_hits_total",
         "Reads answered by a level of the cache: memory or remote.",
@@ -167,6 +170,10 @@ const COUNTERS: [(&str, &str); 18] = [
     (
         "bilten_cache_undecodable_total",
         "Entries of the second level that could not be read; each was a miss.",
+    ),
+    (
+        "bilten_cache_outrun_total",
+        "Stored values that were not used, because a change of their key is newer than what their load had heard of.",
     ),
     (
         "bilten_cache_refused_total",
@@ -329,6 +336,9 @@ pub struct Stats {
     pub load_errors: u64,
     /// Entries of the second level that could not be read, for whatever reason. Each was a miss.
     pub undecodable: u64,
+    /// Entries of the second level that were not used because a change of their key is newer than what their load had heard of. Each was a
+    /// miss: mostly one that a fail-over brought back, or one that was loaded before the log brought the change to its process.
+    pub outrun: u64,
     /// Values that did not serialise.
     pub unencodable: u64,
     /// Values that were handed to their caller but not kept, because they are larger than the region's `max_value_bytes`.
@@ -389,6 +399,7 @@ impl Stats {
         self.loads += other.loads;
         self.load_errors += other.load_errors;
         self.undecodable += other.undecodable;
+        self.outrun += other.outrun;
         self.unencodable += other.unencodable;
         self.too_large += other.too_large;
         self.tags_refused += other.tags_refused;

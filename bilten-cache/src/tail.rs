@@ -57,8 +57,6 @@ enum Interruption {
     Lost,
     #[error("no process that writes has begun a log yet")]
     Unwritten,
-    #[error("an older copy took over, and no process that writes has begun a new log yet")]
-    Older,
     #[error("another program wrote a record into the log, far ahead of ours")]
     Foreign,
 }
@@ -137,7 +135,7 @@ fn report(gate: &Gate, why: Option<&Interruption>) {
         }
         Some(lost @ (Interruption::Gap | Interruption::Lost)) => gate.outage().lost(lost),
         // Told by the status; there is nothing wrong with the store.
-        Some(Interruption::Unwritten | Interruption::Older) => {}
+        Some(Interruption::Unwritten) => {}
         // The log is there all the same.
         Some(Interruption::Foreign) => gate.outage().works(Noticed::Following),
     }
@@ -349,11 +347,16 @@ impl Tail<'_> {
 
 /// Begins a new incarnation where that is owed: what an older copy forgot nobody knows, so nothing of its own counts any more.
 async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteError> {
-    let Some(author) = engine.coherence.renewer().filter(|_| !engine.read_only) else {
+    let coherence = &engine.coherence;
+    let Some(author) = coherence.renewer().filter(|_| !engine.read_only) else {
         return Ok(());
     };
+    let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
+    if !coherence.is_due(pulse.position, pulse.stamp) {
+        return Ok(());
+    }
     within(PATIENCE, || gate.remote().invalidate(&Scope::All, author)).await?;
-    engine.coherence.renewed();
+    coherence.renewed();
     Ok(())
 }
 
@@ -363,27 +366,29 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     let coherence = &engine.coherence;
     let (doubts, seen) = (coherence.doubts(), coherence.seen());
     let asked = engine.clock.now();
-    if engine.read_only || coherence.incarnation() != 0 {
-        // A snapshot would begin a log, and does not tell whether it is the one that was followed.
-        let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
-        match pulse.position {
-            None if engine.read_only => return Err(Interruption::Unwritten),
-            Some(at) if coherence.is_older(at, seen, pulse.stamp) => {
-                return Err(given_up(engine, gate, at.incarnation).await?);
-            }
-            _ => {}
+    // A snapshot would begin a log, does not tell whether it is the one that was followed, and may take its time.
+    let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
+    match pulse.position {
+        None if engine.read_only => return Err(Interruption::Unwritten),
+        Some(at) if coherence.is_older(at, seen, pulse.stamp) => {
+            given_up(engine, gate, at.incarnation).await?;
         }
+        _ => {}
     }
     let snapshot = within(LONGEST_SNAPSHOT, || gate.remote().snapshot()).await?;
-    if coherence.is_older(snapshot.position, seen, None) {
-        return Err(given_up(engine, gate, snapshot.position.incarnation).await?);
+    let is_older = coherence.is_older(snapshot.position, seen, None);
+    if is_older {
+        given_up(engine, gate, snapshot.position.incarnation).await?;
     }
     coherence.set_server_time(snapshot.server_millis, engine.clock.now());
     if snapshot.foreign_demands {
         gate.refused(&RemoteError::Refused(FOREIGN_DEMANDS.to_owned()));
     }
     engine.meters.log_unreadable.add(snapshot.unreadable);
-    coherence.adopt(&snapshot, doubts);
+    match is_older {
+        true => coherence.adopt_older(&snapshot, doubts),
+        false => coherence.adopt(&snapshot, doubts),
+    }
     engine.memory.clear();
     coherence.settle();
     coherence.contact(asked);
@@ -391,17 +396,14 @@ async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
     Ok(())
 }
 
-async fn given_up(
-    engine: &Engine,
-    gate: &Gate,
-    incarnation: u64,
-) -> Result<Interruption, RemoteError> {
+/// This log must not go on. Who only reads can do nothing about that, and follows it with care.
+async fn given_up(engine: &Engine, gate: &Gate, incarnation: u64) -> Result<(), Interruption> {
     engine.coherence.owe(incarnation);
+    if engine.read_only {
+        return Ok(());
+    }
     renew(engine, gate).await?;
-    Ok(match engine.read_only {
-        true => Interruption::Older,
-        false => Interruption::Lost,
-    })
+    Err(Interruption::Lost)
 }
 
 /// Hands everything that waits to L2, however often that takes.

@@ -1,11 +1,12 @@
 //! One write of the source, from before it begins until its value is in its place.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::engine::{Engine, Start};
-use crate::invalidate;
-use crate::remote::Scope;
+use crate::invalidate::{self, Ending};
+use crate::remote::{Scope, Turn};
 use crate::writes::Writes;
 
 /// A write that takes longer counts as one that overlapped with another.
@@ -42,7 +43,7 @@ impl Writing {
         writing.alone = match &engine.gate {
             None => lock(&engine.writes).begin(key, token),
             Some(gate) => {
-                let begun = gate.call(|remote| remote.begin_write(key, token, LONGEST));
+                let begun = gate.change(|remote| remote.begin_write(key, token, LONGEST));
                 // Without the second level nobody knows what other processes write.
                 begun.await.unwrap_or(false)
             }
@@ -62,21 +63,36 @@ impl Writing {
     }
 
     /// To be done when everything is in its place. `true`: it was the only write all the time, so what it stored is the newest.
-    pub(crate) async fn end(mut self) -> bool {
-        let alone = end(&self.engine, &self.key, self.token).await;
+    pub(crate) async fn end(self) -> bool {
+        self.end_in(None).await
+    }
+
+    async fn end_in(mut self, turn: Option<&Turn<'_>>) -> bool {
+        let alone = end(&self.engine, &self.key, self.token, turn).await;
         self.done = true;
         alone && self.alone
     }
 }
 
-async fn end(engine: &Engine, key: &Arc<str>, token: u64) -> bool {
-    match &engine.gate {
-        None => lock(&engine.writes).end(key, token),
-        Some(gate) => {
-            let ended = gate.call(|remote| remote.end_write(key, token));
-            ended.await.unwrap_or(false)
-        }
+impl Ending for Writing {
+    fn end<'a>(
+        self: Box<Self>,
+        turn: Option<&'a Turn<'a>>,
+    ) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+        Box::pin(self.end_in(turn))
     }
+}
+
+async fn end(engine: &Engine, key: &Arc<str>, token: u64, turn: Option<&Turn<'_>>) -> bool {
+    let ended = match (&engine.gate, turn) {
+        (None, _) => return lock(&engine.writes).end(key, token),
+        (Some(gate), None) => gate.change(|remote| remote.end_write(key, token)).await,
+        (Some(gate), Some(turn)) => {
+            let end = gate.call_in(turn, |remote| remote.end_write(key, token));
+            end.await
+        }
+    };
+    ended.unwrap_or(false)
 }
 
 fn lock(writes: &Mutex<Writes>) -> MutexGuard<'_, Writes> {
@@ -100,7 +116,7 @@ impl Drop for Writing {
                 if begun {
                     let _ = invalidate::invalidate(&engine, Scope::Key(Arc::clone(&key))).await;
                 }
-                end(&engine, &key, token).await;
+                end(&engine, &key, token, None).await;
             });
         } else if self.engine.gate.is_none() {
             lock(&self.engine.writes).end(&self.key, self.token);

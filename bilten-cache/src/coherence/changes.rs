@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use super::{Coherence, View};
 use crate::remote::Scope;
 
-/// Changes that are remembered, 3 MB at most. Older ones are forgotten: what was lost of them lives until its time to live ends.
+/// Changes that are remembered, 4.5 MB at most. Older ones are forgotten: what was lost of them lives until its time to live ends.
 const MAX_CHANGES: usize = 65_536;
 
 /// The newest records about a key; 0 for none.
@@ -45,12 +45,16 @@ impl Changes {
         let Some(key) = scope.key() else { return };
         let key = self.hasher.hash_one(&**key);
         let known = self.keys.entry(key).or_default();
-        match scope {
-            Scope::Expired(_) => known.expired = known.expired.max(position),
-            _ => known.removed = known.removed.max(position),
+        let newest = match scope {
+            Scope::Expired(_) => &mut known.expired,
+            _ => &mut known.removed,
+        };
+        if *newest == position {
+            // One of our own, which was acknowledged before it came with the log.
+            return;
         }
-        self.said.push_back((key, position));
-        while self.said.len() > MAX_CHANGES
+        *newest = position.max(*newest);
+        while self.said.len() >= MAX_CHANGES
             && let Some((key, position)) = self.said.pop_front()
         {
             let is_last = |known: &Changed| known.newest() <= position;
@@ -58,6 +62,7 @@ impl Changes {
                 self.keys.remove(&key);
             }
         }
+        self.said.push_back((key, position));
     }
 
     pub(super) fn of(&self, key: &str) -> Changed {
@@ -121,6 +126,18 @@ mod tests {
         };
         assert_eq!(changes.of("tea"), due);
         assert_eq!(changes.of("jam"), Changed::default());
+    }
+
+    #[test]
+    fn a_record_of_our_own_takes_one_place_although_it_comes_twice() {
+        let mut changes = Changes::default();
+        for n in 1..10 {
+            for scope in [key("tea"), Scope::Expired("jam".into())] {
+                changes.note(&scope, n);
+                changes.note(&scope, n);
+            }
+        }
+        assert_eq!(changes.said.len(), 18);
     }
 
     #[test]

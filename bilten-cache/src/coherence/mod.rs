@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub(crate) use self::changes::Changed;
 use self::changes::Changes;
 pub(crate) use self::demands::{Demands, Order};
 use self::markers::Markers;
@@ -42,6 +43,8 @@ pub(crate) struct Coherence {
     incarnation: AtomicU64,
     /// The incarnation that must not go on: an older copy of it took over. 0 for none.
     owed: AtomicU64,
+    /// What follows no record from here on may have been brought back by the older copy that is followed now.
+    floor: AtomicU64,
     /// The record up to which L1 is as the log says.
     settled: AtomicU64,
     /// Rises whenever the view was found to be wrong, so that a snapshot asked for earlier does not count.
@@ -89,6 +92,7 @@ impl Coherence {
             flushed: AtomicU64::new(0),
             incarnation: AtomicU64::new(0),
             owed: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             doubts: AtomicU64::new(0),
             synced: AtomicBool::new(false),

@@ -40,6 +40,28 @@ impl Coherence {
         })
     }
 
+    /// Whether a new one has to be begun where the log stands like this. Not where somebody else has begun one meanwhile; and not where it is the
+    /// log itself, with all that is known of it: then the address led to a server for a moment that had fallen behind.
+    pub(crate) fn is_due(&self, position: Option<Position>, stamp: Option<u64>) -> bool {
+        let Some(position) = position else {
+            return true;
+        };
+        if position.incarnation != self.owed.load(Ordering::Acquire) {
+            return false;
+        }
+        let view = self.read();
+        let known = view.stamp.filter(|known| *known != 0);
+        let is_itself = position.incarnation == self.incarnation()
+            && view.applied == self.seen()
+            && position.number >= view.applied
+            && known.is_some()
+            && known == stamp;
+        if is_itself {
+            self.renewed();
+        }
+        !is_itself
+    }
+
     /// Somebody has begun a new one.
     pub(crate) fn renewed(&self) {
         self.owe(0);
@@ -81,6 +103,19 @@ mod tests {
             assert_eq!(older, due, "{number} {stamp:?}");
         }
         assert!(coherence.renewer().is_none());
+        coherence.owe(7);
+        for (incarnation, number, stamp, due) in [
+            (7, 9, None, true),
+            (7, 11, None, true),
+            (7, 11, Some(6), true),
+            (8, 1, None, false),
+            (7, 11, Some(5), false),
+        ] {
+            assert!(coherence.renewer().is_some());
+            let at = Some(Position::new(incarnation, number));
+            assert_eq!(coherence.is_due(at, stamp), due, "{at:?} {stamp:?}");
+        }
+        assert!(coherence.renewer().is_none(), "it was the log itself");
         coherence.adopt(&Snapshot::new(Position::new(8, 1), 0, vec![]), 0);
         assert!(coherence.is_older(Position::new(7, 99), 1, None));
         assert!(!coherence.is_older(Position::new(9, 1), 1, None));

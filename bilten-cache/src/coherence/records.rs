@@ -1,7 +1,7 @@
 //! What a record of the log, or a snapshot of all of it, changes in this node's view.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use super::{Changes, Coherence, Markers, View};
 use crate::remote::{Position, Record, Scope, Snapshot};
@@ -89,18 +89,43 @@ impl Coherence {
     /// Starts again from a snapshot that was asked for when there were `doubts` doubts. Everything in L1 is void.
     pub(crate) fn adopt(&self, snapshot: &Snapshot, doubts: u64) {
         let mut view = self.write();
+        if snapshot.position.incarnation != self.incarnation() {
+            self.begin_anew(&mut view, snapshot.position, 0);
+        }
+        self.adopt_in(view, snapshot, doubts);
+    }
+
+    /// The same of an older copy, for who only reads: it may begin no new log, and those who write may never do. What the copy brought back
+    /// it cannot tell from the rest, so nothing counts that was stored before the copy goes on.
+    pub(crate) fn adopt_older(&self, snapshot: &Snapshot, doubts: u64) {
+        let mut view = self.write();
+        let next = snapshot.position.number.saturating_add(1);
+        self.begin_anew(&mut view, snapshot.position, next);
+        self.adopt_in(view, snapshot, doubts);
+    }
+
+    /// Whether an older copy may have brought a value back that follows this record.
+    pub(crate) fn may_be_brought_back(&self, position: u64) -> bool {
+        position < self.floor.load(Ordering::Acquire)
+    }
+
+    fn begin_anew(&self, view: &mut View, position: Position, floor: u64) {
+        if position.incarnation != self.incarnation() {
+            self.leave(view);
+        }
+        view.markers = Markers::default();
+        view.changes = Changes::default();
+        view.ahead.clear();
+        self.floor.store(floor, Ordering::Release);
+        self.seen.store(position.number, Ordering::Release);
+    }
+
+    fn adopt_in(&self, mut view: RwLockWriteGuard<'_, View>, snapshot: &Snapshot, doubts: u64) {
         let Position {
             incarnation,
             number,
         } = snapshot.position;
-        if incarnation != self.incarnation() {
-            self.leave(&mut view);
-            view.markers = Markers::default();
-            view.changes = Changes::default();
-            view.ahead.clear();
-            self.seen.store(number, Ordering::Release);
-            self.renewed();
-        }
+        self.renewed();
         for (scope, position) in &snapshot.markers {
             view.markers.mark(scope, *position);
         }

@@ -52,25 +52,35 @@ pub(crate) struct Format {
 /// Where the log position stands in the envelope: eight bytes, big endian.
 pub(crate) const POSITION_OFFSET: usize = 4;
 
-/// The same envelope at another position of the log.
-pub(crate) fn placed_at(position: u64, envelope: Bytes) -> Bytes {
-    let mut bytes = BytesMut::from(envelope);
-    bytes[POSITION_OFFSET..POSITION_OFFSET + 8].copy_from_slice(&position.to_be_bytes());
-    sealed(bytes)
-}
+/// An envelope whose checksum is still to come: that is computed once, when all the rest is in its place.
+#[derive(Debug)]
+pub(crate) struct Draft(BytesMut);
 
-/// The same envelope with the number of the record of its claim. Its value is older than that, as its position says.
-pub(crate) fn claimed_at(number: u64, envelope: Bytes) -> Bytes {
-    let mut bytes = BytesMut::from(envelope);
-    bytes[FLAGS_OFFSET] |= CLAIMED.to_be_bytes()[1];
-    bytes.put_u64(number);
-    sealed(bytes)
-}
+impl Draft {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
 
-fn sealed(mut bytes: BytesMut) -> Bytes {
-    let checksum = checksum(&bytes).unwrap_or_default();
-    bytes[12..16].copy_from_slice(&checksum.to_be_bytes());
-    bytes.freeze()
+    /// As it is.
+    pub(crate) fn sealed(mut self) -> Bytes {
+        let checksum = checksum(&self.0).unwrap_or_default();
+        self.0[12..16].copy_from_slice(&checksum.to_be_bytes());
+        self.0.freeze()
+    }
+
+    /// At another position of the log.
+    pub(crate) fn placed_at(mut self, position: u64) -> Bytes {
+        let place = POSITION_OFFSET..POSITION_OFFSET + 8;
+        self.0[place].copy_from_slice(&position.to_be_bytes());
+        self.sealed()
+    }
+
+    /// With the number of the record of its claim. Its value is older than that, as its position says.
+    pub(crate) fn claimed_at(mut self, number: u64) -> Bytes {
+        self.0[FLAGS_OFFSET] |= CLAIMED.to_be_bytes()[1];
+        self.0.put_u64(number);
+        self.sealed()
+    }
 }
 
 pub(crate) fn checksum(bytes: &[u8]) -> Option<u32> {
@@ -112,7 +122,12 @@ impl<'a> Envelope<'a> {
         self.claim.unwrap_or(self.position)
     }
 
+    #[cfg(test)]
     pub(crate) fn encode(&self) -> Bytes {
+        self.draft().sealed()
+    }
+
+    pub(crate) fn draft(&self) -> Draft {
         let tags: usize = self.tags.iter().map(|tag| 2 + tag.len()).sum();
         // With room for a claim.
         let mut size = HEADER + self.region.len() + self.key.len() + tags + self.payload.len() + 8;
@@ -146,7 +161,7 @@ impl<'a> Envelope<'a> {
         if let Some(claim) = self.claim {
             out.put_u64(claim);
         }
-        sealed(out)
+        Draft(out)
     }
 
     fn flags(&self) -> u16 {

@@ -190,7 +190,7 @@ fn every_damaged_byte_and_every_cut_is_a_miss_or_an_expiry() {
 #[test]
 fn a_position_and_a_claim_that_come_later_are_read_as_written() {
     let read = |bytes: &Bytes| Envelope::decode(bytes, "event", "event:42");
-    let moved = placed_at(1_760_000_000_000_000, placed().encode());
+    let moved = placed().draft().placed_at(1_760_000_000_000_000);
     let due = Envelope {
         position: 1_760_000_000_000_000,
         ..placed()
@@ -199,14 +199,14 @@ fn a_position_and_a_claim_that_come_later_are_read_as_written() {
         (read(&moved), due.follows()),
         (Some(due), 1_760_000_000_000_000)
     );
-    let claimed = claimed_at(12, placed().encode());
+    let claimed = placed().draft().claimed_at(12);
     let due = Envelope {
         claim: Some(12),
         ..placed()
     };
     assert_eq!((due.position, due.follows()), (7, 12));
     assert_eq!((due.encode(), read(&claimed)), (claimed, Some(due)));
-    assert_eq!(read(&placed_at(LAST_POSITION, sample().encode())), None);
+    assert_eq!(read(&sample().draft().placed_at(LAST_POSITION)), None);
 }
 
 proptest! {

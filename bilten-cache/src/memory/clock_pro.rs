@@ -68,8 +68,9 @@ impl ClockPro {
     /// Takes out of the index what had to go for the sake of `spot`. Under no lock: what is dropped here may be anything.
     fn let_go(&self, gone: GivenUp, spot: Spot) {
         for (place, kept) in gone.first.into_iter().chain(gone.others) {
-            self.index.remove_exactly(Spot(place), &kept);
-            if place != spot.0 {
+            // An older entry goes unseen where a newer one of its key has not been told of yet.
+            let was_there = self.index.remove_exactly(Spot(place), &kept);
+            if was_there && place != spot.0 {
                 (self.no_room)(kept.key());
             }
         }

@@ -102,9 +102,9 @@ impl Index {
         self.take(spot, |kept| kept.key() == key);
     }
 
-    /// Takes out this entry and no newer one.
-    pub(super) fn remove_exactly(&self, spot: Spot, gone: &Kept) {
-        self.take(spot, |kept| kept.is_same(gone));
+    /// Takes out this entry and no newer one. Whether it was there.
+    pub(super) fn remove_exactly(&self, spot: Spot, gone: &Kept) -> bool {
+        self.take(spot, |kept| kept.is_same(gone))
     }
 
     /// What is there of a key.
@@ -129,7 +129,7 @@ impl Index {
         (shard.len(), picked.collect())
     }
 
-    fn take(&self, spot: Spot, is_it: impl FnMut(&Kept) -> bool) {
+    fn take(&self, spot: Spot, is_it: impl FnMut(&Kept) -> bool) -> bool {
         let mut shard = self.write(spot);
         let taken = shard.find_entry(spot.0, is_it).ok();
         let taken = taken.map(|place| place.remove().0);
@@ -137,6 +137,7 @@ impl Index {
         if taken.is_some() {
             self.held.fetch_sub(1, Ordering::Relaxed);
         }
+        taken.is_some()
     }
 
     pub(super) fn clear(&self) {

@@ -108,19 +108,18 @@ impl Late {
     }
 
     async fn catch_up(mut self) {
-        self.begin();
-        while !self.waiting.is_empty() {
+        while self.takes_some() {
             self.tell(IN_ONE_GO);
             tokio::task::yield_now().await;
         }
     }
 
-    /// What is filled from here on is up to somebody else.
-    fn begin(&mut self) {
-        if let Some(backlog) = &self.memory.backlog {
-            backlog.give_back();
-            self.waiting.extend(backlog.take());
+    /// Whether there is anything left to tell. There is only one who takes, so what it has is bounded as the backlog is.
+    fn takes_some(&mut self) -> bool {
+        if let (true, Some(backlog)) = (self.waiting.is_empty(), &self.memory.backlog) {
+            self.waiting = backlog.take();
         }
+        !self.waiting.is_empty()
     }
 
     fn tell(&mut self, most: usize) {
@@ -134,8 +133,19 @@ impl Late {
 impl Drop for Late {
     /// However it ends, nothing is left that cannot be evicted.
     fn drop(&mut self) {
-        self.begin();
-        self.tell(usize::MAX);
+        loop {
+            while self.takes_some() {
+                self.tell(usize::MAX);
+            }
+            let Some(backlog) = &self.memory.backlog else {
+                return;
+            };
+            backlog.give_back();
+            // What came between the two nobody else has taken on.
+            if !backlog.take_on() {
+                return;
+            }
+        }
     }
 }
 

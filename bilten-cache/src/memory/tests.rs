@@ -354,3 +354,57 @@ fn in_no_order_does_a_policy_that_hears_late_bring_back_what_was_removed() {
         assert_eq!((memory.strays(), memory.index.held()), (0, 0));
     });
 }
+
+/// The policy still owns the entry before, and may give that one up.
+#[test]
+fn a_key_is_not_called_evicted_that_is_still_there() {
+    with_each(|eviction| {
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let tells = Arc::clone(&told);
+        let memory = Memory::new(eviction, 1 << 20, Clock::system(), move |key: &[u8]| {
+            tells.lock().unwrap().push(key.to_vec());
+        });
+        let memory = memory.putting_off(1 << 20);
+        memory.insert_if(&kept("tea", 100_000), |_| true);
+        memory.insert_if(&kept("tea", 100), |_| true);
+        for n in 0..40 {
+            let key = n.to_string();
+            for _ in 0..8 {
+                let _ = memory.get(&key);
+            }
+            memory.insert_if(&kept(&key, 200_000), |_| true);
+        }
+        let _ = memory.policy.entries();
+        assert!(memory.find("tea").is_some());
+        let told = told.lock().unwrap();
+        assert!(told.len() > 10, "{}", told.len());
+        assert!(!told.contains(&b"tea".to_vec()));
+    });
+}
+
+#[test]
+fn one_task_at_a_time_tells_the_policy_of_what_it_has_not_heard_of() {
+    alone(|| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.build().unwrap();
+        runtime.block_on(async {
+            let memory = Memory::new(Eviction::TinyLfu, 1 << 20, Clock::system(), |_| {});
+            let memory = Arc::new(memory.putting_off(1 << 20));
+            let tasks = || Handle::current().metrics().num_alive_tasks();
+            let mut most = 0;
+            for round in 0..64 {
+                for n in 0..32 {
+                    memory.insert_if(&kept(&format!("{round}:{n}"), 1), |_| true);
+                    memory.catch_up_soon();
+                }
+                most = most.max(tasks());
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(most, 1);
+            while tasks() > 0 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(memory.policy.entries(), 64 * 32);
+        });
+    });
+}

@@ -35,8 +35,9 @@ impl TinyLfu {
         let no_room: NoRoom = Arc::new(no_room);
         let tells = Arc::clone(&no_room);
         let gone = move |spot: Arc<u64>, kept: Kept, why: RemovalCause| {
-            index.remove_exactly(Spot(*spot), &kept);
-            if why == RemovalCause::Size {
+            // An older entry goes unseen where a newer one of its key has not been told of yet.
+            let was_there = index.remove_exactly(Spot(*spot), &kept);
+            if was_there && why == RemovalCause::Size {
                 tells(kept.key());
             }
         };

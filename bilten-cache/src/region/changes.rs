@@ -201,7 +201,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 return problem.map_or(Ok((value, ack)), Err);
             }
         };
-        change.ending = writing.map(|writing| Box::pin(writing.end()) as Ending);
+        change.ending = writing.map(|writing| Box::new(writing) as Box<dyn Ending>);
         let written = invalidate::write(&self.state.engine, change).await;
         if written.too_large {
             self.state.refused(&key, Refusal::TooLarge);

@@ -16,6 +16,12 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
 use crate::stats::CacheMeters;
 
+/// A place among the calls, for one of them after the other. Between two of a write nobody else has to come to their turn.
+#[derive(Debug)]
+pub(crate) struct Turn<'a> {
+    _place: SemaphorePermit<'a>,
+}
+
 /// What every call to the second level is held to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
@@ -66,20 +72,26 @@ impl Gate {
         &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
-        let Ok(permit) = self.permits.try_acquire() else {
+        let Ok(_place) = self.permits.try_acquire() else {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
         };
-        self.call_with(permit, ask).await
+        self.ask(ask).await
     }
 
-    /// The same for a change. What cannot be made now has to be made later, so it waits for its turn, as long as a call may take, before all
-    /// reads that come meanwhile.
+    /// The same for a change, and for what others wait for. What cannot be made now has to be made later, so it waits for its
+    /// [`turn`](Self::turn).
     pub(crate) async fn change<'a, T>(
         &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
-        let permit = match self.permits.try_acquire() {
+        let turn = self.turn().await?;
+        self.call_in(&turn, ask).await
+    }
+
+    /// Waits for a place among the calls, as long as one may take, before all reads that come meanwhile.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, RemoteError> {
+        let place = match self.permits.try_acquire() {
             Ok(permit) => permit,
             Err(_) if self.breaker_state() != BreakerState::Closed => {
                 return Err(RemoteError::BreakerOpen);
@@ -93,12 +105,20 @@ impl Gate {
                 permit
             }
         };
-        self.call_with(permit, ask).await
+        Ok(Turn { _place: place })
     }
 
-    async fn call_with<'a, T>(
+    /// Makes one call in a turn that the caller has, under all other limits.
+    pub(crate) async fn call_in<'a, T>(
         &'a self,
-        _permit: SemaphorePermit<'a>,
+        _: &Turn<'_>,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
+    ) -> Result<T, RemoteError> {
+        self.ask(ask).await
+    }
+
+    async fn ask<'a, T>(
+        &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         let began = self.clock.now();
@@ -135,15 +155,16 @@ impl Gate {
 
     /// Stores a loaded or written value under a lease, as [`Remote::store`] does. That it could be stored tells that the store is
     /// not full any more.
-    pub(crate) async fn store(
+    pub(crate) async fn store_in(
         &self,
+        turn: &Turn<'_>,
         key: &str,
         token: u64,
         envelope: Bytes,
         keep: Duration,
     ) -> Result<bool, RemoteError> {
         let stored = self
-            .call(|remote| remote.store(key, token, envelope, keep))
+            .call_in(turn, |remote| remote.store(key, token, envelope, keep))
             .await;
         if matches!(stored, Ok(true)) {
             self.outage.works(Noticed::Refusal);
@@ -156,16 +177,32 @@ impl Gate {
         &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
     ) -> Result<Each<T>, RemoteError> {
-        let answers = self.change(ask).await?;
+        let turn = self.turn().await?;
+        self.each_in(&turn, ask).await
+    }
+
+    /// The same in a turn that the caller has.
+    pub(crate) async fn each_in<'a, T>(
+        &'a self,
+        turn: &Turn<'_>,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
+    ) -> Result<Each<T>, RemoteError> {
+        let answers = self.call_in(turn, ask).await?;
         for answer in &answers {
             self.note(answer.as_ref().err());
         }
         Ok(answers)
     }
 
-    /// The same as [`store`](Self::store) for many values.
-    pub(crate) async fn store_many(&self, values: &[Parcel]) -> Result<Each<bool>, RemoteError> {
-        let stored = self.change_each(|remote| remote.store_many(values)).await;
+    /// The same as [`store_in`](Self::store_in) for many values.
+    pub(crate) async fn store_many(
+        &self,
+        turn: &Turn<'_>,
+        values: &[Parcel],
+    ) -> Result<Each<bool>, RemoteError> {
+        let stored = self
+            .each_in(turn, |remote| remote.store_many(values))
+            .await;
         if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
             self.outage.works(Noticed::Refusal);
         }

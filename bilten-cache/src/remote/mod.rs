@@ -47,7 +47,7 @@ pub(crate) use self::disk::Disk;
 pub use self::disk::DiskOptions;
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;
-pub(crate) use self::gate::{Gate, Limits, panicked, whole};
+pub(crate) use self::gate::{Gate, Limits, Turn, panicked, whole};
 pub use self::keyspace::Keyspace;
 pub(crate) use self::outage::Noticed;
 pub use self::parcel::Parcel;

@@ -158,6 +158,11 @@ impl FaultyRemote {
         *store = store.emptied();
     }
 
+    /// Loses all leases and claims and nothing else, as a full server does that gives up first what ends first.
+    pub fn lose_leases(&self) {
+        self.store().lose_leases();
+    }
+
     /// Loses the records of the log and keeps its position, as trimming does.
     pub fn trim_log(&self) {
         self.store().trim_log();

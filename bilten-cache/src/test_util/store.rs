@@ -224,6 +224,10 @@ impl Store {
         same
     }
 
+    pub(super) fn lose_leases(&mut self) {
+        self.leases.clear();
+    }
+
     pub(super) fn trim_log(&mut self) {
         self.log.clear();
     }

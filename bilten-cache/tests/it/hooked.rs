@@ -27,12 +27,18 @@ pub(crate) struct Hooked {
 #[derive(Default)]
 pub(crate) struct Split {
     copy: Mutex<Option<(Bytes, Pulse)>>,
+    refuses: AtomicBool,
 }
 
 impl Split {
     /// Calls find from now on what it has: this value under each key, and this end of the log.
     pub(crate) fn calls_find(&self, value: Bytes, end: Pulse) {
         *self.copy.lock().unwrap() = Some((value, end));
+    }
+
+    /// It takes no changes, as one that has fallen behind what it follows.
+    pub(crate) fn refuses_changes(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
     }
 
     /// It has learnt that it is no primary any more.
@@ -211,6 +217,10 @@ impl Remote for Hooked {
         self.may_be_called();
         let key = scope.key().map(|key| &**key);
         let refuses_key = self.refused_key.is_some() && key == self.refused_key;
+        if self.split.copy().is_some() && self.split.refuses.load(Ordering::SeqCst) {
+            let read_only = RemoteError::Refused("READONLY a replica".into());
+            return Box::pin(async { Err(read_only) });
+        }
         if self.refused.is_none() && !refuses_key {
             return self.inner.invalidate(scope, author);
         }

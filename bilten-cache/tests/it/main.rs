@@ -6,6 +6,7 @@
 mod bad_input;
 mod batches;
 mod builds;
+mod bursts;
 mod calls;
 mod cancellation;
 mod clusters;
@@ -31,6 +32,7 @@ mod http_servers;
 mod in_hand;
 mod killed;
 mod late;
+mod leases;
 mod levels;
 mod limits;
 mod logged;

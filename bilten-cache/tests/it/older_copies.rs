@@ -12,7 +12,7 @@ use bilten_cache::{Ack, Cache, Redis, RedisClient, Region};
 use bilten_testbed::Redis as Server;
 
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
-use crate::hooked::Hooked;
+use crate::hooked::{Hooked, Split};
 
 with_each_client! {
     a_log_that_was_left_and_comes_back_is_not_followed_again,
@@ -47,6 +47,8 @@ async fn a_value_that_a_fail_over_brought_back_is_a_miss_to_all_who_heard_of_its
         for node in [&one, &two] {
             let found = node.stock.get("tea").await;
             assert!(found.as_deref() != Some(&1), "{how}: {found:?}");
+            let outrun = node.stock.stats().outrun;
+            assert!(outrun > 0 || found.is_some(), "{how}: it is counted");
         }
         let late = Node::on(&store).await;
         let found = late.stock.get("tea").await;
@@ -247,6 +249,70 @@ async fn a_node_in_doubt_recognises_an_older_copy_that_has_gone_on() {
     for node in [&two, &Node::on(&store).await] {
         assert_eq!(node.stock.get("tea").await, None);
     }
+}
+
+/// A replica that has not caught up yet answers for a moment, as one does that was the primary before.
+#[tokio::test]
+async fn a_log_that_was_only_looked_at_through_somebody_who_lags_is_not_begun_anew() {
+    let store = FaultyRemote::new();
+    let split = Arc::new(Split::default());
+    let way = Hooked::new(Arc::new(store.another_node())).split(&split);
+    let one = Node::of(Cache::builder("shop").remote(way).build().await.unwrap());
+    let two = Node::on(&store).await;
+    let before = incarnation(&store).await;
+    for n in 0..4 {
+        let _ = one.stock.set("tea", n).await.unwrap();
+    }
+    heard(&[&one, &two], 4).await;
+    assert_eq!(two.stock.get("tea").await.as_deref(), Some(&3));
+    // It lacks the last two records.
+    let value = store.bytes("stock:tea").unwrap();
+    let mut end = store.pulse(4).await.unwrap();
+    end.position.as_mut().unwrap().number = 2;
+    end.stamp = None;
+    split.refuses_changes();
+    split.calls_find(value, end);
+    eventually("it doubts", || {
+        one.cache.status().connection != Connection::Connected
+    })
+    .await;
+    split.ends();
+    eventually("it follows again", || {
+        one.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(incarnation(&store).await, before);
+    assert_eq!(store.log_position(), 4, "nothing was said");
+    assert_eq!(two.stock.peek("tea").as_deref(), Some(&3));
+    assert_eq!(one.stock.get("tea").await.as_deref(), Some(&3));
+}
+
+#[tokio::test]
+async fn a_new_log_that_another_process_has_begun_is_followed_and_not_begun_again() {
+    let store = FaultyRemote::new();
+    let writer = Node::on(&store).await;
+    for key in ["tea", "jam", "jam"] {
+        let _ = writer.stock.set(key, 1).await.unwrap();
+    }
+    // It may not say anything.
+    let (one, count) = refused(&store).await;
+    heard(&[&writer, &one], 3).await;
+    drop(writer);
+    let before = incarnation(&store).await;
+    store.step_back(2);
+    eventually("it tries to begin a new log", || {
+        count.load(Ordering::SeqCst) > 0
+    })
+    .await;
+    let other = store.another_node();
+    let author = Author::new(9, before, 1 << 53);
+    other.invalidate(&Scope::All, author).await.unwrap();
+    eventually("it follows the new one", || {
+        one.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_ne!(incarnation(&store).await, before);
+    assert_eq!(store.log_position(), 1, "that is all that was said there");
 }
 
 async fn a_log_that_was_left_and_comes_back_is_not_followed_again(client: RedisClient) {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bilten_cache::status::Connection;
-use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 use bilten_cache::{Ack, Cache};
 
 use crate::harness::{Node, eventually};
@@ -45,4 +46,24 @@ async fn a_change_in_which_the_store_panics_waits_and_is_delivered() {
         }
         let _ = node.cache.clear().await;
     }
+}
+
+/// However long a snapshot of many markers may take.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_answers_nothing_holds_a_process_up_for_a_second_when_it_starts() {
+    let store = FaultyRemote::new();
+    let hangs = [Call::Pulse, Call::Snapshot].map(|call| store.trap(call, Moment::Before));
+    let begun = tokio::time::Instant::now();
+    let node = Node::on(&store).await;
+    assert!(
+        begun.elapsed() <= Duration::from_millis(1_100),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert_eq!(node.load("tea", 1).await, 1);
+    drop(hangs);
+    eventually("it follows", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
 }

@@ -67,6 +67,11 @@ pub(crate) const CACHE: &[Spec] = &[
         "Stored values that could not be read back.",
     ),
     counter(
+        same("bilten_cache_outrun_total"),
+        IN_REGION,
+        "Stored values that were not used, because a change of their key is newer than what their load had heard of.",
+    ),
+    counter(
         same("bilten_cache_remote_failures_total"),
         IN_CACHE,
         "Calls to the second level that failed or took too long.",

@@ -344,7 +344,8 @@ const NEEDS_NO_MEMORY: &str = "redis.call('HDEL', KEYS[1], '-')";
 /// the caller knows (an older copy took over): then the markers may be missing some, and every entry of the old
 /// incarnation must count as a miss. Where another program wrote under the log's name the record is made, and an error told all the same:
 /// the change is made once more, which does no harm, and somebody hears of it. Who may not write to the log changes nothing there: a number
-/// without a record would be a gap to everybody else.
+/// without a record would be a gap to everybody else. Only where a new one has to begin anyway it takes the rest of the old one away, and everybody
+/// begins with nothing.
 ///
 /// Each command costs the server about as much as all the rest of a bare `XADD`, and so does a table as the answer. So there are three
 /// commands, and what keeps log and markers short comes with one record of [`EVERY`] only.

@@ -1,0 +1,147 @@
+//! What a load does under its lease: it keeps it alive, stores its value, gives it back.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::entry::Entry;
+use crate::error::SharedError;
+use crate::events::Refusal;
+use crate::kept::Kept;
+use crate::region_state::RegionState;
+use crate::remote::{Gate, RemoteError};
+
+/// What goes to L2, and for how long.
+pub(crate) type Parcel = (Result<Bytes, SharedError>, Duration);
+
+/// Stores what a load brought; `kept` is the same in L1.
+pub(crate) async fn store<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &Arc<str>,
+    (envelope, keep): Parcel,
+    token: Option<u64>,
+    kept: Option<Kept>,
+) {
+    match (envelope, token, &state.engine.gate) {
+        (Ok(envelope), Some(token), Some(gate)) => {
+            match put(gate, key, token, envelope.clone(), keep).await {
+                Ok(false) => {
+                    state.refused(key, Refusal::LeaseLost);
+                    if let Some(kept) = &kept {
+                        look_who_has_it(state, gate, key, &envelope, kept).await;
+                    }
+                }
+                Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
+                Ok(true) | Err(_) => {}
+            }
+        }
+        (Err(source), ..) => {
+            state.kept_in_memory_only(key, source);
+            release(state, key, token).await;
+        }
+        // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
+        _ => {}
+    }
+}
+
+async fn put(
+    gate: &Gate,
+    key: &str,
+    token: u64,
+    envelope: Bytes,
+    keep: Duration,
+) -> Result<bool, RemoteError> {
+    let turn = gate.turn().await?;
+    gate.store_in(&turn, key, token, envelope, keep).await
+}
+
+/// A lease is lost to a change or to another load, which know something newer, and whose record may never come. But a full store gives up
+/// first what ends first, and one that takes over has no leases: then what is in L1 is the newest there is, and without it nothing that is loaded
+/// would be kept at all.
+async fn look_who_has_it<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    gate: &Gate,
+    key: &Arc<str>,
+    envelope: &Bytes,
+    kept: &Kept,
+) {
+    let start = state.engine.start(key);
+    let there = gate.change(|remote| remote.read(key)).await;
+    let there = there.ok().flatten();
+    if there.as_ref() == Some(envelope) {
+        // The client has sent it twice.
+        return;
+    }
+    let there = there.and_then(|bytes| state.open(key, &bytes, &start));
+    let is_newer = there.is_some_and(|(_, there)| {
+        there.position > kept.position || asked_for(&there) >= asked_for(kept)
+    });
+    // A read prolongs the life of an entry that ends when nobody reads it.
+    if is_newer || state.options.time_to_idle.is_some() {
+        state.engine.memory.bury(kept);
+        return;
+    }
+    // Of a change that nobody hears of others may live as long, too.
+    let now = state.engine.clock.now();
+    kept.fresh_at_most_until(now.saturating_add(state.engine.coherence.isolated_after()));
+}
+
+/// When its source was asked, by the store's clock: of two values the later one knows more.
+fn asked_for(entry: &Entry) -> u64 {
+    let took = entry.load_time() / 1_000_000;
+    entry.created_millis.saturating_sub(took)
+}
+
+/// Runs a load and keeps its lease alive meanwhile.
+pub(crate) async fn holding<V: Send + Sync + 'static, T>(
+    state: &RegionState<V>,
+    key: &str,
+    token: Option<u64>,
+    load: impl Future<Output = T>,
+) -> T {
+    let Some(token) = token else {
+        return load.await;
+    };
+    tokio::pin!(load);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut load => return result,
+            () = tokio::time::sleep(state.options.lease / 3) => {}
+        }
+        // A lost lease is no reason to stop: the callers still want the value, and L2 will refuse it.
+        tokio::select! {
+            biased;
+            result = &mut load => return result,
+            _ = renew(state, key, token) => {}
+        }
+    }
+}
+
+/// Whether the lease stands, and does for another while.
+pub(crate) async fn renew<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &str,
+    token: u64,
+) -> bool {
+    let (hold, gate) = (state.options.lease, &state.engine.gate);
+    let Some(gate) = gate else { return false };
+    let renewed = gate.change(|remote| remote.renew(key, token, hold));
+    renewed.await.unwrap_or(false)
+}
+
+/// Gives the lease back. Whether it is known to be free.
+pub(crate) async fn release<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &str,
+    token: Option<u64>,
+) -> bool {
+    let (Some(token), Some(gate)) = (token, &state.engine.gate) else {
+        return true;
+    };
+    // If this fails, the lease runs out by itself.
+    let release = gate.change(|remote| remote.release(key, token));
+    Box::pin(release).await.is_ok()
+}
