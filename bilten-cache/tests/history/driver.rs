@@ -11,7 +11,9 @@ use fastrand::Rng;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use crate::DEADLINE;
 use crate::event::{Event, GROUPS, KEYS, TAGS, Takes, What, now};
+use crate::shelves::{Shelf, Shelves};
 use crate::source::Truth;
 
 /// What is written only by its owner, one write after another: a cache cannot put two writers in order for which the
@@ -27,7 +29,7 @@ pub(crate) struct Driver {
     node: u32,
     nodes: u32,
     cache: Cache,
-    pub(crate) stock: Region<str, u64>,
+    shelves: Shelves,
     pub(crate) truth: Truth,
     out: mpsc::UnboundedSender<Event>,
     locks: Vec<Mutex<()>>,
@@ -42,17 +44,11 @@ impl Driver {
         out: mpsc::UnboundedSender<Event>,
     ) -> Arc<Self> {
         let cache = cache.isolated_ttl(ISOLATED).build().await.unwrap();
-        let stock = cache
-            .region::<str, u64>("stock")
-            .lease(Duration::from_millis(500))
-            .load_timeout(Duration::from_secs(10))
-            .build()
-            .unwrap();
         Arc::new(Self {
             node,
             nodes,
+            shelves: Shelves::of(&cache),
             cache,
-            stock,
             truth,
             out,
             locks: (0..OWNED).map(|_| Mutex::default()).collect(),
@@ -78,11 +74,13 @@ impl Driver {
     async fn work(self: Arc<Self>, mut rng: Rng, widely: bool) {
         while !self.stop.load(Ordering::Relaxed) {
             let done = match rng.u32(..1_000) {
-                0..500 => self.get_or_load(&mut rng).await,
+                0..480 => self.get_or_load(&mut rng, false).await,
+                480..500 => self.get_or_load(&mut rng, true).await,
                 500..550 => self.get_or_load_many(&mut rng).await,
                 550..690 => self.get(rng.u32(..KEYS)).await,
                 690..720 => self.get_many(&mut rng).await,
-                720..780 => self.remove(&mut rng).await,
+                720..765 => self.remove(&mut rng).await,
+                765..780 => self.expire(&mut rng).await,
                 780..800 => self.remove_many(&mut rng).await,
                 800..880 => self.write(&mut rng).await,
                 880..940 | 970..975 if !widely => self.get(rng.u32(..KEYS)).await,
@@ -119,7 +117,8 @@ impl Driver {
         self.record(start, What::Change { takes, everywhere });
     }
 
-    async fn get_or_load(&self, rng: &mut Rng) -> io::Result<()> {
+    /// `anew`: whatever is there already.
+    async fn get_or_load(&self, rng: &mut Rng, anew: bool) -> io::Result<()> {
         let key = rng.u32(..KEYS);
         let longest = if rng.u32(..20) == 0 { 80_000 } else { 4_000 };
         let pauses = [(); 2].map(|()| Duration::from_micros(rng.u64(..longest)));
@@ -131,7 +130,11 @@ impl Driver {
             Ok::<_, io::Error>(Loaded::new(version).tags([tag(key % TAGS)]))
         };
         let start = now();
-        let found = self.stock.get_or_load(&name(key), load).await;
+        let shelf = self.shelf(key);
+        let found = match anew {
+            true => shelf.call().anew().get_or_load(&name(key), load).await,
+            false => shelf.get_or_load(&name(key), load).await,
+        };
         let found = found.map_err(io::Error::other)?;
         self.record(
             start,
@@ -145,7 +148,11 @@ impl Driver {
 
     async fn get(&self, key: u32) -> io::Result<()> {
         let start = now();
-        let found = self.stock.get(&name(key)).await.map(|version| *version);
+        let found = self
+            .shelf(key)
+            .get(&name(key))
+            .await
+            .map(|version| *version);
         self.record(start, What::Read { key, found });
         Ok(())
     }
@@ -154,9 +161,37 @@ impl Driver {
         let key = loose(rng);
         self.truth.bump(key).await?;
         let start = now();
-        let ack = self.stock.remove(&name(key)).await.unwrap();
+        let ack = self.shelf(key).remove(&name(key)).await.unwrap();
         self.changed(start, Takes::Key(key), ack);
         Ok(())
+    }
+
+    /// What may be served stale while it is loaded anew is allowed to come back after this; what only stands in for errors is not, as there
+    /// are none.
+    async fn expire(&self, rng: &mut Rng) -> io::Result<()> {
+        let key = loose(rng);
+        if Shelf::of(key) == Shelf::Due {
+            return self.get(key).await;
+        }
+        self.truth.bump(key).await?;
+        let start = now();
+        let ack = self.shelf(key).expire(&name(key)).await.unwrap();
+        self.changed(start, Takes::Key(key), ack);
+        Ok(())
+    }
+
+    /// Makes changes for a node that died before it had made them.
+    pub(crate) async fn make_good(&self, keys: impl IntoIterator<Item = u32>) {
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        for key in keys {
+            let mut ack = Ack::Deferred;
+            while ack != Ack::Everywhere {
+                let start = now();
+                ack = self.shelf(key).remove(&name(key)).await.unwrap();
+                self.changed(start, Takes::Key(key), ack);
+                assert!(tokio::time::Instant::now() < deadline, "{}", self.state());
+            }
+        }
     }
 
     /// A caller that is dropped on the way: the change is carried through, but nobody is told when.
@@ -164,7 +199,7 @@ impl Driver {
         let key = loose(rng);
         self.truth.bump(key).await?;
         let patience = Duration::from_micros(rng.u64(..300));
-        let _ = tokio::time::timeout(patience, self.stock.remove(&name(key))).await;
+        let _ = tokio::time::timeout(patience, self.shelf(key).remove(&name(key))).await;
         Ok(())
     }
 
@@ -172,7 +207,8 @@ impl Driver {
         let key = loose(rng);
         self.truth.bump(key).await?;
         let start = now();
-        let pattern = Pattern::glob(&format!("stock:*:{key}")).unwrap();
+        let shelf = Shelf::of(key).name();
+        let pattern = Pattern::glob(&format!("{shelf}:*:{key}")).unwrap();
         let ack = self.cache.invalidate_pattern(&pattern).await;
         self.changed(start, Takes::Key(key), ack);
         Ok(())
@@ -180,7 +216,7 @@ impl Driver {
 
     async fn write(&self, rng: &mut Rng) -> io::Result<()> {
         let mine = OWNED.div_ceil(self.nodes);
-        let key = rng.u32(..mine) * self.nodes + self.node;
+        let key = rng.u32(..mine) * self.nodes + self.node % self.nodes;
         if key >= OWNED {
             return Ok(());
         }
@@ -188,7 +224,8 @@ impl Driver {
         let loaded = |version| Loaded::new(version).tags([tag(key % TAGS)]);
         let version = self.truth.bump(key).await?;
         let start = now();
-        let ack = self.stock.set(&name(key), loaded(version)).await.unwrap();
+        let ack = self.shelf(key).set(&name(key), loaded(version)).await;
+        let ack = ack.unwrap();
         self.changed(start, Takes::Key(key), ack);
         if rng.bool() {
             let mut start = 0;
@@ -197,7 +234,7 @@ impl Driver {
                 start = now();
                 Ok::<_, io::Error>(loaded(version))
             };
-            let written = self.stock.write_through(&name(key), write).await;
+            let written = self.shelf(key).write_through(&name(key), write).await;
             written.map_err(io::Error::other)?;
             // Nothing says whether L2 has it, so only this node is held to it.
             self.changed(start, Takes::Key(key), Ack::Deferred);
@@ -218,16 +255,32 @@ impl Driver {
         let start = now();
         let ack = match takes {
             Takes::Tag(n) => self.cache.invalidate_tag(&tag(n)).await,
-            Takes::Group(n) => {
-                let pattern = Pattern::glob(&format!("stock:{n}:*")).unwrap();
-                self.cache.invalidate_pattern(&pattern).await
+            Takes::Group(n) => self.group(n).await,
+            Takes::All if rng.bool() => {
+                let mut acks = Vec::new();
+                for shelf in Shelf::ALL {
+                    acks.push(self.shelves.get(shelf).clear().await);
+                }
+                weakest(&acks)
             }
-            Takes::All if rng.bool() => self.stock.clear().await,
             Takes::All => self.cache.clear().await,
             Takes::Key(_) => unreachable!("keys have `remove`"),
         };
         self.changed(start, takes, ack);
         Ok(())
+    }
+
+    async fn group(&self, number: u32) -> Ack {
+        let mut acks = Vec::new();
+        for shelf in Shelf::ALL {
+            let pattern = Pattern::glob(&format!("{}:{number}:*", shelf.name())).unwrap();
+            acks.push(self.cache.invalidate_pattern(&pattern).await);
+        }
+        weakest(&acks)
+    }
+
+    pub(crate) fn shelf(&self, key: u32) -> &Region<str, u64> {
+        self.shelves.get(Shelf::of(key))
     }
 
     /// Whether this node is connected and nothing waits to be delivered.
@@ -263,6 +316,12 @@ pub(crate) fn loose(rng: &mut Rng) -> u32 {
     } else {
         rng.u32(OWNED..QUIET)
     }
+}
+
+/// What is known of several changes that are one to the checker.
+fn weakest(acks: &[Ack]) -> Ack {
+    let weak = acks.iter().find(|ack| **ack != Ack::Everywhere);
+    weak.copied().unwrap_or(Ack::Everywhere)
 }
 
 pub(crate) fn name(key: u32) -> String {

@@ -24,6 +24,10 @@ pub(crate) enum Flaw {
     HiddenGap,
     /// A removal is acknowledged before the value is gone.
     EarlyAck,
+    /// What was expired is so for its own process only.
+    LostExpiry,
+    /// What was removed may still be served stale.
+    StaleRemoval,
     /// A write that was given up is made when it arrives, whatever was changed since.
     LateWrites,
 }
@@ -152,6 +156,14 @@ impl Remote for FlawedRemote {
             return self.later(async move { inner.invalidate(&scope, author).await });
         }
         Box::pin(async move {
+            let instead = match (self.flaw, scope) {
+                (Flaw::LostExpiry, Scope::Expired(_)) => Some(Scope::Key("nobody's".into())),
+                (Flaw::StaleRemoval, Scope::Key(key)) => Some(Scope::Expired(key.clone())),
+                _ => None,
+            };
+            if let Some(instead) = instead {
+                return self.inner.invalidate(&instead, author).await;
+            }
             let Scope::Key(key) = scope else {
                 return self.inner.invalidate(scope, author).await;
             };

@@ -8,15 +8,16 @@ use fastrand::Rng;
 
 use crate::driver::{Driver, loose, name, tag};
 use crate::event::{KEYS, TAGS, Takes, What, now};
+use crate::shelves::Shelf;
 
 /// Keys of one call.
 const MANY: usize = 8;
 
 impl Driver {
     pub(crate) async fn get_many(&self, rng: &mut Rng) -> io::Result<()> {
-        let keys = [(); MANY].map(|()| rng.u32(..KEYS));
+        let keys: [u32; MANY] = Shelf::some(rng, |rng| rng.u32(..KEYS));
         let start = now();
-        let found = self.stock.get_many(&keys.map(name)).await;
+        let found = self.shelf(keys[0]).get_many(&keys.map(name)).await;
         for (key, found) in keys.into_iter().zip(found) {
             let found = found.map(|version| *version);
             self.record(start, What::Read { key, found });
@@ -25,7 +26,7 @@ impl Driver {
     }
 
     pub(crate) async fn get_or_load_many(&self, rng: &mut Rng) -> io::Result<()> {
-        let keys = [(); MANY].map(|()| rng.u32(..KEYS));
+        let keys: [u32; MANY] = Shelf::some(rng, |rng| rng.u32(..KEYS));
         let pauses = [(); 2].map(|()| Duration::from_micros(rng.u64(..4_000)));
         let truth = self.truth.clone();
         let load = move |missing: Vec<String>| {
@@ -44,7 +45,8 @@ impl Driver {
             }
         };
         let start = now();
-        let found = self.stock.get_or_load_many(keys.map(name), load).await;
+        let shelf = self.shelf(keys[0]);
+        let found = shelf.get_or_load_many(keys.map(name), load).await;
         for (key, found) in keys.into_iter().zip(found.map_err(io::Error::other)?) {
             let found = found.map(|version| *version);
             self.record(start, What::Read { key, found });
@@ -53,12 +55,13 @@ impl Driver {
     }
 
     pub(crate) async fn remove_many(&self, rng: &mut Rng) -> io::Result<()> {
-        let keys = [(); 3].map(|()| loose(rng));
+        let keys: [u32; 3] = Shelf::some(rng, loose);
         for key in keys {
             self.truth.bump(key).await?;
         }
         let start = now();
-        let ack = self.stock.remove_many(keys.map(name)).await.unwrap();
+        let shelf = self.shelf(keys[0]);
+        let ack = shelf.remove_many(keys.map(name)).await.unwrap();
         for key in keys {
             self.changed(start, Takes::Key(key), ack);
         }

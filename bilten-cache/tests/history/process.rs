@@ -1,7 +1,8 @@
 //! A node in a process of its own: this test binary, started again. It and its parent talk in lines.
 
+use std::collections::HashMap;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::driver::Driver;
-use crate::event::Event;
+use crate::event::{Event, What, now};
 use crate::source::{Questions, Source, Truth, answer};
 use crate::{DEADLINE, on_redis};
 
@@ -24,7 +25,35 @@ const MARK: char = '~';
 pub(crate) struct Process {
     commands: mpsc::UnboundedSender<String>,
     quiet: oneshot::Receiver<()>,
+    kill: oneshot::Sender<()>,
+    undone: Undone,
     end: JoinHandle<()>,
+}
+
+/// Keys whose source a child has changed, and when, as long as it has not said that everybody knows.
+#[derive(Clone, Default)]
+struct Undone(Arc<Mutex<HashMap<u32, u64>>>);
+
+impl Undone {
+    /// Looks for a change of the source in what the child asks, which has no answer yet.
+    fn asked(&self, question: &str) {
+        let mut words = question.split(' ');
+        if let (Some("B"), Some(_), Some(key)) = (words.next(), words.next(), words.next()) {
+            let key = key.parse().expect("a key");
+            self.0.lock().unwrap().insert(key, now());
+        }
+    }
+
+    fn done(&self, event: &Event) {
+        if let What::Change {
+            takes,
+            everywhere: true,
+        } = event.what
+        {
+            let mut undone = self.0.lock().unwrap();
+            undone.retain(|key, changed| !takes.takes(*key) || event.start < *changed);
+        }
+    }
 }
 
 impl Process {
@@ -58,30 +87,62 @@ impl Process {
             }
         });
         let answers = commands.downgrade();
+        let (kill, mut killed) = oneshot::channel();
+        let undone = Undone::default();
+        let noted = undone.clone();
         let end = tokio::spawn(async move {
-            let mut is_quiet = Some(is_quiet);
-            while let Ok(Some(line)) = lines.next_line().await {
+            let (mut is_quiet, mut is_killed, mut may_be) = (Some(is_quiet), false, true);
+            loop {
+                let line = tokio::select! {
+                    told = &mut killed, if may_be => {
+                        may_be = false;
+                        if told.is_ok() {
+                            is_killed = true;
+                            child.start_kill().unwrap();
+                        }
+                        continue;
+                    }
+                    line = lines.next_line() => line,
+                };
+                let Ok(Some(line)) = line else { break };
                 let Some((_, line)) = line.split_once(MARK) else {
                     continue;
                 };
                 if let Some(event) = line.strip_prefix("E ") {
-                    let _ = events.send(Event::decode(event).expect("an event"));
+                    let event = Event::decode(event).expect("an event");
+                    noted.done(&event);
+                    let _ = events.send(event);
                 } else if line == "quiet" {
                     let _ = is_quiet.take().map(|sender| sender.send(()));
-                } else if let (Some(answer), Some(commands)) =
-                    (answer(&source, line), answers.upgrade())
-                {
-                    let _ = commands.send(answer);
+                } else {
+                    noted.asked(line);
+                    let answer = answer(&source, line);
+                    if let (Some(answer), Some(commands)) = (answer, answers.upgrade()) {
+                        let _ = commands.send(answer);
+                    }
                 }
             }
             let status = child.wait().await.unwrap();
-            assert!(status.success(), "a node ended with {status}");
+            assert!(status.success() || is_killed, "a node ended with {status}");
         });
         Self {
             commands,
             quiet,
+            kill,
+            undone,
             end,
         }
+    }
+
+    /// `kill -9`, in the middle of whatever it does. The keys whose source it had changed and of which not everybody knows.
+    pub(crate) async fn kill(self) -> Vec<u32> {
+        self.kill.send(()).expect("it lives");
+        tokio::time::timeout(DEADLINE, self.end)
+            .await
+            .expect("a node dies")
+            .unwrap();
+        let undone = self.undone.0.lock().unwrap();
+        undone.keys().copied().collect()
     }
 
     pub(crate) fn stop(&self) {
