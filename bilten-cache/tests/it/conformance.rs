@@ -1,10 +1,12 @@
 //! Every implementation of `Remote` under the same rules, and the rules under planted flaws.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bilten_cache::remote::{
-    Author, Each, Lease, Parcel, Position, Pulse, Record, Remote, Reply, Scope, Snapshot, Wanted,
+    Author, Each, Lease, Page, Parcel, Position, Pruned, Pulse, Record, Remote, Reply, Scope, Snapshot,
+    Wanted,
     conformance,
 };
 use bilten_cache::test_util::FaultyRemote;
@@ -92,6 +94,18 @@ async fn each_planted_flaw_breaks_its_rule() {
             "writes that overlap know of each other",
         ),
         (Flaw::NeverWaits, "a dropped tail disturbs nobody"),
+        (Flaw::PagesOfTen, "a long log comes in pages of a thousand"),
+        (
+            Flaw::PrunesSilently,
+            "markers that were forgotten leave one on everything",
+        ),
+        (
+            Flaw::PrunesEarly,
+            "no marker is forgotten before the longest life of an entry",
+        ),
+        (Flaw::LosesKeys, "a walk that knows keys finds every one"),
+        (Flaw::LosesHeads, "the head of a value is how it begins"),
+        (Flaw::DiscardsAnything, "only what begins so is discarded"),
         (
             Flaw::ForgetsMarkers,
             "wide scopes leave markers, keys do not",
@@ -109,12 +123,30 @@ async fn each_planted_flaw_breaks_its_rule() {
     ] {
         checks.spawn(async move {
             let store = FaultyRemote::new();
-            let [one, two] = [store.another_node(), store].map(|store| Flawed { store, flaw });
+            let pruned = Arc::default();
+            let [one, two] = [store.another_node(), store].map(|store| Flawed {
+                store,
+                flaw,
+                pruned: Arc::clone(&pruned),
+            });
             let violation = conformance::check(&one, &two).await.unwrap_err();
             assert_eq!(violation.rule, rule, "{flaw:?}: {violation}");
         });
     }
     checks.join_all().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_once_it_is_closed_breaks_a_rule() {
+    let store = FaultyRemote::new();
+    let flaw = Flaw::HangsWhenClosed;
+    let [one, two] = [store.another_node(), store].map(|store| Flawed {
+        store,
+        flaw,
+        pruned: Arc::default(),
+    });
+    let violation = conformance::check(&one, &two).await.unwrap_err();
+    assert_eq!(violation.rule, "what is asked after a close ends");
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -129,11 +161,18 @@ enum Flaw {
     ComparesDemands,
     ForgetsWrites,
     NeverWaits,
+    PagesOfTen,
+    PrunesSilently,
+    PrunesEarly,
+    LosesKeys,
+    LosesHeads,
+    DiscardsAnything,
     ForgetsMarkers,
     ForgetsStamps,
     IgnoresAuthors,
     StoresAnyOfMany,
     RemovesOneOfMany,
+    HangsWhenClosed,
 }
 
 /// The store in memory with one thing wrong.
@@ -141,6 +180,8 @@ enum Flaw {
 struct Flawed {
     store: FaultyRemote,
     flaw: Flaw,
+    /// Up to where markers were forgotten.
+    pruned: Arc<AtomicU64>,
 }
 
 impl Flawed {
@@ -154,6 +195,9 @@ impl Flawed {
 
 impl Remote for Flawed {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        if self.pruned.load(Ordering::SeqCst) == u64::MAX {
+            return Box::pin(std::future::pending());
+        }
         self.store.read(key)
     }
 
@@ -283,6 +327,12 @@ impl Remote for Flawed {
             if self.flaw == Flaw::ForgetsMarkers {
                 snapshot.markers.clear();
             }
+            let until = self.pruned.load(Ordering::SeqCst);
+            let markers = snapshot.markers.len();
+            snapshot.markers.retain(|(_, at)| *at > until);
+            if self.flaw != Flaw::PrunesSilently && snapshot.markers.len() < markers {
+                snapshot.markers.push((Scope::All, until));
+            }
             Ok(snapshot)
         })
     }
@@ -307,8 +357,53 @@ impl Remote for Flawed {
             if self.flaw == Flaw::SkipsRecords && records.len() > 2 {
                 records.remove(1);
             }
+            if self.flaw == Flaw::PagesOfTen {
+                records.truncate(10);
+            }
             Ok(records)
         })
+    }
+
+    fn prune(&self, position: u64, life: Duration, _: u64) -> Reply<'_, Pruned> {
+        if matches!(self.flaw, Flaw::PrunesSilently | Flaw::PrunesEarly) {
+            self.pruned.fetch_max(position, Ordering::SeqCst);
+        }
+        Box::pin(async move { Ok(Pruned::new(0, life)) })
+    }
+
+    fn scan<'a>(&'a self, after: &'a str) -> Reply<'a, Page> {
+        Box::pin(async move {
+            let mut page = self.store.scan(after).await?;
+            if self.flaw == Flaw::LosesKeys {
+                page.keys.retain(|key| key != "walked:c");
+            }
+            Ok(page)
+        })
+    }
+
+    fn head<'a>(&'a self, key: &'a str, bytes: usize) -> Reply<'a, Bytes> {
+        Box::pin(async move {
+            let head = self.store.head(key, bytes).await?;
+            let loses = self.flaw == Flaw::LosesHeads;
+            Ok(if loses {
+                head.slice(head.len() / 2..)
+            } else {
+                head
+            })
+        })
+    }
+
+    fn discard<'a>(&'a self, key: &'a str, head: Bytes) -> Reply<'a, bool> {
+        let any = self.flaw == Flaw::DiscardsAnything;
+        self.store
+            .discard(key, if any { Bytes::new() } else { head })
+    }
+
+    fn close(&self) -> Reply<'_, ()> {
+        if self.flaw == Flaw::HangsWhenClosed {
+            self.pruned.store(u64::MAX, Ordering::SeqCst);
+        }
+        Box::pin(async { Ok(()) })
     }
 }
 

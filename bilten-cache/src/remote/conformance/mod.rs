@@ -14,6 +14,7 @@
 mod log;
 mod many;
 mod sources;
+mod upkeep;
 mod values;
 
 use std::fmt;
@@ -38,7 +39,8 @@ pub struct Violation {
 
 /// Checks an implementation through two handles to the same store, as two nodes have them.
 ///
-/// The store must be empty, or the two have a name of their own in it. Takes less than a second with a store that answers at once.
+/// The store must be empty, or the two have a name of their own in it. Takes less than a second with a store that answers at once. At the end
+/// both handles are closed.
 ///
 /// # Errors
 ///
@@ -52,7 +54,9 @@ pub async fn check(one: &dyn Remote, two: &dyn Remote) -> Result<(), Violation> 
     values::check(nodes).await?;
     sources::check(nodes).await?;
     log::check(nodes).await?;
-    many::check(nodes).await
+    many::check(nodes).await?;
+    upkeep::check(nodes).await?;
+    upkeep::check_the_end(nodes).await
 }
 
 /// Two handles to the same store.

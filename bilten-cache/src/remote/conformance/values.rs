@@ -52,7 +52,7 @@ fn author(node: u64) -> Author {
 }
 
 /// A whole write.
-async fn write(node: &dyn Remote, key: &str, envelope: Bytes) -> Result<(), Found> {
+pub(super) async fn write(node: &dyn Remote, key: &str, envelope: Bytes) -> Result<(), Found> {
     let token = 77;
     node.claim(key, token, LONG, author(1)).await?;
     let stored = node.store(key, token, envelope, LONG).await?;
