@@ -2,16 +2,14 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::hash::BuildHasher;
 use std::pin::pin;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock, PoisonError};
 #[cfg(not(test))]
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-#[cfg(test)]
-use std::sync::{Arc, PoisonError};
+use std::sync::{Mutex, MutexGuard, atomic::AtomicBool};
 
-// Here a schedule is chosen at each lock: the tests go through many.
+// Here a schedule is chosen at each lock and each look: the tests go through many.
 #[cfg(test)]
-use shuttle::sync::{Mutex, MutexGuard};
+use shuttle::sync::{Mutex, MutexGuard, atomic::AtomicBool};
 
 use tokio::sync::Notify;
 
@@ -51,10 +49,19 @@ struct Board<T> {
 }
 
 /// Whether somebody waits who keeps others waiting: then nobody may be waited for first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hurry {
     needed: AtomicBool,
     changed: Notify,
+}
+
+impl Default for Hurry {
+    fn default() -> Self {
+        Self {
+            needed: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
 }
 
 impl Hurry {
@@ -428,5 +435,75 @@ mod tests {
     fn in_no_order_does_a_caller_hang_or_get_what_a_change_made_old() {
         shuttle::check_random(callers_around_a_change, 3_000);
         shuttle::check_pct(callers_around_a_change, 3_000, 3);
+    }
+
+    /// A caller has the flight in hand and either drops it or gets on with it. The others have no patience with it and fly by
+    /// themselves, while a change makes everything old that began before.
+    fn callers_around_one_that_is_stuck(drops: bool) {
+        let flights: Arc<Flights<u32, u32>> = Arc::new(Flights::new());
+        let counts = Arc::new([1, 0, 0].map(AtomicU32::new));
+        let callers = [0, 1, 2].map(|number| {
+            let (flights, counts) = (Arc::clone(&flights), Arc::clone(&counts));
+            thread::spawn(move || {
+                let [changes, landed, gave_up] = &*counts;
+                let count = || changes.load(Ordering::SeqCst);
+                let known = count();
+                loop {
+                    let seat =
+                        flights.board(&"a".into(), |began| *began == count(), count, 0, true);
+                    let result = match seat {
+                        Seat::Pilot(pilot) if number == 0 && drops => {
+                            thread::yield_now();
+                            return drop(pilot);
+                        }
+                        Seat::Pilot(pilot) => {
+                            let own = pilot.passenger(0);
+                            thread::yield_now();
+                            pilot.hand_over();
+                            landed.fetch_add(1, Ordering::SeqCst);
+                            pilot.land(count());
+                            Some(arrive(own))
+                        }
+                        Seat::Passenger(passenger) => {
+                            let enough = shuttle::future::yield_now();
+                            shuttle::future::block_on(passenger.arrive_unless(enough))
+                        }
+                    };
+                    if let Some(result) = result {
+                        assert!(result >= known, "{result} after {known}");
+                        return;
+                    }
+                    gave_up.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        counts[0].fetch_add(1, Ordering::SeqCst);
+        for caller in callers {
+            caller.join().unwrap();
+        }
+        let [_, landed, gave_up] = [0, 1, 2].map(|at: usize| counts[at].load(Ordering::SeqCst));
+        // One, one that does not wait for the change, and one for each that waited in vain.
+        assert!(landed <= 2 + gave_up, "{landed} and {gave_up}");
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[test]
+    fn in_no_order_does_a_caller_hang_behind_one_that_has_the_flight_in_hand() {
+        for drops in [false, true] {
+            shuttle::check_random(move || callers_around_one_that_is_stuck(drops), 3_000);
+            shuttle::check_pct(move || callers_around_one_that_is_stuck(drops), 3_000, 3);
+        }
+    }
+
+    #[test]
+    fn in_no_order_is_a_hurry_missed() {
+        let test = || {
+            let hurry = Arc::new(Hurry::default());
+            let waits = Arc::clone(&hurry);
+            let waits = thread::spawn(move || shuttle::future::block_on(waits.needed()));
+            hurry.up();
+            waits.join().unwrap();
+        };
+        shuttle::check_random(test, 1_000);
     }
 }

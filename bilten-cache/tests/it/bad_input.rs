@@ -240,7 +240,7 @@ async fn a_load_of_a_key_that_is_too_long_is_a_load_like_others() {
     assert!(matches!(error, Error::Load { .. }), "{error}");
 
     let stats = node.stock.stats();
-    assert_eq!((stats.loads, stats.load_errors), (4, 2));
+    assert_eq!((stats.loads, stats.load_errors), (4, 1));
     assert_eq!(stats.loads_refused, 1);
     let (mut loaded, mut failed) = (0, 0);
     while let Some(event) = events.try_next() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use bilten_cache::status::Connection;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
 use bilten_cache::{Ack, Cache, Error, Loaded, Pattern, Redis};
 use bilten_testbed::Redis as Server;
@@ -172,6 +173,10 @@ async fn a_read_only_cache_serves_and_listens_and_changes_nothing() {
 
     let writer = Node::on(&store).await;
     let _ = writer.stock.set("tea", 1).await.unwrap();
+    eventually("the early one found the log", || {
+        early.cache.status().connection == Connection::Connected
+    })
+    .await;
     let reader = Node::of(read_only(&store).build().await.unwrap());
     let before = heard(&store);
     assert_eq!(reader.stock.get("tea").await.as_deref(), Some(&1));

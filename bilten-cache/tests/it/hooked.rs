@@ -21,6 +21,7 @@ pub(crate) struct Hooked {
     panics_in_calls: Arc<AtomicBool>,
     page: usize,
     split: Arc<Split>,
+    busy: Arc<AtomicU32>,
 }
 
 /// A server that was frozen while another one took over, and goes on as if nothing had been.
@@ -65,6 +66,7 @@ impl Hooked {
             panics_in_calls: Arc::default(),
             page: usize::MAX,
             split: Arc::default(),
+            busy: Arc::default(),
         }
     }
 
@@ -111,6 +113,14 @@ impl Hooked {
     fn may_be_called(&self) {
         let panics = self.panics_in_calls.load(Ordering::SeqCst);
         assert!(!panics, "made to panic in a call");
+    }
+
+    /// Counts here how often somebody else had the lease.
+    pub(crate) fn counting_busy(self, count: &Arc<AtomicU32>) -> Self {
+        Self {
+            busy: Arc::clone(count),
+            ..self
+        }
     }
 
     /// Hands out no more records at once than a server does.
@@ -177,7 +187,13 @@ impl Remote for Hooked {
         over_value: bool,
     ) -> Reply<'a, Lease> {
         self.may_be_called();
-        self.inner.lease(key, token, hold, over_value)
+        Box::pin(async move {
+            let lease = self.inner.lease(key, token, hold, over_value).await;
+            if let Ok(Lease::Busy) = lease {
+                self.busy.fetch_add(1, Ordering::SeqCst);
+            }
+            lease
+        })
     }
 
     fn store<'a>(

@@ -59,6 +59,7 @@ mod site;
 mod sources;
 mod staleness;
 mod stampede;
+mod trimmed;
 mod upkeep;
 mod values;
 mod windows;

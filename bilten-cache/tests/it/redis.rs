@@ -18,7 +18,6 @@ with_each_client! {
     removals_tags_patterns_and_clear_reach_the_other_process,
     a_process_that_starts_later_trusts_nothing_that_was_invalidated,
     a_removal_during_a_load_of_another_process_refuses_its_store,
-    two_processes_load_once_and_the_one_that_waits_wakes_soon,
     a_load_longer_than_its_lease_keeps_it_in_redis,
     a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts,
     a_pattern_looks_at_no_key_however_many_it_takes,
@@ -148,21 +147,6 @@ async fn a_removal_during_a_load_of_another_process_refuses_its_store(client: Re
     .await;
     assert_eq!(two.stock.get("tea").await, None);
     eventually("the record came", || one.stock.peek("tea").is_none()).await;
-}
-
-async fn two_processes_load_once_and_the_one_that_waits_wakes_soon(client: RedisClient) {
-    let (one, two) = two_nodes(client).await;
-    let (mut held, first) = one.start_load("tea");
-    held.started().await;
-    let second = two.start_load("tea").1;
-    eventually("the second asked", || {
-        two.cache.status().connection == Connection::Connected
-    })
-    .await;
-    held.finish(7);
-    assert_eq!(*first.await.unwrap().unwrap(), 7);
-    assert_eq!(*second.await.unwrap().unwrap(), 7);
-    assert_eq!(one.cache.stats().loads + two.cache.stats().loads, 1);
 }
 
 async fn a_load_longer_than_its_lease_keeps_it_in_redis(client: RedisClient) {
