@@ -130,6 +130,7 @@ mod tests {
             "bilten.monitor.unrecorded",
             "bilten_cache_cancelled_total",
             "bilten_cache_undecodable_total",
+            "bilten_cache_outrun_total",
             "bilten_cache_breaker_opened_total",
             "bilten_cache_deferred_total",
             "bilten_cache_flushes_total",
