@@ -200,9 +200,7 @@ impl Gate {
         turn: &Turn<'_>,
         values: &[Parcel],
     ) -> Result<Each<bool>, RemoteError> {
-        let stored = self
-            .each_in(turn, |remote| remote.store_many(values))
-            .await;
+        let stored = self.each_in(turn, |remote| remote.store_many(values)).await;
         if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
             self.outage.works(Noticed::Refusal);
         }

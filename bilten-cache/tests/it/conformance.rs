@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bilten_cache::remote::{
-    Author, Each, Lease, Page, Parcel, Position, Pruned, Pulse, Record, Remote, Reply, Scope, Snapshot,
-    Wanted,
-    conformance,
+    Author, Each, Lease, Page, Parcel, Position, Pruned, Pulse, Record, Remote, Reply, Scope,
+    Snapshot, Wanted, conformance,
 };
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Redis, RedisClient};
