@@ -289,7 +289,7 @@ async fn queue<'a, V: Send + Sync + 'static>(
     deadline: Instant,
 ) -> Queued<'a, V> {
     let (key, want) = (&job.key, Want::newer(than, &job.how));
-    let Some(held) = need.token.take() else {
+    let Some(mut held) = need.token.take() else {
         let places = state.admit(job, deadline, need.pilot.hurry()).await;
         return Some((need, places));
     };
@@ -319,7 +319,8 @@ async fn queue<'a, V: Send + Sync + 'static>(
             return Some((need, Ok(places)));
         }
         need.token = None;
-        release(state, key, Some(token)).await;
+        held = token;
+        in_doubt = !release(state, key, Some(held)).await;
     }
 }
 

@@ -145,6 +145,10 @@ pub(crate) fn note(
         return Ack::Everywhere;
     }
     engine.meters.deferred.add(1);
+    // Where nobody else could be told, this process knows.
+    if let Some(after) = &after {
+        engine.coherence.demand(scope, after);
+    }
     engine.recovery.push(scope.clone(), after);
     if scope.key().is_none() {
         engine.coherence.mark_waiting(scope);

@@ -27,12 +27,7 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
     match (envelope, token, &state.engine.gate) {
         (Ok(envelope), Some(token), Some(gate)) => {
             match put(gate, key, token, envelope.clone(), keep).await {
-                Ok(false) => {
-                    state.refused(key, Refusal::LeaseLost);
-                    if let Some(kept) = &kept {
-                        look_who_has_it(state, gate, key, &envelope, kept).await;
-                    }
-                }
+                Ok(false) => look_who_has_it(state, gate, key, &envelope, kept).await,
                 Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
                 Ok(true) | Err(_) => {}
             }
@@ -65,7 +60,7 @@ async fn look_who_has_it<V: Send + Sync + 'static>(
     gate: &Gate,
     key: &Arc<str>,
     envelope: &Bytes,
-    kept: &Kept,
+    kept: Option<Kept>,
 ) {
     let start = state.engine.start(key);
     let there = gate.change(|remote| remote.read(key)).await;
@@ -74,13 +69,15 @@ async fn look_who_has_it<V: Send + Sync + 'static>(
         // The client has sent it twice.
         return;
     }
+    state.refused(key, Refusal::LeaseLost);
+    let Some(kept) = kept else { return };
     let there = there.and_then(|bytes| state.open(key, &bytes, &start));
     let is_newer = there.is_some_and(|(_, there)| {
-        there.position > kept.position || asked_for(&there) >= asked_for(kept)
+        there.position > kept.position || asked_for(&there) >= asked_for(&kept)
     });
     // A read prolongs the life of an entry that ends when nobody reads it.
     if is_newer || state.options.time_to_idle.is_some() {
-        state.engine.memory.bury(kept);
+        state.engine.memory.bury(&kept);
         return;
     }
     // Of a change that nobody hears of others may live as long, too.

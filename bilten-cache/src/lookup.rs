@@ -288,6 +288,10 @@ async fn lease<V: Send + Sync + 'static>(
                 }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
+                // What the other one stores could not be taken.
+                if state.readable(key).is_none() {
+                    return Look::Missing(None);
+                }
                 if over_value {
                     match read(state, gate, key, want).await {
                         Ok(Found::Fresh(value, _)) => return Look::Found(value),

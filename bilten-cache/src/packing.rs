@@ -54,11 +54,9 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         );
         // What a fail-over brought back is known by the records of its key, which the log still has.
         let changed = coherence.changed(key);
-        if envelope.follows() < changed.removed {
+        if envelope.follows() < changed.removed || coherence.may_be_brought_back(envelope.position)
+        {
             self.meters.outrun.add(1);
-            return None;
-        }
-        if coherence.may_be_brought_back(envelope.position) {
             return None;
         }
         let expired = envelope.expired || envelope.follows() < changed.expired;

@@ -337,7 +337,8 @@ pub struct Stats {
     /// Entries of the second level that could not be read, for whatever reason. Each was a miss.
     pub undecodable: u64,
     /// Entries of the second level that were not used because a change of their key is newer than what their load had heard of. Each was a
-    /// miss: mostly one that a fail-over brought back, or one that was loaded before the log brought the change to its process.
+    /// miss: mostly one that a fail-over brought back, or one that was loaded before the log brought the change to its process. Counted at each
+    /// look, of which a read that waits for another process takes several.
     pub outrun: u64,
     /// Values that did not serialise.
     pub unencodable: u64,

@@ -348,11 +348,11 @@ impl Tail<'_> {
 /// Begins a new incarnation where that is owed: what an older copy forgot nobody knows, so nothing of its own counts any more.
 async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteError> {
     let coherence = &engine.coherence;
-    let Some(author) = coherence.renewer().filter(|_| !engine.read_only) else {
+    let Some(author) = coherence.renewer() else {
         return Ok(());
     };
     let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
-    if !coherence.is_due(pulse.position, pulse.stamp) {
+    if !coherence.is_due(pulse.position, pulse.stamp) || engine.read_only {
         return Ok(());
     }
     within(PATIENCE, || gate.remote().invalidate(&Scope::All, author)).await?;

@@ -99,7 +99,9 @@ impl Coherence {
     /// it cannot tell from the rest, so nothing counts that was stored before the copy goes on.
     pub(crate) fn adopt_older(&self, snapshot: &Snapshot, doubts: u64) {
         let mut view = self.write();
-        let next = snapshot.position.number.saturating_add(1);
+        // On a cluster the values of other primaries did not go back, and what was said of them is forgotten with the rest.
+        let newest = self.seen().max(snapshot.position.number);
+        let next = newest.saturating_add(1);
         self.begin_anew(&mut view, snapshot.position, next);
         self.adopt_in(view, snapshot, doubts);
     }

@@ -21,7 +21,7 @@ const SHARE: u64 = 8;
 /// Entries that the index has, and of which the policy is not told before somebody has the time for it: that costs several times what all
 /// the rest of a fill does, and whoever waits for the value has no need of it.
 ///
-/// Bounded in number and bytes, because nothing of it can be evicted. Whoever has taken some has no more than that either, and is the only one.
+/// Bounded in number and bytes, because nothing of it can be evicted. The task that has taken some on has no more than that either.
 #[derive(Debug)]
 pub(super) struct Backlog {
     bytes: u64,

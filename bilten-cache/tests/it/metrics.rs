@@ -58,6 +58,7 @@ fn counted(stats: &Stats) -> HashMap<String, u64> {
         ("loads_total", stats.loads),
         ("load_errors_total", stats.load_errors),
         ("undecodable_total", stats.undecodable),
+        ("outrun_total", stats.outrun),
         ("refused_total/unencodable", stats.unencodable),
         ("refused_total/too_large", stats.too_large),
         ("refused_total/tags", stats.tags_refused),

@@ -163,7 +163,7 @@ async fn redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_lo
         if left < 0 {
             break;
         }
-        if left < 3_000 {
+        if left < 2_500 {
             assert_eq!((here.0, here.1), (None, None), "{left} ms in Redis");
             stale += u32::from(here.2 == Some(1));
         } else {

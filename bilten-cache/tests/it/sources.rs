@@ -286,3 +286,25 @@ async fn a_real_server_keeps_tokens_for_their_time(client: RedisClient) {
 }
 
 with_each_client!(a_real_server_keeps_tokens_for_their_time);
+
+#[tokio::test(start_paused = true)]
+async fn a_change_that_finds_no_turn_tells_the_loads_of_its_own_process_all_the_same() {
+    let store = FaultyRemote::new();
+    let budget = Duration::from_millis(50);
+    let cache = builder("shop").remote(store.another_node());
+    let cache = cache.remote_concurrency(1).remote_budget(budget);
+    let node = Node::of(cache.build().await.unwrap());
+    // Two calls, one after the other, for longer than the change waits.
+    let held = [Call::Read, Call::Invalidate].map(|call| store.trap(call, Moment::Before));
+    let (reader, remover) = (node.clone(), node.clone());
+    let reads = tokio::spawn(async move { reader.stock.get("jam").await });
+    held[0].caught().await;
+    let removes = tokio::spawn(async move { remover.stock.remove("jam").await });
+    tokio::time::sleep(budget / 5).await;
+    let ack = node.stock.after("7").remove("tea").await.unwrap();
+    assert_eq!(ack, Ack::Deferred);
+    assert_eq!(told(&node, "tea").await, at("7"));
+    drop(held);
+    reads.await.unwrap();
+    let _ = removes.await.unwrap().unwrap();
+}
