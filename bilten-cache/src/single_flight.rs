@@ -441,11 +441,10 @@ mod tests {
     /// themselves, while a change makes everything old that began before.
     fn callers_around_one_that_is_stuck(drops: bool) {
         let flights: Arc<Flights<u32, u32>> = Arc::new(Flights::new());
-        let counts = Arc::new([1, 0, 0].map(AtomicU32::new));
+        let changes = Arc::new(AtomicU32::new(1));
         let callers = [0, 1, 2].map(|number| {
-            let (flights, counts) = (Arc::clone(&flights), Arc::clone(&counts));
+            let (flights, changes) = (Arc::clone(&flights), Arc::clone(&changes));
             thread::spawn(move || {
-                let [changes, landed, gave_up] = &*counts;
                 let count = || changes.load(Ordering::SeqCst);
                 let known = count();
                 loop {
@@ -460,7 +459,6 @@ mod tests {
                             let own = pilot.passenger(0);
                             thread::yield_now();
                             pilot.hand_over();
-                            landed.fetch_add(1, Ordering::SeqCst);
                             pilot.land(count());
                             Some(arrive(own))
                         }
@@ -473,17 +471,13 @@ mod tests {
                         assert!(result >= known, "{result} after {known}");
                         return;
                     }
-                    gave_up.fetch_add(1, Ordering::SeqCst);
                 }
             })
         });
-        counts[0].fetch_add(1, Ordering::SeqCst);
+        changes.fetch_add(1, Ordering::SeqCst);
         for caller in callers {
             caller.join().unwrap();
         }
-        let [_, landed, gave_up] = [0, 1, 2].map(|at: usize| counts[at].load(Ordering::SeqCst));
-        // One, one that does not wait for the change, and one for each that waited in vain.
-        assert!(landed <= 2 + gave_up, "{landed} and {gave_up}");
         assert_eq!(flights.len(), 0);
     }
 
