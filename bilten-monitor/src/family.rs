@@ -98,7 +98,10 @@ impl Watched for Declared {
     }
 }
 
-/// The names that the table of metrics takes, under both families: dashboards and rules read them.
+/// Who has the names that Prometheus writes itself.
+const PROMETHEUS: &str = "Prometheus's own";
+
+/// The names that the table of metrics takes, under both families: dashboards and rules read them. And Prometheus's own.
 fn own_claims() -> HashMap<String, &'static str> {
     let names = |spec: &Spec| {
         let (kind, unit) = (spec.kind, spec.unit);
@@ -107,6 +110,7 @@ fn own_claims() -> HashMap<String, &'static str> {
     names::all()
         .flat_map(names)
         .flat_map(|(name, written)| written.into_iter().map(move |shown| (shown, name)))
+        .chain(names::SYNTHETIC.map(|name| (name.to_owned(), PROMETHEUS)))
         .collect()
 }
 

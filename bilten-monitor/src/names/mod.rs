@@ -12,7 +12,7 @@ mod spec;
 pub(crate) use label::{OTHER, UNNAMED};
 pub use listed::{Listed, listed};
 pub(crate) use own::*;
-pub(crate) use shown::{exported, is_reserved, shown};
+pub(crate) use shown::{SYNTHETIC, exported, is_reserved, shown};
 pub(crate) use siblings::{CACHE, DB, HEALTH};
 pub(crate) use spec::{Kind, Spec};
 

@@ -17,6 +17,21 @@ pub(crate) fn exported(name: &str) -> String {
     name.chars().enumerate().map(fits).collect()
 }
 
+/// What Prometheus itself writes for each target and each alert. A metric of one of these names would be kept in its place: a
+/// service's own `up` tells of no outage.
+pub(crate) const SYNTHETIC: [&str; 10] = [
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
+    "scrape_timeout_seconds",
+    "scrape_sample_limit",
+    "scrape_body_size_bytes",
+    "ALERTS",
+    "ALERTS_FOR_STATE",
+];
+
 /// Whether a label, as it is exported, belongs to Prometheus: `le` in a histogram, and what begins with two underscores.
 pub(crate) fn is_reserved(label: &str, kind: Kind) -> bool {
     label.starts_with("__") || (label == "le" && kind == Kind::Histogram)

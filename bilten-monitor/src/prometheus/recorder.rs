@@ -12,7 +12,7 @@ use super::storage::{Kept, Shelf};
 use super::text::{Added, Family, Value, is_unfit, written};
 use crate::hub;
 use crate::lasting::{self, Reach};
-use crate::names::{EXPORT_REJECTED, Kind, all, exported};
+use crate::names::{EXPORT_REJECTED, Kind, SYNTHETIC, all, exported};
 use crate::nanos::nanos;
 
 type Description = (SharedString, Option<Unit>);
@@ -143,6 +143,16 @@ impl TextRecorder {
 
     /// Whether the family may use its names; the one that was there first keeps them.
     fn claim(&self, family: &Family, taken: &mut HashSet<String>) -> bool {
+        if SYNTHETIC.contains(&&*family.name) {
+            self.refuse(
+                family.kind,
+                &family.source,
+                &family.name,
+                "a metric is not exported because Prometheus writes one of its name for each target itself, and would \
+                 keep this one instead: rename it",
+            );
+            return false;
+        }
         let names = family.sample_names();
         if names.iter().all(|name| !taken.contains(name)) {
             taken.extend(names);

@@ -233,6 +233,26 @@ fn labels_and_series_that_are_written_alike_are_counted_and_the_log_says_which()
 }
 
 #[test]
+fn nobodys_gauge_takes_the_place_of_what_prometheus_says_of_its_target() {
+    let scene = Scene::new();
+    metrics::with_local_recorder(&scene.exporter.recorder(), || {
+        metrics::gauge!("up").set(0.0);
+        metrics::gauge!("scrape.duration.seconds").set(9.0);
+        metrics::counter!("up").increment(1);
+    });
+    let scrape = scene.scrape();
+    assert_eq!(scrape.matching("up", &[]).count(), 0);
+    assert_eq!(scrape.matching("scrape_duration_seconds", &[]).count(), 0);
+    assert_eq!(scrape.sum("up_total", &[]), 1.0, "a name of its own");
+    assert_eq!(scrape.sum("bilten_monitor_export_rejected_total", &[]), 2.0);
+    let refused = scene.monitor.metric("up").set(1.0).expect_err("taken");
+    assert!(
+        refused.to_string().contains("Prometheus's own"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn nobodys_own_metric_takes_the_name_of_one_of_the_table() {
     let scene = Scene::new();
     metrics::with_local_recorder(&scene.exporter.recorder(), || {
