@@ -74,7 +74,7 @@ impl HttpLayer {
         self
     }
 
-    /// Names the route. `None` leaves it to the router's pattern, and counts as `unmatched` where there is none; so
+    /// Names the route. `None` and an empty name leave it to the router's pattern, and count as `unmatched` where there is none; so
     /// does a panic, which the request does not see and the log tells once.
     ///
     /// A route is a constant of the program; a raw path cannot be given.

@@ -69,6 +69,8 @@ impl Shared {
         let route_of = self.route_of.as_ref();
         route_of
             .and_then(|route_of| self.asked(route_of, uri))
+            // A label without a value is none.
+            .filter(|name| !name.is_empty())
             .or_else(|| pattern::matched(extensions))
             .map_or_else(|| self.routes.unmatched(), |name| self.routes.named(name))
     }

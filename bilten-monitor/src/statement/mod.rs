@@ -93,6 +93,11 @@ mod tests {
                 r#"SELECT "t"."id" FROM "public"."t""#,
                 "select t.id from public.t",
             ),
+            (
+                "select * from t where a < 1e-9 and b = 1_000 and c = 0x1F limit 2_500",
+                "select * from t where a < 3 and b = 20 and c = 7 limit 1",
+            ),
+            ("select 1E+2, a - 1, 0x1e-5", "select 7, a - 2, 8-6"),
         ];
         for (one, other) in same {
             assert_eq!(

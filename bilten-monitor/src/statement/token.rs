@@ -65,10 +65,7 @@ pub(super) fn next_word(rest: &str, first: char, quotes: Quotes) -> (Option<Stri
             value(),
             one + rest[one..].chars().take_while(char::is_ascii_digit).count(),
         ),
-        _ if first.is_ascii_digit() => (
-            value(),
-            run(rest, |c| c.is_ascii_alphanumeric() || c == '.'),
-        ),
+        _ if first.is_ascii_digit() => (value(), number(rest)),
         _ if first.is_alphabetic() || first == '_' => {
             let length = run(rest, |c| c.is_alphanumeric() || c == '_');
             if let Some(text) = prefixed_text(rest, length, quotes) {
@@ -102,6 +99,23 @@ fn dollar(rest: &str) -> (Option<String>, usize) {
         return (Some("?".to_owned()), end);
     }
     (Some("?".to_owned()), tag)
+}
+
+/// `1.5`, `0x1f`, `1_000` and `1e-3`.
+fn number(rest: &str) -> usize {
+    let length = run(rest, |c| {
+        c.is_ascii_alphanumeric() || matches!(c, '.' | '_')
+    });
+    let (number, after) = rest.split_at(length);
+    let signed = after.strip_prefix(['-', '+']).unwrap_or_default();
+    let is_hexadecimal = number.starts_with("0x") || number.starts_with("0X");
+    if is_hexadecimal
+        || !number.ends_with(['e', 'E'])
+        || !signed.starts_with(|c: char| c.is_ascii_digit())
+    {
+        return length;
+    }
+    length + 1 + run(signed, |c| c.is_ascii_digit() || c == '_')
 }
 
 fn run(rest: &str, keep: impl Fn(char) -> bool) -> usize {

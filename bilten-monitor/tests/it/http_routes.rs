@@ -228,3 +228,16 @@ async fn a_panic_of_the_closure_that_names_routes_is_no_matter_of_the_request() 
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_route_without_a_name_counts_as_none() {
+    let scene = Scene::new();
+    let layer = scene.monitor.http().route(|_| Some(""));
+    let service = layer.layer(service_fn(|_: Request<()>| answer(200)));
+    let response = service.oneshot(request("GET", "/odd")).await;
+    drop(response.expect("infallible").into_body().collect().await);
+    assert_eq!(
+        scene.scrape().sum(COUNT, &[("http_route", "unmatched")]),
+        1.0
+    );
+}
