@@ -4,24 +4,39 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::driver::Sample;
-use crate::fault::Fault;
+use crate::fault::{Fault, Trouble};
 use crate::node::Node;
 
 impl Node {
     /// Asks for the start of the server when it may have been started again unnoticed: then a connection was opened since,
     /// or none is open, or one was found broken. The fault when it cannot be asked.
+    ///
+    /// On a connection of its own, because who asks may hold one of the pool and would wait for a second; one at a time, so
+    /// that a pool which grows is asked about once. A server that takes no more connections was not started again.
     pub(crate) async fn make_sure_of_start(&self) -> Result<(), Fault> {
-        let opened = self.backend.opened();
-        let is_sure = self.past.knows(opened) && self.backend.load().size > 0;
-        if is_sure && self.seen().is_some() {
+        if !self.backend.is_watched() || self.is_sure_of_start() {
             return Ok(());
         }
-        let sample = self.backend.sample().await?;
+        let _turn = self.asking.lock().await;
+        if self.is_sure_of_start() {
+            return Ok(());
+        }
+        let opened = self.backend.opened();
+        let sample = match self.backend.prober().probe().await {
+            Ok(sample) => sample,
+            Err(fault) if fault.trouble() == Trouble::Busy => return Ok(()),
+            Err(fault) => return Err(fault),
+        };
         if self.past.restarted(sample.started, self.backend.moves()) {
             self.backend.discard();
         }
         self.past.told_after(opened);
         Ok(())
+    }
+
+    fn is_sure_of_start(&self) -> bool {
+        let is_told = self.past.knows(self.backend.opened()) && self.backend.load().size > 0;
+        is_told && self.seen().is_some()
     }
 
     /// Where it is now. Many who ask at once share one answer; whoever goes away does not end the question.

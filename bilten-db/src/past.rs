@@ -16,6 +16,8 @@ pub(crate) struct Past {
     told_after: AtomicU64,
     /// Seen as a standby since it was the primary, if it ever was.
     stood_by: AtomicBool,
+    /// Was the primary of this cluster before another one took its place.
+    led: AtomicBool,
     /// Takes writes without having been made the primary from a standby: nobody meant it to be the primary.
     rival: AtomicBool,
     /// The timeline of the writes that it took when it was last seen; 0 for a standby, and where there are no timelines.
@@ -42,6 +44,15 @@ impl Past {
     pub(crate) fn became_primary(&self) {
         self.stood_by.store(false, Ordering::Relaxed);
         self.rival.store(false, Ordering::Relaxed);
+    }
+
+    /// It was the primary so far.
+    pub(crate) fn led_so_far(&self) {
+        self.led.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_led(&self) -> bool {
+        self.led.load(Ordering::Relaxed)
     }
 
     /// Another node is the primary. A standby that is made writable is on its way to be the primary; what never was one

@@ -245,7 +245,8 @@ impl Session {
         match chosen.await {
             Ok(Some(pinned)) => self.read(pinned, call).await,
             _ if set_apart || self.want().is_any() => self.stand_in(call, attempt).await,
-            _ => self.keep_promise(call, attempt).await,
+            // What it shows now is newer than what a replica that is chosen later may show.
+            _ => self.pass_over(call).await,
         }
     }
 

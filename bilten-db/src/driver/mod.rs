@@ -117,11 +117,12 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// How far it has come on the way of `primary`; not known on another timeline, whose numbers do not compare.
+    /// How far it has come on the way of `primary`; not known on a newer timeline, whose numbers do not compare. A replica
+    /// names an older one for minutes after a promotion that it follows all the same, so there its position counts.
     pub(crate) fn progress(&self, primary: &Self) -> Option<Place> {
         let position = match (&self.gtids, &primary.gtids) {
             (Some(here), Some(there)) => here.share_of(there),
-            (None, None) if self.timeline == primary.timeline => self.position?,
+            (None, None) if self.timeline <= primary.timeline => self.position?,
             _ => return None,
         };
         let gtids = self.gtids.clone();

@@ -247,13 +247,12 @@ where
     }
 
     async fn execute_unprepared(&self, sql: &str, hurried: bool) -> Result<ExecResult, Fault> {
-        answer!(
-            self,
-            hurried,
-            lease,
-            D::execute_unprepared(&mut lease, sql),
-            exec_err
-        )
+        // The driver prepares nothing here: of a text that executes what it prepared itself something may have had an effect.
+        let mut lease = self.lease(hurried).await?;
+        let silences = lease.silences;
+        let asked = D::execute_unprepared(&mut lease, sql);
+        let outcome = self.patience.wait(silences, asked).await;
+        self.settle(lease, outcome, exec_err)
     }
 
     async fn query_one(

@@ -220,11 +220,13 @@ impl Roster {
             return;
         }
         let primary = topology.primary.seen().map(|seen| seen.sample);
+        // One that is in doubt for a moment is no reason to know no lag: the trail says when it was noted last.
+        let told_last = || topology.primary.last_seen().map(|seen| seen.sample);
         // As it was last told: a primary that is down does not make a stranger one of the family.
         let family = topology.primary.identity();
         match standing(self.strict, &node.id, &sample, &family) {
             Ok(()) => {
-                let primary = primary.unwrap_or_default();
+                let primary = primary.or_else(told_last).unwrap_or_default();
                 self.note_replica(asked, node, sample, &primary, &family);
                 node.admit();
             }
@@ -359,12 +361,11 @@ impl Roster {
         let vacant = topology.vacant(now);
         let claim = |node: &Arc<Node>| {
             // Only a promotion begins a timeline: who writes on a newer one than any primary did, while ours stands by, was
-            // given its part back before a probe saw it as a standby. So was who has all that ours has.
+            // given its part back before a probe saw it as a standby. So was one that led before and has all that ours has.
             let is_back = |standby: &Sample| {
+                let has_all = |seen: Seen| seen.sample.has_all_of(standby);
                 node.past.wrote_on() > reached
-                    || node
-                        .last_seen()
-                        .is_some_and(|seen| seen.sample.has_all_of(standby))
+                    || (node.past.has_led() && node.last_seen().is_some_and(has_all))
             };
             let is_fenced = node.past.is_rival() && !vacant.as_ref().is_some_and(is_back);
             let ours = node.identity().may_replace(&family) && !is_fenced;
@@ -396,6 +397,7 @@ impl Roster {
             return topology;
         };
         let old = Arc::clone(&topology.primary);
+        old.past.led_so_far();
         let mut replicas = topology.replicas.clone();
         let new = std::mem::replace(&mut replicas[place], Arc::clone(&old));
         // Before anybody writes there.

@@ -178,15 +178,8 @@ impl Router {
             attempt.reason = reason;
             // What belongs together stays together, however slowly the node lets it in.
             attempt.another = !scope::pins() && self.is_another(&topology, &node, tried.as_ref());
-            let started = node.past.started();
             let fault = match self.read_on(&topology, &node, call, attempt).await {
-                Ok(output) => {
-                    if self.still_holds(&node, started).await {
-                        return Ok(output);
-                    }
-                    // What it had replayed before it was started again was no proof.
-                    Fault::Discarded
-                }
+                Ok(output) => return Ok(output),
                 Err(fault) => fault,
             };
             match step(Access::Read, true, fault.trouble()) {
@@ -220,10 +213,21 @@ impl Router {
         outcome.map_err(|error| or_full(error, full))
     }
 
-    /// Whether a demand was kept by the node that was chosen for it: one that was started meanwhile may be behind again.
-    async fn still_holds(&self, node: &Node, started: i64) -> bool {
+    /// Runs a read on a node that keeps what it demands. One that was started meanwhile may be behind again: what it had
+    /// replayed before was no proof.
+    async fn run_kept<C: Call>(
+        &self,
+        node: &Arc<Node>,
+        call: &C,
+        attempt: impl Into<Attempt>,
+    ) -> Result<C::Output, Fault> {
+        let started = node.past.started();
+        let output = node.run(call, attempt).await?;
         let is_sure = || async { node.make_sure_of_start().await.is_ok() };
-        scope::hinted().is_any() || (is_sure().await && node.past.started() == started)
+        match scope::hinted().is_any() || (is_sure().await && node.past.started() == started) {
+            true => Ok(output),
+            false => Err(Fault::Discarded),
+        }
     }
 
     /// Whether one more replica could serve the read, so that a slow start on this one is not waited out.
@@ -251,12 +255,12 @@ impl Router {
         self.policy.retries.deposit();
         let hedge = match &self.policy.hedge {
             Some(hedge) if call.may_run_twice() && !scope::pins() => hedge,
-            _ => return node.run(call, attempt).await,
+            _ => return self.run_kept(node, call, attempt).await,
         };
         hedge.budget.deposit();
         let first = async {
             let begun = Instant::now();
-            let answer = node.run(call, attempt).await;
+            let answer = self.run_kept(node, call, attempt).await;
             if answer.is_ok() && begun.elapsed() <= hedge.after {
                 node.sluggish.was_in_time();
             }
@@ -265,7 +269,7 @@ impl Router {
         let second = || {
             let second = self.hedge_with(hedge, topology, node)?;
             Some(async move {
-                let answer = second.run(call, Reason::Hedge).await;
+                let answer = self.run_kept(&second, call, Reason::Hedge).await;
                 if answer.is_ok() {
                     second.metrics.hedge_won();
                     node.sluggish.lost(Instant::now());
