@@ -41,22 +41,26 @@ impl Cookie {
         }
         Ok(Self { name, secure })
     }
+
+    /// By bytes: other cookies of the same line may hold what is no ASCII, as browsers send it.
+    fn value_in<'a>(&self, headers: &'a HeaderMap) -> Option<&'a [u8]> {
+        let lines = headers.get_all(COOKIE).iter();
+        lines
+            .flat_map(|line| line.as_bytes().split(|b| *b == b';'))
+            .filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes()))
+            .find_map(|rest| rest.strip_prefix(b"="))
+    }
 }
 
 impl Vehicle {
-    /// The sealed token of a request; the first when there are several.
+    /// The sealed token of a request; the first when there are several. Bytes that are no text are given as the empty text,
+    /// which no key opens: so the primary answers.
     pub(super) fn read<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        match self {
-            Self::Header(name) => headers.get(name)?.to_str().ok(),
-            Self::Cookie(cookie) => headers
-                .get_all(COOKIE)
-                .iter()
-                .filter_map(|value| value.to_str().ok())
-                .flat_map(|line| line.split(';'))
-                .filter_map(|pair| pair.trim().split_once('='))
-                .find(|(name, _)| *name == cookie.name)
-                .map(|(_, value)| value),
-        }
+        let value = match self {
+            Self::Header(name) => headers.get(name)?.as_bytes(),
+            Self::Cookie(cookie) => cookie.value_in(headers)?,
+        };
+        Some(str::from_utf8(value).unwrap_or_default())
     }
 
     /// `None` when the token has characters that no header can carry.
@@ -82,7 +86,7 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let vehicle = Vehicle::Cookie(Cookie::default());
-        let table: [(&[&str], Option<&str>); 7] = [
+        let table: [(&[&str], Option<&str>); 9] = [
             (&[], None),
             (&["bilten-seen=a"], Some("a")),
             (&["x=1; bilten-seen=a; y=2"], Some("a")),
@@ -90,13 +94,27 @@ mod tests {
             (&["bilten-seen=a; bilten-seen=b"], Some("a")),
             (&["xbilten-seen=a; bilten-seen"], None),
             (&["bilten-seen="], Some("")),
+            (&["city=K\u{f6}ln; bilten-seen=a"], Some("a")),
+            (&["bilten-seen2=x; bilten-seen=a"], Some("a")),
         ];
         for (lines, expected) in table {
             let mut headers = HeaderMap::new();
             for line in lines {
-                headers.append(COOKIE, HeaderValue::from_static(line));
+                headers.append(COOKIE, HeaderValue::from_str(line).unwrap());
             }
             assert_eq!(vehicle.read(&headers), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_no_text_is_a_token_that_opens_nothing() {
+        let bytes = |text: &[u8]| HeaderValue::from_bytes(text).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, bytes(b"bilten-seen=\xf6"));
+        headers.append("x-seen", bytes(b"\xf6"));
+        let header = Vehicle::Header(HeaderName::from_static("x-seen"));
+        for vehicle in [Vehicle::Cookie(Cookie::default()), header] {
+            assert_eq!(vehicle.read(&headers), Some(""), "{vehicle:?}");
         }
     }
 
