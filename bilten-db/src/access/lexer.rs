@@ -238,6 +238,11 @@ impl<'a> Lexer<'a> {
         if self.postgres() && self.peek(0) == Some(b'\'') && word.eq_ignore_ascii_case("e") {
             return self.string(b'\'', true);
         }
+        // `U&"\0061"`: a name or a text that is not what it looks like.
+        let is_escaped = self.peek(0) == Some(b'&') && matches!(self.peek(1), Some(b'"' | b'\''));
+        if self.postgres() && is_escaped && word.eq_ignore_ascii_case("u") {
+            return Token::Unknown;
+        }
         Token::Word(word)
     }
 

@@ -77,6 +77,16 @@ fn reads(backend: DbBackend, sql: &str, denied: &[Box<str>]) -> Option<()> {
     tokens.is_balanced().then_some(())
 }
 
+/// Whether this is one statement, with nothing but semicolons behind it; not so where the text is not understood.
+pub(crate) fn is_alone(backend: DbBackend, sql: &str) -> bool {
+    let mut tokens = Lexer::new(backend, sql);
+    let mut now = tokens.next_token();
+    while !matches!(now, Token::End | Token::Unknown | Token::Punct(b';')) {
+        now = tokens.next_token();
+    }
+    now != Token::Unknown && only_semicolons(now, &mut tokens).is_some()
+}
+
 /// Skips opening brackets and returns the first word when a read may begin with it.
 ///
 /// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use sea_orm::DatabaseBackend::{self as DbBackend, MySql, Postgres, Sqlite};
 
-use super::{Access, classify, classify_denying, may_hide_a_write};
+use super::{Access, classify, classify_denying, is_alone, may_hide_a_write};
 
 const READS: &[&str] = &[
     "select 1",
@@ -119,6 +119,21 @@ fn what_writes_locks_or_is_not_understood_is_a_write() {
 }
 
 #[test]
+fn a_second_statement_is_seen() {
+    let table = [
+        ("select 1", true),
+        ("delete from event;", true),
+        ("select ';' from event ; -- no more", true),
+        ("select 1; delete from event", false),
+        ("select 1 /* unfinished", false),
+        ("", true),
+    ];
+    for (sql, alone) in table {
+        assert_eq!(is_alone(Sqlite, sql), alone, "{sql}");
+    }
+}
+
+#[test]
 fn postgres_quotes_and_functions() {
     let table = [
         ("select $$ delete; $$", Access::Read),
@@ -138,6 +153,10 @@ fn postgres_quotes_and_functions() {
         ("select a[1] from event", Access::Read),
         ("select nextval('s')", Access::Write),
         ("select NextVal ('s')", Access::Write),
+        // Written so, a name is not what it looks like.
+        ("select U&\"nextva\\006c\"('s')", Access::Write),
+        ("select u&'\\0061' from event", Access::Write),
+        ("select u & 'a' from event", Access::Read),
         ("select nextval/**/('s')", Access::Write),
         ("select \"nextval\"('s')", Access::Write),
         ("select pg_catalog.setval('s', 1)", Access::Write),

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, DbErr, RuntimeErr};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, RuntimeErr};
 use sqlx::error::DatabaseError;
 
 use super::catalog::{Found, State, look_up};
@@ -98,6 +98,7 @@ impl IndexSpec {
         done: Ensured,
     ) -> Result<Ensured, Error> {
         let Err(error) = run(db, sql, self).await else {
+            self.refuse_texts(db).await?;
             return Ok(done);
         };
         // Another process may have been faster; then there is nothing left to do.
@@ -105,9 +106,30 @@ impl IndexSpec {
             Ok(Some(found)) if found.state == State::Valid => {
                 self.compare(&found).map(|()| Ensured::Present)
             }
-            Ok(Some(found)) if found.state == State::Building => Ok(Ensured::Building),
+            // Not after an error of the build itself, which the server may still show as going on.
+            Ok(Some(found)) if found.state == State::Building && is_overtaken(&error) => {
+                Ok(Ensured::Building)
+            }
             _ => Err(error),
         }
+    }
+
+    /// SQLite takes the name of a column that is not there for a text, and makes an index of that.
+    async fn refuse_texts<C: ConnectionTrait>(&self, db: &C) -> Result<(), Error> {
+        let backend = db.get_database_backend();
+        if backend != DbBackend::Sqlite {
+            return Ok(());
+        }
+        let made = look_up(db, self).await?;
+        if made.is_none_or(|made| made.columns.iter().all(|name| !name.is_empty())) {
+            return Ok(());
+        }
+        run(db, &self.drop_sql(backend), self).await?;
+        Err(Error::invalid(
+            format!("index `{}`", self.name),
+            "names a column that its table does not have",
+            "correct the name",
+        ))
     }
 
     fn compare(&self, found: &Found) -> Result<(), Error> {
@@ -149,6 +171,10 @@ fn is_clash(error: &DbErr) -> bool {
     has_code(error, &["40P01", "42P07", "42704"])
         || of_database(error)
             .is_some_and(|error| error.code().as_deref() == Some("23505") && in_catalog(error))
+}
+
+fn is_overtaken(error: &Error) -> bool {
+    matches!(error, Error::Db(error) if is_clash(error))
 }
 
 fn has_code(error: &DbErr, codes: &[&str]) -> bool {

@@ -2,6 +2,7 @@ use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, TryGetable};
 
 use super::spec::IndexSpec;
 use crate::Error;
+use crate::access::is_alone;
 use crate::scope::{Route, with_route};
 
 /// How the database would answer a query.
@@ -57,8 +58,17 @@ pub async fn explain<C: ConnectionTrait>(db: &C, mut query: Statement) -> Result
     let prefix = match backend {
         DbBackend::Sqlite => "EXPLAIN QUERY PLAN",
         DbBackend::MySql => "EXPLAIN FORMAT=JSON",
-        _ => "EXPLAIN",
+        // With an option, after which a query that begins with `ANALYZE` is none: it would be run.
+        _ => "EXPLAIN (COSTS)",
     };
+    // The others prepare one statement and refuse a second; SQLite runs it, without the prefix.
+    if backend == DbBackend::Sqlite && !is_alone(backend, &query.sql) {
+        return Err(Error::invalid(
+            "query",
+            "is not a single statement, and what follows the first would be run",
+            "ask for the plan of one statement at a time",
+        ));
+    }
     query.sql = format!("{prefix} {}", query.sql);
     let rows = with_route(Route::Primary, db.query_all_raw(query)).await?;
     let lines = rows.iter().map(|row| line(row, backend));

@@ -1,5 +1,6 @@
 use bilten_db::Cluster;
 use bilten_db::index::{Ensured, IndexSpec, explain, invalid, unused};
+use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 
 use crate::fixture::{Shop, ask};
@@ -223,6 +224,11 @@ async fn sqlite_has_indexes_too() {
     let query = "select name from event where name = 'a' and id > 4";
     let query = Statement::from_string(DbBackend::Sqlite, query);
     partial().verify(&db, query).await.unwrap();
+    let wrong = IndexSpec::new("wrong", "event").columns(["name", "prot"]);
+    for _ in 0..2 {
+        let error = wrong.ensure(&db).await.unwrap_err().to_string();
+        assert!(error.contains("a column that its table"), "{error}");
+    }
     let mixed = IndexSpec::new("mixed", "event").column("name");
     let mixed = mixed.column_desc("port");
     assert_eq!(mixed.ensure(&db).await.unwrap(), Ensured::Created);
@@ -237,4 +243,35 @@ async fn sqlite_has_indexes_too() {
             .to_string()
             .contains("PostgreSQL only")
     );
+}
+
+#[tokio::test]
+async fn the_plan_of_a_query_runs_nothing_of_it() {
+    let shop = Shop::open("plan_runs_nothing").await;
+    let file = std::env::temp_dir().join(format!("bilten-plan-{}.db", std::process::id()));
+    let lite = Cluster::builder().sqlite(&file).connect().await.unwrap();
+    let sql = "create table event (id integer primary key, name text not null)";
+    lite.execute_unprepared(sql).await.unwrap();
+    let queries = [
+        "select 1; delete from event",
+        "delete from event",
+        "analyze delete from event",
+        "(analyze) delete from event",
+    ];
+    for db in [shop.connect().await, lite] {
+        let insert = "insert into event (name) values ('a')";
+        db.execute_unprepared(insert).await.unwrap();
+        for query in queries {
+            let statement = Statement::from_string(db.get_database_backend(), query);
+            // Some of them have a plan; the others are refused.
+            let _ = explain(&db, statement).await;
+            let count = "select count(*) from event";
+            let count = with_route(Route::Primary, ask::<i64>(&db, count));
+            assert_eq!(count.await.unwrap(), 1, "{query}");
+        }
+        db.close().await;
+    }
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
 }
