@@ -17,8 +17,8 @@ use crate::{Cluster, Error, Replica};
 
 /// How long [`Cluster::close`] waits.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
-/// For connections whose statements were given up.
-const FORCED_LIMIT: Duration = Duration::from_secs(5);
+/// For connections whose statements were given up; transactions and streams may keep theirs for longer.
+const FORCED_LIMIT: Duration = Duration::from_secs(1);
 
 impl Cluster {
     /// The status, again and again: a new one whenever a node changes its state or its part, joins or leaves.
@@ -162,7 +162,8 @@ impl Cluster {
         self.close_within(CLOSE_LIMIT).await;
     }
 
-    /// As [`close`](Self::close) with another limit; `true` when everything ended by itself.
+    /// As [`close`](Self::close) with another limit; `true` when everything ended by itself. What has not takes up to a
+    /// second more.
     ///
     /// # Cancellation
     ///

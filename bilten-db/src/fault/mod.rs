@@ -238,7 +238,8 @@ fn code_trouble(code: &str) -> Trouble {
         "55000" => Trouble::NotHere,
         // Recovery conflict, deadlock with replay.
         "40001" | "40P01" => Trouble::Conflict,
-        "57P01" | "57P02" | "57P03" => Trouble::Lost,
+        // 57P05: the server ended a session that idled, as `idle_session_timeout` tells it.
+        "57P01" | "57P02" | "57P03" | "57P05" => Trouble::Lost,
         "53300" => Trouble::Busy,
         // A session of a role that is not there any more, or of a database being dropped.
         "57P04" => Trouble::Lost,
@@ -266,6 +267,7 @@ mod tests {
             ("40001", Trouble::Conflict),
             ("57P01", Trouble::Lost),
             ("57P03", Trouble::Lost),
+            ("57P05", Trouble::Lost),
             ("08006", Trouble::Lost),
             ("53300", Trouble::Busy),
             ("55000", Trouble::NotHere),

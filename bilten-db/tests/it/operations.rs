@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{AccessMode, ConnectionTrait, EntityTrait, TransactionTrait};
 use bilten_db::status::{Role, Rotation, State};
@@ -375,6 +375,18 @@ async fn close_waits_no_longer_than_its_limit() {
             "no other node may answer after the end"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn close_does_not_wait_for_a_transaction_that_nobody_ends() {
+    let shop = Shop::open("ops_close_tx").await;
+    let db = shop.connect().await;
+    let tx = db.begin().await.unwrap();
+    let begun = Instant::now();
+    assert!(!db.close_within(Duration::from_millis(100)).await);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    tx.rollback().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
