@@ -144,14 +144,20 @@ pub(crate) async fn alone<V: Send + Sync + 'static>(
     load: Load<V>,
 ) -> Result<Loaded<V>, Error> {
     let (hurry, deadline) = (Hurry::default(), job.deadline());
-    let loaded = match state.admit(job, deadline, &hurry).await {
+    let places = match state.admit_now(job, &hurry) {
+        Some(places) => Ok(places),
+        None => state.admit(job, deadline, &hurry).await,
+    };
+    let loaded = match places {
         Ok(places) => {
             let admitted = Admitted { places, deadline };
             run(state, job, None, None, load, &hurry, admitted).await
         }
         Err(full) => Err(full),
     };
-    if let Err(error) = &loaded {
+    if let Err(error) = &loaded
+        && !Outcome::is_absent(error)
+    {
         failed(state, &job.key, error);
     }
     loaded

@@ -11,6 +11,7 @@ use tracing::{Instrument, Span};
 use super::{Looked, Region};
 use crate::batch::{Batch, Place, Wanted};
 use crate::error::{BoxError, Error};
+use crate::flight;
 use crate::job::{Asked, How, Job, Outcome};
 use crate::key::{self, Key};
 use crate::loader::{Load, LoadContext, Loaded, erased};
@@ -37,7 +38,7 @@ enum Way<'r, V> {
         Reading<'r>,
     ),
     /// Too long to be cached.
-    Alone(tokio::task::JoinHandle<Result<Loaded<V>, Outcome>>),
+    Alone(tokio::task::JoinHandle<Result<Loaded<V>, Error>>),
 }
 
 /// A key that L1 does not have, and where in the answer it stands.
@@ -163,8 +164,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 }
                 Looked::TooLong => {
                     self.state.answered(super::TOO_LONG, None);
-                    let load = place.load(name, Arc::clone(key), None);
-                    Some(Way::Alone(self.state.engine.tasks.spawn(load)))
+                    Some(Way::Alone(self.load_in_batch(place, name, key)?))
                 }
                 Looked::Miss(key) => {
                     missing.push((at, key, name, place));
@@ -246,6 +246,29 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let own = Arc::clone(key);
         let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
         read_through::refresh(&self.state, key, made, load, how);
+    }
+
+    /// The load of a key that is kept nowhere, which is one like others.
+    fn load_in_batch<O>(
+        &self,
+        place: Place<O, V>,
+        name: O,
+        key: &Arc<str>,
+    ) -> Result<tokio::task::JoinHandle<Result<Loaded<V>, Error>>, Error>
+    where
+        O: Send + 'static,
+    {
+        let state = Arc::clone(&self.state);
+        let limit = state.options.load_timeout + state.options.late_results;
+        let mut job = Job::new(state.engine.node, &state.name, key, limit)?;
+        job.key = super::TOO_LONG.into();
+        job.how.asked = Some(place.asked());
+        let own = Arc::clone(key);
+        let load = move |cx: LoadContext<V>| place.load(name, own, cx.demand());
+        let load = erased(load);
+        let span = read_through::span(&state, None);
+        let run = async move { flight::alone(&state, &job, load).await };
+        Ok(self.state.engine.tasks.spawn(run.instrument(span)))
     }
 
     /// One read of the second level for all of them, and a flight for each that it does not have.
@@ -366,13 +389,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let (landed, key, mut read) = match way {
             Way::Here(value) => return Ok(Some(value)),
             Way::Alone(load) => {
-                let lost = Outcome::Failed(Error::LoadAbandoned {
+                let lost = Error::LoadAbandoned {
                     region: Arc::clone(&self.state.name),
-                });
+                };
                 return match load.await.unwrap_or(Err(lost)) {
                     Ok(loaded) => Ok(Some(loaded.value)),
-                    Err(Outcome::Absent) => Ok(None),
-                    Err(Outcome::Failed(error)) => Err(error),
+                    Err(error) if Outcome::is_absent(&error) => Ok(None),
+                    Err(error) => Err(error),
                 };
             }
             Way::Comes(passenger, key, own, read) => {

@@ -237,7 +237,23 @@ async fn keys_that_are_too_long_are_loaded_with_the_others_and_not_cached() {
         let found = node.stock.get_or_load_many(keys, load).await.unwrap();
         assert_eq!(found.iter().flatten().count(), 2);
     }
-    assert_eq!(node.stock.stats().keys_refused, 2);
+    let stats = node.stock.stats();
+    assert_eq!((stats.keys_refused, stats.misses), (2, 3));
+    assert_eq!(
+        (stats.loads, stats.load_errors),
+        (3, 0),
+        "a load like others"
+    );
+    let nothing =
+        |_: Vec<String>| std::future::ready(Ok::<_, io::Error>(Vec::<(String, u32)>::new()));
+    let found = node.stock.get_or_load_many([long.clone()], nothing).await;
+    assert_eq!(found.unwrap(), [None]);
+    let fail =
+        |_: Vec<String>| std::future::ready(Err::<Vec<(String, u32)>, _>(io::Error::other("away")));
+    let found = node.stock.get_or_load_many([long.clone()], fail).await;
+    assert!(found.is_err());
+    let stats = node.stock.stats();
+    assert_eq!((stats.loads, stats.load_errors), (5, 1));
     assert_eq!(node.stock.get_many(&["k1".to_owned(), long]).await[1], None);
 }
 
