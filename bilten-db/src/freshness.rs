@@ -64,7 +64,7 @@ tokio::task_local! {
 
 /// Runs `future` with a demand on all its reads, on whatever cluster. An inner demand takes the place of an outer one.
 ///
-/// A session that has a demand of the same kind keeps its own. The demand belongs to the task: what `future` spawns does
+/// Where a session has a demand of the same kind, the stricter of the two counts. The demand belongs to the task: what `future` spawns does
 /// not see it.
 ///
 /// # Cancellation

@@ -352,8 +352,11 @@ impl Session {
         let hinted = || scope::route().and_then(Route::group);
         Want {
             group: self.group.as_deref().or_else(hinted),
-            max_lag: self.max_lag.or(wanted.max_lag()),
-            at_least: self.token.or(wanted.at_least()),
+            max_lag: self.max_lag.into_iter().chain(wanted.max_lag()).min(),
+            at_least: match (self.token, wanted.at_least()) {
+                (Some(own), Some(other)) => Some(own.stricter(other)),
+                (own, other) => own.or(other),
+            },
         }
     }
 
@@ -388,7 +391,8 @@ impl Session {
     /// Whether the replica is as new as this read asks for: the limit may have been passed since it was chosen, and the
     /// task may ask for more. What the session itself began with is reached for good.
     async fn still_meets(&self, node: &Arc<Node>, want: &Want<'_>) -> bool {
-        let token = want.at_least.filter(|_| self.token.is_none());
+        // Its own was met when it was chosen.
+        let token = want.at_least.filter(|token| self.token != Some(*token));
         let lag = Want {
             at_least: None,
             ..*want

@@ -31,6 +31,16 @@ pub struct Token {
 }
 
 impl Token {
+    /// What is reached where both are: the later one on one timeline. Of two histories nobody knows that of a replica, so only the primary will do.
+    pub(crate) fn stricter(self, other: Self) -> Self {
+        let is_one_history = (self.system_id, self.timeline) == (other.system_id, other.timeline);
+        let position = match is_one_history {
+            true => self.position.max(other.position),
+            false => u64::MAX,
+        };
+        Self { position, ..self }
+    }
+
     /// The point that a primary reports; a database without positions gives one that only the primary satisfies.
     pub(crate) fn of(sample: &Sample) -> Self {
         if let Some((line, position)) = sample.gtids.as_ref().and_then(|gtids| gtids.point()) {
@@ -180,6 +190,15 @@ mod tests {
             database: None,
             gtids: None,
         }
+    }
+
+    #[test]
+    fn of_two_tokens_the_stricter_one_needs_both() {
+        let token = |line, position| Token::of(&at(7, line, position));
+        assert_eq!(token(1, 100).stricter(token(1, 90)), token(1, 100));
+        assert_eq!(token(1, 90).stricter(token(1, 100)), token(1, 100));
+        let both = token(1, 90).stricter(token(2, 10));
+        assert!(!both.is_reached(&at(7, 1, 1_000), &at(7, 1, 1_000)));
     }
 
     #[test]

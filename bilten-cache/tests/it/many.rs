@@ -31,7 +31,7 @@ async fn load_many(node: &Node, keys: Vec<String>, asked: &Asked) -> Vec<Option<
         std::future::ready(Ok::<_, io::Error>(rows.collect::<Vec<_>>()))
     };
     let found = node.stock.get_or_load_many(keys, load);
-    tokio::time::timeout(DEADLINE, found)
+    tokio::time::timeout(DEADLINE * 3, found)
         .await
         .unwrap()
         .unwrap()

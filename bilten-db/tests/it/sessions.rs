@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bilten_db::scope::{Freshness, with_freshness};
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, LoaderTrait,
     PaginatorTrait, QueryFilter, QueryOrder, TransactionTrait,
@@ -191,6 +192,28 @@ async fn a_token_is_waited_for_within_the_budget_and_then_the_primary_answers() 
     let next = db.session_with(token).wait(Duration::from_secs(5));
     assert!(is_there(&next, id).await);
     assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_sessions_token_and_its_tasks_the_later_one_counts() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let writer = db.session();
+    named("early".into()).insert(&writer).await.unwrap();
+    let early = writer.token().await.unwrap().unwrap();
+    postgres.wait_for_replicas().unwrap();
+    let session = db.session_with(early).wait(Duration::from_secs(5));
+    assert_eq!(
+        who_reads(&session).await.unwrap(),
+        port(postgres.replica(0))
+    );
+
+    postgres.replica(0).pause_replay().unwrap();
+    let writer = db.session();
+    let id = named("late".into()).insert(&writer).await.unwrap().id;
+    let late = writer.token().await.unwrap().unwrap();
+    let read = is_there(&session, id);
+    assert!(with_freshness(Freshness::AtLeast(late), read).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
