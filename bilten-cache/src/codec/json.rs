@@ -15,13 +15,52 @@ pub(super) const FORMAT: Format = Format {
     name: "JSON",
 };
 
-/// Compact JSON, as serde_json writes it, that notices whether a `null` was written.
-struct Watching<'n>(&'n Cell<bool>);
+/// How deep serde_json reads; it writes deeper.
+const DEEPEST: u32 = 127;
+
+/// Compact JSON, as serde_json writes it, that notices whether a `null` was written, and ends where nobody could read on.
+struct Watching<'n> {
+    null: &'n Cell<bool>,
+    depth: u32,
+}
+
+impl Watching<'_> {
+    fn open<W: io::Write + ?Sized>(&mut self, writer: &mut W, with: u8) -> io::Result<()> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            let problem =
+                format!("it is nested more than {DEEPEST} times, which is not read again");
+            return Err(io::Error::other(problem));
+        }
+        writer.write_all(&[with])
+    }
+
+    fn close<W: io::Write + ?Sized>(&mut self, writer: &mut W, with: u8) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(&[with])
+    }
+}
 
 impl Formatter for Watching<'_> {
     fn write_null<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0.set(true);
+        self.null.set(true);
         writer.write_all(b"null")
+    }
+
+    fn begin_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b'[')
+    }
+
+    fn end_array<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b']')
+    }
+
+    fn begin_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.open(writer, b'{')
+    }
+
+    fn end_object<W: io::Write + ?Sized>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.close(writer, b'}')
     }
 }
 
@@ -29,10 +68,14 @@ impl Formatter for Watching<'_> {
 ///
 /// # Errors
 ///
-/// What its `Serialize` says, a float that is NaN or infinite, and a `Some` that is written as null.
+/// What its `Serialize` says, a float that is NaN or infinite, a `Some` that is written as null, and more nesting than can be read.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
     let null = Cell::new(false);
-    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, Watching(&null));
+    let watching = Watching {
+        null: &null,
+        depth: 0,
+    };
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, watching);
     value
         .serialize(&mut serializer)
         .map_err(|error| Arc::new(error) as SharedError)?;
@@ -85,6 +128,21 @@ mod tests {
         let (x, y) = (vec![1.0, f64::NAN], None);
         found(encode(&Shape::Struct { x, y }).unwrap_err());
         found(encode(&BTreeMap::from([("a", (1, f64::NAN))])).unwrap_err());
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_can_be_read_is_found() {
+        let nested = |depth| {
+            (0..depth).fold(serde_json::json!(1), |value, n| match n % 2 {
+                0 => serde_json::json!([value, [], {}]),
+                _ => serde_json::json!({ "in": value }),
+            })
+        };
+        let deepest = DEEPEST - 1; // with the brackets beside it
+        let bytes = encode(&nested(deepest)).unwrap();
+        assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
+        let error = encode(&nested(DEEPEST + 1)).unwrap_err().to_string();
+        assert!(error.contains("nested more than 127 times"), "{error}");
     }
 
     #[test]

@@ -126,6 +126,7 @@ where
             request: fill.request,
         });
         match (&*stored, back) {
+            (Stored::Page(page), Some(ask)) if reader.is_barred(page) => End::Alone(ask),
             (Stored::Page(page), back) if page.selecting.matches(&reader.headers) => {
                 let asked_about = is_pilot && back.is_none() && level == Level::Loader;
                 End::Answered(Ok(reader

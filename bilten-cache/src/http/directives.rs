@@ -1,7 +1,7 @@
 //! `Cache-Control` of both sides, as lenient in reading and as strict in meaning as RFC 9111 asks. Pure.
 
-use http::HeaderMap;
 use http::header::{CACHE_CONTROL, PRAGMA};
+use http::{HeaderMap, HeaderName};
 
 /// What a number that is too large counts as: 2^31 seconds, as RFC 9111 1.2.2 says.
 const MANY: u64 = 1 << 31;
@@ -108,32 +108,54 @@ fn for_each(headers: &HeaderMap, mut take: impl FnMut(Name<'_>, Option<&str>)) {
             take(Name::Unreadable, None);
             continue;
         };
+        // Whatever stands behind a quote that nobody closes may be a directive.
+        if is_open(line) {
+            take(Name::Unreadable, None);
+        }
         for directive in split(line) {
             let (name, value) = match directive.split_once('=') {
                 Some((name, value)) => (name, Some(value.trim().trim_matches('"').trim())),
                 None => (directive, None),
             };
             let name = name.trim().to_ascii_lowercase();
-            take(Name::Is(&name), value);
+            // `no-store; private` is none of them and means one.
+            let is_one = name.is_empty() || HeaderName::try_from(name.as_str()).is_ok();
+            let said = match is_one {
+                true => Name::Is(&name),
+                false => Name::Unreadable,
+            };
+            take(said, value);
         }
     }
 }
 
 /// The parts between commas that stand outside of quotes.
 pub(super) fn split(line: &str) -> impl Iterator<Item = &str> {
+    let mut within = quotes();
+    line.split(move |c| !within(c) && c == ',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+}
+
+/// Whether a quote is opened that nobody closes.
+fn is_open(line: &str) -> bool {
+    let mut within = quotes();
+    line.chars().fold(false, |_, c| within(c))
+}
+
+/// Says of each character in turn whether what follows it is quoted.
+fn quotes() -> impl FnMut(char) -> bool {
     let mut quoted = false;
     let mut escaped = false;
-    line.split(move |c| {
+    move |c| {
         match c {
             _ if escaped => escaped = false,
             '\\' if quoted => escaped = true,
             '"' => quoted = !quoted,
             _ => {}
         }
-        c == ',' && !quoted
-    })
-    .map(str::trim)
-    .filter(|part| !part.is_empty())
+        quoted
+    }
 }
 
 fn seconds(value: Option<&str>) -> Option<u64> {
@@ -186,8 +208,23 @@ mod tests {
     fn a_comma_inside_quotes_ends_no_directive() {
         let all = response(&["x=\"a, no-store, \\\" max-age=1\", max-age=9"]);
         assert_eq!((all.no_store, all.max_age), (false, Some(9)));
-        let open = response(&["max-age=9, x=\"no-store"]);
-        assert_eq!((open.no_store, open.max_age), (false, Some(9)));
+        let open = response(&["max-age=9, x=\"a, private"]);
+        assert!(open.no_store, "what stands behind the quote may mean it");
+        assert!(!response(&["max-age=9, x=\"a\\\"b\""]).no_store);
+    }
+
+    #[test]
+    fn what_is_no_directive_may_mean_one() {
+        for line in [
+            "no-store; private",
+            "private; max-age=9",
+            "max-age=9, no store",
+            "<private>",
+        ] {
+            assert!(response(&[line]).no_store, "{line}");
+        }
+        let told = response(&["max-age=9, x-own=<1>, Ext.1"]);
+        assert_eq!((told.no_store, told.max_age), (false, Some(9)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::{AGE, AUTHORIZATION, COOKIE, DATE, ETAG, EXPIRES, LAST_MODIFIED, SET_COOKIE};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::directives::{RequestDirectives, ResponseDirectives};
 
@@ -135,14 +135,23 @@ fn can_be_validated(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED)
 }
 
+/// Whether a stored response is of nobody's use who sends a cookie: it does not say itself how long it is good, so that is the operator's
+/// word, which is about strangers only.
+pub(super) fn is_for_strangers(rules: &Rules, request: &HeaderMap, stored: &HeaderMap) -> bool {
+    if rules.time_to_live.is_none() || !request.contains_key(COOKIE) {
+        return false;
+    }
+    let says = ResponseDirectives::of(stored);
+    !says.no_cache && told_lifetime(&says, stored, SystemTime::UNIX_EPOCH).is_none()
+}
+
 /// The lifetime that the response gives itself: `s-maxage`, else `max-age`, else `Expires`.
 fn told_lifetime(says: &ResponseDirectives, response: &HeaderMap, now: SystemTime) -> Option<u64> {
     if let Some(seconds) = says.s_maxage.or(says.max_age) {
         return Some(seconds);
     }
-    response.get(EXPIRES)?;
-    // An unreadable date, such as the usual `0`, lies in the past.
-    let expires = date(response, EXPIRES);
+    // An unreadable date, such as the usual `0`, lies in the past. Of two that disagree the earlier one counts.
+    let expires = response.get_all(EXPIRES).iter().map(moment).min()?;
     let made = date(response, DATE).unwrap_or(now);
     Some(expires.map_or(0, |expires| seconds_between(made, expires)))
 }
@@ -157,7 +166,11 @@ fn initial_age(response: &HeaderMap, now: SystemTime) -> u64 {
 }
 
 pub(super) fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+    moment(headers.get(name)?)
+}
+
+fn moment(date: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(date.to_str().ok()?).ok()
 }
 
 fn seconds_between(from: SystemTime, to: SystemTime) -> u64 {

@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::body::{Answer, CachedBody, Landing};
 use super::fill::{Reply, is_failure};
 use super::page::Page;
-use super::policy::Decision;
+use super::policy::{Decision, is_for_strangers};
 use super::shared::{Found, Mark, Shared};
 use super::status::{Did, Forward};
 use crate::error::Error;
@@ -53,7 +53,16 @@ impl Reader {
         self.shared.find(&self.key, &self.headers).await
     }
 
+    /// Whether the page is for those who send no cookie, and he sends one.
+    pub(super) fn is_barred(&self, page: &Page) -> bool {
+        is_for_strangers(&self.shared.rules, &self.headers, &page.headers)
+    }
+
     pub(super) fn course<B: Body>(&self, found: &Found) -> Course<B> {
+        if found.page().is_some_and(|(page, _)| self.is_barred(page)) {
+            self.tally(None);
+            return Course::Forward(Did::forwarded(Forward::Bypass).detail("cookie"));
+        }
         if let Some((page, age)) = found.page() {
             let has_failed = || self.shared.is_marked(&found.key, Mark::Failed);
             let directives = &self.asked.directives;
@@ -132,8 +141,8 @@ impl Reader {
     pub(super) async fn stand_in<B: Body>(&self) -> Option<Response<CachedBody<B>>> {
         let found = self.find().await;
         let (page, age) = found.page()?;
-        page.policy
-            .serves_after_error(&self.asked.directives, age)
+        let may_serve = page.policy.serves_after_error(&self.asked.directives, age);
+        (may_serve && !self.is_barred(page))
             .then(|| self.hit(page, age, &found, Some("stale-if-error")))
     }
 

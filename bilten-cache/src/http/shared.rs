@@ -84,7 +84,7 @@ impl Shared {
     pub(super) fn key(&self, request: &Parts) -> Option<String> {
         let key = match &self.key_of {
             Some(key_of) => key_of(request)?,
-            None => uri::key(request, self.by_host, &self.query),
+            None => uri::key(request, self.by_host, &self.query)?,
         };
         (key.len() + KEY_ROOM <= MAX_KEY_BYTES).then_some(key)
     }

@@ -62,9 +62,12 @@ impl Query {
     }
 }
 
-/// `//host/path?query`, or `/path?query` when the host plays no part.
-pub(super) fn key(request: &Parts, by_host: bool, query: &Query) -> String {
-    key_of(&request.uri, host(request).as_deref(), by_host, query)
+/// `//host/path?query`, or `/path?query` when the host plays no part. `None` for a `Host` that goes on as a path does: `a/b` with the path
+/// `/c` would read like `a` with `/b/c`, and a stranger could put one page in the place of another.
+pub(super) fn key(request: &Parts, by_host: bool, query: &Query) -> Option<String> {
+    let host = host(request);
+    let reads_on = host.as_deref().is_some_and(|host| host.contains('/'));
+    (!by_host || !reads_on).then(|| key_of(&request.uri, host.as_deref(), by_host, query))
 }
 
 fn key_of(uri: &Uri, host: Option<&str>, by_host: bool, query: &Query) -> String {
@@ -176,7 +179,17 @@ mod tests {
             ("/a?%62=3", None, false, only(&["b"]), "/a"),
             ("/a?b=1", None, false, only(&[]), "/a"),
         ] {
-            assert_eq!(key(&parts(uri, host), by_host, &query), expected, "{uri}");
+            let key = key(&parts(uri, host), by_host, &query);
+            assert_eq!(key.as_deref(), Some(expected), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_goes_on_as_a_path_has_no_key() {
+        let of = |host, by_host| key(&parts("/c", Some(host)), by_host, &Query::Exact);
+        for host in ["a/b", "/", "a/"] {
+            assert_eq!(of(host, true), None, "{host}");
+            assert_eq!(of(host, false).as_deref(), Some("/c"), "it plays no part");
         }
     }
 

@@ -20,6 +20,9 @@ use crate::remote::Demand;
 /// Keys that one call to the second level changes: it is busy with nothing else meanwhile.
 const IN_ONE_CALL: usize = 64;
 
+/// Bytes of values in one call, about: more would take longer than a slow link has time for.
+const BYTES_IN_ONE_CALL: usize = 128 << 10;
+
 /// Such calls that are under way at once, and changes for each of them that are made one by one: enough to fill a round trip, too few to
 /// crowd others out.
 const CALLS_AT_ONCE: usize = 8;
@@ -50,7 +53,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let mut values = values.into_iter();
         let parts = std::iter::from_fn(move || {
             let mut part = Part::default();
-            for (name, value) in values.by_ref().take(IN_ONE_CALL) {
+            let mut values = values.by_ref().take(IN_ONE_CALL);
+            while part.bytes < BYTES_IN_ONE_CALL
+                && let Some((name, value)) = values.next()
+            {
                 self.add(&mut part, name.borrow(), value.into());
             }
             (!part.is_empty()).then(|| self.set_part(part))
@@ -65,7 +71,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         };
         let after = loaded.after.clone();
         match self.change_of(None, &key, loaded, Manner::default()) {
-            Ok(change) if bulk::is_plain(&self.state.engine, &change) => part.together.push(change),
+            Ok(change) if bulk::is_plain(&self.state.engine, &change) => {
+                part.bytes += change
+                    .envelope
+                    .as_ref()
+                    .map_or(0, |envelope| envelope.len());
+                part.together.push(change);
+            }
             change => part.single.push((key, after, change)),
         }
     }
@@ -239,6 +251,8 @@ struct Part {
     /// What is known already.
     told: Vec<Result<Ack, Error>>,
     together: Vec<Change>,
+    /// Of those.
+    bytes: usize,
     /// Those that need more than that, or of which nothing can be kept.
     single: Vec<Single>,
 }

@@ -183,6 +183,17 @@ async fn hosts_have_pages_of_their_own_unless_told_otherwise() {
     }
 }
 
+/// Otherwise a stranger puts the page of one path in the place of another's.
+#[tokio::test]
+async fn a_host_that_goes_on_as_a_path_stores_nothing() {
+    let site = Site::of(|request, _| page("max-age=60", request.uri().path().to_owned())).await;
+    let crafted = site.get_with("/b", &[("host", "shop.example/a")]).await;
+    assert_eq!(crafted.body, "/b");
+    assert!(crafted.did().ends_with("detail=key"), "{}", crafted.did());
+    let honest = site.get_with("/a/b", &[("host", "shop.example")]).await;
+    assert_eq!(honest.body, "/a/b");
+}
+
 /// Otherwise one request in ten seconds switches the cache off for all.
 #[tokio::test]
 async fn a_request_with_too_much_in_its_fields_spoils_the_page_for_nobody_else() {

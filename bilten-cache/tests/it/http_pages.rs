@@ -312,4 +312,29 @@ async fn a_lifetime_of_the_operators_own_is_for_strangers_only() {
     site.get_with("/a", &cookie).await;
     assert!(!site.get("/a").await.is_hit());
     assert!(site.get("/a").await.is_hit());
+    let known = site.get_with("/a", &cookie).await;
+    assert!(
+        !known.is_hit() && known.did().ends_with("detail=cookie"),
+        "{}",
+        known.did()
+    );
+    assert!(site.get("/a").await.is_hit(), "strangers have theirs still");
+}
+
+#[tokio::test]
+async fn a_page_with_a_lifetime_of_its_own_is_for_users_with_cookies_too() {
+    for says in ["max-age=60", "s-maxage=60"] {
+        let (site, _clock) = Site::timed(
+            |pages| pages.time_to_live(seconds(5)),
+            move |_, _| page(says, "x"),
+        )
+        .await;
+        site.get("/a").await;
+        assert!(
+            site.get_with("/a", &[("cookie", "session=1")])
+                .await
+                .is_hit(),
+            "{says}"
+        );
+    }
 }

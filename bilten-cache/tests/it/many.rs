@@ -327,6 +327,22 @@ async fn without_the_second_level_many_are_loaded_all_the_same() {
     );
 }
 
+/// A task of its own, or a handler of a server, asks for that.
+#[tokio::test]
+async fn calls_for_many_borrowed_keys_may_go_to_other_threads() {
+    let (node, asked) = (Node::alone().await, Asked::default());
+    let stock = node.stock.clone();
+    let work = async move {
+        let _ = stock.set_many([("a", 1), ("b", 2)]).await.unwrap();
+        let found = stock.get_many(&["a", "b"]).await;
+        let _ = stock.remove_many(["a"]).await.unwrap();
+        let _ = stock.after("7").remove_many(["b"]).await.unwrap();
+        drop(asked);
+        found.len()
+    };
+    assert_eq!(tokio::spawn(work).await.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn a_call_may_name_more_keys_than_a_stack_has_room_for() {
     let (node, asked) = (Node::alone().await, Asked::default());
