@@ -39,46 +39,59 @@ fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
         // Early, for what is recorded within the first second; should it panic, the first look tells.
         let _ = catch_unwind(AssertUnwindSafe(|| hub.registry.meet_process()));
     }
+    let mut troubled = false;
     loop {
         std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
-        // A recorder or a clock of the program's that panics once ends this look, and not all later ones.
-        let look = || look(&hub, period, &mut looked, comparison.as_mut());
-        if catch_unwind(AssertUnwindSafe(look)).is_err() {
-            panicked(&hub);
+        let panics = look(&hub, period, &mut looked, comparison.as_mut());
+        if panics > 0 {
+            // The counter is the recorder's too.
+            let count = || {
+                for _ in 0..panics {
+                    hub.tallies.count(Loss::SinkFailure);
+                }
+            };
+            drop(catch_unwind(AssertUnwindSafe(count)));
         }
+        // Told once, however long it goes on.
+        if panics > 0 && !troubled {
+            tracing::error!(
+                target: "bilten_monitor",
+                "a recorder or clock panicked while the watchdog looked: the rest of the look was made",
+            );
+        }
+        troubled = panics > 0;
     }
 }
 
-fn panicked(hub: &Hub) {
-    // The counter is the recorder's too.
-    let counted = catch_unwind(AssertUnwindSafe(|| hub.tallies.count(Loss::SinkFailure)));
-    tracing::error!(
-        target: "bilten_monitor",
-        "a recorder or clock panicked while the watchdog looked: what it had still to do waits for its next look",
-    );
-    drop(counted);
-}
-
+/// One look, each part for itself: a recorder or a clock of the program's that panics must not keep alerts from being told. How many did.
 fn look(
     hub: &Hub,
     period: Option<Duration>,
     looked: &mut Instant,
     comparison: Option<&mut Comparison>,
-) {
-    hub.registry.meet_process();
+) -> u32 {
+    let mut panics = 0;
+    let mut part = |work: &mut dyn FnMut()| {
+        panics += u32::from(catch_unwind(AssertUnwindSafe(work)).is_err());
+    };
+    part(&mut || hub.registry.meet_process());
     if let (Some(comparison), Time::System(system)) = (comparison, &*hub.time) {
         comparison.look(system);
     }
-    let now = hub.time.now();
-    hub.publish(now);
-    let watched = hub.watched();
-    if period.is_some_and(|period| looked.elapsed() >= period) {
-        *looked = Instant::now();
-        watched.iter().for_each(|watched| watched.look(now));
+    let mut now = None;
+    part(&mut || now = Some(hub.time.now()));
+    if let Some(now) = now {
+        part(&mut || hub.publish(now));
+        let watched = hub.watched();
+        if period.is_some_and(|period| looked.elapsed() >= period) {
+            *looked = Instant::now();
+            part(&mut || watched.iter().for_each(|watched| watched.look(now)));
+        }
+        part(&mut || hub.settle(now, &watched));
+        if let Some(budget) = &hub.budget {
+            part(&mut || budget.look(&hub.desk, now));
+        }
     }
-    hub.settle(now, &watched);
-    if let Some(budget) = &hub.budget {
-        budget.look(&hub.desk, now);
-    }
+    panics
 }

@@ -61,13 +61,13 @@ impl WebhookSink {
         }
     }
 
-    /// One attempt: delivered, worth another one, or refused for good.
     /// Of one alert: all attempts to send it have the same one, and nothing else has it.
     fn next_id(&self) -> String {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}-{number}", self.process)
     }
 
+    /// One attempt: delivered, worth another one, or refused for good.
     fn attempt(&self, body: &str) -> Result<(), Attempt> {
         let mut request = self
             .agent

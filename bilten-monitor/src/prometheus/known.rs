@@ -133,14 +133,15 @@ pub(super) const KNOWN: &[Known] = &[
     known(
         "HealthCheckFails",
         "page",
-        ("2m", "[[health_check_up]] == 0"),
+        // Over a window: a check that is asked for once a minute has no value in between.
+        ("1m", "max_over_time([[health_check_up]][2m]) == 0"),
         "the health check {{ $labels.check }} fails",
         "Open the health page with details; the check's error says what it could not reach.",
     ),
     known(
         "HealthCheckDegraded",
         "ticket",
-        ("15m", "[[health_check_degraded]] == 1"),
+        ("15m", "min_over_time([[health_check_degraded]][2m]) == 1"),
         "the health check {{ $labels.check }} is degraded",
         "It works and is slow or near a limit: the health page says which; mend it before it fails.",
     ),
@@ -170,7 +171,7 @@ pub(super) const KNOWN: &[Known] = &[
         "ticket",
         ("", "increase([[bilten.monitor.sink_failures]][10m]) > 0"),
         "a sink refuses what it is given",
-        "The log says why under the target bilten_monitor; check the webhook's address and token.",
+        "The log says why under the target bilten_monitor: a webhook's address or token, or a recorder or clock that panics.",
     ),
     known(
         "MonitorSamplesDropped",
