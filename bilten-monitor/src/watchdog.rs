@@ -44,15 +44,6 @@ fn watch(hub: &Weak<Hub>, period: Option<Duration>) {
         std::thread::sleep(pause);
         let Some(hub) = hub.upgrade() else { return };
         let panics = look(&hub, period, &mut looked, comparison.as_mut());
-        if panics > 0 {
-            // The counter is the recorder's too.
-            let count = || {
-                for _ in 0..panics {
-                    hub.tallies.count(Loss::SinkFailure);
-                }
-            };
-            drop(catch_unwind(AssertUnwindSafe(count)));
-        }
         // Told once, however long it goes on.
         if panics > 0 && !troubled {
             tracing::error!(
@@ -73,7 +64,12 @@ fn look(
 ) -> u32 {
     let mut panics = 0;
     let mut part = |work: &mut dyn FnMut()| {
-        panics += u32::from(catch_unwind(AssertUnwindSafe(work)).is_err());
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            panics += 1;
+            // The counter is the recorder's too.
+            let count = || hub.tallies.count(Loss::SinkFailure);
+            drop(catch_unwind(AssertUnwindSafe(count)));
+        }
     };
     part(&mut || hub.registry.meet_process());
     if let (Some(comparison), Time::System(system)) = (comparison, &*hub.time) {
