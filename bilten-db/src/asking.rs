@@ -17,7 +17,7 @@ impl Node {
         if !self.backend.is_watched() || self.is_sure_of_start() {
             return Ok(());
         }
-        let _turn = self.asking.lock().await;
+        let _turn = self.asking_start.lock().await;
         if self.is_sure_of_start() {
             return Ok(());
         }

@@ -52,6 +52,9 @@ pub(crate) struct Node {
     identity: Mutex<Identity>,
     /// Held while somebody asks for its position.
     pub(crate) asking: Arc<tokio::sync::Mutex<()>>,
+    /// One asks for the start of its server. Not the turn above: whoever has that one waits for a connection of the pool, and who waits here
+    /// may hold the last one.
+    pub(crate) asking_start: tokio::sync::Mutex<()>,
     lagging: Hysteresis,
     pub(crate) past: Past,
     /// A pooler that mixes statements was told of.
@@ -110,6 +113,7 @@ impl Node {
             seen: Mutex::new(None),
             identity: Mutex::default(),
             asking: Arc::default(),
+            asking_start: tokio::sync::Mutex::default(),
             lagging: Hysteresis::default(),
             past: Past::default(),
             mixes: AtomicBool::new(false),
