@@ -7,6 +7,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bilten_benches::{Latencies, is_trial, runtime};
@@ -18,7 +19,8 @@ use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use fred::clients::Client;
 use fred::prelude::{Builder, ClientLike, Config, KeysInterface, StreamsInterface};
 use fred::types::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::oneshot;
 
 /// Keys that the pattern takes.
 fn number_of_keys() -> u32 {
@@ -35,14 +37,17 @@ fn invalidation(criterion: &mut Criterion) {
     log(&mut group, &server);
     client(&mut group, &runtime, &server);
     log_by_client(&mut group, &runtime, &server);
-    // Another process has threads of its own; where it has not, its work waits for ours.
-    let other = bilten_benches::runtime();
+    // Another process has threads of its own; where it has not, its work waits for ours. On one thread of its own no task of it wakes
+    // another core.
+    let (other, single) = (bilten_benches::runtime(), OneThread::start());
     for (name, there) in [
-        ("remove_until_other_node_stops", &other),
-        ("the_same_on_our_threads", &runtime),
+        ("remove_until_other_node_stops", other.handle()),
+        ("the_same_on_our_threads", runtime.handle()),
+        ("the_same_on_one_thread_of_its_own", &single.handle),
     ] {
-        to_other_node(&mut group, name, [&runtime, there], &server);
+        to_other_node(&mut group, name, [runtime.handle(), there], &server);
     }
+    single.end();
     let cache = runtime.block_on(cache(&server));
     for among in ["few_keys", "a_million_keys"] {
         if among == "a_million_keys" {
@@ -52,6 +57,32 @@ fn invalidation(criterion: &mut Criterion) {
         neighbour(&runtime, &server, &cache, among);
     }
     group.finish();
+}
+
+/// A service whose tasks all run on one thread, beside ours.
+struct OneThread {
+    handle: Handle,
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl OneThread {
+    fn start() -> Self {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let (handle, (end, ended)) = (runtime.handle().clone(), oneshot::channel());
+        let thread = std::thread::spawn(move || drop(runtime.block_on(ended)));
+        Self {
+            handle,
+            end,
+            thread,
+        }
+    }
+
+    fn end(self) {
+        self.end.send(()).expect("the thread waits");
+        self.thread.join().expect("it ends");
+    }
 }
 
 async fn cache(server: &Server) -> Cache {
@@ -213,7 +244,7 @@ fn client(group: &mut BenchmarkGroup<'_, WallTime>, runtime: &Runtime, server: &
 fn to_other_node(
     group: &mut BenchmarkGroup<'_, WallTime>,
     name: &str,
-    threads: [&Runtime; 2],
+    threads: [&Handle; 2],
     server: &Server,
 ) {
     let nodes = threads.map(|threads| Node::of(&threads.block_on(cache(server))));
@@ -242,7 +273,7 @@ impl Node {
 
 /// From the call on one node until the other has stopped serving the key, as tasks of one service see it: whoever waits in a loop
 /// instead takes a core from those who work.
-fn removal([near, far]: &[Node; 2], [here, there]: [&Runtime; 2], server: &Server) -> Duration {
+fn removal([near, far]: &[Node; 2], [here, there]: [&Handle; 2], server: &Server) -> Duration {
     while far.stock.peek("tea").is_none() {
         let load = async |_| Ok::<_, std::io::Error>(1);
         let loaded = there.block_on(far.stock.get_or_load("tea", load));
