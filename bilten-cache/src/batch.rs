@@ -18,6 +18,8 @@ pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
 pub(crate) struct Wanted<O, V> {
     pub(crate) name: O,
     pub(crate) key: Arc<str>,
+    /// Where its call names it.
+    pub(crate) at: usize,
     pub(crate) at_least: Option<Demand>,
     pub(crate) answer: oneshot::Sender<Answer<V>>,
 }
@@ -60,10 +62,11 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         })
     }
 
-    /// The place of one of the keys.
-    pub(crate) fn place(self: &Arc<Self>) -> Place<O, V> {
+    /// The place of the key that the call names there.
+    pub(crate) fn place(self: &Arc<Self>, at: usize) -> Place<O, V> {
         Place {
             batch: Arc::clone(self),
+            at,
             decided: Arc::default(),
         }
     }
@@ -74,9 +77,10 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         if pending.undecided > 0 || pending.wanted.is_empty() {
             return;
         }
-        let wanted = std::mem::take(&mut pending.wanted);
+        let mut wanted = std::mem::take(&mut pending.wanted);
         drop(pending);
-        // Dropped outside of a runtime, a call can start nothing: then nobody answers, which says that there is no value.
+        wanted.sort_unstable_by_key(|wanted| wanted.at);
+        // Dropped outside of a runtime, a call can start nothing: then nobody answers.
         if Handle::try_current().is_ok() {
             (self.run)(wanted);
         }
@@ -90,6 +94,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
 /// One key's place in a batch. Dropped without a load, it needs none.
 pub(crate) struct Place<O: Send + 'static, V: Send + Sync + 'static> {
     batch: Arc<Batch<O, V>>,
+    at: usize,
     decided: Arc<AtomicBool>,
 }
 
@@ -110,6 +115,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
         let wanted = Wanted {
             name,
             key,
+            at: self.at,
             at_least,
             answer,
         };
@@ -118,7 +124,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
             pending.undecided -= usize::from(first);
             pending.wanted.push(wanted);
         });
-        hears.await.unwrap_or(Err(Outcome::Absent))
+        hears.await.unwrap_or(Err(Outcome::Lost))
     }
 }
 
@@ -157,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn the_loader_is_called_once_when_every_key_has_decided() {
         let (batch, calls) = batch(3);
-        let [one, two, three] = [batch.place(), batch.place(), batch.place()];
+        let [one, two, three] = [0, 1, 2].map(|at| batch.place(at));
         let load = |place: Place<u8, u8>, name| tokio::spawn(place.load(name, "".into(), None));
         let (one, three) = (load(one, 1), load(three, 3));
         tokio::task::yield_now().await;
@@ -173,9 +179,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_loader_gets_the_keys_in_the_order_of_the_call() {
+        let (batch, calls) = batch(4);
+        let mut places = [0, 1, 2, 3].map(|at| (at, batch.place(at.into())));
+        places.reverse();
+        for (name, place) in places {
+            tokio::spawn(place.load(name, "".into(), None));
+            tokio::task::yield_now().await;
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(*calls.lock().unwrap(), [[0, 1, 2, 3]]);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_without_an_answer_is_lost_and_says_nothing_about_its_keys() {
+        let gone = |wanted: Vec<Wanted<u8, u8>>| drop(wanted);
+        let batch = Batch::new(1, Arc::default(), 8, gone);
+        let answer = batch.place(0).load(1, "".into(), None).await;
+        assert!(matches!(answer, Err(Outcome::Lost)));
+    }
+
+    #[tokio::test]
     async fn who_waits_for_another_process_holds_nobody_up() {
         let (batch, calls) = batch(2);
-        let (one, two) = (batch.place(), batch.place());
+        let (one, two) = (batch.place(0), batch.place(1));
         (two.asked().on_wait)();
         (two.asked().on_wait)();
         assert_eq!(*one.load(1, "".into(), None).await.unwrap().value, 1);

@@ -60,8 +60,8 @@ pub enum Error {
         /// The longest key that is cached.
         limit: usize,
     },
-    /// The value could not be written in the region's format: its `Serialize` failed or panicked, or it has a float that is NaN
-    /// or infinite, which JSON cannot hold; the source says which. The key was removed from the cache.
+    /// The value could not be written in the region's format: its `Serialize` failed or panicked, it has a float that is NaN
+    /// or infinite, which JSON cannot hold, or it cannot be read back; the source says which. The key was removed from the cache.
     #[error(
         "region `{region}`: a value of type {value} for a key of type {key} does not serialise; \
          change its `Serialize`, or keep the region in memory with `memory_region`"

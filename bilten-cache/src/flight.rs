@@ -54,6 +54,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         token,
         told,
         stale,
+        stale_from,
         before,
     } = need;
     // Taken anew: the load sees everything that happened while we looked.
@@ -70,6 +71,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let flown = Flown {
         pilot,
         stale,
+        stale_from,
         before,
         start,
         asked,
@@ -87,6 +89,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
 struct Flown<V> {
     pilot: Pilot<Landed<V>, Start>,
     stale: Option<Kept>,
+    stale_from: Level,
     /// When the stale value was found.
     before: Start,
     /// When the load began.
@@ -131,7 +134,8 @@ fn land<V: Send + Sync + 'static>(
         }
         Err(error) => {
             failed(state, key, &error);
-            pilot.land(fall_back(state, key, flown.stale, flown.before, error));
+            let instead = fall_back(state, key, flown.stale, flown.before, error);
+            pilot.land(instead.map(|value| (value, flown.stale_from)));
         }
     }
     None
@@ -182,6 +186,8 @@ struct Need<V> {
     /// What the load must reflect, by the second level.
     told: Vec<Demand>,
     stale: Option<Kept>,
+    /// The level that had it.
+    stale_from: Level,
     /// When the stale value was found.
     before: Start,
 }
@@ -261,10 +267,14 @@ async fn search<V: Send + Sync + 'static>(
         }
     };
     let want = Want::newer(than, &job.how);
+    let mut stale_from = Level::Stale;
     let mut look = lookup::look(state, key, want, found).await;
     if let Look::Stale(value, entry) = look {
+        if stale.is_none() {
+            stale_from = Level::StaleRemote;
+        }
         if state.course_of(&entry) == Course::ServeAndRefresh && !manner.is_private() {
-            pilot.land(Ok((value, Level::Stale)));
+            pilot.land(Ok((value, stale_from)));
             match state.board_anew(key) {
                 Seat::Pilot(next) => pilot = next,
                 Seat::Passenger(_) => return None,
@@ -278,6 +288,7 @@ async fn search<V: Send + Sync + 'static>(
         token: None,
         told: Vec::new(),
         stale,
+        stale_from,
         before,
     };
     need.with(look)
@@ -387,7 +398,7 @@ fn fall_back<V: Send + Sync + 'static>(
     in_hand: Option<Kept>,
     before: Start,
     error: Error,
-) -> Landed<V> {
+) -> Result<Arc<V>, Error> {
     let in_hand = in_hand.filter(|_| state.engine.is_current(key, &before));
     let Some(entry) = state.retained(key).or(in_hand) else {
         return Err(error);
@@ -398,10 +409,7 @@ fn fall_back<V: Send + Sync + 'static>(
     if entry.retry_at(state.retry_at()) && goes_on {
         tracing::warn!(region = %state.name, error = in_full(&error), "load failed, the old value is served");
     }
-    match instead {
-        Some(value) => Ok((value, Level::Stale)),
-        None => Err(error),
-    }
+    instead.ok_or(error)
 }
 
 /// While the old value is served all the same, not every reader has to ask for it again.

@@ -223,6 +223,8 @@ impl Job {
             keys: self.keys.clone(),
             at_least: self.at_least.clone(),
         };
+        // Its error is converted inside the guard too: that is somebody's code as well.
+        let load = async { load.await.map_err(Into::<BoxError>::into) };
         let load = LOADING.scope(loading, AssertUnwindSafe(load).catch_unwind());
         let region = || Arc::clone(&self.region);
         match tokio::time::timeout(self.timeout, load).await {
@@ -234,7 +236,7 @@ impl Job {
                 region: region(),
                 message: panic_message(&*panic).into(),
             }),
-            Ok(Ok(Err(error))) => Err(match error.into().downcast::<Outcome>() {
+            Ok(Ok(Err(error))) => Err(match error.downcast::<Outcome>() {
                 Ok(outcome) => outcome.into_error(region()),
                 Err(source) => Error::Load {
                     region: region(),
@@ -252,6 +254,9 @@ pub(crate) enum Outcome {
     /// The loader said nothing about it.
     #[error("a load of many keys did not return this one")]
     Absent,
+    /// It ended before anybody heard of this one.
+    #[error("a load of many keys was given up")]
+    Lost,
     #[error(transparent)]
     Failed(Error),
 }
@@ -260,6 +265,7 @@ impl Outcome {
     fn into_error(self, region: Arc<str>) -> Error {
         match self {
             Self::Failed(error) => error,
+            Self::Lost => Error::LoadAbandoned { region },
             Self::Absent => Error::Load {
                 region,
                 source: Arc::new(self),

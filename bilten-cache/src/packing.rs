@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::clock::{Nanos, nanos};
-use crate::codec::{Unencodable, compress, decompress};
+use crate::codec::{Codec, Unencodable, compress, decompress};
 use crate::engine::Start;
 use crate::entry::{Began, Entry, Extras, Life, spread, weigh};
 use crate::envelope::{Draft, Envelope};
@@ -30,6 +30,15 @@ pub(crate) struct Packed<V> {
 }
 
 type Serialised = Result<Bytes, SharedError>;
+
+/// Why a value that was written is not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("it was written in a form that cannot be read back: {0}")]
+struct Unreadable(SharedError);
+
+fn unreadable(error: SharedError) -> SharedError {
+    Arc::new(Unreadable(error))
+}
 
 impl<V: Send + Sync + 'static> RegionState<V> {
     /// Makes an entry of what L2 holds, if it is one of ours and still good.
@@ -72,8 +81,9 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         }
         let payload = self.payload(&envelope);
         let decoded = payload.and_then(|payload| {
-            let value = codec.decode(&payload).ok()?;
-            Some((Arc::new(value), payload.len()))
+            let value = codec.decode(&payload);
+            let value = value.inspect_err(|error| self.undecodable(error));
+            Some((Arc::new(value.ok()?), payload.len()))
         });
         let Some((value, payload_bytes)) = decoded else {
             self.refused(key, Refusal::Undecodable);
@@ -214,13 +224,26 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             return Some((weighed, None));
         };
         match codec.encode(value, limit) {
-            Ok(payload) => Some((weighed.or(Some(payload.len())), Some(Ok(payload)))),
+            Ok(payload) => Some((
+                weighed.or(Some(payload.len())),
+                Some(self.proven(codec, payload)),
+            )),
             // At least that much, so that the budget of memory holds for such values too.
             Err(Unencodable::Failed(error, written)) => {
                 Some((weighed.or(Some(written)), Some(Err(error))))
             }
             Err(Unencodable::TooLarge) => None,
         }
+    }
+
+    /// A region's first value is read back before the second level gets it. A type can be written in forms that nobody reads again, and
+    /// each of its values would be stored for nobody.
+    fn proven(&self, codec: &Codec<V>, payload: Bytes) -> Serialised {
+        if self.engine.gate.is_some() && !self.proven.load(Ordering::Relaxed) {
+            codec.decode(&payload).map_err(unreadable)?;
+            self.proven.store(true, Ordering::Relaxed);
+        }
+        Ok(payload)
     }
 
     /// The payload as the second level gets it, and whether it is compressed.

@@ -30,8 +30,21 @@ pub(crate) enum Level {
     Memory,
     Remote,
     Loader,
-    /// Its time was over, and there was no better one.
+    /// Memory, whose value was out of date; there was no better one.
     Stale,
+    /// The second level, in the same way.
+    StaleRemote,
+}
+
+#[cfg(feature = "http")]
+impl Level {
+    /// The same with a value whose time is over.
+    pub(crate) fn stale(self) -> Self {
+        match self {
+            Self::Remote | Self::StaleRemote => Self::StaleRemote,
+            Self::Memory | Self::Loader | Self::Stale => Self::Stale,
+        }
+    }
 }
 
 /// What a flight brings back.
@@ -59,6 +72,10 @@ pub(crate) struct RegionState<V> {
     pub(crate) admission: Admission,
     pub(crate) outlook: Outlook,
     pub(crate) key_type: &'static str,
+    /// Whether a value has come back from its serialised form.
+    pub(crate) proven: AtomicBool,
+    /// Whether it was told that entries do not decode.
+    pub(crate) told_undecodable: AtomicBool,
     /// Whether it was told that values do not serialise.
     pub(crate) told_unencodable: AtomicBool,
     /// Whether it was told that values are too large.
@@ -183,6 +200,11 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             Some(Level::Remote) => {
                 self.meters.hits_remote.add(1);
                 self.tell(|| hit(key, events::Level::Remote, false));
+            }
+            Some(Level::StaleRemote) => {
+                self.meters.hits_remote.add(1);
+                self.meters.stale.add(1);
+                self.tell(|| hit(key, events::Level::Remote, true));
             }
             Some(Level::Loader) | None => {
                 self.meters.misses.add(1);
@@ -326,6 +348,19 @@ impl<V: Send + Sync + 'static> RegionState<V> {
                 most = MAX_TAGS,
                 longest = MAX_TAG_BYTES,
                 "a value has too many tags or one that is too long: it is served and not kept; further ones of this region are counted"
+            );
+        }
+    }
+
+    /// Tells the first entry that has all that it should and is no value of this type.
+    pub(crate) fn undecodable(&self, error: &SharedError) {
+        if !self.told_undecodable.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                cache = %self.engine.name,
+                region = %self.name,
+                value = std::any::type_name::<V>(),
+                %error,
+                "an entry of the second level cannot be read and is a miss: raise `schema_version` with each change of the type; further ones of this region are counted"
             );
         }
     }

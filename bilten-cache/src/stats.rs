@@ -323,7 +323,7 @@ pub struct Stats {
     pub hits_remote: u64,
     /// Reads served by neither.
     pub misses: u64,
-    /// Those of the hits in this process whose value was stale.
+    /// Those of the hits whose value was stale.
     pub stale: u64,
     /// Reads that waited for a load somebody else had begun.
     pub coalesced: u64,

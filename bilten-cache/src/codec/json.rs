@@ -7,6 +7,7 @@ use serde_json::ser::Formatter;
 
 use super::finite::Finite;
 use super::limited::Limited;
+use super::look::Look;
 use crate::envelope::Format;
 use crate::error::SharedError;
 
@@ -81,9 +82,12 @@ pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), S
         .map_err(|error| Arc::new(error) as SharedError)?;
     // Only then can something be lost, so most values are walked once.
     if null.get() {
-        let is_null = out.written() == "null".len();
+        let eye = Finite {
+            is_null: out.written() == "null".len(),
+            human_readable: true,
+        };
         value
-            .serialize(Finite { is_null })
+            .serialize(Look(eye))
             .map_err(|error| Arc::new(error) as SharedError)?;
     }
     Ok(())

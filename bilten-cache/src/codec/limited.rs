@@ -23,6 +23,18 @@ impl Limited {
         self.over
     }
 
+    /// What it still takes.
+    #[cfg(feature = "messagepack")]
+    pub(super) fn room(&self) -> usize {
+        self.limit - self.bytes.len()
+    }
+
+    /// More would come than it takes.
+    #[cfg(feature = "messagepack")]
+    pub(super) fn give_up(&mut self) {
+        self.over = true;
+    }
+
     pub(super) fn written(&self) -> usize {
         self.bytes.len()
     }

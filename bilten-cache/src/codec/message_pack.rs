@@ -1,10 +1,13 @@
+use std::cell::Cell;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::extent::Extent;
 use super::finite::Finite;
 use super::limited::Limited;
+use super::look::Look;
 use super::walk;
 use crate::envelope::Format;
 use crate::error::SharedError;
@@ -21,16 +24,28 @@ const NIL: &[u8] = &[0xc0];
 ///
 /// # Errors
 ///
-/// What its `Serialize` says, and a `Some` that is written as nil.
+/// What its `Serialize` says, a `Some` that is written as nil, and more nesting than can be read. That it has no room, before anything of
+/// it is written.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
+    let shared = |error| Arc::new(error) as SharedError;
+    let room = Cell::new(Some(out.room()));
+    let looked = value.serialize(Look(Extent::within(&room)));
+    if room.get().is_none() {
+        out.give_up();
+        return looked.map_err(shared);
+    }
+    // Also where the look has failed: what is written of it is what it weighs.
     let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
     value
         .serialize(&mut serializer)
         .map_err(|error| Arc::new(error) as SharedError)?;
+    looked.map_err(shared)?;
     if out.is_all(NIL) {
-        value
-            .serialize(Finite { is_null: true })
-            .map_err(|error| Arc::new(error) as SharedError)?;
+        let eye = Finite {
+            is_null: true,
+            human_readable: false,
+        };
+        value.serialize(Look(eye)).map_err(shared)?;
     }
     Ok(())
 }
@@ -112,6 +127,93 @@ mod tests {
         found(encode(&Some(None::<u8>), &mut Limited::new(9)));
         assert_eq!((bytes(&()), bytes(&None::<()>)), (NIL.into(), NIL.into()));
         assert!(bytes(&Some(Some(f64::NAN))).len() > 1);
+    }
+
+    /// Does not say how many it has, and has no end.
+    struct Endless;
+
+    impl Serialize for Endless {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(std::iter::from_fn(|| Some("tea")))
+        }
+    }
+
+    #[derive(Serialize)]
+    struct Flat<T> {
+        id: u64,
+        #[serde(flatten)]
+        rest: T,
+    }
+
+    #[test]
+    fn what_does_not_know_its_length_ends_at_the_limit() {
+        let mut out = Limited::new(1 << 20);
+        assert!(encode(&(1, Some([Endless])), &mut out).is_err());
+        assert!(out.is_over() && out.written() == 0);
+        let mut out = Limited::new(1 << 20);
+        let (id, rest) = (1, std::collections::BTreeMap::from([("rest", Endless)]));
+        assert!(encode(&Flat { id, rest }, &mut out).is_err());
+        assert!(out.is_over());
+    }
+
+    #[test]
+    fn what_fits_exactly_is_taken_whatever_it_is() {
+        let fits = |value: &dyn Fn(&mut Limited) -> bool| {
+            let least = (0..200).find(|limit| value(&mut Limited::new(*limit)));
+            least.unwrap()
+        };
+        let rest = std::collections::BTreeMap::from([("a", Some(1.5)), ("b", None)]);
+        let flat = Flat { id: 300, rest };
+        let bin = serde_bytes(&[7; 9]);
+        let shapes = (
+            (
+                Rose::Branch(Box::new(Rose::Leaf)),
+                'ü',
+                "",
+                "tea",
+                u128::MAX,
+            ),
+            (1_i8, -70_000, 0.5_f32, (), true),
+        );
+        for (length, encodes) in [
+            (
+                rmp_serde::to_vec_named(&flat).unwrap().len(),
+                &(|out: &mut Limited| encode(&flat, out).is_ok()) as &dyn Fn(&mut Limited) -> bool,
+            ),
+            (
+                rmp_serde::to_vec_named(&shapes).unwrap().len(),
+                &|out: &mut Limited| encode(&shapes, out).is_ok(),
+            ),
+            (
+                rmp_serde::to_vec_named(&bin).unwrap().len(),
+                &|out: &mut Limited| encode(&bin, out).is_ok(),
+            ),
+        ] {
+            assert_eq!(fits(encodes), length);
+        }
+    }
+
+    fn serde_bytes(bytes: &'static [u8]) -> impl Serialize {
+        struct Bytes(&'static [u8]);
+        impl Serialize for Bytes {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_bytes(self.0)
+            }
+        }
+        Bytes(bytes)
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_can_be_read_is_found() {
+        let nested = |times| (0..times).fold(Deep(vec![]), |deep, _| Deep(vec![deep]));
+        let most = nested(walk::DEEPEST);
+        assert_eq!(decode::<Deep>(&bytes(&most)).unwrap(), most);
+        let error = encode(&nested(walk::DEEPEST + 1), &mut Limited::new(1 << 20));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("nested more than 128 times"), "{error}");
+        let rose = |times| (0..times).fold(Rose::Leaf, |rose, _| Rose::Branch(Box::new(rose)));
+        assert_eq!(decode::<Rose>(&bytes(&rose(128))).unwrap(), rose(128));
+        assert!(encode(&rose(129), &mut Limited::new(1 << 20)).is_err());
     }
 
     #[test]

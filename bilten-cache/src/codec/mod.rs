@@ -1,7 +1,11 @@
+#[cfg(feature = "messagepack")]
+mod extent;
 #[cfg(any(feature = "json", feature = "messagepack"))]
 mod finite;
 #[cfg(feature = "json")]
 mod json;
+#[cfg(any(feature = "json", feature = "messagepack"))]
+mod look;
 #[cfg(feature = "messagepack")]
 mod message_pack;
 #[cfg(feature = "messagepack")]

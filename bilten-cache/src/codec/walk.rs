@@ -2,7 +2,7 @@
 //! in each other, so that bytes from elsewhere could exhaust the stack of whoever reads a recursive type.
 
 /// How deep a value may be nested, as with JSON.
-const DEEPEST: usize = 128;
+pub(super) const DEEPEST: usize = 128;
 
 /// Why bytes are no value that can be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -56,8 +56,10 @@ impl Visitor<'_> for SizeVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Size, E> {
         let size: Result<ByteSize, _> = text.trim().parse();
-        let wrong = |_| E::invalid_value(Unexpected::Other(&format!("`{text}`")), &self);
-        size.map(|size| Size(size.as_u64())).map_err(wrong)
+        // Its type goes no further: more than that is read as the largest.
+        let size = size.ok().filter(|size| size.as_u64() < u64::MAX);
+        let wrong = || E::invalid_value(Unexpected::Other(&format!("`{text}`")), &self);
+        size.map(|size| Size(size.as_u64())).ok_or_else(wrong)
     }
 }
 
@@ -96,7 +98,15 @@ mod tests {
         ] {
             assert_eq!(size(text), Some(bytes), "{text}");
         }
-        for text in ["-1", "1.5", r#""64 apples""#, r#""-1MiB""#, "true"] {
+        for text in [
+            "-1",
+            "1.5",
+            r#""64 apples""#,
+            r#""-1MiB""#,
+            r#""16EiB""#,
+            r#""99999999999TiB""#,
+            "true",
+        ] {
             assert_eq!(size(text), None, "{text}");
         }
     }

@@ -35,7 +35,9 @@ mod human;
 mod region;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub use self::cache::CacheSettings;
@@ -52,6 +54,7 @@ pub struct Settings {
     /// The cache.
     pub cache: CacheSettings,
     /// Its regions by name.
+    #[serde(deserialize_with = "regions")]
     pub regions: BTreeMap<String, RegionSettings>,
 }
 
@@ -90,6 +93,34 @@ impl Settings {
             format!("there is no such region; there are {}", names.join(", ")),
             "correct the name, or leave it out",
         ))
+    }
+}
+
+/// The regions by name, each of them once: of two nobody knows which one is meant.
+fn regions<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, RegionSettings>, D::Error> {
+    from.deserialize_map(Regions)
+}
+
+struct Regions;
+
+impl<'de> Visitor<'de> for Regions {
+    type Value = BTreeMap<String, RegionSettings>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("regions by name")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut regions = BTreeMap::new();
+        while let Some((name, settings)) = map.next_entry::<String, RegionSettings>()? {
+            if regions.contains_key(&name) {
+                return Err(A::Error::custom(format!("{name}: it is there twice")));
+            }
+            regions.insert(name, settings);
+        }
+        Ok(regions)
     }
 }
 
@@ -138,7 +169,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 21] = [
+    const WRONG: [(&str, &str, &str); 23] = [
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -230,6 +261,16 @@ mod tests {
             r#"{"regions": {"a": {"max_value_bytes": 0}}}"#,
             "regions.a.max_value_bytes",
             "it is zero",
+        ),
+        (
+            r#"{"regions": {"a": {"max_value_bytes": "99999999999TiB"}}}"#,
+            "regions.a.max_value_bytes",
+            "such as `64MiB`",
+        ),
+        (
+            r#"{"regions": {"a": {}, "b": {}, "a": {"jitter": "1s"}}}"#,
+            "regions.a",
+            "there twice",
         ),
         (
             r#"{"regions": {"a": {"schema_version": -1}}}"#,

@@ -124,7 +124,7 @@ impl Reader {
     ) -> Response<CachedBody<B>> {
         let left = left(page, age);
         let level = found.held.as_ref().map(|held| held.level);
-        self.tally(if left > 0 { level } else { Some(Level::Stale) });
+        self.tally(level.map(|level| if left > 0 { level } else { level.stale() }));
         let detail = why_stale.filter(|_| left <= 0);
         self.shared.page(
             page,

@@ -174,6 +174,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
                 key_type: std::any::type_name::<K>(),
                 told_unencodable: AtomicBool::new(false),
                 told_tags: AtomicBool::new(false),
+                told_undecodable: AtomicBool::new(false),
+                proven: AtomicBool::new(false),
                 told_too_large: AtomicBool::new(false),
             })?;
         Ok(Region::new(state, cache))

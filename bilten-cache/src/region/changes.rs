@@ -26,7 +26,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// # Errors
     ///
     /// [`Error::KeyTooLong`], and [`Error::Encode`] when the value does not serialise, or would not come back as it is (NaN in
-    /// JSON): then nothing is stored and the key is removed, so that no older value stays behind.
+    /// JSON): then nothing is stored and the key is removed, so that no older value stays behind. Of a region's values the first one is read
+    /// back, to see whether its type can be.
     ///
     /// # Cancellation
     ///

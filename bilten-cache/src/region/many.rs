@@ -1,7 +1,7 @@
 //! Many keys in one call.
 
 use std::borrow::Borrow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ const READ_AT_ONCE: usize = 1_000;
 
 /// How one of the keys gets its value.
 enum Way<'r, V> {
-    Here(Arc<V>),
+    Here(Arc<V>, Level),
     /// With what asks for a load if the flight is somebody else's and brings nothing.
     Comes(
         Passenger<Landed<V>>,
@@ -41,13 +41,21 @@ enum Way<'r, V> {
     Alone(tokio::task::JoinHandle<Result<Loaded<V>, Error>>),
 }
 
+/// A key that the call names once more.
+struct Again<'r> {
+    at: usize,
+    first: usize,
+    key: Arc<str>,
+    read: Reading<'r>,
+}
+
 /// A key that L1 does not have, and where in the answer it stands.
 type Missing<O, V> = (usize, Arc<str>, O, Place<O, V>);
 
 /// # Many keys at once
 impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// The values that the cache has, in the order of the keys: what this process lacks is asked for in one round trip for each
-    /// Redis node.
+    /// Redis node. A key that is named twice counts as two reads.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -97,7 +105,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// else is loading. `None` is a key that the loader did not return; nothing is remembered about it.
     ///
     /// `load` is called again only for keys that another process was loading and did not finish. Calls that overlap,
-    /// in this process or others, load each key once and never wait for each other in a circle. Missing keys are leased and stored 256 at a
+    /// in this process or others, load each key once and never wait for each other in a circle. The missing keys come in the order of the
+    /// call; one that is named twice is asked for once, and counts as two reads. Missing keys are leased and stored 256 at a
     /// time, or as many as half of [`remote_concurrency`](crate::CacheBuilder::remote_concurrency).
     ///
     /// ```
@@ -141,26 +150,36 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         };
         let all: Arc<[Arc<str>]> = names.iter().map(encoded).collect();
         let batch = self.batch(&all, load).inspect_err(|_| {
-            for key in all.iter().collect::<HashSet<_>>() {
+            for key in all.iter() {
                 self.state.answered(key, None);
             }
         })?;
         let mut ways = Vec::with_capacity(names.len());
         let mut first_at: HashMap<&Arc<str>, usize> = HashMap::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut again) = (Vec::new(), Vec::new());
         for (at, (name, key)) in names.into_iter().zip(all.iter()).enumerate() {
             // Its place decides even if nothing is done with it.
-            let place = batch.place();
+            let place = batch.place(at);
             if let Some(first) = first_at.get(key) {
-                ways.push(Some(Err(*first)));
+                ways.push(None);
+                let key = match key.len() > key::MAX_KEY_BYTES {
+                    true => super::TOO_LONG.into(),
+                    false => Arc::clone(key),
+                };
+                again.push(Again {
+                    at,
+                    first: *first,
+                    key,
+                    read: self.state.reading(1),
+                });
                 continue;
             }
             first_at.insert(key, at);
             let way = match self.look(name.borrow()) {
-                Looked::Hit(value) => Some(Way::Here(value)),
+                Looked::Hit(value) => Some(Way::Here(value, Level::Memory)),
                 Looked::Due(value, key, made) => {
                     self.refresh_in(place, name, &key, made);
-                    Some(Way::Here(value))
+                    Some(Way::Here(value, Level::Memory))
                 }
                 Looked::TooLong => {
                     self.state.answered(super::TOO_LONG, None);
@@ -171,13 +190,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                     None
                 }
             };
-            ways.push(way.map(Ok));
+            ways.push(way);
         }
         for (at, way) in self.ways_of(missing).await? {
-            ways[at] = Some(Ok(way));
+            ways[at] = Some(way);
         }
         drop(batch);
-        self.all_arrived(ways).await
+        self.all_arrived(ways, again).await
     }
 
     fn batch<O, M, T, E, F, Fut>(
@@ -290,7 +309,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             if let Some(value) = value {
                 self.state.answered(&key, Some(Level::Remote));
                 reads.done();
-                ways.push((at, Way::Here(value)));
+                ways.push((at, Way::Here(value, Level::Remote)));
                 continue;
             }
             let asked = place.asked();
@@ -304,7 +323,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 Ok(Boarded::Served(value)) => {
                     self.state.answered(&key, Some(Level::Stale));
                     reads.done();
-                    Way::Here(value)
+                    Way::Here(value, Level::Stale)
                 }
                 Ok(Boarded::Waits(passenger, None)) => {
                     Way::Comes(passenger, key, None, reads.one())
@@ -355,48 +374,50 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// The values of all ways. They are waited for at the same time: what holds up one must not hold up the next one besides.
     async fn all_arrived(
         &self,
-        ways: Vec<Option<Result<Way<'_, V>, usize>>>,
+        ways: Vec<Option<Way<'_, V>>>,
+        again: Vec<Again<'_>>,
     ) -> Result<Vec<Option<Arc<V>>>, Error> {
         let mut found = vec![None; ways.len()];
-        let (mut comes, mut again) = (Vec::new(), Vec::new());
-        for (at, way) in ways.into_iter().flatten().enumerate() {
+        let mut from = vec![None; ways.len()];
+        let mut comes = Vec::new();
+        for (at, way) in ways.into_iter().enumerate() {
             match way {
-                Ok(Way::Here(value)) => found[at] = Some(value),
-                Ok(way) => comes.push(async move { (at, self.arrived(way).await) }),
-                Err(first) => again.push((at, first)),
+                Some(Way::Here(value, level)) => (found[at], from[at]) = (Some(value), Some(level)),
+                Some(way) => comes.push(async move { (at, self.arrived(way).await) }),
+                None => {}
             }
         }
         let every = comes.len().max(1);
         let mut comes = stream::iter(comes).buffered(every);
         let mut problem = None;
         // All of them, so that each is counted.
-        while let Some((at, value)) = comes.next().await {
-            match value {
-                Ok(value) => found[at] = value,
+        while let Some((at, landed)) = comes.next().await {
+            match landed {
+                Ok((value, level)) => (found[at], from[at]) = (Some(value), Some(level)),
+                Err(error) if Outcome::is_absent(&error) => {}
                 Err(error) => problem = problem.or(Some(error)),
             }
         }
-        if let Some(error) = problem {
-            return Err(error);
+        for mut again in again {
+            found[again.at] = found[again.first].clone();
+            self.state.answered(&again.key, from[again.first]);
+            again.read.done();
         }
-        for (at, first) in again {
-            found[at] = found[first].clone();
+        match problem {
+            Some(error) => Err(error),
+            None => Ok(found),
         }
-        Ok(found)
     }
 
-    async fn arrived(&self, way: Way<'_, V>) -> Result<Option<Arc<V>>, Error> {
+    async fn arrived(&self, way: Way<'_, V>) -> Landed<V> {
         let (landed, key, mut read) = match way {
-            Way::Here(value) => return Ok(Some(value)),
+            Way::Here(value, level) => return Ok((value, level)),
             Way::Alone(load) => {
                 let lost = Error::LoadAbandoned {
                     region: Arc::clone(&self.state.name),
                 };
-                return match load.await.unwrap_or(Err(lost)) {
-                    Ok(loaded) => Ok(Some(loaded.value)),
-                    Err(error) if Outcome::is_absent(&error) => Ok(None),
-                    Err(error) => Err(error),
-                };
+                let loaded = load.await.unwrap_or(Err(lost))?;
+                return Ok((loaded.value, Level::Loader));
             }
             Way::Comes(passenger, key, own, read) => {
                 (self.landed(passenger, &key, own).await, key, read)
@@ -405,11 +426,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let from = landed.as_ref().ok().map(|(_, level)| *level);
         self.state.answered(&key, from);
         read.done();
-        match landed {
-            Ok((value, _)) => Ok(Some(value)),
-            Err(error) if Outcome::is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        landed
     }
 }
 

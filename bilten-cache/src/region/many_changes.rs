@@ -1,6 +1,7 @@
 //! Changes of many keys in one call.
 
 use std::borrow::Borrow;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ const SINGLE_AT_ONCE: usize = 8;
 impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// Puts many values into both levels, like [`set`](Self::set), in two round trips for up to 512 of them.
     ///
-    /// Of two values for one key nobody knows which one stays. A few of hundreds may be in the second level alone, until somebody reads them.
+    /// Of several values for one key the last one stays. A few of hundreds may be in the second level alone, until somebody reads them.
     ///
     /// # Errors
     ///
@@ -50,22 +51,39 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         O: Borrow<K>,
         T: Into<Loaded<V>>,
     {
-        let mut values = values.into_iter();
+        let mut named = Named::default();
+        let values = values
+            .into_iter()
+            .filter_map(|(name, value)| named.first(self.changeable(name.borrow()), value.into()));
+        let first = self.set_each(values).await;
+        if named.last.is_empty() {
+            return first;
+        }
+        // They come after whatever was on its way with the others.
+        let last = named.last.into_iter().map(|(key, value)| (Ok(key), value));
+        let mut told = Told::new(self.unchanged());
+        told.hear(first);
+        told.hear(self.set_each(last).await);
+        told.sum()
+    }
+
+    /// The same for keys that differ.
+    async fn set_each(&self, mut values: impl Iterator<Item = Value<V>>) -> Result<Ack, Error> {
         let parts = std::iter::from_fn(move || {
             let mut part = Part::default();
             let mut values = values.by_ref().take(IN_ONE_CALL);
             while part.bytes < BYTES_IN_ONE_CALL
-                && let Some((name, value)) = values.next()
+                && let Some((key, value)) = values.next()
             {
-                self.add(&mut part, name.borrow(), value.into());
+                self.add(&mut part, key, value);
             }
             (!part.is_empty()).then(|| self.set_part(part))
         });
         self.sum(parts).await
     }
 
-    fn add(&self, part: &mut Part, name: &K, loaded: Loaded<V>) {
-        let key = match self.changeable(name) {
+    fn add(&self, part: &mut Part, key: Result<Arc<str>, Error>, loaded: Loaded<V>) {
+        let key = match key {
             Ok(key) => key,
             Err(error) => return part.told.push(Err(error)),
         };
@@ -212,6 +230,37 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             Some(_) => Ack::Everywhere,
             None => Ack::Local,
         }
+    }
+}
+
+/// A value, and its key or why that is none.
+type Value<V> = (Result<Arc<str>, Error>, Loaded<V>);
+
+/// The keys that a call has named so far, and the last values of those that it names again.
+struct Named<V> {
+    keys: HashSet<Arc<str>>,
+    last: HashMap<Arc<str>, Loaded<V>>,
+}
+
+impl<V> Default for Named<V> {
+    fn default() -> Self {
+        Self {
+            keys: HashSet::new(),
+            last: HashMap::new(),
+        }
+    }
+}
+
+impl<V> Named<V> {
+    /// The change, if its key is new.
+    fn first(&mut self, key: Result<Arc<str>, Error>, value: Loaded<V>) -> Option<Value<V>> {
+        if let Ok(key) = &key
+            && !self.keys.insert(Arc::clone(key))
+        {
+            self.last.insert(Arc::clone(key), value);
+            return None;
+        }
+        Some((key, value))
     }
 }
 

@@ -148,8 +148,8 @@ async fn each_key_of_a_call_that_fails_is_one_miss_and_one_event() {
             }
         };
         region.get_or_load_many([1, 2, 3], fail).await.unwrap_err();
-        // Of the inner call two keys, and one of them is why it ends.
-        let due = if recursive { 5 } else { 3 };
+        // Of the inner call three, one of them named twice and one the reason why it ends.
+        let due = if recursive { 6 } else { 3 };
         assert_eq!(region.stats().misses, due, "recursive: {recursive}");
         let misses = std::iter::from_fn(|| events.try_next());
         let misses = misses.filter(|event| matches!(event, Event::Miss { .. }));
@@ -243,6 +243,38 @@ async fn values_that_cannot_be_kept_large_ones_and_twice_the_same_key_go_with_th
     }
     assert_eq!(two.get("nan").await, None);
     assert_eq!(one.get("twice").await, two.get("twice").await);
+}
+
+#[tokio::test]
+async fn of_several_values_for_one_key_the_last_one_stays_whatever_is_slow() {
+    let store = FaultyRemote::new();
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.build().await.unwrap();
+        let region = cache.region::<str, Vec<f64>>("list");
+        (cache, region.build().unwrap())
+    };
+    let ((_a, one), (_b, two)) = (node().await, node().await);
+    // A large one goes by itself, beside the others.
+    let large = vec![0.5; 50_000];
+    let claim = store.trap(Call::Claim, Moment::Before);
+    let values = [
+        ("tea", large),
+        ("jam", vec![5.0]),
+        ("tea", vec![1.0]),
+        ("jam", vec![6.0]),
+        ("tea", vec![2.0]),
+    ];
+    let set = one.clone();
+    let set = tokio::spawn(async move { set.set_many(values).await });
+    claim.caught().await;
+    eventually("the others go on", || store.calls(Call::Claim) >= 2).await;
+    claim.release();
+    assert_eq!(set.await.unwrap().unwrap(), Ack::Everywhere);
+    for region in [&one, &two] {
+        assert_eq!(region.get("tea").await.as_deref(), Some(&vec![2.0]));
+        assert_eq!(region.get("jam").await.as_deref(), Some(&vec![6.0]));
+    }
 }
 
 #[tokio::test]

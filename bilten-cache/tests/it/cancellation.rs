@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Context;
 
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
@@ -72,6 +73,35 @@ async fn a_write_through_dropped_during_the_write_removes_the_key() {
         );
     }
     eventually("L2 dropped it", || store.bytes("stock:tea").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_write_through_dropped_before_its_source_is_asked_changes_nothing() {
+    let store = FaultyRemote::new();
+    let (node, other) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = node.stock.set("tea", 1).await.unwrap();
+    for moment in [Moment::Before, Moment::After] {
+        let told = store.trap(Call::BeginWrite, moment);
+        let (asked, ended) = (AtomicBool::new(false), store.calls(Call::EndWrite));
+        let write = node.stock.write_through("tea", async {
+            asked.store(true, Ordering::SeqCst);
+            Ok::<_, io::Error>(2)
+        });
+        {
+            let mut write = std::pin::pin!(write);
+            let waker = Context::from_waker(std::task::Waker::noop());
+            assert!(write.as_mut().poll(&mut { waker }).is_pending());
+        }
+        told.release();
+        assert!(!asked.load(Ordering::SeqCst));
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+        assert_eq!(other.stock.get("tea").await.as_deref(), Some(&1));
+        // Nor is it taken for a write that goes on.
+        eventually("its end is told", || store.calls(Call::EndWrite) > ended).await;
+        let write = async { Ok::<_, io::Error>(1) };
+        node.stock.write_through("tea", write).await.unwrap();
+        assert_eq!(node.stock.peek("tea").as_deref(), Some(&1), "{moment:?}");
+    }
 }
 
 #[tokio::test]

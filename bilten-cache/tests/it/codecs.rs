@@ -7,6 +7,7 @@ use bilten_cache::{Cache, Error, Region, RegionBuilder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::harness::{Node, eventually};
+use crate::logged;
 
 /// A number whose codec panics at 13, on the way in, and at 14, on the way out.
 #[derive(Debug, PartialEq)]
@@ -93,6 +94,14 @@ async fn a_deserialize_that_panics_is_a_miss_and_the_load_goes_on() {
 async fn a_deserialize_that_panics(format: Format) {
     let store = FaultyRemote::new();
     let [one, two] = [cache(&store).await, cache(&store).await].map(|node| touchy(&node, format));
+    // The first one is read back before it is stored.
+    let error = one.set("tea", Touchy(14)).await.unwrap_err();
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        source.contains("read back") && source.contains("fourteen"),
+        "{source}"
+    );
+    let _ = one.set("tea", Touchy(1)).await.unwrap();
     let _ = one.set("tea", Touchy(14)).await.unwrap();
     assert_eq!(two.get("tea").await, None);
     assert_eq!(two.stats().undecodable, 1);
@@ -101,6 +110,80 @@ async fn a_deserialize_that_panics(format: Format) {
         .await;
     assert_eq!(*loaded.unwrap(), Touchy(2));
     assert!(two.stats().undecodable >= 2);
+}
+
+/// Written as a number with 128 bits, which serde does not read within a tagged enum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+enum Wide {
+    Sum { cents: u128 },
+}
+
+#[tokio::test]
+async fn a_type_that_cannot_be_read_back_is_an_error_of_its_first_value_and_told_once_by_who_reads()
+{
+    logged::listen();
+    let store = FaultyRemote::new();
+    let name = format!("wide-{}", std::process::id());
+    let cache = Cache::builder(&name).remote(store.another_node());
+    let cache = cache.build().await.unwrap();
+    for packed in [false, true] {
+        let sums = cache.region::<str, Wide>(if packed { "packed" } else { "json" });
+        let sums = if packed { sums.message_pack() } else { sums };
+        let sums = sums.build().unwrap();
+        for _ in 0..2 {
+            let error = sums.set("tea", Wide::Sum { cents: 1 }).await.unwrap_err();
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains("read back"), "{source}");
+        }
+        let load = async |_| Ok::<_, io::Error>(Wide::Sum { cents: 2 });
+        assert_eq!(
+            *sums.get_or_load("jam", load).await.unwrap(),
+            Wide::Sum { cents: 2 }
+        );
+        eventually("it is counted", || sums.stats().unencodable == 3).await;
+    }
+    // Of a type that was changed since.
+    let text = cache.region::<str, String>("price").build().unwrap();
+    let _ = text.set("tea", "three".to_owned()).await.unwrap();
+    let other = Cache::builder(&name).remote(store.another_node());
+    let other = other.build().await.unwrap();
+    let number = other.region::<str, u32>("price").build().unwrap();
+    assert_eq!(
+        (number.get("tea").await, number.get("tea").await),
+        (None, None)
+    );
+    let told = logged::lines("WARN", &name);
+    let told: Vec<_> = told
+        .iter()
+        .filter(|line| line.contains("an entry of the second level"))
+        .collect();
+    assert!(
+        told.len() == 1 && told[0].contains("schema_version"),
+        "{told:?}"
+    );
+}
+
+/// An error of a loader whose conversion panics.
+struct Bomb;
+
+impl From<Bomb> for Box<dyn std::error::Error + Send + Sync> {
+    fn from(_: Bomb) -> Self {
+        panic!("bomb")
+    }
+}
+
+#[tokio::test]
+async fn an_error_whose_conversion_panics_is_a_load_that_panicked_also_of_many() {
+    let node = Node::alone().await;
+    let one = node.stock.get_or_load("tea", async |_| Err::<u32, _>(Bomb));
+    let many = node.stock.get_or_load_many(["tea", "jam"], async |_| {
+        Err::<Vec<(&'static str, u32)>, _>(Bomb)
+    });
+    for error in [one.await.unwrap_err(), many.await.unwrap_err()] {
+        assert!(matches!(error, Error::LoadPanicked { .. }), "{error}");
+        assert!(error.to_string().contains("bomb"));
+    }
 }
 
 #[tokio::test]

@@ -92,6 +92,45 @@ async fn of_many_keys_those_that_had_no_answer_are_counted_as_cancelled() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_named_twice_counts_as_two_reads_wherever_its_value_comes_from() {
+    let store = FaultyRemote::new();
+    let (node, other) = (Node::on(&store).await, Node::on(&store).await);
+    let _ = node.stock.set("here", 1).await.unwrap();
+    for name in ["there", "far"] {
+        let _ = other.stock.set(name, 2).await.unwrap();
+    }
+    let many = async |names: Vec<&'static str>| {
+        let load = async |missing: Vec<&'static str>| {
+            let known = missing.into_iter().filter(|name| *name != "none");
+            Ok::<_, io::Error>(known.map(|name| (name, 3)).collect::<Vec<_>>())
+        };
+        node.stock.get_or_load_many(names, load).await.unwrap()
+    };
+    let twice = |name| vec![name, name];
+    many(twice("here")).await;
+    assert_eq!(reads(node.stock.stats()), [2, 0, 0, 0]);
+    many(twice("there")).await;
+    assert_eq!(reads(node.stock.stats()), [2, 2, 0, 0]);
+    many(twice("tea")).await;
+    assert_eq!(reads(node.stock.stats()), [2, 2, 2, 0]);
+    many(twice("none")).await;
+    assert_eq!(reads(node.stock.stats()), [2, 2, 4, 0]);
+    node.stock.get_many(&["far", "far", "none", "none"]).await;
+    assert_eq!(reads(node.stock.stats()), [2, 4, 6, 0]);
+    let read = store.trap(Call::Read, Moment::Before);
+    leave_early(many(twice("late")));
+    assert_eq!(reads(node.stock.stats()), [2, 4, 6, 2]);
+    read.release();
+    let long: &'static str = "x".repeat(2_000).leak();
+    let mut events = node.cache.events();
+    many(twice(long)).await;
+    assert_eq!(reads(node.stock.stats()), [2, 4, 8, 2]);
+    while let Some(event) = events.try_next() {
+        assert!(!format!("{event:?}").contains(long), "{event:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_read_that_cannot_be_loaded_is_a_miss() {
     let node = Node::alone().await;
     let stock = node.stock.clone();

@@ -10,7 +10,7 @@ use bilten_cache::test_util::{FaultyRemote, ManualClock};
 use bilten_cache::{Cache, LoadContext, Loaded, Region};
 use tracing::Instrument;
 
-use crate::harness::{DEADLINE, Node};
+use crate::harness::{DEADLINE, Node, eventually};
 
 fn key(name: &str) -> Arc<str> {
     format!("stock:{name}").into()
@@ -138,6 +138,51 @@ async fn each_read_is_one_event_and_one_count() {
     );
     assert_eq!(read, (6, 1, 5, 2));
     assert_eq!((stats.loads, stats.load_errors), (4, 2));
+}
+
+#[tokio::test]
+async fn a_stale_value_of_the_second_level_is_a_hit_of_the_second_level() {
+    for revalidates in [true, false] {
+        let store = FaultyRemote::new();
+        let prices = async || {
+            let cache = Cache::builder("shop").remote(store.another_node());
+            let cache = cache.build().await.unwrap();
+            let window = Duration::from_secs(1_000);
+            let prices = cache.region::<str, u32>("price");
+            let prices = prices.time_to_live(Duration::from_millis(30));
+            let prices = match revalidates {
+                true => prices.stale_while_revalidate(window),
+                false => prices.stale_if_error(window),
+            };
+            (cache, prices.build().unwrap())
+        };
+        let (_first, warm) = prices().await;
+        let _ = warm.set("tea", 1).await.unwrap();
+        eventually("its time is over", || warm.peek("tea").is_none()).await;
+        let (cache, cold) = prices().await;
+        let mut events = cache.events();
+        assert_eq!(*cold.get_or_load("tea", none).await.unwrap(), 1);
+        let stats = cold.stats();
+        let read = (
+            stats.hits_memory,
+            stats.hits_remote,
+            stats.misses,
+            stats.stale,
+        );
+        assert_eq!(read, (0, 1, 0, 1), "{revalidates}");
+        let told = until(&mut events, |event| matches!(event, Event::Hit { .. })).await;
+        let key = "price:tea".into();
+        let (level, stale) = (Level::Remote, true);
+        assert_eq!(told.last(), Some(&Event::Hit { key, level, stale }));
+        let many =
+            |_: Vec<&'static str>| async { Err::<[(_, u32); 0], _>(io::Error::other("no rows")) };
+        cold.get_or_load_many(["tea"], many).await.unwrap();
+        let stats = cold.stats();
+        assert_eq!(
+            (stats.hits_memory, stats.hits_remote, stats.stale),
+            (1, 1, 2)
+        );
+    }
 }
 
 #[tokio::test]
