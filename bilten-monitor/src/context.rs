@@ -2,25 +2,30 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::mem::{self, ManuallyDrop};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::alert::{Fact, TraceId};
 use crate::repeats::{Repeatable, Repeated, Repeats, Rule};
 
 thread_local! {
-    /// The request whose future is being polled on this thread. While the thread ends there is none any more, and
-    /// what another thread-local holds may be dropped just then: nothing here may panic for it.
+    /// The request whose future is being polled on this thread. What another thread-local holds may be dropped while the
+    /// thread ends: nothing here may panic for it.
     static CURRENT: Current = const { Current::nothing() };
+    /// Monitors that time the request further out than the innermost; almost always none. It keeps its room, so nothing
+    /// is allocated twice.
+    static OUTER_MONITORS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// One cell for each part: a part is moved in a register, and all of them together through memory.
+///
+/// Nothing of it is dropped with its thread, so that reaching it is an address and no question whether it is still there:
+/// whoever enters a request leaves it again on the same stack, and then nothing is in it.
 struct Current {
     is_serving: Cell<bool>,
     /// The monitor that times the request; zero for none.
     monitor: Cell<usize>,
-    /// Other monitors that time it further out; almost always none. It keeps its room, so nothing is allocated twice.
-    outer_monitors: RefCell<Vec<usize>>,
-    known: Cell<Option<Arc<Known>>>,
+    known: ManuallyDrop<Cell<Option<Arc<Known>>>>,
     trace: Cell<Words>,
 }
 
@@ -51,32 +56,34 @@ impl Current {
         Self {
             is_serving: Cell::new(false),
             monitor: Cell::new(0),
-            outer_monitors: RefCell::new(Vec::new()),
-            known: Cell::new(None),
+            known: ManuallyDrop::new(Cell::new(None)),
             trace: Cell::new(Words([0, 0])),
         }
     }
 
     /// Makes this monitor the one that times the request, and returns the one that did until now.
+    #[inline]
     fn replace_monitor(&self, monitor: usize) -> usize {
         let outer = self.monitor.replace(monitor);
         if outer != 0 && outer != monitor {
-            self.outer_monitors.borrow_mut().push(outer);
+            remember(outer);
         }
         outer
     }
 
     /// Undoes that.
+    #[inline]
     fn restore_monitor(&self, outer: usize) {
         let monitor = self.monitor.replace(outer);
         if outer != 0 && outer != monitor {
-            self.outer_monitors.borrow_mut().pop();
+            forget_last();
         }
     }
 
+    #[inline]
     fn is_timed_by(&self, monitor: usize) -> bool {
         let innermost = self.monitor.get();
-        innermost == monitor || innermost != 0 && self.outer_monitors.borrow().contains(&monitor)
+        innermost == monitor || innermost != 0 && is_remembered(monitor)
     }
 
     /// Shows what is known of the request.
@@ -86,6 +93,23 @@ impl Current {
         self.known.set(known);
         seen
     }
+}
+
+#[cold]
+fn remember(outer: usize) {
+    let _ = OUTER_MONITORS.try_with(|monitors| monitors.borrow_mut().push(outer));
+}
+
+#[cold]
+fn forget_last() {
+    let _ = OUTER_MONITORS.try_with(|monitors| monitors.borrow_mut().pop());
+}
+
+#[cold]
+fn is_remembered(monitor: usize) -> bool {
+    OUTER_MONITORS
+        .try_with(|monitors| monitors.borrow().contains(&monitor))
+        .unwrap_or(false)
 }
 
 /// At most so many facts are kept for one request.
@@ -206,12 +230,14 @@ impl Frame {
     }
 
     /// Makes this the current request until the guard is dropped; also when a poll panics.
+    #[inline]
     pub(crate) fn enter(&mut self) -> Entered<'_> {
         let monitor = CURRENT.try_with(|current| current.monitor.get());
         self.enter_of(monitor.unwrap_or(0))
     }
 
     /// The same for a request that this monitor times.
+    #[inline]
     pub(crate) fn enter_of(&mut self, monitor: usize) -> Entered<'_> {
         let outer = CURRENT.try_with(|current| Outer {
             was_serving: current.is_serving.replace(true),
@@ -244,16 +270,9 @@ impl Frame {
 
     /// Does this as part of the request: what is dropped in it, above all, still knows whose it was.
     pub(crate) fn within(&mut self, work: impl FnOnce()) {
-        let _entered = self.enter();
+        let entered = self.enter();
         work();
-    }
-
-    /// The same for a request that this monitor times.
-    #[cfg(feature = "http")]
-    pub(crate) fn within_of(&mut self, monitor: Option<usize>, work: impl FnOnce()) {
-        let entered = monitor.map(|monitor| self.enter_of(monitor));
-        work();
-        drop(entered);
+        entered.leave();
     }
 
     /// What was set so far.
@@ -282,7 +301,7 @@ impl fmt::Debug for Frame {
 /// Puts the outer request back, and the facts into their frame.
 pub(crate) struct Entered<'a> {
     frame: &'a mut Frame,
-    /// None while the thread ends.
+    /// None where there is no thread-local any more.
     outer: Option<Outer>,
 }
 
@@ -294,17 +313,33 @@ struct Outer {
     trace: Words,
 }
 
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
+impl Entered<'_> {
+    /// What dropping it does as well; where nothing unwinds this is a few moves and no call.
+    #[inline]
+    pub(crate) fn leave(mut self) {
+        self.put_back();
+        mem::forget(self);
+    }
+
+    #[inline]
+    fn put_back(&mut self) {
         let Some(outer) = self.outer.take() else {
             return;
         };
         let _ = CURRENT.try_with(|current| {
-            self.frame.known = current.known.replace(outer.known);
+            let known = current.known.replace(outer.known);
+            // The frame's own was taken when it was entered: there is nothing to drop.
+            mem::forget(mem::replace(&mut self.frame.known, known));
             current.trace.set(outer.trace);
             current.is_serving.set(outer.was_serving);
             current.restore_monitor(outer.monitor);
         });
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.put_back();
     }
 }
 
@@ -313,6 +348,7 @@ impl Drop for Entered<'_> {
     not(feature = "http"),
     expect(dead_code, reason = "only a request can pass one monitor twice")
 )]
+#[inline]
 pub(crate) fn is_timed_by(monitor: usize) -> bool {
     CURRENT
         .try_with(|current| current.is_timed_by(monitor))

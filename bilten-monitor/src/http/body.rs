@@ -1,5 +1,4 @@
 use std::fmt;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -7,7 +6,7 @@ use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Exchange, Unwinding};
+use super::exchange::Exchange;
 use crate::outcome::Outcome;
 
 pin_project! {
@@ -68,11 +67,7 @@ impl<B: Body> Body for TimedBody<B> {
         let Some(mut body) = this.body.as_pin_mut() else {
             return Poll::Ready(None);
         };
-        let unwinding = Unwinding(this.exchange);
-        let entered = unwinding.0.as_mut().map(Exchange::enter);
-        let polled = body.as_mut().poll_frame(cx);
-        drop(entered);
-        mem::forget(unwinding);
+        let polled = Exchange::watch(this.exchange, || body.as_mut().poll_frame(cx));
         let frame = ready!(polled);
         if let Some(open) = this.exchange.as_mut() {
             let at_end = || body.is_end_stream();

@@ -61,19 +61,42 @@ impl Exchange {
         }
     }
 
-    /// Makes this the task's current request while something of it runs.
-    pub(super) fn enter(&mut self) -> Entered<'_> {
-        self.frame.enter_of(self.route.endpoint.hub.mark())
+    /// Runs what is watched, with this as the task's current request. Should it unwind, that is how the request ended.
+    #[inline]
+    pub(super) fn watch<T>(exchange: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
+        let unwinding = Unwinding(exchange);
+        let output = Self::within(unwinding.0, run);
+        mem::forget(unwinding);
+        output
     }
 
     /// Drops what is left of the request as a part of it: its queries are cut off, and their alerts tell whose they were.
+    #[inline]
     pub(super) fn cut_off(exchange: &mut Option<Self>, drop_inner: impl FnOnce()) {
-        match exchange {
-            Some(open) => {
-                let monitor = open.route.endpoint.hub.mark();
-                open.frame.within_of(Some(monitor), drop_inner);
-            }
-            None => drop_inner(),
+        Self::within(exchange, drop_inner);
+    }
+
+    #[inline]
+    fn within<T>(exchange: &mut Option<Self>, run: impl FnOnce() -> T) -> T {
+        let entered = Self::enter(exchange);
+        let output = run();
+        Self::leave(entered);
+        output
+    }
+
+    /// Makes this the task's current request until what is returned is left.
+    #[inline]
+    pub(super) fn enter(exchange: &mut Option<Self>) -> Option<Entered<'_>> {
+        exchange.as_mut().map(|open| {
+            let monitor = open.route.endpoint.hub.mark();
+            open.frame.enter_of(monitor)
+        })
+    }
+
+    #[inline]
+    pub(super) fn leave(entered: Option<Entered<'_>>) {
+        if let Some(entered) = entered {
+            entered.leave();
         }
     }
 

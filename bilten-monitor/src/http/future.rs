@@ -1,6 +1,5 @@
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -8,7 +7,7 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 use super::body::{SHORT, TimedBody};
-use super::exchange::{Exchange, Unwinding, declared_length};
+use super::exchange::{Exchange, declared_length};
 use super::unmeasured::Unmeasured;
 use crate::outcome::{Outcome, short_type_name};
 
@@ -32,11 +31,18 @@ pin_project! {
 }
 
 impl<F> TimedResponse<F> {
-    pub(super) const fn new(future: F, exchange: Option<Exchange>) -> Self {
+    #[inline]
+    pub(super) const fn new(future: F) -> Self {
         Self {
             future: Some(future),
-            exchange,
+            exchange: None,
         }
+    }
+
+    /// Times it, before it is pinned.
+    #[inline]
+    pub(super) fn watch(&mut self, exchange: Option<Exchange>) {
+        self.exchange = exchange;
     }
 }
 
@@ -52,11 +58,7 @@ where
         let Some(future) = this.future.as_pin_mut() else {
             return Poll::Pending;
         };
-        let unwinding = Unwinding(this.exchange);
-        let entered = unwinding.0.as_mut().map(Exchange::enter);
-        let polled = future.poll(cx);
-        drop(entered);
-        mem::forget(unwinding);
+        let polled = Exchange::watch(this.exchange, || future.poll(cx));
         let result = ready!(polled);
         let exchange = this.exchange.take();
         Poll::Ready(match result {

@@ -37,16 +37,16 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        if self.shared.is_timed_already() || self.shared.is_excluded(request.uri()) {
-            return TimedResponse::new(self.inner.call(request), None);
-        }
         // Before the inner call: a handler may panic before there is a future.
-        let mut exchange = Some(Exchange::begin(&self.shared, &request));
+        let is_timed = !self.shared.is_timed_already() && !self.shared.is_excluded(request.uri());
+        let mut exchange = is_timed.then(|| Exchange::begin(&self.shared, &request));
         let unwinding = Unwinding(&mut exchange);
-        let entered = unwinding.0.as_mut().map(Exchange::enter);
-        let future = self.inner.call(request);
-        drop(entered);
+        let entered = Exchange::enter(unwinding.0);
+        // Made where it stays: a request is large, and a closure or a second place would be a copy of it.
+        let mut response = TimedResponse::new(self.inner.call(request));
+        Exchange::leave(entered);
         mem::forget(unwinding);
-        TimedResponse::new(future, exchange)
+        response.watch(exchange);
+        response
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Shared {
     told_of_panic: AtomicBool,
     routes: Arc<Routes>,
     excluded: Vec<&'static str>,
+    /// What [`letter`] says of each of them.
+    letters: u64,
     route_of: Option<Arc<RouteOf>>,
 }
 
@@ -40,6 +42,7 @@ impl Shared {
             told: AtomicBool::new(false),
             told_of_panic: AtomicBool::new(false),
             routes,
+            letters: excluded.iter().fold(0, |all, path| all | letter(path)),
             excluded,
             route_of,
         }
@@ -60,9 +63,11 @@ impl Shared {
 
     pub(super) fn is_excluded(&self, uri: &Uri) -> bool {
         let path = uri.path();
-        self.excluded
-            .iter()
-            .any(|excluded| is_at_or_below(path, excluded))
+        letter(path) & self.letters != 0
+            && self
+                .excluded
+                .iter()
+                .any(|excluded| is_at_or_below(path, excluded))
     }
 
     pub(super) fn route(&self, uri: &Uri, extensions: &Extensions) -> &Arc<Route> {
@@ -89,15 +94,16 @@ impl Shared {
     }
 }
 
+/// A bit for the letter after a path's slash, and all of them where there is none: almost no path shares it with an
+/// excluded one, and one look tells.
+fn letter(path: &str) -> u64 {
+    let second = path.as_bytes().get(1);
+    second.map_or(u64::MAX, |letter| 1 << (letter % 64))
+}
+
 fn is_at_or_below(path: &str, excluded: &str) -> bool {
-    // Almost no path has this one's last letter at its place: one look instead of a comparison.
-    let last = excluded.len().wrapping_sub(1);
-    let bytes = (path.as_bytes().get(last), excluded.as_bytes().last());
-    let is_likely = bytes.0 == bytes.1;
-    is_likely
-        && path
-            .strip_prefix(excluded)
-            .is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    path.strip_prefix(excluded)
+        .is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 impl fmt::Debug for Shared {
