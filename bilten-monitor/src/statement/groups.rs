@@ -58,6 +58,11 @@ impl Groups {
         self.item().filter(|_| self.open.len() > 1)
     }
 
+    /// Whether a group is open whose beginning is known.
+    pub(super) fn is_inside(&self) -> bool {
+        self.item_inside().is_some()
+    }
+
     /// An item of the innermost list begins here.
     pub(super) fn begin_item(&mut self, at: usize) {
         if !self.is_lost()

@@ -149,6 +149,19 @@ mod tests {
             ("values row(1, 2), row(3, 4)", "values row(?)"),
             ("x in (date '1', date '2')", "x in (date '3')"),
             ("x in (f(a, 1), f(a, 2), f(a, 3))", "x in (f(a, ?))"),
+            ("x in (1+1, 2+2, 3+3)", "x in (1+1)"),
+            ("x in ($1 || $2, $3 || $4)", "x in ($1 || $2)"),
+            ("x in (1, 2+2, 3+3)", "x in (1, 2+2)"),
+            (
+                "x in ($1 at time zone 'utc', $2 at time zone 'a', $3 at time zone 'b')",
+                "x in ($1 at time zone 'utc')",
+            ),
+            (
+                "x in (array[1, 2], array[3], array[4, 5, 6])",
+                "x in (array[1])",
+            ),
+            ("x = any(array[1, 2, 3])", "x = any(array[1])"),
+            ("values (1+1, 2), (3+1, 4), (5+1, 6)", "values (1+1, 2)"),
             (
                 "(a, b) in ((f(1), $2), (f(3), $4))",
                 "(a, b) in ((f(?), ?))",

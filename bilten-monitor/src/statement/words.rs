@@ -72,9 +72,14 @@ impl Words {
     /// Appends a word; an item of a list that is the same as the one before it goes.
     fn push(&mut self, word: String) {
         match &*word {
-            "(" => {
+            "(" | "[" => {
                 self.groups.enter(self.words.len());
                 self.words.push(word);
+            }
+            "]" => {
+                self.shrink_item();
+                self.words.push(word);
+                self.groups.leave();
             }
             ")" => {
                 self.shrink_item();
@@ -169,7 +174,7 @@ impl Words {
         (self.words.get(before..comma)? == same).then_some(before)
     }
 
-    /// `? , ?` becomes `?`, and so does a value with its sign or its type at the beginning of an item.
+    /// Outside parentheses `? , ?` becomes `?`, and so does everywhere a value with its sign or its type at the beginning of an item.
     fn shrink_value(&mut self) {
         let end = self.words.len();
         let from = |many: usize| end.checked_sub(many).filter(|at| self.is_whole_from(*at));
@@ -184,8 +189,9 @@ impl Words {
         } else if let Some(many) = (2..=4).find(|many| is_typed(tail(*many)) && begins(*many)) {
             self.words.truncate(end - many + 1);
         }
-        let end = self.words.len();
-        let start = end.checked_sub(3).filter(|at| self.is_whole_from(*at));
+        // In parentheses an item is compared when it ends: it may be an expression that only begins with a value.
+        let start = self.words.len().checked_sub(3);
+        let start = start.filter(|at| self.is_whole_from(*at) && !self.groups.is_inside());
         if let Some(start) = start
             && let [one, comma, other] = &self.words[start..]
             && (&**one, &**comma, &**other) == ("?", ",", "?")
@@ -259,6 +265,7 @@ mod tests {
                 "b",
                 "cast(1 as x), (cast(2 as x), cast(3 as x)), (4)",
                 "f(-1), f(null), f(+2::x[])",
+                "in (1+1, 2+2, 3+3), (1+1), array[1, 2], array[3]",
             ] {
                 let whole: Vec<String> = head
                     .split_whitespace()
