@@ -20,8 +20,8 @@ impl Monitor {
     /// long a task waits for its turn. Looked at once a second, by one tiny task.
     ///
     /// A runtime that is watched twice is shown once; of two runtimes the last one given is. A current-thread runtime that
-    /// runs no task although one waits may be stuck, or driven by nobody: its share is zero then, and the wait of its
-    /// task grows.
+    /// runs no task for ten seconds although one waits may be stuck, or driven by nobody: its share is zero then, and the
+    /// wait of its task grows.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(async {
@@ -62,9 +62,12 @@ struct Probes {
     last: Duration,
     /// The task that still waits.
     waiting: Option<Instant>,
-    /// A task had its turn since the last look.
+    /// A task had its turn, and none has waited long since.
     answered: bool,
 }
+
+/// A task that waits longer has nobody to run it; until then those before it may be what it waits for.
+const UNDRIVEN: Duration = Duration::from_secs(10);
 
 impl Probes {
     /// Whether to ask: one at a time, or they would pile up where nobody runs them.
@@ -77,6 +80,13 @@ impl Probes {
     fn answer(&mut self, waited: Duration) {
         self.last = waited;
         self.answered = true;
+    }
+
+    /// Whether somebody runs tasks, be it late: one that waits a while behind others has its turn in the end.
+    fn is_answered(&mut self, now: Instant) -> bool {
+        let is_late = |asked| now.duration_since(asked) > UNDRIVEN;
+        self.answered &= !self.waiting.is_some_and(is_late);
+        self.answered
     }
 
     /// The longer of what the last task waited and what the one waits that has had no turn yet.
@@ -149,8 +159,8 @@ impl Runtime {
 
     /// Whether somebody runs its tasks for certain: its own threads, or whoever ran the last one that was asked for.
     fn is_driven(&self) -> bool {
-        let answered = std::mem::take(&mut self.delay.probes().answered);
-        answered || self.handle.runtime_flavor() != RuntimeFlavor::CurrentThread
+        let is_answered = self.delay.probes().is_answered(Instant::now());
+        is_answered || self.handle.runtime_flavor() != RuntimeFlavor::CurrentThread
     }
 
     /// A task that does nothing but tell how long it waited.
@@ -268,6 +278,31 @@ mod tests {
         assert_eq!(probes.wait(start + 6 * second), 4 * second);
     }
 
+    #[test]
+    fn a_runtime_whose_tasks_wait_for_seconds_is_driven_until_one_waits_for_ten() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut probes = Probes::default();
+        assert!(!probes.is_answered(start), "nobody ran anything yet");
+        for turn in 0..5 {
+            // Each task has its turn after four seconds, and there is a look in each of them.
+            let asked = start + turn * 4 * second;
+            assert!(probes.ask(asked));
+            let looks = (1..4).map(|after| probes.is_answered(asked + after * second));
+            assert_eq!(looks.filter(|driven| *driven).count() > 0, turn > 0);
+            probes.answer(4 * second);
+            probes.waiting = None;
+            assert!(probes.is_answered(asked + 4 * second));
+        }
+        let asked = start + 60 * second;
+        assert!(probes.ask(asked));
+        assert!(probes.is_answered(asked + 10 * second));
+        assert!(!probes.is_answered(asked + 11 * second), "nobody runs it");
+        assert!(!probes.is_answered(asked + 12 * second));
+        probes.answer(13 * second);
+        probes.waiting = None;
+        assert!(probes.is_answered(asked + 13 * second));
+    }
+
     fn watched(handle: Handle) -> Runtime {
         let monitor = Monitor::builder().build().expect("a monitor");
         Runtime::new(&monitor.inner().hub.registry, handle)
@@ -284,6 +319,8 @@ mod tests {
         assert!(!watched.is_driven());
         runtime.block_on(tokio::task::yield_now());
         assert!(watched.is_driven(), "it ran the task");
+        watched.measure_delay(0);
+        assert!(watched.is_driven(), "the next one may wait behind others");
         watched.measure_delay(0);
         drop(runtime);
         (0..3).for_each(|_| watched.measure_delay(0));
