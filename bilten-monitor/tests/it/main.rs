@@ -9,6 +9,7 @@ mod dashboard;
 mod emitted;
 mod exporter;
 mod generated;
+mod http2;
 mod http_body;
 mod http_facts;
 mod http_layer;

@@ -24,8 +24,9 @@ fn server(answers: Vec<String>) -> (String, Receiver<(String, String)>) {
                 return;
             };
             let request = read(&stream);
-            stream.write_all(answer.as_bytes()).ok();
+            // Before the answer: whoever has that one looks for the request at once.
             sender.send(request).ok();
+            stream.write_all(answer.as_bytes()).ok();
         }
     });
     (url, requests)
