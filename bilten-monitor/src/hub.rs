@@ -1,6 +1,7 @@
 //! Where every observation comes together: the clock, the recorder, the sinks and the limits.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -84,7 +85,14 @@ impl Hub {
     }
 
     /// Sends a value that stands for so many to the metric sinks. Neither waits nor allocates.
+    #[inline]
     pub(crate) fn sample(&self, id: &Arc<SeriesId>, value: f64, weight: u32) {
+        if !self.samples.is_empty() {
+            self.offer(id, value, weight);
+        }
+    }
+
+    fn offer(&self, id: &Arc<SeriesId>, value: f64, weight: u32) {
         for sink in &self.samples {
             if !sink.offer(Sample::new(id, value, weight)) {
                 self.tallies.count(Loss::SampleDropped);
@@ -166,17 +174,14 @@ impl Hub {
         all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Tells of alerts whose cause has been gone for a while, and of those for which there was no room.
-    pub(crate) fn settle(&self, now: u64, watched: &[Arc<dyn Watched>]) {
-        for watched in watched {
-            watched.settle(now);
-            watched.gates(&mut |kind, subject, gate| self.desk.settle(gate, now, kind, subject));
-        }
-        self.sum_up(now, watched, false);
+    /// Tells of alerts whose cause has been gone for a while.
+    pub(crate) fn settle(&self, now: u64, watched: &dyn Watched) {
+        watched.settle(now);
+        watched.gates(&mut |kind, subject, gate| self.desk.settle(gate, now, kind, subject));
     }
 
     /// Names the subjects whose alerts found no room in the window that is over, or at once.
-    fn sum_up(&self, now: u64, watched: &[Arc<dyn Watched>], at_once: bool) {
+    pub(crate) fn sum_up(&self, now: u64, watched: &[Arc<dyn Watched>], at_once: bool) {
         self.desk.sum_up(now, at_once, |visit| {
             watched.iter().for_each(|watched| watched.gates(visit));
         });
@@ -187,6 +192,19 @@ impl Hub {
         self.tallies.publish(now);
         self.desk.publish(now);
         self.show(now);
+    }
+
+    /// The same while the monitor is built. A recorder or a clock that panics then is no reason to go without a monitor.
+    pub(crate) fn begin(&self) {
+        let publish = AssertUnwindSafe(|| self.publish(self.time.now()));
+        if catch_unwind(publish).is_err() {
+            let count = AssertUnwindSafe(|| self.tallies.count(Loss::SinkFailure));
+            drop(catch_unwind(count));
+            tracing::error!(
+                target: "bilten_monitor",
+                "a recorder or clock panicked while the monitor was built: it was built all the same",
+            );
+        }
     }
 
     /// Waits until the sinks have handled what was queued so far, at most `limit`.

@@ -1,8 +1,10 @@
 //! Which recorder observations go to, and handles that survive its late arrival and its forgetting.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -50,6 +52,9 @@ pub(crate) struct Registry {
     refresh_nanos: u64,
     /// The address of the process's recorder, once the watchdog has seen it.
     process: AtomicUsize,
+    /// How often a recorder panicked when it was asked for a handle or given a count, since somebody last counted.
+    panics: AtomicU64,
+    told_of_panic: AtomicBool,
     described: Mutex<HashSet<String>>,
 }
 
@@ -64,6 +69,8 @@ impl Registry {
             naming,
             refresh_nanos,
             process: AtomicUsize::new(NOBODY),
+            panics: AtomicU64::new(0),
+            told_of_panic: AtomicBool::new(false),
             described: Mutex::default(),
         }
     }
@@ -121,6 +128,23 @@ impl Registry {
         self.recorder.is_some() || from == NOBODY || from == self.process.load(Ordering::Relaxed)
     }
 
+    /// A recorder panicked when it was asked for a handle or given a count: it is told once, and counted.
+    pub(crate) fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+        if !self.told_of_panic.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                target: "bilten_monitor",
+                "the metrics recorder panicked when it was asked for a handle or given a count: what it does not take is \
+                 counted, and it is asked again later",
+            );
+        }
+    }
+
+    /// The panics that were not counted yet; they are the caller's to count.
+    pub(crate) fn take_panics(&self) -> u64 {
+        self.panics.swap(0, Ordering::Relaxed)
+    }
+
     /// Tells the recorder the unit and the help text, once for each name.
     fn describe(&self, recorder: &dyn Recorder, id: &SeriesId) {
         let mut described = self
@@ -165,14 +189,29 @@ fn clean(value: SharedString) -> SharedString {
         value.replace('%', "%25").replace('\\', "%5C")
     };
     if cut.len() > MAX_LABEL_BYTES {
-        let end = (0..=MAX_LABEL_BYTES)
-            .rev()
-            .find(|&at| cut.is_char_boundary(at))
-            .unwrap_or(0);
-        cut.truncate(end);
-        cut.push_str(&format!("~{:016x}", hash_text(&value)));
+        cut = shortened(&cut, &value);
     }
     cut.into()
+}
+
+/// The value as it is, or what a long one begins with and a hash of it.
+#[cfg_attr(
+    not(feature = "dashboard"),
+    expect(dead_code, reason = "only the live page shows labels of others")
+)]
+pub(crate) fn cut(value: &str) -> Cow<'_, str> {
+    if value.len() <= MAX_LABEL_BYTES {
+        value.into()
+    } else {
+        shortened(value, value).into()
+    }
+}
+
+fn shortened(text: &str, value: &str) -> String {
+    let is_end = |at: &usize| text.is_char_boundary(*at);
+    let end = (0..=MAX_LABEL_BYTES).rev().find(is_end).unwrap_or(0);
+    let kept = text.get(..end).unwrap_or_default();
+    format!("{kept}~{:016x}", hash_text(value))
 }
 
 /// The address of a recorder that keeps nothing.
@@ -198,11 +237,17 @@ fn is_noop(recorder: &dyn Recorder) -> bool {
 /// A kind of handle that a recorder gives out.
 pub(crate) trait Handle: Sized {
     fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self;
+    /// One that keeps nothing.
+    fn nothing() -> Self;
 }
 
 impl Handle for metrics::Counter {
     fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
         recorder.register_counter(&id.key, &METADATA)
+    }
+
+    fn nothing() -> Self {
+        Self::noop()
     }
 }
 
@@ -210,17 +255,27 @@ impl Handle for metrics::Gauge {
     fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
         recorder.register_gauge(&id.key, &METADATA)
     }
+
+    fn nothing() -> Self {
+        Self::noop()
+    }
 }
 
 impl Handle for metrics::Histogram {
     fn register(recorder: &dyn Recorder, id: &SeriesId) -> Self {
         recorder.register_histogram(&id.key, &METADATA)
     }
+
+    fn nothing() -> Self {
+        Self::noop()
+    }
 }
 
 struct Resolved<H> {
     at: u64,
     from: usize,
+    /// Whether the handles keep anything.
+    is_live: bool,
     handles: Box<[H]>,
 }
 
@@ -267,7 +322,7 @@ impl<H: Handle> Cached<H> {
         let current = self.resolved.load();
         let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
         if let Some(resolved) = current.as_deref().filter(fresh) {
-            f(&resolved.handles, resolved.from != NOBODY)
+            f(&resolved.handles, resolved.is_live)
         } else {
             self.ask_again(registry, now, f)
         }
@@ -279,7 +334,7 @@ impl<H: Handle> Cached<H> {
         if lasts {
             return f(self.lasting.get_or_init(|| resolved.handles), true);
         }
-        let output = f(&resolved.handles, resolved.from != NOBODY);
+        let output = f(&resolved.handles, resolved.is_live);
         if registry.is_for_all(resolved.from) {
             self.resolved.store(Some(Arc::new(resolved)));
         }
@@ -289,21 +344,29 @@ impl<H: Handle> Cached<H> {
     /// The handles, and whether they last.
     fn resolve(&self, registry: &Registry, now: u64) -> (Resolved<H>, bool) {
         registry.with(|recorder, from| {
-            let mut lasts = from != NOBODY;
+            let is_somebody = from != NOBODY;
+            let mut lasts = is_somebody;
             let register = |id: &Arc<SeriesId>| {
-                if from != NOBODY {
+                if is_somebody {
                     registry.describe(recorder, id);
                 }
                 let handle = H::register(recorder, id);
                 lasts &= lasting::said_by(recorder) >= registry.needed();
                 handle
             };
-            let handles = self.ids.iter().map(register).collect();
+            let asked = AssertUnwindSafe(|| self.ids.iter().map(register).collect());
+            // Somebody else's code, and perhaps in the middle of a request that would go with it.
+            let given: Option<Box<[H]>> = catch_unwind(asked).ok();
+            if given.is_none() {
+                registry.panicked();
+            }
             let resolved = Resolved {
                 at: now,
                 from,
-                handles,
+                is_live: is_somebody && given.is_some(),
+                handles: given.unwrap_or_else(|| self.ids.iter().map(|_| H::nothing()).collect()),
             };
+            let lasts = lasts && resolved.is_live;
             (resolved, lasts)
         })
     }

@@ -1,5 +1,6 @@
 //! What the monitor counts about itself, so that nothing is lost unnoticed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +28,8 @@ pub struct Losses {
     pub alerts_suppressed: u64,
     /// Alerts lost because a sink's queue was full.
     pub alerts_dropped: u64,
-    /// Deliveries that a sink refused or panicked on, and looks of the watchdog at which a recorder or a clock panicked.
+    /// Deliveries that a sink refused or panicked on, what the watchdog could not do for a recorder or a clock that
+    /// panicked, and panics of a recorder that was asked for a handle or given a count.
     pub sink_failures: u64,
     /// Samples lost because a metric sink's queue was full.
     pub samples_dropped: u64,
@@ -81,6 +83,7 @@ impl Tallies {
 
     /// Shows the counters from their zero on: a rate sees no rise in a series that begins at one.
     pub(crate) fn publish(&self, now: u64) {
+        self.take_panics();
         let all = [
             &self.overflowed,
             &self.alerts_suppressed,
@@ -109,10 +112,19 @@ impl Tallies {
             Loss::Rejected => &self.rejected,
             Loss::Unrecorded => &self.unrecorded,
         };
-        tally.add(&self.registry, self.time.now(), times)
+        // Counted before the clock is asked, which may be what failed.
+        let before = tally.note(times);
+        tally.publish(&self.registry, self.time.now());
+        before == 0
+    }
+
+    /// A recorder that panics is one that failed, whoever met it.
+    fn take_panics(&self) {
+        self.sink_failures.note(self.registry.take_panics());
     }
 
     pub(crate) fn losses(&self) -> Losses {
+        self.take_panics();
         Losses {
             overflowed: self.overflowed.total(),
             alerts_suppressed: self.alerts_suppressed.total(),
@@ -145,21 +157,32 @@ impl Tally {
 
     /// Shows what no recorder has yet, and a zero if that is all.
     pub(crate) fn publish(&self, registry: &Registry, now: u64) {
-        self.counter.with(registry, now, |counters, is_live| {
-            if is_live {
-                let total = self.total();
-                let told = self.told.fetch_max(total, Ordering::Relaxed);
-                let due = total.saturating_sub(told);
-                counters.iter().for_each(|counter| counter.increment(due));
-            }
+        let show = AssertUnwindSafe(|| {
+            self.counter.with(registry, now, |counters, is_live| {
+                if is_live {
+                    let total = self.total();
+                    let told = self.told.fetch_max(total, Ordering::Relaxed);
+                    let due = total.saturating_sub(told);
+                    counters.iter().for_each(|counter| counter.increment(due));
+                }
+            });
         });
+        // What is counted here goes on to be told: an alert does not wait for a recorder that panics.
+        if catch_unwind(show).is_err() {
+            registry.panicked();
+        }
     }
 
     /// Adds so many, and says whether they are the first.
     pub(crate) fn add(&self, registry: &Registry, now: u64, times: u64) -> bool {
-        let before = self.total.fetch_add(times, Ordering::Relaxed);
+        let before = self.note(times);
         self.publish(registry, now);
         before == 0
+    }
+
+    /// Adds so many, and leaves it to others to show them; how many there were.
+    fn note(&self, times: u64) -> u64 {
+        self.total.fetch_add(times, Ordering::Relaxed)
     }
 
     fn total(&self) -> u64 {

@@ -82,9 +82,14 @@ fn look(
         let watched = hub.watched();
         if period.is_some_and(|period| looked.elapsed() >= period) {
             *looked = Instant::now();
-            part(&mut || watched.iter().for_each(|watched| watched.look(now)));
+            watched
+                .iter()
+                .for_each(|watched| part(&mut || watched.look(now)));
         }
-        part(&mut || hub.settle(now, &watched));
+        watched
+            .iter()
+            .for_each(|watched| part(&mut || hub.settle(now, &**watched)));
+        part(&mut || hub.sum_up(now, &watched, false));
         if let Some(budget) = &hub.budget {
             part(&mut || budget.look(&hub.desk, now));
         }

@@ -304,7 +304,7 @@ impl MonitorBuilder {
             showing: Mutex::default(),
         });
         hub.announce();
-        hub.publish(hub.time.now());
+        hub.begin();
         watchdog::start(&hub, self.watchdog)?;
         Ok(Monitor::new(hub))
     }

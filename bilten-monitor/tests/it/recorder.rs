@@ -239,3 +239,38 @@ async fn another_recorder_is_told_the_number_in_flight_within_a_look_at_once_by_
     drop(second);
     assert_eq!(told(&snapshotter), Some(0.0));
 }
+
+/// A recorder that panics whenever it is asked for a handle.
+struct Hopeless;
+
+impl Recorder for Hopeless {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        panic!("no counter {key}")
+    }
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("no gauge {key}")
+    }
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+        panic!("no histogram {key}")
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_when_it_is_asked_is_no_matter_of_the_program() {
+    let built = Monitor::builder().recorder(Arc::new(Hopeless)).build();
+    let monitor = built.expect("a monitor without a recorder");
+    run(&monitor);
+    monitor.metric("sold").increment(1).expect("counted");
+    assert!(monitor.flush(SOON));
+    assert_eq!(monitor.snapshot().queries[0].count, 1);
+    let losses = monitor.losses();
+    assert!(losses.sink_failures > 0, "{losses:?}");
+    assert_eq!(
+        losses.unrecorded, 2,
+        "the query and the sale are in no exporter"
+    );
+}

@@ -119,6 +119,69 @@ fn the_watchdog_looks_on_after_a_recorder_has_panicked() {
     span.finish(Outcome::Success);
 }
 
+/// A recorder whose counters panic at each count.
+struct Uncountable;
+
+impl metrics::CounterFn for Uncountable {
+    fn increment(&self, _: u64) {
+        panic!("it cannot count");
+    }
+    fn absolute(&self, _: u64) {
+        panic!("it cannot count");
+    }
+}
+
+impl metrics::Recorder for Uncountable {
+    fn describe_counter(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_gauge(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn describe_histogram(
+        &self,
+        _: metrics::KeyName,
+        _: Option<metrics::Unit>,
+        _: metrics::SharedString,
+    ) {
+    }
+    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
+        metrics::Counter::from_arc(std::sync::Arc::new(Self))
+    }
+    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+        metrics::Gauge::noop()
+    }
+    fn register_histogram(
+        &self,
+        _: &metrics::Key,
+        _: &metrics::Metadata<'_>,
+    ) -> metrics::Histogram {
+        metrics::Histogram::noop()
+    }
+}
+
+#[test]
+fn a_recorder_that_panics_at_each_count_keeps_no_alert_from_being_told() {
+    let recorder = std::sync::Arc::new(Uncountable);
+    let scene = Scene::with(|builder| builder.recorder(recorder).watchdog(TICK));
+    let span = scene.monitor.query("report").start();
+    scene.clock.advance(1100 * MILLI);
+    let running = scene.alerts.next_within(SOON).expect("told");
+    assert_eq!(running.kind, AlertKind::StillRunning);
+    span.finish(Outcome::Success);
+    let ended = scene.alerts.next_within(SOON).expect("told at its end");
+    assert_eq!(ended.kind, AlertKind::SlowQuery);
+    assert!(scene.monitor.losses().sink_failures > 0, "it is counted");
+}
+
 #[test]
 fn many_that_hang_under_one_name_are_one_alert() {
     let scene = watched();

@@ -46,11 +46,10 @@ pub(in crate::dashboard) fn caches(readings: &[Reading]) -> (Vec<Cache>, Reads) 
         .iter()
         .filter(|reading| reading.series.key.name().starts_with("bilten_cache_"));
     for reading in of_caches {
-        let cache = cache_named(&mut caches, reading.label("cache"));
-        if reading.label("region").is_empty() {
-            whole(cache, reading);
-        } else {
-            region(cache.region(reading.label("region")), reading, &mut reads);
+        let cache = cache_named(&mut caches, &reading.label("cache"));
+        match &*reading.label("region") {
+            "" => whole(cache, reading),
+            name => region(cache.region(name), reading, &mut reads),
         }
     }
     (caches, reads)
@@ -101,7 +100,7 @@ fn whole(cache: &mut Cache, reading: &Reading) {
 }
 
 fn region(region: &mut Region, reading: &Reading, reads: &mut Reads) {
-    match (reading.series.key.name(), reading.label("level")) {
+    match (reading.series.key.name(), &*reading.label("level")) {
         ("bilten_cache_hits_total", "memory") => {
             region.memory = reading.total;
             reads.memory += reading.new;

@@ -36,7 +36,7 @@ pub(in crate::dashboard) fn nodes(readings: &[Reading]) -> Vec<Node> {
     let is_level = |reading: &&Reading| reading.series.key.name() == UP && !reading.total.is_nan();
     for reading in of_nodes.clone().filter(is_level) {
         nodes.push(Node {
-            name: reading.label("node").to_owned(),
+            name: reading.label("node").into_owned(),
             ..Node::default()
         });
     }
@@ -61,7 +61,7 @@ fn add(node: &mut Node, reading: &Reading) {
             if reading.label("outcome") == "error" {
                 node.errors += reading.total;
             }
-            match reading.label("reason") {
+            match &*reading.label("reason") {
                 "write" | "transaction" => node.writes += reading.rate,
                 _ => node.reads += reading.rate,
             }

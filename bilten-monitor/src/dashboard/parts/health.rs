@@ -40,7 +40,7 @@ pub(in crate::dashboard) fn checks(readings: &[Reading], now: u64) -> Vec<Check>
             .position(|check| check.name == name)
             .unwrap_or_else(|| {
                 checks.push(Check {
-                    name: name.to_owned(),
+                    name: name.into_owned(),
                     ..Check::default()
                 });
                 checks.len() - 1

@@ -1,11 +1,13 @@
 //! The board's series, with what is new in each since the last look.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::dashboard::board::{Board, Cell, Series};
 use crate::dashboard::number::rate;
+use crate::registry::cut;
 use crate::stats::{Counts, Histogram};
 
 /// Looks after which the older copy of a histogram is replaced; percentiles are of one to two times as many.
@@ -28,12 +30,12 @@ pub(in crate::dashboard) struct Reading {
 }
 
 impl Reading {
-    /// A label's value; empty when the series has no such label.
-    pub(super) fn label(&self, name: &str) -> &str {
+    /// A label's value, a long one cut as names are; empty when the series has no such label.
+    pub(super) fn label(&self, name: &str) -> Cow<'_, str> {
         let mut labels = self.series.key.labels();
         labels
             .find(|label| label.key() == name)
-            .map_or("", |label| label.value())
+            .map_or(Cow::Borrowed(""), |label| cut(label.value()))
     }
 }
 
@@ -162,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_a_megabyte_is_cut_and_two_of_them_stay_apart() {
+        let (board, mut readings) = (Board::default(), Readings::default());
+        for last in ["x", "y"] {
+            let name = "é".repeat(1 << 19) + last;
+            let label = metrics::Label::new("node", name);
+            let key = Key::from_parts("bilten_db_node_up", vec![label]);
+            board.cell(&key, || Cell::Gauge(Arc::new(1f64.to_bits().into())));
+        }
+        let all = readings.read(&board, 1.0, 0);
+        let shown: Vec<_> = all.iter().map(|reading| reading.label("node")).collect();
+        assert!(shown.iter().all(|name| (100..250).contains(&name.len())));
+        assert_ne!(shown[0], shown[1]);
+        assert_eq!(all[0].label("check"), "");
+    }
+
+    #[test]
     fn a_series_that_went_takes_nothing_of_another_along() {
         use crate::dashboard::board::MOST;
 
@@ -183,7 +201,7 @@ mod tests {
             let new: Vec<_> = read
                 .iter()
                 .filter(|reading| reading.new > 0)
-                .map(|reading| (reading.label("cache").to_owned(), reading.new))
+                .map(|reading| (reading.label("cache").into_owned(), reading.new))
                 .collect();
             new
         };
