@@ -95,7 +95,8 @@ impl Gtids {
         Some((own, last))
     }
 
-    /// Whether everything is here that `primary` had when its own line had come to `position`.
+    /// Whether everything is here that `primary` had when its own line had come to `position`, perhaps after it was seen: what
+    /// it wrote since then is in one line with what it had.
     pub(crate) fn has(&self, primary: &Self, line: Line, position: u64) -> bool {
         if primary.own != Some(line) {
             return false;
@@ -103,13 +104,17 @@ impl Gtids {
         let (Some(wanted), Some(here)) = (primary.origin(line), self.origin(line)) else {
             return false;
         };
-        let reached = here.runs.last().is_some_and(|run| run.last >= position);
-        let clip = |run: &Run| Run {
-            last: run.last.min(position),
-            ..*run
+        let mut runs = wanted.runs.iter().filter(|run| run.first <= position);
+        let Some(newest) = runs.next_back() else {
+            return false;
         };
-        let wanted = wanted.runs.iter().filter(|run| run.first <= position);
-        reached && wanted.map(clip).all(|run| here.covers(run))
+        let last = match wanted.runs.last() == Some(newest) {
+            true => position,
+            false => newest.last.min(position),
+        };
+        let newest = Run { last, ..*newest };
+        let reached = here.runs.last().is_some_and(|run| run.last >= position);
+        reached && runs.chain([&newest]).all(|run| here.covers(*run))
     }
 
     /// Whether the position is that of all transactions of the server, wherever they came from. MariaDB tells a standby's by
@@ -322,6 +327,12 @@ mod tests {
                 "{replica} of {primary}"
             );
         }
+        // The primary was seen before it wrote what the token stands for.
+        let (seen, gap) = (mysql("A:1-100"), mysql("A:1-100:150"));
+        let (line, _) = seen.point().unwrap();
+        assert!(!gap.has(&seen, line, 150) && gap.has(&seen, line, 100));
+        assert!(mysql("A:1-150").has(&seen, line, 150));
+        assert!(!mysql("A:1-149").has(&seen, line, 150));
         let (primary, replica) = (mysql("A:1-100"), mysql("A:1-60"));
         let (line, _) = primary.point().unwrap();
         assert!(replica.has(&primary, line, 60) && !replica.has(&primary, line, 61));
