@@ -24,6 +24,8 @@ pub(crate) fn may_hide_a_write(backend: DbBackend, sql: &str) -> bool {
 
 fn calls_unknown(before: Token<'_>, name: Token<'_>) -> bool {
     match (before, name) {
+        // Its options, or what it explains: nothing of that is run.
+        (Token::End, Token::Word(word)) if is_any(word, &["explain"]) => false,
         // A type with a length, or a name for rows, with names for their columns.
         (Token::Word(word), Token::Word(_) | Token::Quoted(_)) if is_any(word, &["as"]) => false,
         (Token::Word(first), Token::Word(second)) if harmless::is_phrase(first, second) => false,

@@ -89,7 +89,8 @@ pub(crate) fn is_alone(backend: DbBackend, sql: &str) -> bool {
 
 /// Skips opening brackets and returns the first word when a read may begin with it.
 ///
-/// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not.
+/// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not, but for the one that
+/// says nothing new.
 fn head<'a>(tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
     let is = |token: Token<'_>, name| matches!(token, Token::Word(word) if is_any(word, &[name]));
     let mut now = tokens.next_token();
@@ -99,6 +100,12 @@ fn head<'a>(tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
             // SQLite's form.
             is(tokens.next_token(), "plan").then_some(())?;
             now = tokens.next_token();
+        } else if now == Token::Punct(b'(') {
+            now = tokens.next_token();
+            if is(now, "costs") {
+                (tokens.next_token() == Token::Punct(b')')).then_some(())?;
+                now = tokens.next_token();
+            }
         }
     }
     loop {

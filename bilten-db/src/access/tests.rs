@@ -32,6 +32,8 @@ const READS: &[&str] = &[
     "explain select 1",
     "EXPLAIN (select 1) union all (select 2)",
     "explain query plan select * from event",
+    "EXPLAIN (COSTS) select 1",
+    "explain (costs) (select 1) union all (select 2)",
 ];
 
 const WRITES: &[&str] = &[
@@ -56,6 +58,12 @@ const WRITES: &[&str] = &[
     "explain analyze select 1",
     "explain (analyze) select 1",
     "explain (verbose) select 1",
+    "explain (costs) analyze select 1",
+    "explain (costs, analyze) select 1",
+    "explain (costs off) select 1",
+    "explain (costs) insert into event values (1)",
+    "explain (costs) with x as (delete from event returning id) select * from x",
+    "explain (costs)",
     "explain insert into event values (1)",
     "explain with x as (delete from event returning id) select * from x",
     "explain explain select 1",
@@ -354,6 +362,8 @@ fn a_call_that_may_do_more_than_read_is_told() {
             "select cast(now() as timestamp with time zone), record_visit(7)",
             true,
         ),
+        ("explain (costs) select lower(a) from event", false),
+        ("select explain(a) from event", true),
         ("select record_visit(7) as visits", true),
         ("select distinct on (a) record_visit(a) from event", true),
         ("select first(a) from event", true),

@@ -246,6 +246,19 @@ async fn sqlite_has_indexes_too() {
 }
 
 #[tokio::test]
+async fn the_plan_of_a_query_is_no_write_of_a_session() {
+    let shop = Shop::open("plan_is_no_write").await;
+    let db = shop.connect().await;
+    let session = db.session();
+    let plan = explain(&session, find("n7")).await.unwrap();
+    assert!(plan.text.contains("event"), "{}", plan.text);
+    assert!(!session.wrote());
+    let write = Statement::from_string(DbBackend::Postgres, "delete from event");
+    explain(&session, write).await.unwrap();
+    assert!(session.wrote(), "not told by its text to change nothing");
+}
+
+#[tokio::test]
 async fn the_plan_of_a_query_runs_nothing_of_it() {
     let shop = Shop::open("plan_runs_nothing").await;
     let file = std::env::temp_dir().join(format!("bilten-plan-{}.db", std::process::id()));
