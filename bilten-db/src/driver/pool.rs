@@ -124,12 +124,13 @@ impl<D: Driver> SqlxPool<D> {
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
         let (pool, moves) = self.pool();
-        let conn = self.acquire(&pool, hurried).await?;
+        let acquired = self.acquire(&pool, hurried).await;
         let waited = begun.elapsed();
         self.acquire_seconds.record(waited);
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         tracing::Span::current().record("waited_us", waited);
-        Ok(Lease::new(conn, self.config.max_uses, silences, moves))
+        let lease = |conn| Lease::new(conn, self.config.max_uses, silences, moves);
+        acquired.map(lease)
     }
 
     fn settle<T>(

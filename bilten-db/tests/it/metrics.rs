@@ -61,6 +61,33 @@ fn every_statement_is_counted_once() {
     assert_eq!(told, (60, 11, 1, 9));
 }
 
+#[test]
+fn a_wait_for_a_connection_that_was_in_vain_is_a_wait() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let limit = Duration::from_millis(200);
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let shop = Shop::open("waited_in_vain").await;
+            let pool = PoolConfig::default().max(1).acquire_timeout(limit);
+            let db = Cluster::builder().primary(&shop.primary).pool(pool);
+            let db = db.connect().await.unwrap();
+            let tx = db.begin().await.unwrap();
+            who_reads(&db).await.unwrap_err();
+            drop(tx);
+        });
+    });
+    let waits = snapshotter.snapshot().into_vec().into_iter();
+    let waits = waits.filter(|(key, ..)| key.key().name() == "bilten_db_acquire_seconds");
+    let waits: Vec<_> = waits.map(|(_, _, _, value)| value).collect();
+    let is_long = |wait: &DebugValue| match wait {
+        DebugValue::Histogram(waits) => waits.iter().any(|wait| **wait >= limit.as_secs_f64()),
+        _ => false,
+    };
+    assert!(waits.iter().any(is_long), "{waits:?}");
+}
+
 /// The levels by node and metric, those of the pool as one sum. A snapshot leaves zeros behind.
 fn levels(snapshotter: &Snapshotter) -> BTreeMap<(String, String), f64> {
     let mut levels = BTreeMap::new();
