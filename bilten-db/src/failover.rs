@@ -24,7 +24,7 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
         (Access::Write, _) | (Access::Read, Trouble::Answer) => Step::Return,
         (Access::Read, Trouble::ReadOnly | Trouble::NotHere) if on_replica => Step::Learn,
         (Access::Read, Trouble::Unanswered) if on_replica => Step::Ask,
-        (Access::Read, Trouble::Unreachable | Trouble::Lost) => Step::Elsewhere,
+        (Access::Read, Trouble::Unreachable | Trouble::Lost | Trouble::Idled) => Step::Elsewhere,
         (Access::Read, Trouble::Slow | Trouble::Silent | Trouble::Busy | Trouble::Conflict)
             if on_replica =>
         {
@@ -38,7 +38,8 @@ pub(crate) fn step(access: Access, on_replica: bool, trouble: Trouble) -> Step {
 mod tests {
     use super::*;
     use Trouble::{
-        Answer, Busy, Conflict, Lost, NotHere, ReadOnly, Silent, Slow, Unanswered, Unreachable,
+        Answer, Busy, Conflict, Idled, Lost, NotHere, ReadOnly, Silent, Slow, Unanswered,
+        Unreachable,
     };
 
     #[test]
@@ -46,6 +47,7 @@ mod tests {
         for trouble in [
             Unreachable,
             Lost,
+            Idled,
             Slow,
             Unanswered,
             Silent,
@@ -64,6 +66,7 @@ mod tests {
         let table = [
             (Unreachable, Step::Elsewhere, Step::Elsewhere),
             (Lost, Step::Elsewhere, Step::Elsewhere),
+            (Idled, Step::Elsewhere, Step::Elsewhere),
             (Slow, Step::Elsewhere, Step::Return),
             (Unanswered, Step::Ask, Step::Return),
             (Silent, Step::Elsewhere, Step::Return),

@@ -22,8 +22,10 @@ pub(crate) const STALE: Duration = Duration::from_secs(3);
 pub(crate) struct Lag {
     pub(crate) bytes: u64,
     pub(crate) time: Duration,
-    /// Everything that was committed before this was there: what a promise may rest on.
+    /// Everything that was committed before this was there, as far as the numbers tell.
     pub(crate) as_of: Instant,
+    /// The numbers are those of one history, so a promise may rest on them.
+    pub(crate) is_proven: bool,
 }
 
 /// A place in the log of the primary.
@@ -74,6 +76,7 @@ impl Trail {
                 bytes: 0,
                 time: Duration::ZERO,
                 as_of: *at,
+                is_proven: true,
             });
         }
         let behind = self.0.partition_point(|(_, note)| note.is_behind(replayed));
@@ -84,6 +87,7 @@ impl Trail {
             bytes: newest.position.saturating_sub(replayed.position).max(1),
             time: now.saturating_duration_since(as_of),
             as_of,
+            is_proven: true,
         })
     }
 }
@@ -218,6 +222,7 @@ mod tests {
             time: Duration::from_secs(seconds),
             bytes: 1,
             as_of: Instant::now(),
+            is_proven: true,
         };
         let replica = Hysteresis::default();
         assert_eq!(replica.judge(Some(seconds(1)), limit), None);

@@ -54,6 +54,7 @@ mod route;
 mod running;
 #[cfg(feature = "seal")]
 pub mod seal;
+mod seen;
 mod sluggish;
 mod token;
 mod traits;

@@ -19,12 +19,13 @@ use crate::flight::{Flight, Flights};
 use crate::freshness::Want;
 use crate::health::Health;
 use crate::identity::Identity;
-use crate::lag::{Hysteresis, Lag, STALE};
+use crate::lag::{Hysteresis, Lag};
 use crate::latency::Latency;
 use crate::metrics::NodeMetrics;
-use crate::past::Past;
+use crate::past::{Past, Question};
 use crate::route::View;
 use crate::running::Running;
+use crate::seen::Seen;
 use crate::sluggish::Sluggish;
 use crate::status::Rotation;
 use crate::traits::Traits;
@@ -54,38 +55,11 @@ pub(crate) struct Node {
     pub(crate) asking: Arc<tokio::sync::Mutex<()>>,
     /// One asks for the start of its server. Not the turn above: whoever has that one waits for a connection of the pool, and who waits here
     /// may hold the last one.
-    pub(crate) asking_start: tokio::sync::Mutex<()>,
+    pub(crate) asking_start: tokio::sync::Mutex<Option<Question>>,
     lagging: Hysteresis,
     pub(crate) past: Past,
     /// A pooler that mixes statements was told of.
     mixes: AtomicBool,
-}
-
-/// What the last probe saw.
-#[derive(Debug, Clone)]
-pub(crate) struct Seen {
-    /// From before the question.
-    pub(crate) at: Instant,
-    pub(crate) sample: Sample,
-    pub(crate) lag: Option<Lag>,
-    /// Nothing happened since that may have made it another state.
-    pub(crate) holds: bool,
-}
-
-impl Seen {
-    pub(crate) fn new(at: Instant, sample: Sample, lag: Option<Lag>) -> Self {
-        let holds = true;
-        Self {
-            at,
-            sample,
-            lag,
-            holds,
-        }
-    }
-
-    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.at) <= STALE
-    }
 }
 
 impl Node {
@@ -164,7 +138,8 @@ impl Node {
         };
         let in_time = want.max_lag.is_none_or(|limit| {
             // Whatever was committed since may be missing, also where the last probes show no lag.
-            seen.lag.is_some_and(|lag| lag.as_of.elapsed() <= limit)
+            let proves = |lag: &Lag| lag.is_proven && lag.as_of.elapsed() <= limit;
+            seen.lag.as_ref().is_some_and(proves)
         });
         let reached = want.at_least.is_none_or(|token| {
             let primary = primary.seen();
@@ -186,8 +161,16 @@ impl Node {
     /// The server may have been started again: what it had replayed before proves nothing now.
     pub(crate) fn doubt(&self) {
         self.metrics.lag(None);
+        self.past.doubt();
         if let Some(seen) = self.seen_slot().as_mut() {
             seen.holds = false;
+        }
+    }
+
+    /// A probe had no good answer, so what the last one saw may be over.
+    pub(crate) fn missed_a_probe(&self) {
+        if let Some(seen) = self.seen_slot().as_mut() {
+            seen.missed = true;
         }
     }
 
@@ -199,12 +182,10 @@ impl Node {
         *self.seen_slot() = seen;
     }
 
-    /// A newer position of a node that was seen before, asked for between two probes. What was known of its lag still
-    /// holds, as a replica only goes forward.
+    /// The position of a node that was seen before, asked for between two probes.
     pub(crate) fn saw(&self, asked: Instant, sample: Sample) {
         if let Some(seen) = self.seen_slot().as_mut().filter(|seen| seen.holds) {
-            seen.at = asked;
-            seen.sample = sample;
+            seen.moved(asked, sample);
         }
     }
 
@@ -305,6 +286,8 @@ impl Node {
         match fault.trouble() {
             Trouble::Unreachable if self.has_nothing_to_lose() => self.eject_for(fault),
             Trouble::Lost => self.doubt(),
+            // It says nothing about the server.
+            Trouble::Idled => return,
             Trouble::Unreachable | Trouble::Slow | Trouble::Unanswered => {}
             Trouble::Answer | Trouble::NotHere => {
                 self.look_for_pooler(fault);
@@ -462,8 +445,12 @@ mod tests {
         let lag = |millis| {
             let time = Duration::from_millis(millis);
             let as_of = Instant::now();
-            let bytes = 1;
-            Some(Lag { bytes, time, as_of })
+            Some(Lag {
+                bytes: 1,
+                time,
+                as_of,
+                is_proven: true,
+            })
         };
         let mut moves = 0;
         let mut judge = |lag| {

@@ -1,8 +1,25 @@
 //! What a node was before: when its server was started, and which parts it played.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
 
 use crate::driver::Sample;
+
+/// The last question about the start of a server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question {
+    /// When it began.
+    pub(crate) at: Instant,
+    pub(crate) was_answered: bool,
+}
+
+/// What there was when the start of a server was asked for: connections opened so far, and doubts whether it was started
+/// again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    opened: u64,
+    doubts: u64,
+}
 
 /// Kept while nobody reaches the node.
 #[derive(Debug, Default)]
@@ -14,6 +31,12 @@ pub(crate) struct Past {
     /// was answered.
     asked_after: AtomicU64,
     told_after: AtomicU64,
+    /// The same of the doubts, and how many there were so far.
+    asked_in_doubt: AtomicU64,
+    told_in_doubt: AtomicU64,
+    doubts: AtomicU64,
+    /// Several servers may answer under its name, now one and now the other.
+    many: AtomicBool,
     /// Seen as a standby since it was the primary, if it ever was.
     stood_by: AtomicBool,
     /// Was the primary of this cluster before another one took its place.
@@ -76,34 +99,63 @@ impl Past {
         self.wrote_on.load(Ordering::Relaxed)
     }
 
+    /// Something happened that a server does when it is started again.
+    pub(crate) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::Release);
+    }
+
+    /// Of a question that begins now, after so many connections were opened.
+    pub(crate) fn mark(&self, opened: u64) -> Mark {
+        let doubts = self.doubts.load(Ordering::Acquire);
+        Mark { opened, doubts }
+    }
+
     /// It is asked now, after so many connections were opened.
     pub(crate) fn asks(&self, opened: u64) {
-        self.asked_after.store(opened, Ordering::Relaxed);
+        let mark = self.mark(opened);
+        self.asked_after.store(mark.opened, Ordering::Relaxed);
+        self.asked_in_doubt.store(mark.doubts, Ordering::Relaxed);
     }
 
     /// What was asked last was answered.
     pub(crate) fn told_as_asked(&self) {
-        self.told_after(self.asked_after.load(Ordering::Relaxed));
+        self.told_after(Mark {
+            opened: self.asked_after.load(Ordering::Relaxed),
+            doubts: self.asked_in_doubt.load(Ordering::Relaxed),
+        });
     }
 
-    /// What was asked after so many connections were opened was answered.
-    pub(crate) fn told_after(&self, opened: u64) {
-        self.told_after.fetch_max(opened, Ordering::Relaxed);
+    /// The question that began with this mark was answered.
+    pub(crate) fn told_after(&self, mark: Mark) {
+        self.told_after.fetch_max(mark.opened, Ordering::Relaxed);
+        self.told_in_doubt.fetch_max(mark.doubts, Ordering::Relaxed);
     }
 
-    /// Whether the start was told since the last of so many connections was opened: one that was opened later may lead to
-    /// a server that was started meanwhile.
+    /// Whether the start was told since the last of so many connections was opened, and since the last doubt: one that was
+    /// opened later may lead to a server that was started meanwhile.
     pub(crate) fn knows(&self, opened: u64) -> bool {
         opened <= self.told_after.load(Ordering::Relaxed)
+            && self.doubts.load(Ordering::Acquire) <= self.told_in_doubt.load(Ordering::Relaxed)
+    }
+
+    /// From now on a start that is not later than the last one tells of another server under the same name.
+    pub(crate) fn may_be_many(&self) {
+        self.many.store(true, Ordering::Relaxed);
     }
 
     /// Whether the server was started again since it was last seen. One that is asked for the first time under this address
-    /// was not: `moves` counts how often another may have taken it.
+    /// was not: `moves` counts how often another may have taken it. Of several servers under one name the last start counts:
+    /// they would seem to be started again whenever another one answers.
     pub(crate) fn restarted(&self, started: Option<i64>, moves: u64) -> bool {
         started.is_some_and(|started| {
-            let before = self.started.swap(started, Ordering::Relaxed);
+            let is_many = self.many.load(Ordering::Relaxed);
+            let before = match is_many {
+                true => self.started.fetch_max(started, Ordering::Relaxed),
+                false => self.started.swap(started, Ordering::Relaxed),
+            };
             let at_the_same_place = self.moves.swap(moves, Ordering::Relaxed) == moves;
-            before != started && at_the_same_place && before != 0
+            let is_new = before != started && (before < started || !is_many);
+            is_new && at_the_same_place && before != 0
         })
     }
 
@@ -134,5 +186,24 @@ mod tests {
         assert!(!past.knows(2), "not told yet");
         past.told_as_asked();
         assert!(past.knows(2) && !past.knows(3));
+    }
+
+    #[test]
+    fn a_doubt_makes_the_start_unknown_until_a_question_that_began_after_it_is_answered() {
+        let past = Past::default();
+        past.asks(0);
+        past.doubt();
+        past.told_as_asked();
+        assert!(!past.knows(0), "asked before the doubt");
+        past.told_after(past.mark(0));
+        assert!(past.knows(0));
+    }
+
+    #[test]
+    fn two_servers_under_one_name_are_not_started_again_by_turns() {
+        let past = Past::default();
+        past.may_be_many();
+        let seen = [10, 20, 10, 20, 10, 30, 20].map(|start| past.restarted(Some(start), 0));
+        assert_eq!(seen, [false, true, false, false, false, true, false]);
     }
 }

@@ -244,6 +244,7 @@ impl Session {
         });
         match chosen.await {
             Ok(Some(pinned)) => self.read(pinned, call).await,
+            Err(()) if !set_apart && self.want().is_any() => self.without_replica(call).await,
             _ if set_apart || self.want().is_any() => self.stand_in(call, attempt).await,
             // What it shows now is newer than what a replica that is chosen later may show.
             _ => self.pass_over(call).await,
@@ -293,22 +294,17 @@ impl Session {
         if !self.still_meets(node, &want).await {
             return self.pass_over(call).await;
         }
-        if let Err(fault) = node.make_sure_of_start().await {
-            // What is known to be away is not waited for a second time.
-            let left = self.leave_replica(call, attempt).await;
-            return left.map_err(|error| or_full(error, full(node, fault)));
-        }
         if !pinned.is_the_same() {
             return self.leave_replica(call, attempt).await;
         }
+        self.router.deposit();
         let fault = match node.run(call, attempt).await {
             Ok(output) => {
                 // It may have come on a connection that was opened for it, to a server that was started meanwhile.
-                if node.make_sure_of_start().await.is_ok() && pinned.is_the_same() {
+                if node.is_sure_of_start().await && pinned.is_the_same() {
                     return Ok(output);
                 }
-                drop(output);
-                return self.leave_replica(call, attempt.again(Reason::Retry)).await;
+                Fault::Unsure
             }
             Err(fault) => fault,
         };
@@ -337,6 +333,14 @@ impl Session {
         }
         let output = self.keep_promise(call, Reason::Fallback.into()).await?;
         // Only now something newer was shown.
+        self.outrun.store(true, Ordering::Release);
+        Ok(output)
+    }
+
+    /// No replica is there, and the primary is not meant to stand in for one: where there are none at all it answers.
+    async fn without_replica<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
+        let output = self.stand_in(call, Reason::Fallback.into()).await?;
+        // One that joins may be behind what was shown.
         self.outrun.store(true, Ordering::Release);
         Ok(output)
     }

@@ -81,7 +81,7 @@ impl<D: Driver> Lease<D> {
                 Ok(value)
             }
             Ok(Err(error)) => {
-                if driver_trouble(&error) != Trouble::Lost {
+                if !matches!(driver_trouble(&error), Trouble::Lost | Trouble::Idled) {
                     // Several statements in one text may have begun a transaction before the one that failed.
                     self.give_back(false);
                 }

@@ -97,6 +97,10 @@ pub(crate) trait Backend: Debug + Send + Sync {
 #[async_trait]
 pub(crate) trait Prober: Send {
     async fn probe(&mut self) -> Result<Sample, Fault>;
+    /// When the server was started, asked on a new connection: less than a probe asks for, and refused to nobody.
+    async fn started(&mut self) -> Result<Option<i64>, Fault> {
+        self.probe().await.map(|sample| sample.started)
+    }
 }
 
 /// What a probe saw.
@@ -127,6 +131,19 @@ impl Sample {
         };
         let gtids = self.gtids.clone();
         Some(Place { position, gtids })
+    }
+
+    /// Whether its numbers are those of the history that `primary` writes, so that they prove something.
+    pub(crate) fn is_of_the_history_of(&self, primary: &Self) -> bool {
+        self.gtids.is_some() || self.timeline == primary.timeline
+    }
+
+    /// Whether nothing of what `other` told is missing here, which the same server told before or after.
+    pub(crate) fn is_as_far_as(&self, other: &Self) -> bool {
+        match (&self.gtids, &other.gtids) {
+            (Some(here), Some(there)) => here.covers(there),
+            _ => (self.timeline, self.position) >= (other.timeline, other.position),
+        }
     }
 
     /// Whether all that `other` has is here too, as proven by the names of the transactions.
@@ -203,6 +220,10 @@ pub(crate) trait Driver: sqlx::Database + HasStatementCache {
     fn sample(
         conn: &mut Self::Connection,
     ) -> impl Future<Output = Result<Sample, sqlx::Error>> + Send;
+    /// When the server was started, as its [`Sample`] tells it.
+    fn started(
+        conn: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Option<i64>, sqlx::Error>> + Send;
     /// Whether the server refused a prepared statement, before any effect, because what it gives changed since it was
     /// prepared.
     fn has_stale_plan(_error: &sqlx::Error) -> bool {

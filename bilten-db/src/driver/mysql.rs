@@ -15,17 +15,28 @@ use crate::address::{host_and_port, resolvable};
 use crate::gtid::Gtids;
 use crate::{Error, PoolConfig};
 
+/// Whole seconds.
+macro_rules! started {
+    () => {
+        "concat(unix_timestamp() - (select cast(variable_value as signed) from \
+        /*M! information_schema.global_status */ /*!50700 performance_schema.global_status */ \
+        where variable_name = 'Uptime'))"
+    };
+}
+
 /// Whether it takes writes; since when it runs; where it would write, and what it has; the database of the connection,
 /// whose name may be written in two ways where the server does not tell them apart. MariaDB passes over comments that
 /// begin with `!50700` or a later version of MySQL, and MySQL over those that begin with `M!`.
-const SAMPLE: &str = "select concat(@@global.read_only), concat(@@global.innodb_read_only), \
-    concat(unix_timestamp() - (select cast(variable_value as signed) from \
-        /*M! information_schema.global_status */ /*!50700 performance_schema.global_status */ \
-        where variable_name = 'Uptime')), \
-    concat(/*M! @@global.gtid_domain_id */ /*!50700 @@global.server_uuid */), \
+const SAMPLE: &str = concat!(
+    "select concat(@@global.read_only), concat(@@global.innodb_read_only), ",
+    started!(),
+    ", concat(/*M! @@global.gtid_domain_id */ /*!50700 @@global.server_uuid */), \
     concat(/*M! if(concat(@@global.read_only) in ('0', 'OFF'), @@global.gtid_current_pos, @@global.gtid_slave_pos) */ \
         /*!50700 @@global.gtid_executed */), \
-    if(@@lower_case_table_names = 0, database(), lower(database()))";
+    if(@@lower_case_table_names = 0, database(), lower(database()))"
+);
+
+const STARTED: &str = concat!("select ", started!());
 
 pub(super) fn open(target: Target<'_>) -> Result<Arc<dyn Backend>, Error> {
     open_pool::<MySql>(target)
@@ -113,17 +124,26 @@ impl Driver for MySql {
         let is_on = |word: String| !matches!(word.as_str(), "0" | "OFF");
         Ok(Sample {
             in_recovery: Some(text(0)?.is_some_and(is_on) || text(1)?.is_some_and(is_on)),
-            started: text(2)?.and_then(|seconds| seconds.parse().ok()),
+            started: number(text(2)?),
             gtids: gtids.map(Arc::new),
             database: text(5)?.map(Arc::from),
             ..Sample::default()
         })
     }
 
+    async fn started(conn: &mut MySqlConnection) -> Result<Option<i64>, sqlx::Error> {
+        let row: MySqlRow = conn.fetch_one(STARTED).await?;
+        row.try_get(0).map(number)
+    }
+
     /// Also takes back what was set for the next transaction only, before somebody gave up its beginning.
     async fn is_outside_transactions(conn: &mut MySqlConnection) -> Result<bool, sqlx::Error> {
         conn.execute("ROLLBACK").await.map(|_| true)
     }
+}
+
+fn number(text: Option<String>) -> Option<i64> {
+    text?.parse().ok()
 }
 
 /// MySQL counts milliseconds and ends reads only; MariaDB counts seconds under another name.

@@ -14,17 +14,31 @@ use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::address::{host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
+/// When the server was started, or began anew without that after one of its processes was killed: then its statistics begin
+/// anew too. Before version 15 they are asked of a process that may take its time, so there they are left out.
+macro_rules! started {
+    () => {
+        "(extract(epoch from greatest(pg_postmaster_start_time(), \
+            case when current_setting('server_version_num')::int >= 150000 \
+            then pg_stat_get_bgwriter_stat_reset_time() end)) * 1000000)::bigint"
+    };
+}
+
 /// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote; its timeline is that of
 /// the last pages that it wrote out, so it may still name the old one for a while after a promotion.
-const SAMPLE: &str = "select r, \
+const SAMPLE: &str = concat!(
+    "select r, \
     (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
     (select system_identifier from pg_control_system()), \
     case when r then greatest((select timeline_id from pg_control_checkpoint()), \
         (select min_recovery_end_timeline from pg_control_recovery())) \
-    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, \
-    (extract(epoch from pg_postmaster_start_time()) * 1000000)::bigint, \
-    current_database()::text \
-    from (select pg_is_in_recovery() as r) as node";
+    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, ",
+    started!(),
+    ", current_database()::text \
+    from (select pg_is_in_recovery() as r) as node"
+);
+
+const STARTED: &str = concat!("select ", started!());
 
 /// A statement by itself begins when its transaction does.
 const IS_OUTSIDE: &str = "select now() = statement_timestamp()";
@@ -129,6 +143,10 @@ impl Driver for Postgres {
             database: row.try_get::<Option<&str>, _>(5)?.map(Arc::from),
             gtids: None,
         })
+    }
+
+    async fn started(conn: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
+        conn.fetch_one(STARTED).await?.try_get(0)
     }
 
     fn has_stale_plan(error: &sqlx::Error) -> bool {

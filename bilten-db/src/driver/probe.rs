@@ -98,6 +98,20 @@ impl<D: Driver> Place<D> {
             .await
             .unwrap_or(Err(Fault::ConnectTimeout(limit)))
     }
+
+    async fn start(&self) -> Result<Option<i64>, Fault> {
+        let asked = async {
+            let conn = self.options.connect().await.map_err(Fault::Unreachable)?;
+            ask_start::<D>(conn).await
+        };
+        let told = timeout(self.limit, asked).await;
+        told.unwrap_or(Err(Fault::ConnectTimeout(self.limit)))
+    }
+}
+
+/// Only the start of the server.
+async fn ask_start<D: Driver>(mut conn: D::Connection) -> Result<Option<i64>, Fault> {
+    D::started(&mut conn).await.map_err(query_err)
 }
 
 async fn ask<D: Driver>(mut conn: D::Connection) -> Result<Answer<D>, Fault> {
@@ -126,5 +140,9 @@ where
                 Err(fault)
             }
         }
+    }
+
+    async fn started(&mut self) -> Result<Option<i64>, Fault> {
+        self.place.start().await
     }
 }

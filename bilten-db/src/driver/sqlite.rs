@@ -119,6 +119,10 @@ impl Driver for Sqlite {
         Ok(Sample::default())
     }
 
+    async fn started(_: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+        Ok(None)
+    }
+
     /// The driver rolls back by itself what nobody waited for.
     async fn is_outside_transactions(_: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         Ok(true)

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Silent(Duration),
     /// The database or the driver answered with an error.
     Statement(DbErr),
+    /// It was answered, by a server that was started meanwhile or may have been: perhaps an earlier state than was seen.
+    Unsure,
 }
 
 /// The meaning of a [`Fault`].
@@ -41,6 +43,8 @@ pub(crate) enum Trouble {
     Unreachable,
     /// A connection broke while in use, or its pool was given up.
     Lost,
+    /// The server had ended the connection because it idled, before it was used again.
+    Idled,
     /// No connection in time.
     Slow,
     /// No answer in time: the statement may be slow, or the node dead.
@@ -64,7 +68,7 @@ impl Fault {
         match self {
             Self::Unreachable(error) if driver_trouble(error) == Trouble::Busy => Trouble::Busy,
             Self::Unreachable(_) => Trouble::Unreachable,
-            Self::Discarded => Trouble::Lost,
+            Self::Discarded | Self::Unsure => Trouble::Lost,
             Self::ConnectTimeout(_) => Trouble::Slow,
             Self::QueryTimeout(_) => Trouble::Unanswered,
             Self::Silent(_) => Trouble::Silent,
@@ -102,8 +106,11 @@ impl Fault {
         match self {
             Self::Unreachable(_) | Self::ConnectTimeout(_) => false,
             Self::Discarded | Self::Saturated { .. } => false,
-            Self::QueryTimeout(_) | Self::Silent(_) => true,
-            Self::Statement(_) => !matches!(self.trouble(), Trouble::Unreachable | Trouble::Busy),
+            Self::QueryTimeout(_) | Self::Silent(_) | Self::Unsure => true,
+            Self::Statement(_) => !matches!(
+                self.trouble(),
+                Trouble::Unreachable | Trouble::Busy | Trouble::Idled
+            ),
         }
     }
 
@@ -120,7 +127,7 @@ impl Fault {
     pub(crate) fn says_speed(&self) -> bool {
         !matches!(
             self.trouble(),
-            Trouble::Unreachable | Trouble::Lost | Trouble::ReadOnly
+            Trouble::Unreachable | Trouble::Lost | Trouble::Idled | Trouble::ReadOnly
         )
     }
 
@@ -146,6 +153,7 @@ impl Fault {
             Self::Statement(error) => error.to_string(),
             Self::ConnectTimeout(limit) => format!("no connection or no answer within {limit:?}"),
             Self::Silent(limit) => format!("no answer to anything for {limit:?}"),
+            Self::Unsure => "its server may have been started again".to_owned(),
             Self::Discarded | Self::Saturated { .. } | Self::QueryTimeout(_) => {
                 "no answer".to_owned()
             }
@@ -162,6 +170,9 @@ impl Fault {
             )),
             Self::Discarded => internal(format!(
                 "{node} at {address} went down while waiting for a connection"
+            )),
+            Self::Unsure => internal(format!(
+                "{node} at {address} was started again, or could not tell whether it was, so its answer may be older than what was asked for"
             )),
             Self::Saturated { max, waited } => internal(format!(
                 "{node} at {address}: all {max} connections were in use for acquire_timeout ({waited:?}); raise max or hold connections for less long"
@@ -238,8 +249,9 @@ fn code_trouble(code: &str) -> Trouble {
         "55000" => Trouble::NotHere,
         // Recovery conflict, deadlock with replay.
         "40001" | "40P01" => Trouble::Conflict,
-        // 57P05: the server ended a session that idled, as `idle_session_timeout` tells it.
-        "57P01" | "57P02" | "57P03" | "57P05" => Trouble::Lost,
+        "57P01" | "57P02" | "57P03" => Trouble::Lost,
+        // The server ended a session that idled, as `idle_session_timeout` tells it.
+        "57P05" => Trouble::Idled,
         "53300" => Trouble::Busy,
         // A session of a role that is not there any more, or of a database being dropped.
         "57P04" => Trouble::Lost,
@@ -267,7 +279,7 @@ mod tests {
             ("40001", Trouble::Conflict),
             ("57P01", Trouble::Lost),
             ("57P03", Trouble::Lost),
-            ("57P05", Trouble::Lost),
+            ("57P05", Trouble::Idled),
             ("08006", Trouble::Lost),
             ("53300", Trouble::Busy),
             ("55000", Trouble::NotHere),
@@ -304,6 +316,17 @@ mod tests {
         for (code, message, trouble) in table {
             assert_eq!(told_trouble(code, message), trouble, "{message}");
         }
+    }
+
+    #[test]
+    fn what_was_answered_in_vain_was_sent_and_what_waited_in_vain_was_not() {
+        let table = [(Fault::Unsure, true), (Fault::Discarded, false)];
+        for (fault, was_sent) in table {
+            assert_eq!(fault.trouble(), Trouble::Lost);
+            assert_eq!(fault.was_sent(), was_sent, "{fault:?}");
+        }
+        let told = Fault::Unsure.into_db_err("r1", "db-2:5432").to_string();
+        assert!(told.contains("r1 at db-2:5432"), "{told}");
     }
 
     #[test]

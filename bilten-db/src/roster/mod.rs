@@ -13,8 +13,9 @@ use crate::election::{Claim, elect};
 use crate::fault::{Fault, Trouble};
 use crate::findings::Findings;
 use crate::identity::{Identity, standing};
-use crate::lag::{STALE, Trail};
-use crate::node::{Node, Seen};
+use crate::lag::{Lag, STALE, Trail};
+use crate::node::Node;
+use crate::seen::Seen;
 use crate::status::Rotation;
 
 /// Nobody else takes writes, and nothing proves that this one has what the last primary wrote.
@@ -142,7 +143,7 @@ impl Roster {
     ) -> Self {
         // Until somebody finds otherwise.
         topology.nodes().for_each(|node| node.metrics.readmitted());
-        Self {
+        let roster = Self {
             topology: ArcSwap::from_pointee(topology),
             dealing: Mutex::default(),
             trail: Mutex::default(),
@@ -151,6 +152,15 @@ impl Roster {
             max_lag,
             min_in_rotation,
             findings: Findings::default(),
+        };
+        roster.topology().nodes().for_each(|node| roster.meet(node));
+        roster
+    }
+
+    /// Behind a name that need not be a standby's there may be several servers.
+    fn meet(&self, node: &Node) {
+        if !self.strict {
+            node.past.may_be_many();
         }
     }
 
@@ -163,6 +173,7 @@ impl Roster {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
         topology.has_room(&node.id)?;
+        self.meet(node);
         let mut replicas = topology.replicas.clone();
         replicas.push(Arc::clone(node));
         self.deal(&topology.primary, replicas);
@@ -276,6 +287,7 @@ impl Roster {
     /// Whether the node stays although its probe failed: without it too few were left. Two that fail at once are looked at
     /// one after the other.
     fn weigh(&self, node: &Node, fault: &Fault, answers: bool) {
+        node.missed_a_probe();
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
         let topology = self.topology();
         // Of one that never said who it is nobody knows whose data it has.
@@ -341,7 +353,9 @@ impl Roster {
         let place = sample
             .progress(primary)
             .filter(|_| family.has_the_log_of(&sample));
+        let is_proven = sample.is_of_the_history_of(primary);
         let lag = place.and_then(|place| self.trail().lag(Instant::now(), &place));
+        let lag = lag.map(|lag| Lag { is_proven, ..lag });
         node.set_seen(Some(Seen::new(asked, sample, lag)));
         // Readers of the primary's own file see each commit.
         if let Some(limit) = self.max_lag.filter(|_| !node.traits().same_file) {
@@ -369,8 +383,10 @@ impl Roster {
             };
             let is_fenced = node.past.is_rival() && !vacant.as_ref().is_some_and(is_back);
             let ours = node.identity().may_replace(&family) && !is_fenced;
-            let is_there =
-                |seen: &Seen| seen.is_fresh(now) && seen.sample.in_recovery == Some(false);
+            // This process may have stood still since it looked: only a probe that was missed says that the primary is gone.
+            let is_known =
+                |seen: &Seen| seen.is_fresh(now) || (topology.is_primary(node) && !seen.missed);
+            let is_there = |seen: &Seen| is_known(seen) && seen.sample.in_recovery == Some(false);
             Claim {
                 writable: ours && node.last_seen().as_ref().is_some_and(is_there),
                 timeline: if ours { node.past.wrote_on() } else { 0 },

@@ -223,10 +223,10 @@ impl Router {
     ) -> Result<C::Output, Fault> {
         let started = node.past.started();
         let output = node.run(call, attempt).await?;
-        let is_sure = || async { node.make_sure_of_start().await.is_ok() };
-        match scope::hinted().is_any() || (is_sure().await && node.past.started() == started) {
+        let is_same = async || node.is_sure_of_start().await && node.past.started() == started;
+        match scope::hinted().is_any() || is_same().await {
             true => Ok(output),
-            false => Err(Fault::Discarded),
+            false => Err(Fault::Unsure),
         }
     }
 
@@ -292,6 +292,11 @@ impl Router {
         let second = self.pick_from(topology, &scope::hinted(), Some(first))?;
         let is_free = second.backend.load().is_free();
         (is_free && hedge.budget.withdraw(Instant::now())).then_some(second)
+    }
+
+    /// A read is sent: what that allows of second tries.
+    pub(crate) fn deposit(&self) {
+        self.policy.retries.deposit();
     }
 
     /// Whether a read may be sent once more; one that never left this process always may.
@@ -375,9 +380,9 @@ impl Router {
 mod tests {
     use std::hint::black_box;
 
-    use crate::Cluster;
-
     use super::*;
+    use crate::Cluster;
+    use crate::retry::RetryConfig;
 
     #[tokio::test]
     async fn the_choice_of_a_node_allocates_nothing() {
@@ -403,5 +408,15 @@ mod tests {
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", file.display()));
         }
+    }
+
+    #[tokio::test]
+    async fn a_read_that_was_answered_in_vain_needs_the_budget_for_another_try() {
+        let retry = RetryConfig::default().percent(0).reserve(1);
+        let db = Cluster::builder().primary("sqlite::memory:").retry(retry);
+        let db = db.connect().await.unwrap();
+        let node = Arc::clone(&db.router().topology().primary);
+        let tries = [(); 2].map(|()| db.router().may_try_again(&node, &Fault::Unsure));
+        assert_eq!(tries, [true, false]);
     }
 }

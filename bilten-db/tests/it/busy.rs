@@ -5,7 +5,9 @@ use bilten_db::sea_orm::{
 };
 use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use bilten_testbed::{Postgres, eventually};
+use futures_util::TryStreamExt;
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::fixture::{
     LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, until_up, who_reads,
@@ -221,4 +223,24 @@ async fn what_goes_on_on_the_primary_keeps_its_place() {
     assert!(is_full().await, "a transaction reads");
     tx.commit().await.unwrap();
     assert!(!is_full().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_of_sessions_that_fill_a_new_pool_wait_for_no_place_in_it() {
+    let postgres = prepared(Postgres::builder().replicas(1).start().unwrap());
+    let pool = PoolConfig::default().max(2);
+    let pool = pool.acquire_timeout(3 * LIMIT);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    let sql = "select inet_server_port() from generate_series(1, 2)";
+    let two = || Statement::from_string(DatabaseBackend::Postgres, sql);
+    // Each opens a connection and holds it while it makes sure of where that leads.
+    let sessions = [db.session(), db.session()];
+    let streams = join_all(sessions.iter().map(|session| session.stream_raw(two())));
+    let streams = timeout(LIMIT, streams).await.expect("nobody waits");
+    for stream in streams {
+        let mut rows = stream.unwrap();
+        let row = rows.try_next().await.unwrap().unwrap();
+        let from: i32 = row.try_get_by_index(0).unwrap();
+        assert_eq!(from, port(postgres.replica(0)));
+    }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bilten_db::scope::{Freshness, Route, with_freshness, with_route};
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
-use bilten_db::{Cluster, Error, Replica};
+use bilten_db::{Cluster, Error, Fallback, Replica};
 use bilten_testbed::{Postgres, eventually};
 
 use crate::fixture::{LIMIT, builder_for, port, private, who_reads};
@@ -251,4 +251,47 @@ async fn a_replica_that_is_far_behind_is_not_waited_for() {
         let by = next.node();
         assert_eq!(by.as_deref(), Some("r2"), "the turn of r1 goes to another");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_primary_answered_for_want_of_replicas_chooses_none_that_joins() {
+    let postgres = private(1);
+    let (primary, replica) = (postgres.primary(), postgres.replica(0));
+    for fallback in [Fallback::Error, Fallback::StaleReplica] {
+        let db = Cluster::builder().primary(primary.url()).fallback(fallback);
+        let db = db.connect().await.unwrap();
+        let lenient = Freshness::MaxLag(Duration::from_secs(600));
+        let [plain, limited] = [db.session(), db.session().freshness(lenient)];
+        for session in [&plain, &limited] {
+            assert_eq!(who_reads(session).await.unwrap(), port(primary));
+        }
+        db.add_replica("r1", replica.url()).await.unwrap();
+        assert_eq!(who_reads(&db).await.unwrap(), port(replica));
+        let known = || db.status().replicas().all(|r| r.lag.is_some());
+        eventually(LIMIT, known);
+        for session in [&plain, &limited] {
+            assert_eq!(who_reads(session).await.unwrap(), port(primary));
+        }
+        db.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_primary_answered_to_keep_a_promise_stays_there() {
+    let postgres = private(1);
+    let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
+    let db = builder_for(&postgres).fallback(Fallback::Error);
+    let db = db.connect().await.unwrap();
+    eventually(LIMIT, || db.status().replicas().all(|r| r.lag.is_some()));
+    postgres.replica(0).pause_replay().unwrap();
+    let other = db.session();
+    other.execute_unprepared(INSERT).await.unwrap();
+    let token = other.token().await.unwrap().unwrap();
+    let session = db.session_with(token);
+    assert_eq!(who_reads(&session).await.unwrap(), primary);
+    postgres.replica(0).resume_replay().unwrap();
+    let next = db.session_with(token).wait(LIMIT);
+    assert_eq!(who_reads(&next).await.unwrap(), replica, "it has it now");
+    let after = who_reads(&session).await.unwrap();
+    assert_eq!(after, primary, "what was written since was shown, perhaps");
 }

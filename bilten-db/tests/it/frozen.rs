@@ -2,8 +2,9 @@ use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
 use bilten_db::status::Rotation;
-use bilten_db::{Cluster, PoolConfig};
+use bilten_db::{Cluster, Fallback, PoolConfig};
 use bilten_testbed::{Direction, FaultProxy, eventually};
+use futures_util::future::join_all;
 
 use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up, who_reads};
 
@@ -157,4 +158,29 @@ async fn a_replica_that_thaws_is_back_within_two_probes() {
     until_up(&db, "r1", true).await;
     let probes = proxy.accepted() - before;
     assert!(probes <= 2, "{probes} probes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_on_a_frozen_replica_do_not_wait_for_each_other() {
+    let postgres = private(1);
+    let pool = PoolConfig::default().max(4).ping_if_idle(None);
+    let fallback = Fallback::Primary { max_in_flight: 50 };
+    let db = builder_for(&postgres).pool(pool).fallback(fallback);
+    let db = db.connect().await.unwrap();
+    let replica = postgres.replica(0);
+    let sessions: Vec<_> = (0..50).map(|_| db.session()).collect();
+    for session in &sessions {
+        assert_eq!(who_reads(session).await.unwrap(), port(replica));
+    }
+    let pid: i32 = ask(&db, "select pg_backend_pid()").await.unwrap();
+    let end = format!("select pg_terminate_backend({pid}, 10000)");
+    assert_eq!(replica.psql(&end).unwrap(), "t");
+    replica.pause().unwrap();
+    // The first finds the connection broken, so the server may have been started again: each of the others could ask.
+    let begun = Instant::now();
+    let reads = join_all(sessions.iter().map(who_reads)).await;
+    for from in reads {
+        assert_eq!(from.unwrap(), port(postgres.primary()));
+    }
+    assert!(begun.elapsed() < FROZEN_COSTS, "{:?}", begun.elapsed());
 }

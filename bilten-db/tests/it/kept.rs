@@ -3,8 +3,9 @@
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
 use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
+use futures_util::future::join_all;
 
-use crate::fixture::{LIMIT, ask, port, private, tally, until_up};
+use crate::fixture::{LIMIT, ask, port, private, tally, until_up, who_reads};
 
 /// A role of its own, from which the test takes the right to answer probes.
 fn connected_as(role: &str, postgres: &Postgres) -> ClusterBuilder {
@@ -150,4 +151,32 @@ async fn a_primary_that_refused_a_login_once_is_up_as_soon_as_it_lets_one_in() {
     primary.psql("alter role app login").unwrap();
     ask::<i32>(&db, PID).await.unwrap();
     eventually(LIMIT, || db.status().primary().is_up());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_stay_on_replicas_whose_probes_are_refused() {
+    let postgres = private(1);
+    with_role(&postgres);
+    postgres.wait_for_replicas().unwrap();
+    let db = connected_as("app", &postgres).min_in_rotation(1);
+    let db = db.connect().await.unwrap();
+    let deny = format!("revoke execute on {FUNCTION} from public");
+    postgres.primary().psql(&deny).unwrap();
+    eventually(LIMIT, || kept(&db) == 1);
+    let count = "select sessions from pg_stat_database where datname = current_database()";
+    let logins = || {
+        let told = postgres.replica(0).psql(count).unwrap();
+        told.parse::<i64>().unwrap()
+    };
+    let before = logins();
+    let sessions: Vec<_> = (0..50).map(|_| db.session()).collect();
+    for _ in 0..4 {
+        let read = join_all(sessions.iter().map(who_reads)).await;
+        for from in read {
+            assert_eq!(from.unwrap(), port(postgres.replica(0)));
+        }
+    }
+    let opened = 20;
+    let more = logins() - before;
+    assert!(more < opened + 50, "{more} logins for 200 reads");
 }

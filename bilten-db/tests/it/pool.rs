@@ -2,15 +2,15 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, Statement, StreamTrait,
+    AccessMode, ConnectOptions, ConnectionTrait, Database, DatabaseBackend, Statement, StreamTrait,
     TransactionTrait,
 };
-use bilten_db::{Cluster, PoolConfig};
+use bilten_db::{Cluster, Error, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, Shop, ask, is_up, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, builder_for, is_up, private, who_reads};
 use crate::warnings::Warnings;
 
 fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
@@ -317,4 +317,52 @@ async fn the_longest_durations_there_are_overflow_nothing() {
     assert_eq!(ask::<i32>(&db, "select 7").await.unwrap(), 7);
     let session = db.session().wait(Duration::MAX).max_lag(Duration::MAX);
     assert_eq!(ask::<i32>(&session, "select 8").await.unwrap(), 8);
+}
+
+/// A text that runs what it prepared itself may have had an effect before the server finds the plan to be stale.
+#[tokio::test]
+async fn a_text_whose_own_plan_is_stale_is_not_run_a_second_time() {
+    let shop = Shop::open("pool_own_plan").await;
+    let db = alone(&shop, PoolConfig::default().max(1).max_uses(None));
+    let db = db.connect().await.unwrap();
+    let sql = "prepare own as select seat from ticket";
+    db.execute_unprepared(sql).await.unwrap();
+    let sql = "alter table ticket alter seat type varchar(10)";
+    db.execute_unprepared(sql).await.unwrap();
+    let text = "begin; insert into event (name) values ('once'); commit; execute own";
+    let error = db.execute_unprepared(text).await.unwrap_err();
+    assert!(error.to_string().contains("cached plan"), "{error}");
+    let count: i64 = ask(&db, "select count(*) from event").await.unwrap();
+    assert_eq!(count, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_server_ended_for_idling_leaves_no_doubt() {
+    let postgres = private(1);
+    let pool = PoolConfig::default()
+        .max(1)
+        .max_uses(None)
+        .ping_if_idle(None);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    let lag = || db.status().replicas().all(|r| r.lag.is_some());
+    eventually(LIMIT, lag);
+    let short = "set idle_session_timeout = 50";
+    db.execute_unprepared(short).await.unwrap();
+    let read_only = Some(AccessMode::ReadOnly);
+    let tx = db.begin_with_config(None, read_only).await.unwrap();
+    tx.execute_unprepared(short).await.unwrap();
+    tx.commit().await.unwrap();
+    let idle = "select count(*) from pg_stat_activity where query in ('COMMIT', 'set idle_session_timeout = 50')";
+    for node in [postgres.primary(), postgres.replica(0)] {
+        eventually(LIMIT, || node.psql(idle).unwrap() == "0");
+    }
+    let insert = "insert into event (name) values ('a')";
+    let error = db.execute_unprepared(insert).await.unwrap_err();
+    assert!(error.to_string().contains("idle-session"), "{error}");
+    assert!(!Error::outcome_is_unknown(&error), "it was not done");
+    db.execute_unprepared(insert).await.unwrap();
+    who_reads(&db).await.unwrap();
+    assert!(lag(), "nothing was wrong with the server");
+    let count = postgres.primary().psql("select count(*) from event");
+    assert_eq!(count.unwrap(), "1");
 }

@@ -1,10 +1,12 @@
 //! Servers that are started again so quickly that no probe misses them.
 
+use std::process::Command;
 use std::time::Duration;
 
 use bilten_db::PoolConfig;
+use bilten_testbed::{PostgresNode, eventually};
 
-use crate::fixture::{builder_for, port, private, until_up, who_reads};
+use crate::fixture::{LIMIT, ask, builder_for, port, private, until_up, who_reads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_leaves_a_replica_that_was_started_again_behind_its_back() {
@@ -22,6 +24,35 @@ async fn a_session_leaves_a_replica_that_was_started_again_behind_its_back() {
         postgres.replica(0).kill().unwrap();
         postgres.replica(0).restart().unwrap();
         // It may not have replayed yet what the session saw.
+        assert_eq!(who_reads(&session).await.unwrap(), port(postgres.primary()));
+    }
+}
+
+/// Ends a process of the server as the kernel does when memory is short; the server then begins anew without being
+/// started.
+fn crash(replica: &PostgresNode, pid: i32) {
+    let pid = pid.to_string();
+    let killed = Command::new("kill").args(["-9", &pid]).status();
+    assert!(killed.unwrap().success());
+    let is_gone = format!("select count(*) from pg_stat_activity where pid = {pid}");
+    // Refused while it begins anew.
+    eventually(LIMIT, || {
+        replica.psql(&is_gone).is_ok_and(|count| count == "0")
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_leaves_a_replica_that_began_anew_after_a_crash() {
+    let postgres = private(1);
+    let pool = PoolConfig::default().ping_if_idle(Duration::ZERO);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    for _ in 0..3 {
+        until_up(&db, "r1", true).await;
+        let session = db.session();
+        let replica = postgres.replica(0);
+        assert_eq!(who_reads(&session).await.unwrap(), port(replica));
+        let pid = ask(&session, "select pg_backend_pid()").await.unwrap();
+        crash(replica, pid);
         assert_eq!(who_reads(&session).await.unwrap(), port(postgres.primary()));
     }
 }

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bilten_db::Cluster;
 use bilten_db::retry::{HedgeConfig, RetryConfig};
-use bilten_db::scope::with_deadline;
+use bilten_db::scope::{Freshness, with_deadline, with_freshness};
 use bilten_db::sea_orm::{ConnectionTrait, Statement};
 use bilten_db::status::NodeStatus;
 use bilten_testbed::{Postgres, eventually_async};
@@ -168,4 +168,21 @@ async fn the_server_ends_the_loser_of_a_hedge() {
         postgres.replica(0).psql(running).unwrap() == "0"
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hedge_that_keeps_a_demand_is_answered_by_the_replica_that_was_asked() {
+    let postgres = private(2);
+    let hedge = HedgeConfig::after(Duration::from_millis(50)).percent(100);
+    let db = builder_for(&postgres).hedge(hedge).connect().await.unwrap();
+    let is_known = |n: &NodeStatus| n.lag.is_some();
+    eventually_async(LIMIT, || async { db.status().replicas().all(is_known) }).await;
+    tally(&db, 20).await;
+    postgres.replica(0).pause().unwrap();
+    let minute = Freshness::MaxLag(Duration::from_secs(60));
+    // One of them begins on the replica that is frozen, unless that was found out already.
+    for _ in 0..2 {
+        let from = with_freshness(minute, who_reads(&db)).await.unwrap();
+        assert_eq!(from, port(postgres.replica(1)));
+    }
 }

@@ -31,6 +31,7 @@ fn node(system_id: u64, in_recovery: bool) -> Sample {
 struct Told {
     roster: OnceLock<Weak<Roster>>,
     too_late: OnceLock<bool>,
+    discards: AtomicU32,
 }
 
 #[async_trait]
@@ -81,6 +82,10 @@ impl Backend for Told {
 
     async fn sample(&self) -> Result<Sample, Fault> {
         Err(Fault::Discarded)
+    }
+
+    fn discard(&self) {
+        self.discards.fetch_add(1, Ordering::Relaxed);
     }
 
     fn set_read_only(&self, read_only: bool) {
@@ -432,3 +437,49 @@ fn a_replica_that_comes_back_without_lag_serves_at_once() {
     roster.observe(&replica, Instant::now(), node(7, true));
     assert!(!replica.is_lagging());
 }
+
+/// A primary and a replica, which knows nothing yet.
+fn pair(strict: bool) -> (Roster, [Arc<Node>; 2], Arc<Told>) {
+    let backend = Arc::new(Told::default());
+    let nodes = [made("primary", &Arc::default()), made("r1", &backend)];
+    let topology = Topology {
+        primary: Arc::clone(&nodes[0]),
+        replicas: vec![Arc::clone(&nodes[1])],
+    };
+    let roster = Roster::new(topology, strict, None, None);
+    (roster, nodes, backend)
+}
+
+#[test]
+fn a_name_that_spreads_over_several_servers_does_not_lose_its_connections_with_each_probe() {
+    for (strict, discards) in [(true, 5), (false, 1)] {
+        let (roster, [primary, replica], backend) = pair(strict);
+        roster.observe(&primary, Instant::now(), node(7, false));
+        for started in [100, 200, 100, 200, 100, 200] {
+            let told = Sample {
+                started: Some(started),
+                ..node(7, true)
+            };
+            roster.observe(&replica, Instant::now(), told);
+        }
+        assert_eq!(backend.discards.load(Ordering::Relaxed), discards);
+    }
+}
+
+#[test]
+fn a_replica_that_joins_later_may_be_many_servers_too() {
+    let (roster, _, _) = pair(false);
+    let backend = Arc::new(Told::default());
+    let late = made("r2", &backend);
+    roster.add(&late).unwrap();
+    for started in [200, 100, 200, 100] {
+        let told = Sample {
+            started: Some(started),
+            ..node(7, true)
+        };
+        roster.observe(&late, Instant::now(), told);
+    }
+    assert_eq!(backend.discards.load(Ordering::Relaxed), 0);
+}
+
+mod promises;
