@@ -152,6 +152,11 @@ impl Pattern {
         }
     }
 
+    /// Whether no entry has a key that is long enough for it.
+    pub(crate) fn takes_nothing(&self) -> bool {
+        self.literal().len() > key::MAX_KEY_BYTES
+    }
+
     pub(crate) fn source(&self) -> &Arc<str> {
         &self.source
     }

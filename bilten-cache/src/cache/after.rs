@@ -29,7 +29,8 @@ impl<'c> CacheAfter<'c> {
 
     /// [`Cache::invalidate_pattern`].
     pub async fn invalidate_pattern(&self, pattern: &Pattern) -> Ack {
-        self.invalidate(Scope::Pattern(pattern.clone())).await
+        let after = Some(self.demand.clone());
+        self.cache.invalidate_pattern_after(pattern, after).await
     }
 
     /// [`Cache::invalidate_tag`].
@@ -40,11 +41,7 @@ impl<'c> CacheAfter<'c> {
 
     /// [`Cache::clear`].
     pub async fn clear(&self) -> Ack {
-        self.invalidate(Scope::All).await
-    }
-
-    async fn invalidate(&self, scope: Scope) -> Ack {
         let (engine, after) = (&self.cache.shared.engine, self.demand.clone());
-        invalidate::invalidate_after(engine, scope, Some(after)).await
+        invalidate::invalidate_after(engine, Scope::All, Some(after)).await
     }
 }

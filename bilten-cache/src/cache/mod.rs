@@ -93,11 +93,22 @@ impl Cache {
     /// Invalidates every key that the pattern takes, in all regions and processes. One append to the log, whether three
     /// keys match or three million.
     ///
+    /// One that begins with more plain text than the longest key has ([`MAX_KEY_BYTES`](crate::key::MAX_KEY_BYTES)) takes no entry, so
+    /// there is nothing to do.
+    ///
     /// # Cancellation
     ///
     /// Once polled, the change is made even if the caller is dropped. So it is for all invalidations.
     pub async fn invalidate_pattern(&self, pattern: &Pattern) -> Ack {
-        invalidate::invalidate(&self.shared.engine, Scope::Pattern(pattern.clone())).await
+        self.invalidate_pattern_after(pattern, None).await
+    }
+
+    async fn invalidate_pattern_after(&self, pattern: &Pattern, after: Option<Demand>) -> Ack {
+        if pattern.takes_nothing() {
+            return self.nothing_to_do();
+        }
+        let scope = Scope::Pattern(pattern.clone());
+        invalidate::invalidate_after(&self.shared.engine, scope, after).await
     }
 
     /// Invalidates every entry that carries the tag, in all regions and processes. Costs as little as a pattern.
@@ -110,15 +121,21 @@ impl Cache {
     }
 
     async fn invalidate_tag_after(&self, tag: &str, after: Option<Demand>) -> Ack {
-        if tag.len() > MAX_TAG_BYTES && !self.shared.engine.read_only {
-            return if self.shared.engine.gate.is_some() {
-                Ack::Everywhere
-            } else {
-                Ack::Local
-            };
+        if tag.len() > MAX_TAG_BYTES {
+            return self.nothing_to_do();
         }
         let scope = Scope::Tag(tag.into());
         invalidate::invalidate_after(&self.shared.engine, scope, after).await
+    }
+
+    /// What to say of what no entry can be of. Text from outside may be of any length, and a record of it would stay with everybody.
+    fn nothing_to_do(&self) -> Ack {
+        let engine = &self.shared.engine;
+        match (engine.read_only, engine.gate.is_some()) {
+            (true, _) => Ack::ReadOnly,
+            (false, true) => Ack::Everywhere,
+            (false, false) => Ack::Local,
+        }
     }
 
     /// Invalidations that tell later loads which state of the source they must reflect, as [`Region::after`](crate::Region::after) does. For a

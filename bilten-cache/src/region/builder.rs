@@ -88,9 +88,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
         self
     }
 
-    /// How long other processes wait for a process that died while it loaded. Defaults to 2 s; at least 10 ms, at most an
-    /// hour. A load that takes longer keeps its lease alive, so this need not cover the longest load. Nobody waits
-    /// longer than `load_timeout`: who waited in vain loads for itself and leaves storing to the holder.
+    /// How long other processes wait for a load of this one, whether it lives or died. Defaults to 2 s; at least 10 ms, at most an
+    /// hour. Nobody waits longer than `load_timeout`: who waited in vain loads for itself and leaves storing to the holder, whose load keeps
+    /// its lease alive meanwhile. Where loads take longer than that and one for all processes matters, raise it above what they take.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self

@@ -4,8 +4,9 @@ use std::io;
 use std::time::Duration;
 
 use bilten_cache::events::{Event, Refusal};
-use bilten_cache::test_util::FaultyRemote;
-use bilten_cache::{Cache, Error, Loaded};
+use bilten_cache::key::MAX_KEY_BYTES;
+use bilten_cache::test_util::{Call, FaultyRemote};
+use bilten_cache::{Ack, Cache, Error, Loaded, Pattern};
 
 use crate::harness::{Node, eventually};
 use crate::logged;
@@ -251,4 +252,32 @@ async fn a_load_of_a_key_that_is_too_long_is_a_load_like_others() {
         }
     }
     assert_eq!((loaded, failed), (3, 2));
+}
+
+#[tokio::test]
+async fn text_that_is_longer_than_any_key_or_tag_invalidates_nothing_and_leaves_no_record() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    assert_eq!(node.load("tea", 1).await, 1);
+    let (cache, before) = (&node.cache, store.calls(Call::Invalidate));
+    let long = format!("stock:{}", "x".repeat(1 << 20));
+    let escaped = Pattern::glob(&format!("{}*", "\\[".repeat(400))).unwrap();
+    for pattern in [Pattern::prefix(&long), escaped] {
+        assert_eq!(cache.invalidate_pattern(&pattern).await, Ack::Everywhere);
+        let after = cache.after("7").invalidate_pattern(&pattern).await;
+        assert_eq!(after, Ack::Everywhere);
+    }
+    assert_eq!(cache.invalidate_tag(&long).await, Ack::Everywhere);
+    assert_eq!(store.calls(Call::Invalidate), before);
+    assert_eq!(node.stock.peek("tea").as_deref(), Some(&1));
+
+    let key = &long["stock:".len()..MAX_KEY_BYTES];
+    assert_eq!(node.load(key, 2).await, 2);
+    let longest = Pattern::prefix(&long[..MAX_KEY_BYTES]);
+    assert_eq!(cache.invalidate_pattern(&longest).await, Ack::Everywhere);
+    assert_eq!(node.stock.peek(key), None, "the longest key can be named");
+
+    let reader = Cache::builder("shop").read_only().build().await.unwrap();
+    let refused = reader.invalidate_pattern(&Pattern::prefix(&long)).await;
+    assert_eq!(refused, Ack::ReadOnly);
 }
