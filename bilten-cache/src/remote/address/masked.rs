@@ -5,6 +5,10 @@ pub(in crate::remote) fn masked(url: &str) -> String {
         return "***".to_owned();
     };
     let (secret, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    if secret.contains(['?', '#']) {
+        // Of the user information, or of a parameter like `sentinelPassword=p@ss`? Then what follows it is no host.
+        return [scheme, "://***"].concat();
+    }
     let stars = if secret.is_empty() { "" } else { "***@" };
     let end = rest.find(['?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest[..end]
@@ -13,6 +17,11 @@ pub(in crate::remote) fn masked(url: &str) -> String {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !authority.ends_with(']') => (host, Some(number_or_stars(port))),
         _ => (authority, None),
+    };
+    // No host has a colon: it has lost the `@` before it.
+    let host = match host {
+        lost if lost.contains(':') && !lost.starts_with('[') => "***",
+        host => host,
     };
     let colon = if port.is_some() { ":" } else { "" };
     // A socket's path is what a person has to see.

@@ -262,6 +262,18 @@ mod tests {
             );
         }
         assert_eq!(masked("redis://u:s@[::1]:7/3?x=y"), "redis://***@[::1]:7/3");
+        for (url, shown) in [
+            (
+                "redis-sentinel://u:s@h:1?sentinelServiceName=main&sentinelPassword=se@cret",
+                "redis-sentinel://***",
+            ),
+            ("redis://h?sentinelPassword=se@cret", "redis://***"),
+            ("redis://:se?cret@h:1", "redis://***"),
+            ("redis://:secret127.0.0.1:1", "redis://***:1"),
+            ("redis://u:secret127.0.0.1:1/2", "redis://***:1/2"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
         assert_eq!(masked("redis://[::1]"), "redis://[::1]");
         assert_eq!(
             masked("redis+unix:///run/a.sock"),
