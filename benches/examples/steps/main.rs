@@ -45,6 +45,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args()
         .nth(1)
         .map_or_else(|| PathBuf::from("docs/img"), PathBuf::from);
+    if !folder.is_dir() {
+        return Err(format!("{} is no folder for the pictures", folder.display()).into());
+    }
+    println!(
+        "eight steps of {} seconds, one after the other; pictures go to {}",
+        PLAN.seconds,
+        folder.display()
+    );
     runtime().block_on(run(&folder))
 }
 

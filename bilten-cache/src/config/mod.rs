@@ -131,22 +131,20 @@ fn misread(path: &str, problem: &str) -> Error {
         "." | "" => name.to_owned(),
         path => format!("{path}.{name}"),
     };
-    // serde's own words for a name that no field has.
-    if let Some(rest) = problem.strip_prefix("unknown field `")
-        && let Some((name, expected)) = rest.split_once('`')
-    {
-        // Some formats tell the path with the unknown name, others without.
-        let path = if path.split('.').next_back() == Some(name) {
-            path.to_owned()
-        } else {
-            within(name)
-        };
+    // Some formats tell the path with the name, others without.
+    let of = |name: &str| match path.split('.').next_back() == Some(name) {
+        true => path.to_owned(),
+        false => within(name),
+    };
+    // serde's own words for a name that no field has, and for one that was there before.
+    let quoted = |words| problem.strip_prefix(words)?.split_once('`');
+    if let Some((name, expected)) = quoted("unknown field `") {
         let expected = expected.trim_start_matches(", ");
-        return Error::config(
-            path,
-            format!("there is no such setting; {expected}"),
-            REMEDY,
-        );
+        let problem = format!("there is no such setting; {expected}");
+        return Error::config(of(name), problem, REMEDY);
+    }
+    if let Some((name, place)) = quoted("duplicate field `") {
+        return Error::config(of(name), format!("it is there twice{place}"), REMEDY);
     }
     match problem.split_once(": ") {
         Some((name, problem)) if is_name(name) => Error::config(within(name), problem, REMEDY),
@@ -169,7 +167,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 23] = [
+    const WRONG: [(&str, &str, &str); 25] = [
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -261,6 +259,12 @@ mod tests {
             r#"{"regions": {"a": {"max_value_bytes": 0}}}"#,
             "regions.a.max_value_bytes",
             "it is zero",
+        ),
+        (r#"{"cache": {}, "cache": {}}"#, "cache", "there twice"),
+        (
+            r#"{"regions": {"a": {"jitter": "1s", "jitter": "2s"}}}"#,
+            "regions.a.jitter",
+            "there twice",
         ),
         (
             r#"{"regions": {"a": {"max_value_bytes": "99999999999TiB"}}}"#,

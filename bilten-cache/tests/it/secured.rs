@@ -164,6 +164,10 @@ async fn sentinels_with_tls_are_asked_and_a_fail_over_followed(client: RedisClie
     let name = unique();
     let (one, two) = (node(&name, redis()).await, node(&name, redis()).await);
     works(&one).await;
+    eventually("the other one is connected too", || {
+        two.cache.status().connection == Connection::Connected
+    })
+    .await;
     assert_eq!(two.stock.get("tea").await.as_deref(), Some(&1));
     let old = group.primary().unwrap();
     old.kill().unwrap();

@@ -23,6 +23,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
     let quick = arguments.flag("--quick");
     let (names, after) = arguments.rest(USAGE)?;
     known(&names, &workspace.benchmarks()?)?;
+    can_be_quick(&names, quick)?;
     let mut command = workspace.cargo();
     let usual = match names.as_slice() {
         [name] if name == "peers" => {
@@ -91,6 +92,20 @@ fn known(names: &[String], benchmarks: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// Whether what runs knows what it may leave out.
+fn can_be_quick(names: &[String], quick: bool) -> Result<(), Failure> {
+    let whole = names
+        .iter()
+        .find(|name| WHOLE_PROGRAMS[1..].contains(&name.as_str()));
+    match whole.filter(|_| quick) {
+        Some(name) => Err(Failure::usage(format!(
+            "`{name}` always runs as a whole, so `--quick` is nothing to it"
+        ))
+        .remedy("leave it out")),
+        None => Ok(()),
+    }
+}
+
 /// What is no criterion benchmark.
 const WHOLE_PROGRAMS: [&str; 4] = ["peers", "http-peers", "outage", "steps"];
 
@@ -112,6 +127,14 @@ pub(crate) fn each_once(workspace: &Workspace) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_takes_samples_can_be_quick() {
+        let can = |name: &str| can_be_quick(&[name.to_owned()], true).is_ok();
+        assert!(can("peers") && can("l2_hit") && can_be_quick(&[], true).is_ok());
+        assert!(!can("steps") && !can("outage") && !can("http-peers"));
+        assert!(can_be_quick(&["steps".to_owned()], false).is_ok());
+    }
 
     #[test]
     fn a_name_that_nothing_has_lists_those_there_are() {
