@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use crate::job::{Asked, Outcome};
 use crate::loader::Loaded;
 use crate::remote::Demand;
 use crate::single_flight::Hurry;
+use crate::turns::Turns;
 
 /// What a flight hears about its key.
 pub(crate) type Answer<V> = Result<Loaded<V>, Outcome>;
@@ -31,7 +32,7 @@ pub(crate) struct Wanted<O, V> {
 pub(crate) struct Batch<O, V> {
     run: Run<O, V>,
     hurry: Arc<Hurry>,
-    turns: Arc<Semaphore>,
+    turns: Arc<Turns>,
     pending: Mutex<Pending<O, V>>,
 }
 
@@ -43,11 +44,11 @@ struct Pending<O, V> {
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
-    /// So many keys ask the second level `at_once`. `run` calls the loader, in a task of its own, and answers everybody.
+    /// Its keys ask the second level in `turns`. `run` calls the loader, in a task of its own, and answers everybody.
     pub(crate) fn new(
         keys: usize,
         hurry: Arc<Hurry>,
-        at_once: usize,
+        turns: Turns,
         run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pending = Pending {
@@ -57,7 +58,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
         Arc::new(Self {
             run: Box::new(run),
             hurry,
-            turns: Arc::new(Semaphore::new(at_once)),
+            turns: Arc::new(turns),
             pending: Mutex::new(pending),
         })
     }
@@ -105,6 +106,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
         Asked {
             hurry: Arc::clone(&batch.hurry),
             turns: Arc::clone(&batch.turns),
+            over: None,
             on_wait: Arc::new(move || decide(&batch, &decided)),
         }
     }
@@ -142,6 +144,8 @@ fn decide<O: Send + 'static, V: Send + Sync + 'static>(batch: &Batch<O, V>, deci
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     type Calls = Arc<Mutex<Vec<Vec<u8>>>>;
@@ -157,7 +161,10 @@ mod tests {
                 let _ = wanted.answer.send(Ok(Loaded::new(wanted.name)));
             }
         };
-        (Batch::new(keys, Arc::default(), 8, run), calls)
+        (
+            Batch::new(keys, Arc::default(), Turns::new(8, Duration::MAX), run),
+            calls,
+        )
     }
 
     #[tokio::test]
@@ -194,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_ends_without_an_answer_is_lost_and_says_nothing_about_its_keys() {
         let gone = |wanted: Vec<Wanted<u8, u8>>| drop(wanted);
-        let batch = Batch::new(1, Arc::default(), 8, gone);
+        let batch = Batch::new(1, Arc::default(), Turns::new(8, Duration::MAX), gone);
         let answer = batch.place(0).load(1, "".into(), None).await;
         assert!(matches!(answer, Err(Outcome::Lost)));
     }

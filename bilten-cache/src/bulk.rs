@@ -42,10 +42,10 @@ pub(crate) async fn remove(engine: &Arc<Engine>, keys: Vec<Arc<str>>) -> Ack {
 async fn remove_both(engine: &Engine, keys: Vec<Arc<str>>) -> Ack {
     let author = engine.coherence.author();
     let removed = match &engine.gate {
-        Some(gate) => {
-            gate.change_each(|remote| remote.remove_many(&keys, author))
-                .await
-        }
+        Some(gate) => match gate.turn_for(keys.len()).await {
+            Ok(turn) => remove_in(gate, &turn, &keys, author).await,
+            Err(error) => Err(error),
+        },
         None => Err(RemoteError::Overloaded),
     };
     let mut weakest = Ack::Everywhere;
@@ -87,7 +87,7 @@ async fn write_both(engine: &Engine, changes: Vec<Change>) -> Vec<Written> {
     };
     let author = engine.coherence.author();
     // One for both steps, as a single write has.
-    let turn = gate.turn().await.ok();
+    let turn = gate.turn_for(changes.len()).await.ok();
     let mut claimed = claim(engine, gate, turn.as_ref(), changes, author).await;
     let mut written = Vec::with_capacity(claimed.len());
     let (mut parcels, mut stored) = (Vec::new(), Vec::with_capacity(claimed.len()));
@@ -132,21 +132,45 @@ async fn claim(
     let keys: Vec<(Arc<str>, u64)> = changes.iter().map(token).collect();
     let claims = if let (Some(turn), true) = (turn, engine.coherence.is_synced()) {
         let hold = invalidate::hold(gate.budget(), 2);
-        gate.each_in(turn, |remote| remote.claim_many(&keys, hold, author))
-            .await
+        gate.each(
+            turn,
+            &keys,
+            |remote| remote.claim_many(&keys, hold, author),
+            |remote, (key, token)| remote.claim(key, *token, hold, author),
+        )
+        .await
     } else if let Some(turn) = turn {
         for change in &mut changes {
             change.envelope = None;
         }
         let keys: Vec<Arc<str>> = keys.iter().map(|(key, _)| Arc::clone(key)).collect();
-        gate.each_in(turn, |remote| remote.remove_many(&keys, author))
-            .await
+        remove_in(gate, turn, &keys, author).await
     } else {
         Err(RemoteError::Overloaded)
     };
     let mut positions = told(claims);
     let claimed = |(change, (_, token))| (change, token, positions.next().flatten());
     changes.into_iter().zip(keys).map(claimed).collect()
+}
+
+async fn remove_in(
+    gate: &Gate,
+    turn: &Turn<'_>,
+    keys: &[Arc<str>],
+    author: Author,
+) -> Result<Each<Position>, RemoteError> {
+    gate.each(
+        turn,
+        keys,
+        |remote| remote.remove_many(keys, author),
+        |remote, key| {
+            Box::pin(async move {
+                let scope = Scope::Key(Arc::clone(key));
+                remote.invalidate(&scope, author).await
+            })
+        },
+    )
+    .await
 }
 
 async fn store(gate: &Gate, turn: Option<&Turn<'_>>, parcels: &[Parcel]) -> Each<bool> {

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::admission::Place;
@@ -28,6 +29,9 @@ use crate::single_flight::{Hurry, Pilot, Seat};
 use crate::staleness::Course;
 
 type Shared<V> = Arc<RegionState<V>>;
+
+/// How much longer a key waits for the call that loads many than that may take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// `than` is set when the caller has a value already, made then, and wants a newer one; `seen` when it has looked for one.
 pub(crate) async fn fly<V: Send + Sync + 'static>(
@@ -56,6 +60,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         stale,
         stale_from,
         before,
+        ..
     } = need;
     // Taken anew: the load sees everything that happened while we looked.
     let (start, at_least) = state.engine.start_load(&job.key, told);
@@ -188,6 +193,8 @@ struct Need<V> {
     stale: Option<Kept>,
     /// The level that had it.
     stale_from: Level,
+    /// How the value begins that L2 had, which was of no use.
+    over: Option<Bytes>,
     /// When the stale value was found.
     before: Start,
 }
@@ -268,8 +275,11 @@ async fn search<V: Send + Sync + 'static>(
     };
     let want = Want::newer(than, &job.how);
     let mut stale_from = Level::Stale;
+    let over = found
+        .as_ref()
+        .and_then(|found| found.as_ref().ok()?.over().cloned());
     let mut look = lookup::look(state, key, want, found).await;
-    if let Look::Stale(value, entry) = look {
+    if let Look::Stale(value, entry, over) = look {
         if stale.is_none() {
             stale_from = Level::StaleRemote;
         }
@@ -281,7 +291,7 @@ async fn search<V: Send + Sync + 'static>(
             }
         }
         stale = Some(entry);
-        look = lookup::obtain(state, key, want).await;
+        look = lookup::obtain(state, key, want, over).await;
     }
     let need = Need {
         pilot,
@@ -289,6 +299,7 @@ async fn search<V: Send + Sync + 'static>(
         told: Vec::new(),
         stale,
         stale_from,
+        over,
         before,
     };
     need.with(look)
@@ -305,7 +316,8 @@ async fn queue<'a, V: Send + Sync + 'static>(
     than: Option<u64>,
     deadline: Instant,
 ) -> Queued<'a, V> {
-    let (key, want) = (&job.key, Want::newer(than, &job.how));
+    let over = need.over.take();
+    let (key, want) = (&job.key, Want::newer(than, &job.how).but(over.as_ref()));
     let Some(mut held) = need.token.take() else {
         let places = state.admit(job, deadline, need.pilot.hurry()).await;
         return Some((need, places));
@@ -317,9 +329,15 @@ async fn queue<'a, V: Send + Sync + 'static>(
         let Ok(places) = places else {
             return Some((need, places));
         };
-        if std::mem::take(&mut in_doubt) && leased::renew(state, key, held).await {
-            need.token = Some(held);
-            return Some((need, Ok(places)));
+        if in_doubt {
+            match leased::renew(state, key, held).await {
+                Some(false) => {}
+                // Without an answer it may stand, and who asked for another one would wait for it.
+                stands => {
+                    need.token = stands.map(|_| held);
+                    return Some((need, Ok(places)));
+                }
+            }
         }
         match lookup::look(state, key, want.at_once(), None).await {
             Look::Busy => drop(places),
@@ -362,10 +380,18 @@ async fn run<V: Send + Sync + 'static>(
         let Admitted { places, deadline } = admitted;
         let _places = places;
         let began = Instant::now();
-        state.meters.loads.add(1);
-        let result = pass_on(job, hurry, job.until(deadline).run(seen, load)).await;
+        // One of many is counted where they are loaded, if they are.
+        if job.how.asked.is_none() {
+            state.meters.loads.add(1);
+        }
+        // One of many ends with the call that loads all of them, which says why.
+        let grace = job.how.asked.as_ref().map_or(Duration::ZERO, |_| GRACE);
+        let until = job.until(deadline + grace);
+        let result = pass_on(job, hurry, until.run(seen, load)).await;
         let took = began.elapsed();
-        state.meters.load_seconds.record(took.as_secs_f64());
+        if !matches!(result, Err(Error::Overloaded { .. })) {
+            state.meters.load_seconds.record(took.as_secs_f64());
+        }
         if result.is_ok() {
             state.tell(|| Event::Loaded {
                 key: Arc::clone(&job.key),

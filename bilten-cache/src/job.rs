@@ -6,8 +6,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use crate::error::{BoxError, Error, panic_message};
@@ -15,6 +16,7 @@ use crate::loader::{Load, LoadContext, Loaded, Stale};
 use crate::manner::Manner;
 use crate::remote::Demand;
 use crate::single_flight::Hurry;
+use crate::turns::{TooLate, Turns};
 
 tokio::task_local! {
     static LOADING: Loading;
@@ -78,8 +80,10 @@ pub(crate) struct Asked {
     pub(crate) on_wait: OnWait,
     /// The call that loads all of them may wait for a place.
     pub(crate) hurry: Arc<Hurry>,
-    /// So many of them ask the second level at once: a thousand would be too slow for the time that one call has.
-    pub(crate) turns: Arc<Semaphore>,
+    /// How its value begins there, which was of no use.
+    pub(crate) over: Option<Bytes>,
+    /// In which they ask the second level.
+    pub(crate) turns: Arc<Turns>,
 }
 
 /// The loads that the current task runs.
@@ -118,7 +122,18 @@ pub(crate) struct How {
 impl How {
     /// To be held during a call to the second level.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        self.asked.as_ref()?.turns.acquire().await.ok()
+        self.asked.as_ref()?.turns.next().await
+    }
+
+    /// The same for a lease: until then, or as long as a call of many keys has for that. One key needs no turn.
+    pub(crate) async fn turn_before(
+        &self,
+        until: Option<Instant>,
+    ) -> Result<Option<SemaphorePermit<'_>>, TooLate> {
+        match &self.asked {
+            Some(asked) => asked.turns.before(until).await,
+            None => Ok(None),
+        }
     }
 }
 

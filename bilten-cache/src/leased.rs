@@ -48,7 +48,7 @@ async fn put(
     envelope: Bytes,
     keep: Duration,
 ) -> Result<bool, RemoteError> {
-    let turn = gate.turn().await?;
+    let turn = gate.aside().await?;
     gate.store_in(&turn, key, token, envelope, keep).await
 }
 
@@ -71,7 +71,7 @@ async fn look_who_has_it<V: Send + Sync + 'static>(
     }
     state.refused(key, Refusal::LeaseLost);
     let Some(kept) = kept else { return };
-    let there = there.and_then(|bytes| state.open(key, &bytes, &start));
+    let there = there.and_then(|bytes| state.open(key, &bytes, &start).ok());
     let is_newer = there.is_some_and(|(_, there)| {
         there.position > kept.position || asked_for(&there) >= asked_for(&kept)
     });
@@ -117,16 +117,17 @@ pub(crate) async fn holding<V: Send + Sync + 'static, T>(
     }
 }
 
-/// Whether the lease stands, and does for another while.
+/// Whether the lease stands, and does for another while. `None`: nobody has said so.
 pub(crate) async fn renew<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &str,
     token: u64,
-) -> bool {
-    let (hold, gate) = (state.options.lease, &state.engine.gate);
-    let Some(gate) = gate else { return false };
-    let renewed = gate.change(|remote| remote.renew(key, token, hold));
-    renewed.await.unwrap_or(false)
+) -> Option<bool> {
+    let hold = state.options.lease;
+    let gate = state.engine.gate.as_ref()?;
+    let turn = gate.aside().await.ok()?;
+    let renewed = gate.call_in(&turn, |remote| remote.renew(key, token, hold));
+    renewed.await.ok()
 }
 
 /// Gives the lease back. Whether it is known to be free.
@@ -139,6 +140,10 @@ pub(crate) async fn release<V: Send + Sync + 'static>(
         return true;
     };
     // If this fails, the lease runs out by itself.
-    let release = gate.change(|remote| remote.release(key, token));
+    let release = async {
+        let turn = gate.aside().await?;
+        gate.call_in(&turn, |remote| remote.release(key, token))
+            .await
+    };
     Box::pin(release).await.is_ok()
 }

@@ -48,6 +48,7 @@ mod recovery;
 mod single_flight;
 mod tasks;
 mod ticket;
+mod turns;
 mod writes;
 
 mod codec;

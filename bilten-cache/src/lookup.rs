@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::engine::Start;
 use crate::entry::Entry;
+use crate::envelope::beginning;
 use crate::events::Refusal;
 use crate::job::How;
 use crate::kept::Kept;
@@ -20,8 +22,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// What L2 had to say.
 pub(crate) enum Look<V> {
     Found(Arc<V>),
-    /// Its time is over; the region has a use for it all the same. No lease was asked for.
-    Stale(Arc<V>, Kept),
+    /// Its time is over; the region has a use for it all the same. No lease was asked for. With how it begins in L2.
+    Stale(Arc<V>, Kept, Bytes),
     /// Nothing of use; with the token of our lease, if we got one.
     Missing(Option<u64>),
     /// The same with our lease, and what the load must reflect.
@@ -36,6 +38,7 @@ pub(crate) struct Want<'a> {
     than: Option<u64>,
     how: &'a How,
     waits: Waits,
+    over: Option<&'a Bytes>,
 }
 
 /// For a lease that another load has.
@@ -53,6 +56,24 @@ impl<'a> Want<'a> {
             than,
             how,
             waits: Waits::AsLongAsALease,
+            over: how.asked.as_ref().and_then(|asked| asked.over.as_ref()),
+        }
+    }
+
+    /// Another one than what begins so: that was found to be of no use.
+    pub(crate) fn but(self, over: Option<&'a Bytes>) -> Self {
+        Self {
+            over: over.or(self.over),
+            ..self
+        }
+    }
+
+    /// Over which value a lease is to be taken.
+    fn over(self) -> Option<Bytes> {
+        match self.reads() {
+            true => self.over.cloned(),
+            // Over any.
+            false => Some(Bytes::new()),
         }
     }
 
@@ -96,9 +117,20 @@ pub(crate) type Answer<V> = Result<Found<V>, ()>;
 pub(crate) enum Found<V> {
     /// With when it was made.
     Fresh(Arc<V>, u64),
-    Stale(Arc<V>, Kept),
-    Useless,
+    /// With how it begins, as the next one has it.
+    Stale(Arc<V>, Kept, Bytes),
+    Useless(Bytes),
     Nothing,
+}
+
+impl<V> Found<V> {
+    /// How the value begins that was of no use.
+    pub(crate) fn over(&self) -> Option<&Bytes> {
+        match self {
+            Self::Stale(.., over) | Self::Useless(over) => Some(over),
+            Self::Fresh(..) | Self::Nothing => None,
+        }
+    }
 }
 
 /// Reads a fresh value and fills L1. With when it was made, by the store's clock.
@@ -133,7 +165,7 @@ pub(crate) async fn ask<V: Send + Sync + 'static>(
     match &found {
         Ok(Found::Fresh(..)) => state.outlook.hit(),
         // What the caller has is there too.
-        Ok(Found::Useless) if want.than.is_some() => {}
+        Ok(Found::Useless(_)) if want.than.is_some() => {}
         Ok(_) if !state.options.windows.keep() => state.outlook.missed(),
         _ => {}
     }
@@ -152,34 +184,38 @@ pub(crate) async fn look<V: Send + Sync + 'static>(
     };
     let stores = want.stores(state);
     match found {
-        None if stores => lease(state, gate, key, want, !want.reads()).await,
+        None if stores => lease(state, gate, key, want, want.over()).await,
         Some(Ok(Found::Fresh(value, _))) => Look::Found(value),
-        Some(Ok(Found::Stale(value, entry))) => Look::Stale(value, entry),
-        Some(Ok(Found::Useless)) if stores => lease(state, gate, key, want, true).await,
-        Some(Ok(Found::Nothing)) if stores => lease(state, gate, key, want, false).await,
+        Some(Ok(Found::Stale(value, entry, over))) => Look::Stale(value, entry, over),
+        Some(Ok(Found::Useless(over))) if stores => lease(state, gate, key, want, Some(over)).await,
+        Some(Ok(Found::Nothing)) if stores => lease(state, gate, key, want, None).await,
         Some(_) | None => Look::Missing(None),
     }
 }
 
-/// Takes the lease over the stale value that is there.
+/// Takes the lease over the stale value that is there and begins so.
 pub(crate) async fn obtain<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
     want: Want<'_>,
+    over: Bytes,
 ) -> Look<V> {
     match state.readable(key).filter(|_| want.stores(state)) {
-        Some(gate) => lease(state, gate, key, want, true).await,
+        Some(gate) => lease(state, gate, key, want, Some(over)).await,
         None => Look::Missing(None),
     }
 }
 
-/// Reads many keys at once; who is not among the answers was not found, or is not fresh.
+/// A fresh value, or how the one begins that is of no use.
+pub(crate) type Read<V> = Result<Arc<V>, Option<Bytes>>;
+
+/// Reads many keys at once.
 pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     keys: &[Arc<str>],
-) -> Vec<Option<Arc<V>>> {
+) -> Vec<Read<V>> {
     let Some(gate) = &state.engine.gate else {
-        return vec![None; keys.len()];
+        return vec![Err(None); keys.len()];
     };
     let starts: Vec<_> = keys.iter().map(|key| state.engine.start(key)).collect();
     // What waits in the recovery queue must not be read there.
@@ -188,16 +224,17 @@ pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
     let asked = keys.iter().zip(&readable).filter(|(_, yes)| **yes);
     let asked: Vec<Arc<str>> = asked.map(|(key, _)| Arc::clone(key)).collect();
     if asked.is_empty() {
-        return vec![None; keys.len()];
+        return vec![Err(None); keys.len()];
     }
     let plain = How::default();
     let found = gate.call(|remote| remote.read_many(&asked)).await;
     let mut found = found.unwrap_or_default().into_iter();
     let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
-        let bytes = readable.then(|| found.next().flatten())??;
+        let bytes = readable.then(|| found.next().flatten()).flatten();
+        let bytes = bytes.ok_or(None)?;
         match accept(state, key, &bytes, start, Want::newer(None, &plain)) {
-            Found::Fresh(value, _) => Some(value),
-            _ => None,
+            Found::Fresh(value, _) => Ok(value),
+            found => Err(found.over().cloned()),
         }
     };
     keys.iter().zip(starts).zip(readable).map(take).collect()
@@ -220,20 +257,24 @@ async fn read<V: Send + Sync + 'static>(
 fn accept<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &Arc<str>,
-    bytes: &bytes::Bytes,
+    bytes: &Bytes,
     start: Start,
     want: Want<'_>,
 ) -> Found<V> {
     // A change that was deferred while this answer was on its way is known here and not there yet.
     if state.readable(key).is_none() {
-        return Found::Useless;
+        return Found::Useless(beginning(bytes));
     }
-    let Some((value, entry)) = state.open(key, bytes, &start) else {
-        return Found::Useless;
+    let (value, entry) = match state.open(key, bytes, &start) {
+        Ok(opened) => opened,
+        Err(why) => {
+            state.shut(key, why);
+            return Found::Useless(beginning(bytes));
+        }
     };
     let is_fresh = entry.is_fresh(state.engine.clock.now());
     if is_fresh && !want.takes(&entry) {
-        return Found::Useless;
+        return Found::Useless(beginning(bytes));
     }
     let (made, entry) = (entry.created_millis, Kept::new(key, entry));
     // A stale one too, so that callers find it who cannot wait; never over a newer one.
@@ -243,17 +284,18 @@ fn accept<V: Send + Sync + 'static>(
     }
     match is_fresh {
         true => Found::Fresh(value, made),
-        false => Found::Stale(value, entry),
+        false => Found::Stale(value, entry, beginning(bytes)),
     }
 }
 
-/// Takes the lease, or waits for the value of whoever holds it, at most as long as a lease lasts.
+/// Takes the lease, or waits for the value of whoever holds it, at most as long as a lease lasts. What is there and begins like `over` was
+/// looked at already: only what somebody has stored since is a value.
 async fn lease<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
     key: &Arc<str>,
     want: Want<'_>,
-    mut over_value: bool,
+    mut over: Option<Bytes>,
 ) -> Look<V> {
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
@@ -262,11 +304,13 @@ async fn lease<V: Send + Sync + 'static>(
     if let Waits::Until(patience) = want.waits {
         deadline = deadline.min(patience);
     }
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut waited) = (FIRST_PAUSE, None);
     loop {
-        let turn = want.how.turn().await;
+        let Ok(turn) = want.how.turn_before(waited).await else {
+            return Look::Missing(None);
+        };
         let start = state.engine.start(key);
-        let asked = gate.call(|remote| remote.lease(key, token, hold, over_value));
+        let asked = gate.call(|remote| remote.lease(key, token, hold, over.as_deref()));
         let answer = asked.await;
         drop(turn);
         match answer {
@@ -277,7 +321,7 @@ async fn lease<V: Send + Sync + 'static>(
                     state.outlook.hit();
                     return Look::Found(value);
                 }
-                _ => over_value = true,
+                found => over = found.over().cloned(),
             },
             // What another load brings began before this call.
             Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),
@@ -287,17 +331,10 @@ async fn lease<V: Send + Sync + 'static>(
                     (asked.on_wait)();
                 }
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
+                (pause, waited) = ((pause * 2).min(LONGEST_PAUSE), Some(deadline));
                 // What the other one stores could not be taken.
                 if state.readable(key).is_none() {
                     return Look::Missing(None);
-                }
-                if over_value {
-                    match read(state, gate, key, want).await {
-                        Ok(Found::Fresh(value, _)) => return Look::Found(value),
-                        Ok(found) => over_value = !matches!(found, Found::Nothing),
-                        Err(()) => return Look::Missing(None),
-                    }
                 }
             }
             Ok(Lease::Busy) | Err(_) => return Look::Missing(None),

@@ -29,6 +29,16 @@ pub(crate) struct Packed<V> {
     pub(crate) envelope: Option<Result<Draft, SharedError>>,
 }
 
+/// Why nothing can be made of what L2 holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shut {
+    Undecodable,
+    /// Older than a change of its key: a fail-over has brought it back.
+    Outrun,
+    /// Its time is over, or it was invalidated.
+    Over,
+}
+
 type Serialised = Result<Bytes, SharedError>;
 
 /// Why a value that was written is not kept.
@@ -41,13 +51,15 @@ fn unreadable(error: SharedError) -> SharedError {
 }
 
 impl<V: Send + Sync + 'static> RegionState<V> {
-    /// Makes an entry of what L2 holds, if it is one of ours and still good.
-    pub(crate) fn open(&self, key: &str, bytes: &Bytes, start: &Start) -> Option<(Arc<V>, Entry)> {
-        let codec = self.codec.as_ref()?;
-        let Some(envelope) = Envelope::decode(bytes, &self.name, key) else {
-            self.refused(key, Refusal::Undecodable);
-            return None;
-        };
+    /// Makes an entry of what L2 holds, if it is one of ours and still good. Counts nothing: that is for who wanted to read it.
+    pub(crate) fn open(
+        &self,
+        key: &str,
+        bytes: &Bytes,
+        start: &Start,
+    ) -> Result<(Arc<V>, Entry), Shut> {
+        let codec = self.codec.as_ref().ok_or(Shut::Over)?;
+        let envelope = Envelope::decode(bytes, &self.name, key).ok_or(Shut::Undecodable)?;
         let now = self.engine.clock.now();
         let coherence = &self.engine.coherence;
         let began = Began {
@@ -65,30 +77,23 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let changed = coherence.changed(key);
         if envelope.follows() < changed.removed || coherence.may_be_brought_back(envelope.position)
         {
-            self.meters.outrun.add(1);
-            return None;
+            return Err(Shut::Outrun);
         }
         let expired = envelope.expired || envelope.follows() < changed.expired;
         let fresh = ends > signed(now) && !expired;
         let kept_until = self.kept_until(ends);
-        if !fresh && (kept_until <= now || !self.options.windows.keep()) {
-            return None;
-        }
-        if envelope.incarnation != coherence.incarnation()
+        let of_use = fresh || (kept_until > now && self.options.windows.keep());
+        if !of_use
+            || envelope.incarnation != coherence.incarnation()
             || !coherence.is_valid(key, &envelope.tags, began)
         {
-            return None;
+            return Err(Shut::Over);
         }
-        let payload = self.payload(&envelope);
-        let decoded = payload.and_then(|payload| {
-            let value = codec.decode(&payload);
-            let value = value.inspect_err(|error| self.undecodable(error));
-            Some((Arc::new(value.ok()?), payload.len()))
-        });
-        let Some((value, payload_bytes)) = decoded else {
-            self.refused(key, Refusal::Undecodable);
-            return None;
-        };
+        let payload = self.payload(&envelope).ok_or(Shut::Undecodable)?;
+        let value = codec.decode(&payload);
+        let value = value.inspect_err(|error| self.undecodable(error));
+        let value = value.map_err(|_| Shut::Undecodable)?;
+        let (value, payload_bytes) = (Arc::new(value), payload.len());
         let weight = self.weight(key, self.weighed(&value).or(Some(payload_bytes)));
         let left =
             Duration::from_nanos(u64::try_from(ends.saturating_sub(signed(now))).unwrap_or(0));
@@ -111,7 +116,16 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             validators: envelope.validators,
         };
         let entry = Entry::new(Arc::clone(&value), extras, began, life);
-        Some((value, entry))
+        Ok((value, entry))
+    }
+
+    /// Counts a value that was read and is of no use.
+    pub(crate) fn shut(&self, key: &str, why: Shut) {
+        match why {
+            Shut::Undecodable => self.refused(key, Refusal::Undecodable),
+            Shut::Outrun => self.meters.outrun.add(1),
+            Shut::Over => {}
+        }
     }
 
     /// The serialised value, if this region can make something of it.

@@ -49,6 +49,11 @@ pub(crate) struct Format {
     pub(crate) name: &'static str,
 }
 
+/// How a value begins, in which no two of one key are alike: what they were loaded after, when they were made, and a checksum.
+pub(crate) fn beginning(value: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(&value[..value.len().min(HEADER)])
+}
+
 /// Where the log position stands in the envelope: eight bytes, big endian.
 pub(crate) const POSITION_OFFSET: usize = 4;
 

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tracing::{Instrument, Span};
@@ -20,6 +21,7 @@ use crate::read_through::{self, Boarded};
 use crate::reading::Reading;
 use crate::region_state::{Landed, Level};
 use crate::single_flight::{Hurry, Passenger};
+use crate::turns::Turns;
 
 /// Keys of one call that are leased, or stored, at once.
 const LEASES_AT_ONCE: usize = 256;
@@ -92,6 +94,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let asked: Vec<Arc<str>> = chunk.iter().map(|(_, key)| Arc::clone(key)).collect();
             let values = lookup::fresh_many(&self.state, &asked).await;
             for ((at, key), value) in chunk.iter().zip(values) {
+                let value = value.ok();
                 let from = value.as_ref().map(|_| Level::Remote);
                 self.state.answered(key, from);
                 reads.done();
@@ -107,7 +110,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// `load` is called again only for keys that another process was loading and did not finish. Calls that overlap,
     /// in this process or others, load each key once and never wait for each other in a circle. The missing keys come in the order of the
     /// call; one that is named twice is asked for once, and counts as two reads. Missing keys are leased and stored 256 at a
-    /// time, or as many as half of [`remote_concurrency`](crate::CacheBuilder::remote_concurrency).
+    /// time, or as many as half of [`remote_concurrency`](crate::CacheBuilder::remote_concurrency). Those whose turn for that has not come
+    /// after twice the [`remote_budget`](crate::CacheBuilder::remote_budget) are loaded all the same, and kept in memory only.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -219,7 +223,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let load = Arc::new(load);
         let hurry = Arc::<Hurry>::default();
         let gate = state.engine.gate.as_ref();
-        let at_once = gate.map_or(LEASES_AT_ONCE, |gate| gate.share().min(LEASES_AT_ONCE));
+        let turns = gate.map_or(Turns::new(1, Duration::ZERO), |gate| {
+            Turns::new(gate.share().min(LEASES_AT_ONCE), 2 * gate.budget())
+        });
         let hurried = Arc::clone(&hurry);
         let caller = Span::current();
         let run = move |wanted: Vec<Wanted<O, V>>| {
@@ -243,14 +249,17 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 };
                 let deadline = job.deadline();
                 let answers = match state.admit(&job, deadline, &hurry).await {
-                    Ok(_places) => job.until(deadline).guard(answers).await,
+                    Ok(_places) => {
+                        state.meters.loads.add(wanted.len() as u64);
+                        job.until(deadline).guard(answers).await
+                    }
                     Err(full) => Err(full),
                 };
                 answer(wanted, answers);
             };
             tasks.spawn(call.instrument(span));
         };
-        Ok(Batch::new(keys.len(), hurry, at_once, run))
+        Ok(Batch::new(keys.len(), hurry, turns, run))
     }
 
     fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)
@@ -306,13 +315,19 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         }
         let mut ways = Vec::with_capacity(keys.len());
         for ((at, key, name, place), value) in missing.into_iter().zip(values) {
-            if let Some(value) = value {
-                self.state.answered(&key, Some(Level::Remote));
-                reads.done();
-                ways.push((at, Way::Here(value, Level::Remote)));
-                continue;
-            }
-            let asked = place.asked();
+            let over = match value {
+                Ok(value) => {
+                    self.state.answered(&key, Some(Level::Remote));
+                    reads.done();
+                    ways.push((at, Way::Here(value, Level::Remote)));
+                    continue;
+                }
+                Err(over) => over,
+            };
+            let asked = Asked {
+                over,
+                ..place.asked()
+            };
             let how = How {
                 asked: Some(asked.clone()),
                 ..How::default()

@@ -16,7 +16,7 @@ use crate::invalidate::{self, Ack, Change};
 use crate::key::Key;
 use crate::loader::Loaded;
 use crate::manner::Manner;
-use crate::remote::Demand;
+use crate::remote::{Demand, Gate};
 
 /// Keys that one call to the second level changes: it is busy with nothing else meanwhile.
 const IN_ONE_CALL: usize = 64;
@@ -69,9 +69,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
 
     /// The same for keys that differ.
     async fn set_each(&self, mut values: impl Iterator<Item = Value<V>>) -> Result<Ack, Error> {
+        let (in_one_call, _) = self.room();
         let parts = std::iter::from_fn(move || {
             let mut part = Part::default();
-            let mut values = values.by_ref().take(IN_ONE_CALL);
+            let mut values = values.by_ref().take(in_one_call);
             while part.bytes < BYTES_IN_ONE_CALL
                 && let Some((key, value)) = values.next()
             {
@@ -168,8 +169,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         keys: impl IntoIterator<Item = O>,
     ) -> Result<Ack, Error> {
         let mut keys = keys.into_iter();
+        let (in_one_call, _) = self.room();
         let parts = std::iter::from_fn(move || {
-            let part = keys.by_ref().take(IN_ONE_CALL);
+            let part = keys.by_ref().take(in_one_call);
             let part: Vec<_> = part.map(|name| self.changeable(name.borrow())).collect();
             (!part.is_empty()).then(|| self.remove_part(part))
         });
@@ -202,7 +204,10 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let (key, after) = (self.changeable(keys.next()?.borrow()), after.clone());
             Some(async move { Ok(self.remove_encoded(key?, Some(after)).await) })
         });
-        let changes = stream::iter(changes).buffer_unordered(CALLS_AT_ONCE * SINGLE_AT_ONCE);
+        let gate = self.state.engine.gate.as_ref();
+        let at_once = gate.map_or(usize::MAX, Gate::share);
+        let at_once = at_once.min(CALLS_AT_ONCE * SINGLE_AT_ONCE);
+        let changes = stream::iter(changes).buffer_unordered(at_once);
         self.told_by(changes).await
     }
 
@@ -210,8 +215,22 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         &self,
         parts: impl Iterator<Item = impl Future<Output = Result<Ack, Error>>>,
     ) -> Result<Ack, Error> {
-        let parts = stream::iter(parts).buffer_unordered(CALLS_AT_ONCE);
+        let (_, at_once) = self.room();
+        let parts = stream::iter(parts).buffer_unordered(at_once);
         self.told_by(parts).await
+    }
+
+    /// Keys that one call changes, and such calls at once: where each key is a call of its own, all of them count.
+    fn room(&self) -> (usize, usize) {
+        let Some(gate) = &self.state.engine.gate else {
+            return (IN_ONE_CALL, CALLS_AT_ONCE);
+        };
+        let keys = match gate.calls_for(IN_ONE_CALL) {
+            1 => IN_ONE_CALL,
+            calls => calls.min(gate.share()),
+        };
+        let at_once = gate.share() / gate.calls_for(keys);
+        (keys, at_once.clamp(1, CALLS_AT_ONCE))
     }
 
     async fn told_by(&self, answers: impl Stream<Item = Result<Ack, Error>>) -> Result<Ack, Error> {

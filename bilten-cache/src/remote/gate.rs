@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
@@ -16,10 +17,12 @@ use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
 use crate::stats::CacheMeters;
 
-/// A place among the calls, for one of them after the other. Between two of a write nobody else has to come to their turn.
+/// A place among the calls, for one of them after the other. Between two of a write nobody else has to come to their turn. Or several places,
+/// for as many calls at once.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
-    _place: SemaphorePermit<'a>,
+    _places: SemaphorePermit<'a>,
+    _aside: Option<SemaphorePermit<'a>>,
 }
 
 /// What every call to the second level is held to.
@@ -36,6 +39,8 @@ pub(crate) struct Gate {
     remote: Arc<dyn Remote>,
     limits: Limits,
     permits: Semaphore,
+    /// For what loads leave behind.
+    aside: Semaphore,
     breaker: Mutex<Breaker>,
     clock: Clock,
     meters: Arc<CacheMeters>,
@@ -58,6 +63,7 @@ impl Gate {
             remote,
             limits,
             permits: Semaphore::new(limits.concurrent),
+            aside: Semaphore::new(limits.concurrent.div_ceil(2)),
             breaker: Mutex::default(),
             outage: Outage::new(Arc::clone(cache), address, clock.clone()),
             clock,
@@ -91,13 +97,35 @@ impl Gate {
 
     /// Waits for a place among the calls, as long as one may take, before all reads that come meanwhile.
     pub(crate) async fn turn(&self) -> Result<Turn<'_>, RemoteError> {
-        let place = match self.permits.try_acquire() {
+        self.turn_of(1).await
+    }
+
+    /// The same for a change of so many keys, at most [`share`](Self::share), with [`each`](Self::each).
+    pub(crate) async fn turn_for(&self, keys: usize) -> Result<Turn<'_>, RemoteError> {
+        self.turn_of(self.calls_for(keys)).await
+    }
+
+    /// The same for what a load leaves behind. However many loads end at once, that has half of the places at most: where it stood before
+    /// all reads, they would be misses until the last of it was done.
+    pub(crate) async fn aside(&self) -> Result<Turn<'_>, RemoteError> {
+        let aside = self.aside.acquire().await.ok();
+        let turn = self.turn().await?;
+        Ok(Turn {
+            _aside: aside,
+            ..turn
+        })
+    }
+
+    async fn turn_of(&self, calls: usize) -> Result<Turn<'_>, RemoteError> {
+        let calls = u32::try_from(calls.clamp(1, self.share())).unwrap_or(u32::MAX);
+        let places = match self.permits.try_acquire_many(calls) {
             Ok(permit) => permit,
             Err(_) if self.breaker_state() != BreakerState::Closed => {
                 return Err(RemoteError::BreakerOpen);
             }
             Err(_) => {
-                let turn = tokio::time::timeout(self.limits.budget, self.permits.acquire());
+                let turn = self.permits.acquire_many(calls);
+                let turn = tokio::time::timeout(self.limits.budget, turn);
                 let Ok(Ok(permit)) = turn.await else {
                     self.meters.remote_failures.add(1);
                     return Err(RemoteError::Overloaded);
@@ -105,7 +133,10 @@ impl Gate {
                 permit
             }
         };
-        Ok(Turn { _place: place })
+        Ok(Turn {
+            _places: places,
+            _aside: None,
+        })
     }
 
     /// Makes one call in a turn that the caller has, under all other limits.
@@ -172,22 +203,23 @@ impl Gate {
         stored
     }
 
-    /// A change of many keys. Each of them counts as a call of its own that failed or did not.
-    pub(crate) async fn change_each<'a, T>(
-        &'a self,
-        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
-    ) -> Result<Each<T>, RemoteError> {
-        let turn = self.turn().await?;
-        self.each_in(&turn, ask).await
-    }
-
-    /// The same in a turn that the caller has.
-    pub(crate) async fn each_in<'a, T>(
+    /// A change of many keys, in a turn for so many. Each of them counts as a call of its own that failed or did not; where they are
+    /// calls of their own, each has the time of one, and a slow one takes no other with it.
+    pub(crate) async fn each<'a, K, T>(
         &'a self,
         turn: &Turn<'_>,
-        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
+        keys: &'a [K],
+        many: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
+        one: impl Fn(&'a dyn Remote, &'a K) -> Reply<'a, T>,
     ) -> Result<Each<T>, RemoteError> {
-        let answers = self.call_in(turn, ask).await?;
+        if !self.remote.takes_many() {
+            let one = &one;
+            let calls = keys
+                .iter()
+                .map(|key| self.ask(move |remote| one(remote, key)));
+            return Ok(join_all(calls).await);
+        }
+        let answers = self.call_in(turn, many).await?;
         for answer in &answers {
             self.note(answer.as_ref().err());
         }
@@ -195,12 +227,16 @@ impl Gate {
     }
 
     /// The same as [`store_in`](Self::store_in) for many values.
-    pub(crate) async fn store_many(
-        &self,
+    pub(crate) async fn store_many<'a>(
+        &'a self,
         turn: &Turn<'_>,
-        values: &[Parcel],
+        values: &'a [Parcel],
     ) -> Result<Each<bool>, RemoteError> {
-        let stored = self.each_in(turn, |remote| remote.store_many(values)).await;
+        let one = |remote: &'a dyn Remote, value: &'a Parcel| {
+            remote.store(&value.key, value.token, value.envelope.clone(), value.keep)
+        };
+        let many = |remote: &'a dyn Remote| remote.store_many(values);
+        let stored = self.each(turn, values, many, one).await;
         if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
             self.outage.works(Noticed::Refusal);
         }
@@ -269,6 +305,11 @@ impl Gate {
     /// How many calls of one caller leave others room enough.
     pub(crate) fn share(&self) -> usize {
         self.limits.concurrent.div_ceil(2)
+    }
+
+    /// How many calls a change of so many keys is.
+    pub(crate) fn calls_for(&self, keys: usize) -> usize {
+        if self.remote.takes_many() { 1 } else { keys }
     }
 
     pub(crate) fn breaker_state(&self) -> BreakerState {

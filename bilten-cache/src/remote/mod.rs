@@ -99,14 +99,14 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         Box::pin(futures_util::future::try_join_all(reads))
     }
 
-    /// Takes the lease of a key for one load, unless there is a value or another lease. With
-    /// `over_value` the value that is there does not count, because it was found to be of no use.
+    /// Takes the lease of a key for one load, unless there is a value or another lease. A value that begins like `over` does not count,
+    /// because it was found to be of no use; any other one has been stored since. All values begin with nothing.
     fn lease<'a>(
         &'a self,
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease>;
 
     /// Stores the envelope and gives the lease back, only if `token` still holds it. One that is larger than the store takes is
@@ -135,6 +135,13 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         hold: Duration,
         author: Author,
     ) -> Reply<'a, Position>;
+
+    /// Whether a change of many keys is one call to the store: then the cache makes it with [`claim_many`](Self::claim_many),
+    /// [`store_many`](Self::store_many) and [`remove_many`](Self::remove_many). By itself it is not, and the cache changes the keys one by one
+    /// at the same time: each has the time of a call, and counts as one.
+    fn takes_many(&self) -> bool {
+        false
+    }
 
     /// [`claim`](Self::claim) of many keys, each with a token of its own. By itself it makes them one by one at the same time.
     fn claim_many<'a>(

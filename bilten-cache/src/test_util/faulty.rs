@@ -265,11 +265,12 @@ impl Remote for FaultyRemote {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
         let key = key.to_owned();
+        let over = over.map(<[u8]>::to_vec);
         self.answer(Call::Lease, move |store| {
-            store.lease(&key, token, hold, over_value)
+            store.lease(&key, token, hold, over.as_deref())
         })
     }
 

@@ -80,9 +80,10 @@ impl Store {
         key: &str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&[u8]>,
     ) -> Lease {
-        if let Some(value) = self.values.get(key).filter(|_| !over_value) {
+        let counts = |value: &&Bytes| over.is_none_or(|head| !value.starts_with(head));
+        if let Some(value) = self.values.get(key).filter(counts) {
             return Lease::Value(value.clone());
         }
         if self.holder(key).is_some() {

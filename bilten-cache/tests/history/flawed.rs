@@ -90,9 +90,9 @@ impl Remote for FlawedRemote {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
-        self.inner.lease(key, token, hold, over_value)
+        self.inner.lease(key, token, hold, over)
     }
 
     fn store<'a>(

@@ -274,7 +274,7 @@ fn keys(cluster: &RedisCluster) -> (String, String) {
 async fn put(remote: &dyn Remote, key: &str) {
     let hold = Duration::from_secs(60);
     assert_eq!(
-        remote.lease(key, 1, hold, false).await.unwrap(),
+        remote.lease(key, 1, hold, None).await.unwrap(),
         Lease::Owned
     );
     assert!(remote.store(key, 1, "there".into(), hold).await.unwrap());

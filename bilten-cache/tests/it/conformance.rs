@@ -102,6 +102,10 @@ async fn each_planted_flaw_breaks_its_rule() {
             Flaw::PrunesEarly,
             "no marker is forgotten before the longest life of an entry",
         ),
+        (
+            Flaw::LeasesOverAnyValue,
+            "a lease over a value is over the one that was seen",
+        ),
         (Flaw::LosesKeys, "a walk that knows keys finds every one"),
         (Flaw::LosesHeads, "the head of a value is how it begins"),
         (Flaw::DiscardsAnything, "only what begins so is discarded"),
@@ -163,6 +167,7 @@ enum Flaw {
     PagesOfTen,
     PrunesSilently,
     PrunesEarly,
+    LeasesOverAnyValue,
     LosesKeys,
     LosesHeads,
     DiscardsAnything,
@@ -205,10 +210,12 @@ impl Remote for Flawed {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
         Box::pin(async move {
-            let lease = self.store.lease(key, token, hold, over_value).await?;
+            let any = self.flaw == Flaw::LeasesOverAnyValue;
+            let over = over.map(|head| if any { &[] } else { head });
+            let lease = self.store.lease(key, token, hold, over).await?;
             match lease {
                 Lease::OwnedAfter(_) if self.flaw == Flaw::ForgetsDemands => Ok(Lease::Owned),
                 lease => Ok(lease),
@@ -282,10 +289,11 @@ impl Remote for Flawed {
             }),
             Flaw::ClaimsOnlyWhatIsFree => Box::pin(async move {
                 let scope = Scope::Key(key.into());
-                let busy = self.store.lease(key, 0, hold, true).await? == Lease::Busy;
+                let over = Some(&[][..]);
+                let busy = self.store.lease(key, 0, hold, over).await? == Lease::Busy;
                 let at = self.store.invalidate(&scope, author).await?;
                 let holder = if busy { 1 } else { token };
-                self.store.lease(key, holder, hold, true).await?;
+                self.store.lease(key, holder, hold, over).await?;
                 Ok(at)
             }),
             _ => self.store.claim(key, token, hold, author),

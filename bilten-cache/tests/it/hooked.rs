@@ -22,6 +22,7 @@ pub(crate) struct Hooked {
     page: usize,
     split: Arc<Split>,
     busy: Arc<AtomicU32>,
+    leases_take: Duration,
 }
 
 /// A server that was frozen while another one took over, and goes on as if nothing had been.
@@ -29,6 +30,7 @@ pub(crate) struct Hooked {
 pub(crate) struct Split {
     copy: Mutex<Option<(Bytes, Pulse)>>,
     refuses: AtomicBool,
+    once: AtomicBool,
 }
 
 impl Split {
@@ -40,6 +42,12 @@ impl Split {
     /// It takes no changes, as one that has fallen behind what it follows.
     pub(crate) fn refuses_changes(&self) {
         self.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// The same until it was asked for the end of the log.
+    pub(crate) fn one_call_finds(&self, value: Bytes, end: Pulse) {
+        self.once.store(true, Ordering::SeqCst);
+        self.calls_find(value, end);
     }
 
     /// It has learnt that it is no primary any more.
@@ -67,6 +75,7 @@ impl Hooked {
             page: usize::MAX,
             split: Arc::default(),
             busy: Arc::default(),
+            leases_take: Duration::ZERO,
         }
     }
 
@@ -119,6 +128,14 @@ impl Hooked {
     pub(crate) fn counting_busy(self, count: &Arc<AtomicU32>) -> Self {
         Self {
             busy: Arc::clone(count),
+            ..self
+        }
+    }
+
+    /// Answers so late who asks for a lease.
+    pub(crate) fn leases_take(self, time: Duration) -> Self {
+        Self {
+            leases_take: time,
             ..self
         }
     }
@@ -184,11 +201,14 @@ impl Remote for Hooked {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
         self.may_be_called();
         Box::pin(async move {
-            let lease = self.inner.lease(key, token, hold, over_value).await;
+            if !self.leases_take.is_zero() {
+                tokio::time::sleep(self.leases_take).await;
+            }
+            let lease = self.inner.lease(key, token, hold, over).await;
             if let Ok(Lease::Busy) = lease {
                 self.busy.fetch_add(1, Ordering::SeqCst);
             }
@@ -252,7 +272,12 @@ impl Remote for Hooked {
 
     fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
         match self.split.copy() {
-            Some((_, end)) => Box::pin(async move { Ok(end) }),
+            Some((_, end)) => {
+                if self.split.once.load(Ordering::SeqCst) {
+                    self.split.ends();
+                }
+                Box::pin(async move { Ok(end) })
+            }
             None => self.inner.pulse(number),
         }
     }

@@ -1,14 +1,17 @@
 //! Leases that go without anybody's doing, or that somebody waits for.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
-use bilten_cache::{Cache, Region};
+use bilten_cache::remote::{Lease, Remote};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
+use bilten_cache::{Ack, Cache, Region};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::harness::{Held, Node, eventually, held};
+use crate::hooked::Hooked;
 
 /// A full store that gives up first what ends first does this, and so does one that takes over.
 #[tokio::test]
@@ -111,4 +114,129 @@ async fn a_load_does_not_wait_for_its_own_lease_that_it_could_not_give_back() {
     );
     eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
     drop(lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_lease_that_could_not_be_given_back_is_as_good_as_the_first_one() {
+    let store = FaultyRemote::new();
+    let (region, first_held, first) = busy(&store).await;
+    let queued = start(&region, "tea", 7);
+    eventually("it waits for a place", || store.calls(Call::Release) == 1).await;
+    // Another process has the lease when it gets the place.
+    let other = store.another_node();
+    let minute = Duration::from_secs(60);
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Owned);
+    let asked = store.calls(Call::Lease);
+    first_held.finish(1);
+    assert_eq!(first.await.unwrap(), 1);
+    eventually("it waits for the other one", || {
+        store.calls(Call::Lease) > asked
+    })
+    .await;
+    let (load, mut second) = held();
+    let own = region.clone();
+    let next = async move { *own.get_or_load("next", |_| load.run()).await.unwrap() };
+    let next = tokio::spawn(next);
+    second.started().await;
+    other.release("stock:tea", 99).await.unwrap();
+    // Now it gets the lease, and there is no place.
+    let lost = store.hold_back(Call::Release);
+    eventually("it gives the lease back", || {
+        store.calls(Call::Release) == 3
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    second.finish(2);
+    assert_eq!(next.await.unwrap(), 2);
+    let begun = Instant::now();
+    assert_eq!(queued.await.unwrap(), 7);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(100), "{took:?}");
+    eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
+    drop(lost);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_hears_nothing_of_its_lease_does_not_wait_for_it() {
+    let store = FaultyRemote::new();
+    let (region, first_held, first) = busy(&store).await;
+    let (release, renew) = (store.hold_back(Call::Release), store.hold_back(Call::Renew));
+    let queued = start(&region, "tea", 7);
+    eventually("the release got no answer", || {
+        store.calls(Call::Release) == 1
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let asked = store.calls(Call::Lease);
+    first_held.finish(1);
+    assert_eq!(first.await.unwrap(), 1);
+    let begun = Instant::now();
+    assert_eq!(queued.await.unwrap(), 7);
+    // The time of one call.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert_eq!(
+        store.calls(Call::Lease),
+        asked,
+        "it did not ask for another"
+    );
+    drop((release, renew));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_value_that_it_may_not_take() {
+    let store = FaultyRemote::new();
+    let way = Hooked::new(Arc::new(store.another_node())).refusing_key("stock:tea");
+    let cache = Cache::builder("shop").remote(way).build().await.unwrap();
+    let node = Node::of(cache);
+    let other = store.another_node();
+    let minute = Duration::from_secs(60);
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Owned);
+    let begun = Instant::now();
+    let waits = start(&node.stock, "tea", 7);
+    eventually("it asked for the lease", || store.calls(Call::Lease) > 1).await;
+    // What is there is known to be old, and the server does not take that.
+    assert_eq!(node.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    assert_eq!(waits.await.unwrap(), 7);
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_lease_is_not_taken_over_a_value_that_was_stored_since_the_look() {
+    let clock = ManualClock::new();
+    let store = FaultyRemote::new().with_clock(&clock);
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.clock(&clock).isolated_ttl(Duration::from_secs(600));
+        let cache = cache.build().await.unwrap();
+        let region = cache.region::<str, u32>("stock");
+        let region = region.time_to_live(Duration::from_secs(60));
+        region.build().unwrap()
+    };
+    let (one, two) = (node().await, node().await);
+    let _ = one.set("tea", 1).await.unwrap();
+    clock.advance(Duration::from_secs(61));
+    for turn in 2..5 {
+        let trap = store.trap(Call::Lease, Moment::Before);
+        let late = start(&one, "tea", 100);
+        // It has looked at the value, whose time is over.
+        trap.caught().await;
+        assert_eq!(start(&two, "tea", turn).await.unwrap(), turn);
+        let stored = async || {
+            let late = Cache::builder("shop").remote(store.another_node());
+            let late = late.clock(&clock).build().await.unwrap();
+            let late = late.region::<str, u32>("stock").build().unwrap();
+            late.get("tea").await
+        };
+        while stored().await.is_none() {
+            tokio::task::yield_now().await;
+        }
+        trap.release();
+        assert_eq!(late.await.unwrap(), turn, "the value of the other one");
+        assert_eq!(one.stats().loads, 0);
+        clock.advance(Duration::from_secs(61));
+    }
 }

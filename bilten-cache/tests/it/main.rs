@@ -54,6 +54,7 @@ mod redis_faults;
 mod refresh;
 mod round_trips;
 mod secured;
+mod shares;
 mod shutdown;
 mod site;
 mod sources;

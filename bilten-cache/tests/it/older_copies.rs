@@ -287,6 +287,75 @@ async fn a_log_that_was_only_looked_at_through_somebody_who_lags_is_not_begun_an
     assert_eq!(one.stock.get("tea").await.as_deref(), Some(&3));
 }
 
+/// The same to who only reads, and would have to trust nothing of an older copy.
+#[tokio::test]
+async fn who_only_reads_knows_its_log_again_after_a_look_at_somebody_who_lags() {
+    let store = FaultyRemote::new();
+    let split = Arc::new(Split::default());
+    let way = Hooked::new(Arc::new(store.another_node())).split(&split);
+    let reader = Cache::builder("shop").remote(way).read_only();
+    let (reader, writer) = (
+        Node::of(reader.build().await.unwrap()),
+        Node::on(&store).await,
+    );
+    for n in 0..4 {
+        let _ = writer.stock.set("tea", n).await.unwrap();
+    }
+    heard(&[&reader, &writer], 4).await;
+    assert_eq!(reader.stock.get("tea").await.as_deref(), Some(&3));
+    let value = store.bytes("stock:tea").unwrap();
+    let mut end = store.pulse(4).await.unwrap();
+    end.position.as_mut().unwrap().number = 2;
+    end.stamp = None;
+    split.one_call_finds(value, end);
+    eventually("it doubts", || reader.stock.peek("tea").is_none()).await;
+    eventually("it follows again", || {
+        reader.cache.status().connection == Connection::Connected
+    })
+    .await;
+    assert_eq!(reader.stock.get("tea").await.as_deref(), Some(&3));
+    assert_eq!(reader.stock.stats().outrun, 0);
+    let _ = writer.stock.set("tea", 9).await.unwrap();
+    heard(&[&reader], 5).await;
+    assert_eq!(reader.stock.get("tea").await.as_deref(), Some(&9));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_of_no_use_counts_once_however_long_its_load_waits() {
+    for outrun in [true, false] {
+        let store = FaultyRemote::new().in_slots();
+        let node = Node::on(&store).await;
+        let other = store.another_node();
+        for (turn, key) in ["tea", "jam", "salt"].into_iter().enumerate() {
+            let name = format!("stock:{key}");
+            let _ = node.stock.set(key, 1).await.unwrap();
+            let old = store.bytes(&name).unwrap();
+            let _ = node.stock.remove(key).await.unwrap();
+            heard(&[&node], store.log_position()).await;
+            let bytes = if outrun { old } else { "garbage".into() };
+            store.put_bytes(&name, bytes);
+            // Another process has the lease and leaves it to its end.
+            if key != "salt" {
+                let lease = other.lease(&name, 7, Duration::from_secs(60), Some(&[]));
+                lease.await.unwrap();
+            }
+            if key == "jam" {
+                let load = |keys: Vec<&'static str>| async move {
+                    Ok::<_, io::Error>(keys.into_iter().map(|key| (key, 2)))
+                };
+                let found = node.stock.get_or_load_many(["jam"], load).await.unwrap();
+                assert_eq!(found[0].as_deref(), Some(&2));
+            } else {
+                assert_eq!(node.load(key, 2).await, 2);
+            }
+            let stats = node.stock.stats();
+            let counted = (stats.outrun, stats.undecodable);
+            let due = turn as u64 + 1;
+            assert_eq!(counted, if outrun { (due, 0) } else { (0, due) }, "{key}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_new_log_that_another_process_has_begun_is_followed_and_not_begun_again() {
     let store = FaultyRemote::new();

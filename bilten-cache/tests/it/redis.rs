@@ -193,7 +193,7 @@ async fn a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts(cli
     let dead = dead.into_remote(&name, Duration::from_secs(5)).await;
     let dead = dead.unwrap();
     let node = node(client, &name, url).await;
-    let leased = dead.lease("stock:tea", 1, hold, false).await.unwrap();
+    let leased = dead.lease("stock:tea", 1, hold, None).await.unwrap();
     let begun = Instant::now();
     assert_eq!(leased, Lease::Owned);
     drop(dead);

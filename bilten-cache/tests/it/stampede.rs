@@ -319,7 +319,7 @@ async fn a_dead_lease_holder_blocks_nobody_longer_than_its_lease() {
         "stock:tea",
         1,
         Duration::from_millis(300),
-        false,
+        None,
     )
     .await;
     assert_eq!(dead.unwrap(), bilten_cache::remote::Lease::Owned);
@@ -376,7 +376,7 @@ async fn who_waits_longer_than_a_lease_loads_alone_and_does_not_store() {
         .build()
         .unwrap();
     // Somebody holds the lease for much longer than this node is willing to wait.
-    let _ = bilten_cache::remote::Remote::lease(&store, "stock:tea", 1, DEADLINE, false).await;
+    let _ = bilten_cache::remote::Remote::lease(&store, "stock:tea", 1, DEADLINE, None).await;
     assert_eq!(
         *stock
             .get_or_load("tea", async |_| Ok::<_, io::Error>(7))

@@ -166,7 +166,7 @@ async fn of_overlapping_writes_of_two_processes_no_older_one_stays() {
             .get_or_load("tea", async |_| Ok::<_, io::Error>(0));
         assert_eq!(*free.await.unwrap(), value);
     }
-    let lease = store.lease("own:tea", 1, std::time::Duration::from_secs(1), true);
+    let lease = store.lease("own:tea", 1, std::time::Duration::from_secs(1), Some(&[]));
     assert_eq!(
         lease.await.unwrap(),
         Lease::Owned,

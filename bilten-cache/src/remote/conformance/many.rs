@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Found, Nodes, Violation, rule, same};
+use super::{ANYTHING, Found, Nodes, Violation, rule, same};
 use crate::remote::{Author, Each, Lease, Parcel, Position};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -65,7 +65,7 @@ async fn claimed(nodes: Nodes<'_>) -> Result<(), Found> {
     let numbers = numbers(one.claim_many(&claims, LONG, author()).await?)?;
     for key in &keys {
         same("the old value", &two.read(key).await?, &None)?;
-        let lease = two.lease(key, 9, LONG, true).await?;
+        let lease = two.lease(key, 9, LONG, ANYTHING).await?;
         same("a lease beside the claim", &lease, &Lease::Busy)?;
     }
     logged(nodes, &keys, &numbers).await
@@ -96,7 +96,7 @@ async fn removed(nodes: Nodes<'_>) -> Result<(), Found> {
     let keys = keys("removed");
     one.claim(&keys[0], 5, LONG, author()).await?;
     one.store(&keys[0], 5, "old".into(), LONG).await?;
-    two.lease(&keys[1], 6, LONG, false).await?;
+    two.lease(&keys[1], 6, LONG, None).await?;
     let numbers = numbers(one.remove_many(&keys, author()).await?)?;
     same("the value", &two.read(&keys[0]).await?, &None)?;
     let late = two.store(&keys[1], 6, "late".into(), LONG).await?;

@@ -26,6 +26,9 @@ use super::{Remote, RemoteError};
 /// Far longer than any rule takes; a call that never ends breaks its rule.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// How every value begins.
+const ANYTHING: Option<&[u8]> = Some(&[]);
+
 /// A rule that a store breaks.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the store breaks a rule: {rule}: {found}")]

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Found, Nodes, Violation, rule, same};
+use super::{ANYTHING, Found, Nodes, Violation, rule, same};
 use crate::remote::{Author, Demand, Lease, Position, Remote, RemoteError, Scope, Wanted};
 
 /// More than any log has, and still exact in a script.
@@ -55,7 +55,7 @@ async fn demand(node: &dyn Remote, wanted: &Wanted, by: Author) -> Result<Positi
 
 /// What the lease of a key tells, in any order.
 async fn lease(node: &dyn Remote, key: &str) -> Result<Vec<String>, Found> {
-    let lease = node.lease(key, 7, LONG, true).await?;
+    let lease = node.lease(key, 7, LONG, ANYTHING).await?;
     node.release(key, 7).await?;
     let mut told: Vec<String> = match lease {
         Lease::Owned => Vec::new(),

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Found, Nodes, Violation, rule, same};
+use super::{ANYTHING, Found, Nodes, Violation, rule, same};
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{Author, Lease, Remote, Scope};
 
@@ -36,7 +36,7 @@ pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
     )
     .await?;
     rule(
-        "a lease over a value ignores the value",
+        "a lease over a value is over the one that was seen",
         over_a_value(nodes),
     )
     .await
@@ -85,17 +85,17 @@ async fn read_together(nodes: Nodes<'_>) -> Result<(), Found> {
 }
 
 async fn exclusive(nodes: Nodes<'_>) -> Result<(), Found> {
-    let first = nodes.one.lease("l", 1, LONG, false).await?;
+    let first = nodes.one.lease("l", 1, LONG, None).await?;
     same("the first try", &first, &Lease::Owned)?;
-    let second = nodes.two.lease("l", 2, LONG, false).await?;
+    let second = nodes.two.lease("l", 2, LONG, None).await?;
     same("the second try", &second, &Lease::Busy)?;
-    let other = nodes.two.lease("l2", 2, LONG, false).await?;
+    let other = nodes.two.lease("l2", 2, LONG, None).await?;
     same("the lease of another key", &other, &Lease::Owned)
 }
 
 async fn expiring(nodes: Nodes<'_>) -> Result<(), Found> {
-    nodes.one.lease("e", 1, SHORT, false).await?;
-    while nodes.two.lease("e", 2, LONG, false).await? != Lease::Owned {
+    nodes.one.lease("e", 1, SHORT, None).await?;
+    while nodes.two.lease("e", 2, LONG, None).await? != Lease::Owned {
         tokio::time::sleep(SHORT / 4).await;
     }
     let late = nodes.one.store("e", 1, envelope(64), LONG).await?;
@@ -106,7 +106,7 @@ async fn renewed(nodes: Nodes<'_>) -> Result<(), Found> {
     let hold = Duration::from_millis(500);
     loop {
         let begun = Instant::now();
-        nodes.one.lease("r", 1, hold, false).await?;
+        nodes.one.lease("r", 1, hold, None).await?;
         let foreign = nodes.two.renew("r", 2, LONG).await?;
         same("the renewal of somebody else", &foreign, &false)?;
         let own = nodes.one.renew("r", 1, LONG).await?;
@@ -117,19 +117,19 @@ async fn renewed(nodes: Nodes<'_>) -> Result<(), Found> {
         }
     }
     tokio::time::sleep(hold).await;
-    let later = nodes.two.lease("r", 2, LONG, false).await?;
+    let later = nodes.two.lease("r", 2, LONG, None).await?;
     same("a try after the first time", &later, &Lease::Busy)?;
     let never = nodes.one.renew("never leased", 1, LONG).await?;
     same("the renewal of no lease", &never, &false)
 }
 
 async fn released(nodes: Nodes<'_>) -> Result<(), Found> {
-    nodes.one.lease("g", 1, LONG, false).await?;
+    nodes.one.lease("g", 1, LONG, None).await?;
     nodes.two.release("g", 2).await?;
-    let still = nodes.two.lease("g", 2, LONG, false).await?;
+    let still = nodes.two.lease("g", 2, LONG, None).await?;
     same("a try after a foreign release", &still, &Lease::Busy)?;
     nodes.one.release("g", 1).await?;
-    let free = nodes.two.lease("g", 2, LONG, false).await?;
+    let free = nodes.two.lease("g", 2, LONG, None).await?;
     same("a try after the holder's release", &free, &Lease::Owned)
 }
 
@@ -137,13 +137,13 @@ async fn stored(nodes: Nodes<'_>) -> Result<(), Found> {
     let value = envelope(64);
     let without = nodes.one.store("s", 1, value.clone(), LONG).await?;
     same("a store without a lease", &without, &false)?;
-    nodes.one.lease("s", 1, LONG, false).await?;
+    nodes.one.lease("s", 1, LONG, None).await?;
     let foreign = nodes.two.store("s", 2, value.clone(), LONG).await?;
     same("a store under somebody else's lease", &foreign, &false)?;
     same("the value", &nodes.two.read("s").await?, &None)?;
     let own = nodes.one.store("s", 1, value.clone(), LONG).await?;
     same("the holder's store", &own, &true)?;
-    let found = nodes.two.lease("s", 2, LONG, false).await?;
+    let found = nodes.two.lease("s", 2, LONG, None).await?;
     same("the next try", &found, &Lease::Value(value.clone()))?;
     let again = nodes.one.store("s", 1, envelope(80), LONG).await?;
     same("a second store under the same lease", &again, &false)?;
@@ -152,10 +152,10 @@ async fn stored(nodes: Nodes<'_>) -> Result<(), Found> {
 
 async fn claimed(nodes: Nodes<'_>) -> Result<(), Found> {
     write(nodes.one, "b", envelope(64)).await?;
-    nodes.one.lease("b", 1, LONG, true).await?;
+    nodes.one.lease("b", 1, LONG, ANYTHING).await?;
     nodes.two.claim("b", 2, LONG, author(2)).await?;
     same("the value", &nodes.one.read("b").await?, &None)?;
-    let busy = nodes.one.lease("b", 3, LONG, false).await?;
+    let busy = nodes.one.lease("b", 3, LONG, None).await?;
     same("a try after somebody's claim", &busy, &Lease::Busy)?;
     let late = nodes.one.store("b", 1, envelope(80), LONG).await?;
     same("a store under the lease before the claim", &late, &false)?;
@@ -184,7 +184,7 @@ async fn taken_over(nodes: Nodes<'_>) -> Result<(), Found> {
     let late = nodes.one.store("t", 1, envelope(64), LONG).await?;
     same("a store after an invalidation", &late, &false)?;
     nodes.one.claim("t", 1, SHORT, author(1)).await?;
-    while nodes.two.lease("t", 2, LONG, false).await? != Lease::Owned {
+    while nodes.two.lease("t", 2, LONG, None).await? != Lease::Owned {
         tokio::time::sleep(SHORT / 4).await;
     }
     let late = nodes.one.store("t", 1, envelope(64), LONG).await?;
@@ -194,7 +194,7 @@ async fn taken_over(nodes: Nodes<'_>) -> Result<(), Found> {
 
 async fn invalidated(nodes: Nodes<'_>) -> Result<(), Found> {
     write(nodes.one, "i", envelope(64)).await?;
-    nodes.one.lease("i", 1, LONG, true).await?;
+    nodes.one.lease("i", 1, LONG, ANYTHING).await?;
     let scope = Scope::Key("i".into());
     nodes.two.invalidate(&scope, author(2)).await?;
     same("the value", &nodes.one.read("i").await?, &None)?;
@@ -208,7 +208,7 @@ async fn expired(nodes: Nodes<'_>) -> Result<(), Found> {
     same("the value of no key", &nodes.two.read("x").await?, &None)?;
     write(nodes.one, "x", envelope(64)).await?;
     let before = nodes.one.read("x").await?.unwrap_or_default();
-    nodes.one.lease("x", 1, LONG, true).await?;
+    nodes.one.lease("x", 1, LONG, ANYTHING).await?;
     nodes.two.invalidate(&scope, author(2)).await?;
     let mut due = before.to_vec();
     due[POSITION_OFFSET] = EXPIRED_BYTE;
@@ -218,11 +218,26 @@ async fn expired(nodes: Nodes<'_>) -> Result<(), Found> {
 }
 
 async fn over_a_value(nodes: Nodes<'_>) -> Result<(), Found> {
-    write(nodes.one, "o", envelope(64)).await?;
-    let over = nodes.one.lease("o", 1, LONG, true).await?;
+    let (old, new) = (envelope(64), Bytes::from_static(&[0xFF; 80]));
+    write(nodes.one, "o", old.clone()).await?;
+    let seen = Some(&old[..56]);
+    let over = nodes.one.lease("o", 1, LONG, seen).await?;
     same("a try over the value", &over, &Lease::Owned)?;
-    let second = nodes.two.lease("o", 2, LONG, true).await?;
+    let second = nodes.two.lease("o", 2, LONG, seen).await?;
     same("the second try over the value", &second, &Lease::Busy)?;
-    let stored = nodes.one.store("o", 1, envelope(80), LONG).await?;
-    same("the store over the value", &stored, &true)
+    let stored = nodes.one.store("o", 1, new.clone(), LONG).await?;
+    same("the store over the value", &stored, &true)?;
+    let late = nodes.two.lease("o", 2, LONG, seen).await?;
+    let due = Lease::Value(new.clone());
+    same("a try over the value that was there before", &late, &due)?;
+    let short = nodes.two.lease("o", 2, LONG, Some(&[0xFF; 81])).await?;
+    same("a try over a longer value", &short, &due)?;
+    let any = nodes.two.lease("o", 2, LONG, ANYTHING).await?;
+    same("a try over any value", &any, &Lease::Owned)?;
+    nodes
+        .two
+        .invalidate(&Scope::Key("o".into()), author(2))
+        .await?;
+    let none = nodes.two.lease("o", 3, LONG, seen).await?;
+    same("a try over a value that has gone", &none, &Lease::Owned)
 }

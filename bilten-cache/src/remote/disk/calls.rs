@@ -48,11 +48,11 @@ impl Remote for Disk {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
         Box::pin(async move {
-            let key = key.to_owned();
-            self.change(move |desk| desk.lease(&key, token, hold, over_value))
+            let (key, over) = (key.to_owned(), over.map(<[u8]>::to_vec));
+            self.change(move |desk| desk.lease(&key, token, hold, over.as_deref()))
                 .await
         })
     }

@@ -87,9 +87,13 @@ impl<'d> Desk<'d> {
         key: &str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&[u8]>,
     ) -> Done<Lease> {
-        if !over_value && let Some(value) = self.value(key)? {
+        // Whatever is there, there is no need to look at it.
+        let looks = over.is_none_or(|head| !head.is_empty());
+        let value = if looks { self.value(key)? } else { None };
+        let counts = |value: &Bytes| over.is_none_or(|head| !value.starts_with(head));
+        if let Some(value) = value.filter(counts) {
             return Ok(Lease::Value(value));
         }
         if !self.books.leases.take(key, token, hold) {

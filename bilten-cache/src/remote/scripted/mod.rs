@@ -196,12 +196,14 @@ impl<L: Link> Remote for Scripted<L> {
         key: &'a str,
         token: u64,
         hold: Duration,
-        over_value: bool,
+        over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
         Box::pin(async move {
+            // Nothing at all is not the same as a beginning of no bytes.
+            let over = over.map_or_else(Bytes::new, |head| [b"=", head].concat().into());
             let what = || {
                 let [value, lease] = self.pair(key);
-                let args = [hex(token), millis(hold), Arg::Int(i64::from(over_value))];
+                let args = [hex(token), millis(hold), Arg::Bytes(over.clone())];
                 ([value, lease, self.names.demand(key)], args)
             };
             let answer = self.link.eval(&self.scripts.lease, what).await?;
@@ -264,6 +266,10 @@ impl<L: Link> Remote for Scripted<L> {
             let answer = self.link.eval(&self.scripts.claim, what).await?;
             reply::position(&answer)
         })
+    }
+
+    fn takes_many(&self) -> bool {
+        !self.link.is_clustered()
     }
 
     fn claim_many<'a>(

@@ -2,6 +2,7 @@
 //! nothing here is taken for granted.
 
 use super::Arg;
+use crate::remote::error::plain;
 use crate::remote::{
     Demand, Each, Lease, Position, Pruned, Pulse, Record, RemoteError, Scope, Snapshot, Wanted,
 };
@@ -71,8 +72,14 @@ pub(super) fn yes(value: &Answer) -> bool {
     matches!(value, Answer::Int(1))
 }
 
-/// What the scripts that append answer: `0123456789abcdef 42`, which costs the server less than a list.
+/// What the scripts that append answer: `0123456789abcdef 42`, which costs the server less than a list. Those of many keys answer for one
+/// whose record was refused with a list of the reason.
 pub(super) fn position(value: &Answer) -> Result<Position, RemoteError> {
+    if let Answer::Array(refused) = value
+        && let Some(why) = refused.first().and_then(text)
+    {
+        return Err(RemoteError::Refused(plain(&why)));
+    }
     let text = bytes(value).ok_or_else(unexpected)?;
     let text = std::str::from_utf8(&text).map_err(|_| unexpected())?;
     let (incarnation, number) = text.split_once(' ').ok_or_else(unexpected)?;

@@ -56,8 +56,8 @@ return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[5])
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
-        let claim_many = format!("{log} {CLAIM_MANY}");
-        let remove_many = format!("{log} {REMOVE_MANY}");
+        let claim_many = format!("{log} {TOLD} {CLAIM_MANY}");
+        let remove_many = format!("{log} {TOLD} {REMOVE_MANY}");
         let expire = format!(
             "{log} {EXPIRE}
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
@@ -111,10 +111,11 @@ return foreign or 1"
     }
 }
 
-/// KEYS value, lease, demand. ARGV token, hold in ms, over an existing value. What never runs out is no lease of ours, and a demand of
-/// another type may have asked for anything.
+/// KEYS value, lease, demand. ARGV token, hold in ms, `=` and how a value begins that does not count, or nothing. What never runs out is no
+/// lease of ours, and a demand of another type may have asked for anything.
 const LEASE: &str = "
-if ARGV[3] == '0' then
+local over = ARGV[3]
+if over == '' or #over > 1 and redis.call('GETRANGE', KEYS[1], 0, #over - 2) ~= string.sub(over, 2) then
   local value = redis.call('GET', KEYS[1])
   if value then return value end
 end
@@ -139,6 +140,13 @@ const SEIZE: &str = "
 redis.call('UNLINK', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
 
+/// What to say about one key of many whose record was refused: the others have theirs all the same.
+const TOLD: &str = "
+local function told(at)
+  if type(at) == 'table' then return {at.err} end
+  return at
+end";
+
 /// KEYS meta, log, then value and lease of each. ARGV hold in ms, node, known, seen, then token, stamp and scope of each.
 const CLAIM_MANY: &str = "
 local said = {}
@@ -146,9 +154,7 @@ for i = 1, (#KEYS - 2) / 2 do
   local key, arg = 2 * i + 1, 3 * i + 2
   redis.call('UNLINK', KEYS[key])
   redis.call('SET', KEYS[key + 1], ARGV[arg], 'PX', ARGV[1])
-  local at = append(KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[arg + 1], ARGV[arg + 2])
-  if type(at) == 'table' then return at end
-  said[i] = at
+  said[i] = told(append(KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[arg + 1], ARGV[arg + 2]))
 end
 return said";
 
@@ -158,9 +164,7 @@ local said = {}
 for i = 1, (#KEYS - 2) / 3 do
   local key, arg = 3 * i, 2 * i + 2
   redis.call('UNLINK', KEYS[key], KEYS[key + 1], KEYS[key + 2])
-  local at = append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[arg], ARGV[arg + 1])
-  if type(at) == 'table' then return at end
-  said[i] = at
+  said[i] = told(append(KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[arg], ARGV[arg + 1]))
 end
 return said";
 
