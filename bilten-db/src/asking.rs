@@ -67,6 +67,19 @@ impl Node {
         asked.await.ok()?
     }
 
+    /// Whether connections of before still work where a new one gets no answer: then a pooler on the way has none left to
+    /// give, and otherwise its server is gone. One that is idle is asked; one that waits for an answer would have been cut with
+    /// the server, while one that a transaction or a stream holds would not know yet.
+    pub(crate) async fn still_serves(&self) -> bool {
+        if !self.backend.is_watched() || self.backend.sift().await > 0 {
+            return true;
+        }
+        let load = self.backend.load();
+        let opened_since = self.past.opened_since(self.backend.opened());
+        let used = u64::from(load.size.saturating_sub(load.idle));
+        used > opened_since + u64::from(self.held())
+    }
+
     /// Asks the node itself, on a new connection.
     pub(crate) async fn answers(&self) -> bool {
         self.backend.prober().probe().await.is_ok()

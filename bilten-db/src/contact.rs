@@ -9,6 +9,7 @@ use sea_orm::DbBackend;
 
 use crate::Error;
 use crate::driver::Prober;
+use crate::fault::Fault;
 use crate::node::Node;
 use crate::router::Router;
 use crate::watch::{Watches, look};
@@ -59,6 +60,8 @@ async fn first_contact(
             router.roster().observe(primary, asked, sample);
             return Ok(prober);
         }
+        // Nothing works there yet that could show that it is only full.
+        Err(Fault::Unheard(waited)) if !required => Fault::Silent(waited),
         Err(fault) => fault,
     };
     if !required {
@@ -97,7 +100,7 @@ fn explain(kind: DbBackend, cause: &str) -> (&'static str, &'static str) {
             "see that the server is up, reachable and of the kind that the URL names, or raise connect_timeout"
         }
     };
-    let known: [(&str, &str, &str); 16] = [
+    let known: [(&str, &str, &str); 17] = [
         (
             "refused",
             "refused the connection",
@@ -169,6 +172,11 @@ fn explain(kind: DbBackend, cause: &str) -> (&'static str, &'static str) {
             "is another kind of server than the URL names",
             "write mysql://.. for MySQL and MariaDB, postgres://.. for PostgreSQL, and check the port",
         ),
+        (
+            "let in, but",
+            "let this process in, but answered nothing",
+            "see that the server behind the pooler is up, and that the pooler has a connection to it that is free",
+        ),
         ("no connection", "did not answer in time", silent),
     ];
     known
@@ -199,6 +207,10 @@ mod tests {
             ("database \"shop\" does not exist", "create it"),
             ("unable to open database file", "directory"),
             ("no connection or no answer within 2s", "connect_timeout"),
+            (
+                "let in, but no answer to a question within 1.5s",
+                "behind the pooler",
+            ),
             ("server does not support TLS", "turn TLS on in the server"),
             (
                 "TLS upgrade required by connect options but SQLx was built without TLS support enabled",

@@ -1,6 +1,6 @@
 //! What works for a cluster in the background, and what a replica that joins is opened with.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 
@@ -15,7 +15,10 @@ use crate::watch::Watches;
 pub(crate) struct Crew {
     pub(crate) blueprint: Blueprint,
     pub(crate) watches: Watches,
-    status: Arc<watch::Sender<ClusterStatus>>,
+    /// `None` once the cluster is closed: nothing follows.
+    status: Mutex<Option<Arc<watch::Sender<ClusterStatus>>>>,
+    /// What was told last, also after the end.
+    told: watch::Receiver<ClusterStatus>,
 }
 
 impl Crew {
@@ -31,17 +34,36 @@ impl Crew {
         Self {
             blueprint,
             watches,
-            status,
+            told: status.subscribe(),
+            status: Mutex::new(Some(status)),
         }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<ClusterStatus> {
-        self.status.subscribe()
+        let mut subscribed = self.told.clone();
+        subscribed.mark_unchanged();
+        subscribed
     }
 
     /// Tells the subscribers now.
     pub(crate) fn publish(&self, router: &Router) {
-        tell(&self.status, router);
+        // Without the lock: whoever holds what was told last is waited for.
+        let status = self.status().clone();
+        if let Some(status) = status {
+            tell(&status, router);
+        }
+    }
+
+    /// Tells the subscribers for the last time: by another task, as this one may hold what `watch` lent it.
+    pub(crate) fn end(&self, router: &Arc<Router>) {
+        if let Some(status) = self.status().take() {
+            let router = Arc::clone(router);
+            tokio::spawn(async move { tell(&status, &router) });
+        }
+    }
+
+    fn status(&self) -> MutexGuard<'_, Option<Arc<watch::Sender<ClusterStatus>>>> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The longest time for a whole call, all its tries together.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
@@ -13,8 +13,17 @@ use crate::pool_config::LONGEST;
 
 tokio::task_local! {
     static DEADLINE: Deadline;
-    /// Whether something may have changed by the call that runs under a limit.
-    static CHANGES: Arc<AtomicBool>;
+    /// What the call that runs under a limit has done so far.
+    static EFFECT: Cell<Effect>;
+}
+
+/// What may have changed by a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Nothing,
+    /// A read went to where writes are taken: what it hides.
+    Hidden,
+    Something,
 }
 
 #[derive(Clone, Copy)]
@@ -36,10 +45,11 @@ pub(crate) async fn until<F: Future>(limit: Duration, future: F) -> F::Output {
 }
 
 /// Ends `call` after `limit` or at the deadline of the task, whichever comes first; `write` tells whether something may
-/// have changed then, as [`may_change`] does later.
+/// have changed then, as [`may_change`] does later, and `hides` whether it does so where it only seems to read.
 pub(crate) async fn within<T>(
     limit: Option<Duration>,
     write: bool,
+    hides: impl FnOnce() -> bool,
     call: impl Future<Output = Result<T, DbErr>>,
 ) -> Result<T, DbErr> {
     let task = DEADLINE.try_with(|deadline| *deadline).ok();
@@ -53,25 +63,36 @@ pub(crate) async fn within<T>(
         }
         .into());
     }
-    let changes = Arc::new(AtomicBool::new(write));
-    match timeout(left, CHANGES.scope(Arc::clone(&changes), call)).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let write = changes.load(Ordering::Relaxed);
-            Err(Error::Deadline { limit, write }.into())
-        }
+    let before = match write {
+        true => Effect::Something,
+        false => Effect::Nothing,
+    };
+    let mut call = pin!(EFFECT.scope(Cell::new(before), call));
+    if let Ok(outcome) = timeout(left, call.as_mut()).await {
+        return outcome;
     }
-}
-
-/// Whether the present call has a limit.
-pub(crate) fn is_set() -> bool {
-    CHANGES.try_with(|_| ()).is_ok()
+    let effect = call.take_value().map(Cell::into_inner);
+    let write = match effect {
+        Some(Effect::Nothing) => false,
+        Some(Effect::Hidden) => hides(),
+        Some(Effect::Something) | None => true,
+    };
+    Err(Error::Deadline { limit, write }.into())
 }
 
 /// What began as a read may write from here on.
 pub(crate) fn may_change() {
     // An error: no limit will be told.
-    let _ = CHANGES.try_with(|changes| changes.store(true, Ordering::Relaxed));
+    let _ = EFFECT.try_with(|effect| effect.set(Effect::Something));
+}
+
+/// It is sent to where writes are taken.
+pub(crate) fn sent_to_primary() {
+    let _ = EFFECT.try_with(|effect| {
+        if effect.get() == Effect::Nothing {
+            effect.set(Effect::Hidden);
+        }
+    });
 }
 
 /// The time left, and the limit that it is left of.
@@ -115,31 +136,72 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_turned_out_to_write_leaves_doubt() {
-        let turns = |writes: bool| async move {
-            if writes {
-                may_change();
-            }
+        let turns = |step: fn()| async move {
+            step();
             std::future::pending::<Result<(), DbErr>>().await
         };
-        for writes in [false, true] {
+        let both = || {
+            may_change();
+            sent_to_primary();
+        };
+        // What happens, whether it hides a write, and whether that leaves doubt.
+        let table: [(fn(), bool, bool); 6] = [
+            (|| (), true, false),
+            (sent_to_primary, false, false),
+            (sent_to_primary, true, true),
+            (may_change, false, true),
+            (both, false, true),
+            (both, true, true),
+        ];
+        for (step, hides, doubt) in table {
             let limit = Some(Duration::from_millis(70));
-            let ended = within(limit, false, turns(writes)).await.unwrap_err();
-            assert_eq!(Error::outcome_is_unknown(&ended), writes);
+            let ended = within(limit, false, || hides, turns(step)).await;
+            assert_eq!(Error::outcome_is_unknown(&ended.unwrap_err()), doubt);
         }
-        assert!(!is_set());
+        may_change();
+        sent_to_primary();
+    }
+
+    /// Nothing but what the timer itself needs.
+    #[tokio::test]
+    async fn a_limit_allocates_nothing() {
+        let limit = Some(Duration::from_secs(60));
+        let count = || {
+            use futures_util::FutureExt as _;
+            let read = async {
+                sent_to_primary();
+                Ok(())
+            };
+            let ended = within(limit, false, || true, read).now_or_never();
+            assert!(matches!(ended, Some(Ok(()))));
+        };
+        count();
+        let counted = allocation_counter::measure(count);
+        assert_eq!(counted.count_total, 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_takes_too_long_ends_with_the_limit_that_it_broke() {
         let slow = || std::future::pending::<Result<(), DbErr>>();
         let hour = Some(Duration::from_secs(3600));
-        let ended = until(Duration::from_millis(70), within(hour, true, slow())).await;
+        let ended = until(
+            Duration::from_millis(70),
+            within(hour, true, || false, slow()),
+        )
+        .await;
         assert!(ended.unwrap_err().to_string().contains("deadline of 70ms"));
-        let spent = until(Duration::ZERO, within(None, true, async { Ok(()) })).await;
+        let spent = until(
+            Duration::ZERO,
+            within(None, true, || false, async { Ok(()) }),
+        )
+        .await;
         assert!(spent.is_err(), "nothing is begun when no time is left");
         let inner = until(
             Duration::from_secs(1),
-            until(Duration::from_secs(60), within(None, false, slow())),
+            until(
+                Duration::from_secs(60),
+                within(None, false, || false, slow()),
+            ),
         );
         assert!(
             inner

@@ -9,6 +9,8 @@ use metrics::Gauge;
 #[derive(Debug, Clone)]
 pub(crate) struct Flights {
     running: Arc<AtomicU32>,
+    /// Of these, the ones that go on after their call.
+    held: Arc<AtomicU32>,
     gauge: Gauge,
 }
 
@@ -16,12 +18,17 @@ impl Flights {
     pub(crate) fn new(gauge: Gauge) -> Self {
         Self {
             running: Arc::default(),
+            held: Arc::default(),
             gauge,
         }
     }
 
     pub(crate) fn count(&self) -> u32 {
         self.running.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn held(&self) -> u32 {
+        self.held.load(Ordering::Relaxed)
     }
 
     pub(crate) fn begin(&self) {
@@ -42,12 +49,14 @@ pub(crate) struct Flight(Flights);
 impl Flight {
     pub(crate) fn on(flights: &Flights) -> Self {
         flights.begin();
+        flights.held.fetch_add(1, Ordering::Relaxed);
         Self(flights.clone())
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
         self.0.end();
     }
 }

@@ -114,7 +114,7 @@ impl Gtids {
         };
         let newest = Run { last, ..*newest };
         let reached = here.runs.last().is_some_and(|run| run.last >= position);
-        reached && runs.chain([&newest]).all(|run| here.covers(*run))
+        reached && here.covers_all(runs.chain([&newest]).copied())
     }
 
     /// Whether the position is that of all transactions of the server, wherever they came from. MariaDB tells a standby's by
@@ -133,7 +133,7 @@ impl Gtids {
     pub(crate) fn covers(&self, other: &Self) -> bool {
         let has = |origin: &Origin| {
             let here = self.origins.iter().find(|here| self.is_same(here, origin));
-            here.is_some_and(|here| origin.runs.iter().all(|run| here.covers(*run)))
+            here.is_some_and(|here| here.covers_all(origin.runs.iter().copied()))
         };
         other.origins.iter().all(has)
     }
@@ -161,9 +161,14 @@ impl Gtids {
 }
 
 impl Origin {
-    fn covers(&self, wanted: Run) -> bool {
-        let holds = |run: &Run| run.first <= wanted.first && wanted.last <= run.last;
-        self.runs.iter().any(holds)
+    /// `wanted` in order, as the own runs are: both are walked once.
+    fn covers_all(&self, mut wanted: impl Iterator<Item = Run>) -> bool {
+        let mut runs = self.runs.iter().peekable();
+        wanted.all(|wanted| {
+            while runs.next_if(|run| run.last < wanted.first).is_some() {}
+            let run = runs.peek();
+            run.is_some_and(|run| run.first <= wanted.first && wanted.last <= run.last)
+        })
     }
 }
 
@@ -424,6 +429,18 @@ mod tests {
         fn any_text_is_understood_or_unknown(text in "[-0-9a-f:, ]{0,60}|.{0,40}") {
             let _ = Gtids::of_mariadb(0, &text);
             let _ = Gtids::of_mysql(A, &text);
+        }
+
+        /// Walking both once finds what looking up each finds.
+        #[test]
+        fn what_is_covered_is_covered_one_by_one(here in runs(), wanted in runs()) {
+            let line = Line { source: 1, writer: 1 };
+            let holds = |wanted: &Run| {
+                here.iter().any(|run| run.first <= wanted.first && wanted.last <= run.last)
+            };
+            let slow = wanted.iter().all(holds);
+            let origin = Origin { line, runs: here.clone() };
+            prop_assert_eq!(origin.covers_all(wanted.into_iter()), slow);
         }
 
         /// The quick count is the count one by one.

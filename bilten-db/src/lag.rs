@@ -53,7 +53,14 @@ pub(crate) struct Trail(VecDeque<(Instant, Place)>);
 
 impl Trail {
     /// `asked` is from before the question: the answer has all that was written by then.
-    pub(crate) fn note(&mut self, asked: Instant, place: Place) {
+    pub(crate) fn note(&mut self, asked: Instant, mut place: Place) {
+        // While nothing is written one list of transactions stands in all the notes: it may be long.
+        if let Some((_, before)) = self.0.back()
+            && before.position == place.position
+            && before.gtids == place.gtids
+        {
+            place.gtids.clone_from(&before.gtids);
+        }
         if self.0.len() == NOTES {
             self.0.pop_front();
         }
@@ -194,6 +201,19 @@ mod tests {
         let mut trail = trail(start, &[100]);
         trail.clear();
         assert_eq!(trail.lag(start, &place(100)), None);
+    }
+
+    #[test]
+    fn an_idle_primary_keeps_one_list_of_its_transactions() {
+        let told = || Place {
+            position: 5,
+            gtids: Some(Arc::new(Gtids::of_mariadb(0, "0-1-5").unwrap())),
+        };
+        let mut trail = Trail::default();
+        let start = Instant::now();
+        (0..9).for_each(|_| trail.note(start, told()));
+        let first = trail.0[0].1.gtids.as_ref().unwrap();
+        assert_eq!(Arc::strong_count(first), 9);
     }
 
     #[test]

@@ -69,6 +69,7 @@ mod driver;
 pub mod rows;
 pub mod transaction;
 
+mod begins;
 mod patience;
 
 mod fault;

@@ -225,6 +225,11 @@ impl Node {
         self.flights.count()
     }
 
+    /// How many transactions and streams are open.
+    pub(crate) fn held(&self) -> u32 {
+        self.flights.held()
+    }
+
     /// Runs the call and takes note of how it went.
     ///
     /// # Cancellation
@@ -356,12 +361,6 @@ impl Node {
             // Out all the same, but whoever watches would go on with the old cause.
             self.changed.notify_one();
         }
-    }
-
-    /// Keeps a new node out until its first good probe.
-    pub(crate) fn hold(&self, reason: &str) {
-        self.health.hold(reason);
-        self.metrics.held();
     }
 
     /// After a good probe: back into rotation, unless its pause is not over.

@@ -23,7 +23,8 @@ const FORCED_LIMIT: Duration = Duration::from_secs(1);
 impl Cluster {
     /// The status, again and again: a new one whenever a node changes its state or its part, joins or leaves.
     ///
-    /// Numbers such as the lag are those of that moment; ask [`status`](Self::status) for the newest.
+    /// Numbers such as the lag are those of that moment; ask [`status`](Self::status) for the newest. After
+    /// [`close`](Self::close) one more comes, and no other.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
@@ -72,8 +73,10 @@ impl Cluster {
                 "give it the URL of a replica of the primary",
             ));
         }
-        node.hold("joins: not looked at yet");
+        node.health.hold("joins: not looked at yet");
         router.roster().add(&node)?;
+        // Not before: another one of this name may have been faster, and the number is its own.
+        node.metrics.held();
         let mut joining = Joining(Some((router, &node)));
         let mut prober = node.backend.prober();
         look(router, &node, &mut *prober).await;
@@ -98,13 +101,16 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now; [`Error::Closed`].
     ///
     /// # Cancellation
     ///
     /// The replica is out at once; dropped early, its connections are closed as their statements end.
     pub async fn remove_replica(&self, id: &str, drain: Duration) -> Result<bool, Error> {
         let router = self.shared_router();
+        if router.is_closed() {
+            return Err(Error::Closed);
+        }
         let node = router.roster().remove(id)?;
         self.crew().watches.stop(&node);
         node.metrics.gone();
@@ -121,7 +127,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now; [`Error::Closed`].
     ///
     /// # Cancellation
     ///
@@ -137,13 +143,16 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when there is no such replica, or it is the primary now.
+    /// [`Error::Invalid`] when there is no such replica, or it is the primary now; [`Error::Closed`].
     pub fn order(&self, id: &str, rotation: Rotation) -> Result<(), Error> {
         self.command(id, rotation).map(drop)
     }
 
     fn command(&self, id: &str, rotation: Rotation) -> Result<Arc<Node>, Error> {
         let router = self.shared_router();
+        if router.is_closed() {
+            return Err(Error::Closed);
+        }
         let node = router.topology().replica(id)?;
         node.health.order(rotation);
         tracing::info!(node = id, ?rotation, "ordered by the operator");
@@ -182,6 +191,7 @@ impl Cluster {
         if !drained {
             shut(&nodes, false).await;
         }
+        self.crew().end(router);
         drained
     }
 }

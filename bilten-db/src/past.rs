@@ -143,6 +143,11 @@ impl Past {
         self.many.store(true, Ordering::Relaxed);
     }
 
+    /// How many of so many connections were opened since it was last told.
+    pub(crate) fn opened_since(&self, opened: u64) -> u64 {
+        opened.saturating_sub(self.told_after.load(Ordering::Relaxed))
+    }
+
     /// Whether the server was started again since it was last seen. One that is asked for the first time under this address
     /// was not: `moves` counts how often another may have taken it. Of several servers under one name the last start counts:
     /// they would seem to be started again whenever another one answers.

@@ -119,12 +119,19 @@ impl Patience {
         }
     }
 
-    /// For a transaction that begins now, on a connection of the pool that was made after so many `moves`.
-    pub(crate) fn begun(&self, moves: u64) -> Self {
+    /// For a transaction that begins now.
+    pub(crate) fn begun(&self) -> Self {
         Self {
-            known_moves: moves,
             since: self.fences.load(Ordering::Acquire),
             ..self.clone()
+        }
+    }
+
+    /// The same, on a connection of the pool that was made after so many `moves`.
+    pub(crate) fn after(self, moves: u64) -> Self {
+        Self {
+            known_moves: moves,
+            ..self
         }
     }
 

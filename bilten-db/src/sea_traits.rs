@@ -9,9 +9,10 @@ use sea_orm::{
     TransactionOptions,
 };
 
+use crate::begins::begins;
 use crate::call::{Begin, Execute, ExecuteUnprepared, OpenStream, QueryAll, QueryOne};
 use crate::rows::Rows;
-use crate::transaction::{Tx, begins};
+use crate::transaction::Tx;
 use crate::{Cluster, Session};
 
 // A blanket implementation of a foreign trait is not allowed, so each type gets its own.
@@ -69,7 +70,7 @@ macro_rules! implement {
             }
         }
 
-        begins!($type);
+        begins!($type, Tx);
     };
 }
 

@@ -1,6 +1,7 @@
 //! Reads that see their own writes and never go back in time.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -189,7 +190,7 @@ impl Session {
             let sample = primary.backend.sample().await;
             sample.map_err(|fault| primary.db_err(fault))
         };
-        let sample = self.router.in_time(false, sample).await?;
+        let sample = self.router.in_time(false, || false, sample).await?;
         let token = Token::of(&sample);
         // Whoever comes with the token must find that the primary is as far.
         primary.saw(asked, sample);
@@ -203,7 +204,9 @@ impl Session {
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         let access = self.router.access(call.wants());
         let write = call.wants().may_change(access);
-        self.router.in_time(write, self.serve(call, access)).await
+        let hides = || self.router.may_write(call.wants());
+        let served = pin!(self.serve(call, access));
+        self.router.in_time(write, hides, served).await
     }
 
     async fn serve<C: Call>(&self, call: &C, access: Access) -> Result<C::Output, DbErr> {

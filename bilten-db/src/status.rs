@@ -92,7 +92,7 @@ pub struct NodeStatus {
     pub next_trial: Option<Duration>,
     /// What the operator ordered.
     pub rotation: Rotation,
-    /// Statements running or waiting for a connection.
+    /// Statements running or waiting for a connection; streams and transactions count until they end.
     pub in_flight: u32,
     /// Its share beside the other replicas; see [`Balance`](crate::Balance).
     pub weight: u32,

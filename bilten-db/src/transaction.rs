@@ -9,14 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
-    StreamTrait, TransactionError, TransactionOptions, TransactionSession, TransactionStream,
-    TransactionTrait,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement, StreamTrait, TransactionError, TransactionOptions, TransactionSession,
+    TransactionStream, TransactionTrait,
 };
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Error;
+use crate::begins::begins;
 use crate::error::internal;
 use crate::fallback::Place;
 use crate::fault::{Trouble, trouble_of};
@@ -70,6 +71,8 @@ struct Watch {
     /// up while it began, and the driver rolled this one back in its place. Shared with nested transactions, which use the
     /// same connection.
     broken: Arc<AtomicBool>,
+    /// The server answered a statement with an error. Shared as well.
+    failed: Arc<AtomicBool>,
 }
 
 /// Breaks the transaction unless what was begun or ended inside of it came to a good end.
@@ -90,10 +93,35 @@ impl Watch {
             silences: self.silences,
             writes: self.writes,
             broken: Arc::clone(&self.broken),
+            failed: Arc::clone(&self.failed),
         }
     }
 
+    /// As [`answered`](Self::answered), and takes note of an error.
     async fn wait<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let outcome = self.answered(answer).await;
+        if outcome.is_err() {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Whether PostgreSQL goes on with the transaction. After an error that nobody undid it does not, and answers the end
+    /// of it as if all were well.
+    async fn is_whole(&self, inner: &DatabaseTransaction) -> bool {
+        let is_postgres = ConnectionTrait::get_database_backend(inner) == DbBackend::Postgres;
+        if !is_postgres || !self.failed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let asked = self.wait(inner.execute_unprepared("select 1")).await;
+        asked.err().is_none_or(|error| !is_aborted(&error))
+    }
+
+    /// The answer, in time.
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         if self.is_broken() {
             return Err(internal(format!(
                 "{}an earlier statement of this transaction had no answer, or a nested one failed or was given up, so it is lost: begin anew",
@@ -195,6 +223,7 @@ impl Tx {
             silences: silences.unwrap_or_default(),
             writes,
             broken: Arc::default(),
+            failed: Arc::default(),
         };
         Self {
             inner,
@@ -228,7 +257,9 @@ impl Tx {
     ///
     /// # Errors
     ///
-    /// [`Error::OutcomeUnknown`] inside when the server was asked and no answer came: it may be committed.
+    /// [`Error::OutcomeUnknown`] inside when the server was asked and no answer came: it may be committed. With PostgreSQL,
+    /// whose transactions end with the first error inside, when there was one that no savepoint undid: nothing is committed.
+    /// What functions did that take a `&DatabaseTransaction` is not looked at.
     ///
     /// # Cancellation
     ///
@@ -248,6 +279,12 @@ impl Tx {
         }
         if watch.is_lost() {
             return watch.wait(std::future::pending()).await;
+        }
+        if !watch.is_whole(&inner).await {
+            return Err(internal(format!(
+                "{}an earlier statement of this transaction failed, so PostgreSQL undoes all of it: nothing is committed",
+                watch.place()
+            )));
         }
         let source = match watch.wait(inner.commit()).await {
             Err(error) if is_unanswered(&watch, &error) => error,
@@ -288,6 +325,17 @@ impl Tx {
         }
         watch.wait(inner.rollback()).await
     }
+}
+
+/// SQLSTATE 25P02: whatever comes now is refused.
+fn is_aborted(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) =
+        error
+    else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("25P02")
 }
 
 fn is_unanswered(watch: &Watch, error: &DbErr) -> bool {
@@ -344,77 +392,7 @@ impl StreamTrait for Tx {
     }
 }
 
-/// SeaORM's trait for what can begin a [`Tx`]: `begin_tx` is all that differs.
-macro_rules! begins {
-    ($type:ty) => {
-        $crate::transaction::begins!(
-            $type,
-            transaction() with None, None;
-            transaction_with_config(
-                isolation_level: Option<sea_orm::IsolationLevel>,
-                access_mode: Option<sea_orm::AccessMode>,
-            ) with isolation_level, access_mode;
-        );
-    };
-    (
-        $type:ty,
-        $($name:ident($($argument:ident: $kind:ty,)*) with $isolation:expr, $access:expr;)*
-    ) => {
-        #[async_trait::async_trait]
-        impl sea_orm::TransactionTrait for $type {
-            type Transaction = $crate::transaction::Tx;
-
-            async fn begin(&self) -> Result<Self::Transaction, sea_orm::DbErr> {
-                self.begin_tx(sea_orm::TransactionOptions::default()).await
-            }
-
-            async fn begin_with_config(
-                &self,
-                isolation_level: Option<sea_orm::IsolationLevel>,
-                access_mode: Option<sea_orm::AccessMode>,
-            ) -> Result<Self::Transaction, sea_orm::DbErr> {
-                let options = sea_orm::TransactionOptions {
-                    isolation_level,
-                    access_mode,
-                    ..Default::default()
-                };
-                self.begin_tx(options).await
-            }
-
-            async fn begin_with_options(
-                &self,
-                options: sea_orm::TransactionOptions,
-            ) -> Result<Self::Transaction, sea_orm::DbErr> {
-                self.begin_tx(options).await
-            }
-
-            $(
-                async fn $name<F, T, E>(
-                    &self,
-                    callback: F,
-                    $($argument: $kind,)*
-                ) -> Result<T, sea_orm::TransactionError<E>>
-                where
-                    F: for<'c> FnOnce(
-                            &'c Self::Transaction,
-                        ) -> std::pin::Pin<
-                            Box<dyn std::future::Future<Output = Result<T, E>> + Send + 'c>,
-                        > + Send,
-                    T: Send,
-                    E: std::fmt::Display + std::fmt::Debug + Send,
-                {
-                    let begun = self.begin_with_config($isolation, $access).await;
-                    let tx = begun.map_err(sea_orm::TransactionError::Connection)?;
-                    let outcome = callback(&tx).await;
-                    tx.end(outcome).await
-                }
-            )*
-        }
-    };
-}
-pub(crate) use begins;
-
-begins!(Tx);
+begins!(Tx, Tx);
 
 impl Tx {
     /// A savepoint.

@@ -153,9 +153,18 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
         probed = prober.probe().await;
     }
     match probed {
-        Ok(sample) => router.roster().observe(node, asked, sample),
-        Err(Fault::Silent(waited)) if node.answers_so_far() != answers => {
+        Ok(sample) => {
+            router.roster().observe(node, asked, sample);
+            if prober.found_stranded() {
+                let left = node.backend.sift().await;
+                tracing::warn!(node = %node.id, address = node.backend.address(), left, "connections are dead that nobody closed");
+            }
+        }
+        Err(Fault::Silent(waited) | Fault::Unheard(waited)) if node.answers_so_far() != answers => {
             tracing::debug!(node = %node.id, ?waited, "a probe had no answer, but statements had");
+        }
+        Err(Fault::Unheard(waited)) if !node.still_serves().await => {
+            router.roster().missed(node, &Fault::Silent(waited), false);
         }
         Err(fault) => {
             let answers = node.answers_so_far() != answers;

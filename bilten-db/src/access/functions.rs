@@ -39,7 +39,15 @@ const POSTGRES: &[&str] = &[
     "pg_switch_wal",
     "pg_terminate_backend",
     "pg_cancel_backend",
+    // These run SQL that they are given as a text.
     "query_to_xml",
+    "query_to_xmlschema",
+    "query_to_xml_and_xmlschema",
+    "cursor_to_xml",
+    "cursor_to_xmlschema",
+    "ts_stat",
+    // A standby makes the slot, there.
+    "pg_sync_replication_slots",
     "setseed",
     "gin_clean_pending_list",
     "pg_log_backend_memory_contexts",
@@ -57,6 +65,7 @@ const POSTGRES_PREFIXES: &[&str] = &[
     "pg_stop_backup",
     "pg_stat_reset",
     "pg_create_",
+    "pg_copy_",
     "pg_drop_",
     "pg_replication_",
     "pg_logical_slot_",

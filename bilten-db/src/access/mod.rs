@@ -87,6 +87,32 @@ pub(crate) fn is_alone(backend: DbBackend, sql: &str) -> bool {
     now != Token::Unknown && only_semicolons(now, &mut tokens).is_some()
 }
 
+/// Why a page has no end of its own in `sql`, a query at whose end a limit was put; nothing where it has, and where the text
+/// is not understood.
+pub(crate) fn spoils_limit(backend: DbBackend, sql: &str) -> Option<&'static str> {
+    let known: &[&str] = match backend {
+        DbBackend::Postgres => &["limit", "fetch"],
+        _ => &["limit"],
+    };
+    let mut tokens = Lexer::new(backend, sql);
+    let mut limits = 0;
+    let mut before = Token::End;
+    loop {
+        let now = tokens.next_token();
+        match now {
+            Token::End if limits == 0 => return Some("ends in a comment"),
+            Token::End if limits > 1 => return Some("has a limit of its own"),
+            Token::End | Token::Unknown => return None,
+            Token::Punct(b';') => return Some("has a semicolon"),
+            Token::Word(word) if tokens.is_balanced() && before != Token::Punct(b'.') => {
+                limits += usize::from(is_any(word, known));
+            }
+            _ => {}
+        }
+        before = now;
+    }
+}
+
 /// Skips opening brackets and returns the first word when a read may begin with it.
 ///
 /// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not, but for the one that

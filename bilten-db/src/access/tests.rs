@@ -170,6 +170,16 @@ fn postgres_quotes_and_functions() {
         ("select pg_catalog.setval('s', 1)", Access::Write),
         ("select currval('s'), lastval()", Access::Write),
         ("select pg_advisory_lock(42)", Access::Write),
+        (
+            "select query_to_xml_and_xmlschema('x', true, true, '')",
+            Access::Write,
+        ),
+        (
+            "select pg_copy_physical_replication_slot('a', 'b')",
+            Access::Write,
+        ),
+        ("select pg_sync_replication_slots()", Access::Write),
+        ("select * from ts_stat('select t from d')", Access::Write),
         ("select pg_try_advisory_xact_lock(42)", Access::Write),
         ("select set_config('a.b', 'c', false)", Access::Write),
         ("select pg_export_snapshot()", Access::Write),

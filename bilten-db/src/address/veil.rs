@@ -13,31 +13,40 @@ pub(crate) fn veiled(text: &str) -> Cow<'_, str> {
 
 fn without_settings(text: &str) -> Cow<'_, str> {
     let mut veiled = String::new();
-    let mut rest = text;
-    while let Some((value, end)) = secret(rest) {
-        veiled.push_str(&rest[..value]);
+    let mut from = 0;
+    while let Some((value, end)) = secret(text, from) {
+        veiled.push_str(&text[from..value]);
         veiled.push_str("..");
-        rest = &rest[end..];
+        from = end;
     }
-    match veiled.is_empty() {
-        true => Cow::Borrowed(text),
-        false => Cow::Owned(veiled + rest),
+    match from {
+        0 => Cow::Borrowed(text),
+        _ => Cow::Owned(veiled + &text[from..]),
     }
 }
 
-/// Where the value of the first password begins and ends.
-fn secret(text: &str) -> Option<(usize, usize)> {
-    const NAMES: [&str; 4] = ["password", "passwd", "pwd", "secret"];
-    // The same bytes, letter for letter.
-    let lower = text.to_ascii_lowercase();
-    let value = lower.match_indices('=').find_map(|(at, _)| {
-        let name = lower[..at].trim_end();
-        let named = NAMES.iter().any(|known| name.ends_with(known));
-        let blanks = lower[at + 1..].len() - lower[at + 1..].trim_start().len();
-        let value = at + 1 + blanks;
-        (named && value < text.len() && !text[value..].starts_with("..")).then_some(value)
+/// Where the value of the first password behind `from` begins and ends.
+fn secret(text: &str, from: usize) -> Option<(usize, usize)> {
+    let value = text[from..].match_indices(['=', ':']).find_map(|(at, _)| {
+        let (name, behind) = text.split_at(from + at);
+        let behind = &behind[1..];
+        let value = text.len() - behind.trim_start().len();
+        // `://` is no setting.
+        let is_set = value < text.len() && !behind.starts_with("//");
+        (is_set && names_a_secret(name)).then_some(value)
     })?;
     Some((value, value + length(&text[value..])))
+}
+
+/// In any letters, and in quotes as some clients print their settings.
+fn names_a_secret(text: &str) -> bool {
+    const NAMES: [&str; 4] = ["password", "passwd", "pwd", "secret"];
+    let name = text.trim_end().trim_end_matches(['"', '\'']).as_bytes();
+    let ends_with = |known: &str| {
+        let at = name.len().checked_sub(known.len());
+        at.is_some_and(|at| name[at..].eq_ignore_ascii_case(known.as_bytes()))
+    };
+    NAMES.into_iter().any(ends_with)
 }
 
 /// Up to the quote that ends it, or else the next blank: a password may hold every other character.
@@ -111,6 +120,17 @@ mod tests {
                 "postgres://..@c/d?password=..",
             ),
             ("the password is wrong", "the password is wrong"),
+            (
+                "host=db password=..s3cret user=a",
+                "host=db password=.. user=a",
+            ),
+            ("password: s3cret, host: db", "password: .. host: db"),
+            (
+                "{\"host\":\"db\",\"password\":\"s3cret\"}",
+                "{\"host\":\"db\",\"password\":..}",
+            ),
+            ("Passwörter=a Password=ö", "Passwörter=a Password=.."),
+            ("pwd=a pwd=b\tpwd=..", "pwd=.. pwd=..\tpwd=.."),
         ];
         for (text, expected) in table {
             assert_eq!(veiled(text), expected);

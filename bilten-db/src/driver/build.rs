@@ -8,7 +8,7 @@ use sqlx::{Connection, Pool};
 use tokio::time::timeout;
 
 use super::lease::return_in_time;
-use super::{ConnectOptions, Driver};
+use super::{ConnectOptions, Driver, taken};
 use crate::PoolConfig;
 
 /// Opens nothing yet; `opened` counts the connections.
@@ -34,26 +34,32 @@ pub(super) fn build<D: Driver>(
     let pool = pool.after_connect(move |conn, _| {
         let config = Arc::clone(&config);
         opened.fetch_add(1, Ordering::Release);
-        Box::pin(async move { D::greet(conn, &config, read_only).await })
+        Box::pin(async move {
+            let greeted = D::greet(conn, &config, read_only).await;
+            greeted.inspect(|()| taken::note())
+        })
     });
     pool.connect_lazy_with(session)
 }
 
 /// A connection long unused may be dead; one in steady use shows it by itself.
 fn ping_if_idle<D: Driver>(pool: PoolOptions<D>, config: &PoolConfig) -> PoolOptions<D> {
-    let Some(threshold) = config.ping_if_idle else {
-        return pool;
-    };
+    let threshold = config.ping_if_idle;
     let limit = config.connect_timeout;
     pool.before_acquire(move |conn, meta| {
         Box::pin(async move {
-            if meta.idle_for < threshold {
-                return Ok(true);
+            let is_fresh = threshold.is_none_or(|threshold| meta.idle_for < threshold);
+            let answers = match is_fresh {
+                true => true,
+                false => match timeout(limit, conn.ping()).await {
+                    Ok(answer) => answer.map(|()| true)?,
+                    Err(_) => false,
+                },
+            };
+            if answers {
+                taken::note();
             }
-            match timeout(limit, conn.ping()).await {
-                Ok(answer) => answer.map(|()| true),
-                Err(_) => Ok(false),
-            }
+            Ok(answers)
         })
     })
 }

@@ -41,6 +41,15 @@ pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> 
     })
 }
 
+/// What the pool of a connection was when it was asked for. Told apart later it could be another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin {
+    /// How often another server may have come to stand under the address when the pool was made.
+    pub(crate) moves: u64,
+    /// Whether its sessions take writes.
+    pub(crate) writes: bool,
+}
+
 /// A connection that is thrown away unless it is known to be clean.
 ///
 /// Dropped in the middle of a statement (a timeout, or a caller who went away), the connection leaves its pool, and its
@@ -50,8 +59,7 @@ pub(crate) struct Lease<D: Driver> {
     max_uses: Option<u32>,
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
-    /// How often another server may have come to stand under the address when its pool was made.
-    pub(crate) moves: u64,
+    pub(crate) origin: Origin,
 }
 
 impl<D: Driver> Lease<D> {
@@ -59,13 +67,13 @@ impl<D: Driver> Lease<D> {
         conn: PoolConnection<D>,
         max_uses: Option<u32>,
         silences: u64,
-        moves: u64,
+        origin: Origin,
     ) -> Self {
         Self {
             conn: Some(conn),
             max_uses,
             silences,
-            moves,
+            origin,
         }
     }
 
@@ -106,7 +114,6 @@ impl<D: Driver> Lease<D> {
         }
         if let Ok(runtime) = Handle::try_current() {
             let back = timeout(RETURN_LIMIT, conn.return_to_pool());
-            let back = async move { back.await.is_ok() };
             if is_clean {
                 runtime.spawn(IN_TIME.scope((), back));
             } else {

@@ -1,5 +1,6 @@
 //! What runs statements on one node: a pool of sqlx, or a connection that the user brought.
 
+mod acquire;
 pub(crate) mod adopted;
 pub(crate) mod build;
 pub(crate) mod fill;
@@ -11,9 +12,11 @@ pub(crate) mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 pub(crate) mod probe;
+mod sift;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 pub(crate) mod stream;
+mod taken;
 pub(crate) mod target;
 
 use std::fmt::Debug;
@@ -67,6 +70,10 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn fill(&self) -> Result<(), Fault> {
         Ok(())
     }
+    /// Asks each idle connection whether anybody answers on it, and throws away those where nobody does. How many are left.
+    async fn sift(&self) -> usize {
+        0
+    }
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
     fn discard(&self) {}
     /// How often its connections were given up because another server may stand under the address by now.
@@ -100,6 +107,10 @@ pub(crate) trait Prober: Send {
     /// When the server was started, asked on a new connection: less than a probe asks for, and refused to nobody.
     async fn started(&mut self) -> Result<Option<i64>, Fault> {
         self.probe().await.map(|sample| sample.started)
+    }
+    /// Whether the last answer came on a new connection, while the one of before was silent: others may be dead as well.
+    fn found_stranded(&self) -> bool {
+        false
     }
 }
 

@@ -9,18 +9,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use metrics::Histogram;
 use sea_orm::{
-    AccessMode, ConnAcquireErr, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult,
-    RuntimeErr, Statement, TransactionOptions, TransactionTrait,
+    DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
 };
-use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::build::build;
 use super::fill::fill;
-use super::lease::Lease;
+use super::lease::{Lease, Origin};
 use super::probe::OwnConnection;
+use super::sift::sift;
 use super::stream::stream;
 use super::{Backend, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
 use crate::PoolConfig;
@@ -29,19 +28,15 @@ use crate::patience::Patience;
 use crate::rows::Rows;
 use crate::transaction::Tx;
 
-/// After this long without a connection the node is looked at: it may be dead, not busy.
-const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
-/// Longest wait for a new connection when another node may serve the call.
-const HURRY: Duration = Duration::from_millis(250);
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Runs statements through a pool of sqlx that can be replaced as a whole.
 pub(crate) struct SqlxPool<D: Driver> {
     options: D::Options,
-    config: PoolConfig,
+    pub(super) config: PoolConfig,
     present: RwLock<Present<D>>,
-    suspicion: Arc<Notify>,
-    patience: Patience,
+    pub(super) suspicion: Arc<Notify>,
+    pub(super) patience: Patience,
     acquire_seconds: Histogram,
     /// Connections that were opened so far, by all pools.
     opened: Arc<AtomicU64>,
@@ -83,22 +78,22 @@ impl<D: Driver> SqlxPool<D> {
         }
     }
 
-    /// The pool and the moves before it was made; a fresh one when the server moved since.
-    fn pool(&self) -> (Pool<D>, u64) {
+    /// The pool and what it is; a fresh one when the server moved since.
+    pub(super) fn pool(&self) -> (Pool<D>, Origin) {
         let has_moved = |present: &Present<D>| present.moves != self.patience.moves();
         if D::WATCHED && has_moved(&self.present()) {
             self.replace_if(has_moved, None);
         }
         let present = self.present();
-        (present.pool.clone(), present.moves)
+        let origin = Origin {
+            moves: present.moves,
+            writes: !present.read_only,
+        };
+        (present.pool.clone(), origin)
     }
 
     fn present(&self) -> RwLockReadGuard<'_, Present<D>> {
         self.present.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn takes_writes(&self) -> bool {
-        !self.present().read_only
     }
 
     fn replace_if(&self, is_due: impl Fn(&Present<D>) -> bool, read_only: Option<bool>) {
@@ -123,13 +118,13 @@ impl<D: Driver> SqlxPool<D> {
         let begun = Instant::now();
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
-        let (pool, moves) = self.pool();
+        let (pool, origin) = self.pool();
         let acquired = self.acquire(&pool, hurried).await;
         let waited = begun.elapsed();
         self.acquire_seconds.record(waited);
         let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         tracing::Span::current().record("waited_us", waited);
-        let lease = |conn| Lease::new(conn, self.config.max_uses, silences, moves);
+        let lease = |conn| Lease::new(conn, self.config.max_uses, silences, origin);
         acquired.map(lease)
     }
 
@@ -139,92 +134,39 @@ impl<D: Driver> SqlxPool<D> {
         outcome: Result<Result<T, sqlx::Error>, Fault>,
         wrap: fn(sqlx::Error) -> Fault,
     ) -> Result<T, Fault> {
-        let moves = lease.moves;
+        let origin = lease.origin;
         let settled = lease.settle(outcome, wrap);
-        settled.inspect_err(|fault| self.learn(fault, moves))
+        settled.inspect_err(|fault| self.learn(fault, origin))
     }
 
     /// Where writes are taken, one that is refused tells of a server that is the primary no more.
-    fn learn(&self, fault: &Fault, moves: u64) {
-        if fault.trouble() == Trouble::ReadOnly && self.takes_writes() {
-            self.patience.refused_after(moves);
+    fn learn(&self, fault: &Fault, origin: Origin) {
+        if fault.trouble() == Trouble::ReadOnly && origin.writes {
+            self.patience.refused_after(origin.moves);
         }
-    }
-
-    async fn acquire(&self, pool: &Pool<D>, hurried: bool) -> Result<PoolConnection<D>, Fault> {
-        let (limit, overdue) = self.acquire_limit(pool);
-        if hurried && limit > HURRY && matches!(overdue, Fault::ConnectTimeout(_)) {
-            return self.acquire_soon(pool, limit).await;
-        }
-        let mut closed = pool.close_event();
-        let acquired = closed.do_until(first_free(pool.clone()));
-        match self.watched(limit, acquired).await {
-            Some(Ok(Ok(conn))) => Ok(conn),
-            Some(Ok(Err(error))) => Err(acquire_fault(error, overdue)),
-            Some(Err(_closed)) => Err(Fault::Discarded),
-            None => Err(overdue),
-        }
-    }
-
-    /// As [`acquire`](Self::acquire), for somebody who goes elsewhere soon. The connection is opened to the end all the
-    /// same: the next one has it, however long a login takes here.
-    async fn acquire_soon(
-        &self,
-        pool: &Pool<D>,
-        limit: Duration,
-    ) -> Result<PoolConnection<D>, Fault> {
-        let mut opening = Box::pin(first_free(pool.clone()));
-        let mut closed = pool.close_event();
-        let opened = self.watched(HURRY, closed.do_until(&mut opening)).await;
-        let overdue = Fault::ConnectTimeout(HURRY);
-        match opened {
-            Some(Ok(opened)) => opened.map_err(|error| acquire_fault(error, overdue)),
-            Some(Err(_closed)) => Err(Fault::Discarded),
-            None => {
-                tokio::spawn(async move { timeout(limit - HURRY, opening).await.is_ok() });
-                Err(overdue)
-            }
-        }
-    }
-
-    /// How long to wait, and what it means when that was not enough: with a connection to be opened the server is
-    /// slow, otherwise the pool is full.
-    fn acquire_limit(&self, pool: &Pool<D>) -> (Duration, Fault) {
-        let max = self.config.max;
-        if pool.num_idle() == 0 && pool.size() < max {
-            let limit = self.config.connect_timeout;
-            (limit, Fault::ConnectTimeout(limit))
-        } else {
-            let waited = self.config.acquire_timeout;
-            (waited, Fault::Saturated { max, waited })
-        }
-    }
-
-    /// `None` when the limit passed; asks for a probe when it takes suspiciously long.
-    async fn watched<F: Future>(&self, limit: Duration, wait: F) -> Option<F::Output> {
-        tokio::pin!(wait);
-        let slow = SLOW_ACQUIRE.min(limit);
-        if let Ok(output) = timeout(slow, &mut wait).await {
-            return Some(output);
-        }
-        self.suspicion.notify_one();
-        timeout(limit.saturating_sub(slow), wait).await.ok()
     }
 }
 
 /// Runs a statement on a connection; once more where the server wants it prepared anew, which it says before any effect.
+/// Both tries together have the time of one.
 macro_rules! answer {
     ($pool:ident, $hurried:expr, $lease:ident, $asked:expr, $wrap:ident) => {{
         let mut $lease = $pool.lease($hurried).await?;
-        let patience = &$pool.patience;
-        let mut outcome = patience.wait($lease.silences, $asked).await;
-        if matches!(&outcome, Ok(Err(error)) if D::has_stale_plan(error)) {
-            let silences = $lease.silences;
-            let forgot = patience.wait(silences, $lease.clear_cached_statements());
-            if matches!(forgot.await, Ok(Ok(()))) {
-                outcome = patience.wait(silences, $asked).await;
-            }
-        }
+        let silences = $lease.silences;
+        let outcome = {
+            // In its place: moved on, it would be copied.
+            let answered = pin!(async {
+                let outcome = $asked.await;
+                let is_stale = outcome
+                    .as_ref()
+                    .is_err_and(|error| D::has_stale_plan(error));
+                match is_stale && $lease.clear_cached_statements().await.is_ok() {
+                    true => Box::pin($asked).await,
+                    false => outcome,
+                }
+            });
+            $pool.patience.wait(silences, answered).await
+        };
         $pool.settle($lease, outcome, $wrap)
     }};
 }
@@ -251,8 +193,10 @@ where
         // The driver prepares nothing here: of a text that executes what it prepared itself something may have had an effect.
         let mut lease = self.lease(hurried).await?;
         let silences = lease.silences;
-        let asked = D::execute_unprepared(&mut lease, sql);
-        let outcome = self.patience.wait(silences, asked).await;
+        let outcome = {
+            let asked = pin!(D::execute_unprepared(&mut lease, sql));
+            self.patience.wait(silences, asked).await
+        };
         self.settle(lease, outcome, exec_err)
     }
 
@@ -282,10 +226,10 @@ where
 
     async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault> {
         let lease = self.lease(hurried).await?;
-        let (silences, moves) = (lease.silences, lease.moves);
+        let (silences, origin) = (lease.silences, lease.origin);
         let patience = Some(self.patience.clone());
         let opened = Rows::open(stream(lease, stmt.clone()), patience, silences).await;
-        opened.inspect_err(|fault| self.learn(fault, moves))
+        opened.inspect_err(|fault| self.learn(fault, origin))
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
@@ -293,24 +237,7 @@ where
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
-        let silences = self.patience.silences();
-        let writes = options.access_mode != Some(AccessMode::ReadOnly);
-        let (pool, moves) = self.pool();
-        let patience = self.patience.begun(moves);
-        let (limit, overdue) = self.acquire_limit(&pool);
-        let mut closed = pool.close_event();
-        let connection = D::wrap(pool);
-        let begun = closed.do_until(connection.begin_with_options(options));
-        match self.watched(limit, begun).await {
-            Some(Ok(Ok(begun))) => Ok(Tx::new(
-                begun,
-                Some((patience, silences)),
-                writes && self.takes_writes(),
-            )),
-            Some(Ok(Err(error))) => Err(begin_fault(error, overdue)),
-            Some(Err(_closed)) => Err(Fault::Discarded),
-            None => Err(overdue),
-        }
+        self.begin_on(options).await
     }
 
     fn connection(&self) -> DatabaseConnection {
@@ -339,6 +266,12 @@ where
         };
         let options = D::session(&self.options, &self.config, read_only);
         fill::<D>(&pool, &options, &self.config).await
+    }
+
+    async fn sift(&self) -> usize {
+        let silences = self.patience.silences();
+        let (pool, origin) = self.pool();
+        sift(&pool, (silences, origin)).await
     }
 
     fn discard(&self) {
@@ -407,40 +340,6 @@ impl<D: Driver> fmt::Debug for SqlxPool<D> {
     }
 }
 
-/// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
-/// pool would go on asking for as long as it may.
-async fn first_free<D: Driver>(pool: Pool<D>) -> Result<PoolConnection<D>, sqlx::Error> {
-    let mut acquiring = pin!(pool.acquire());
-    loop {
-        if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {
-            return acquired;
-        }
-        if let Some(back) = pool.try_acquire() {
-            return Ok(back);
-        }
-    }
-}
-
-fn acquire_fault(error: sqlx::Error, overdue: Fault) -> Fault {
-    match error {
-        sqlx::Error::PoolTimedOut => overdue,
-        sqlx::Error::PoolClosed => Fault::Discarded,
-        error => Fault::Unreachable(error),
-    }
-}
-
-fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
-    match error {
-        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => overdue,
-        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Fault::Discarded,
-        DbErr::Conn(RuntimeErr::SqlxError(error)) => match Arc::try_unwrap(error) {
-            Ok(error) => Fault::Unreachable(error),
-            Err(error) => Fault::Statement(DbErr::Conn(RuntimeErr::SqlxError(error))),
-        },
-        error => Fault::Statement(error),
-    }
-}
-
 #[cfg(all(test, feature = "postgres"))]
 mod tests {
     use sqlx::Postgres;
@@ -462,22 +361,23 @@ mod tests {
     #[tokio::test]
     async fn however_many_transactions_are_refused_the_pool_is_replaced_once() {
         let pool = pool();
-        let old = [(); 3].map(|()| pool.patience.begun(pool.pool().1));
+        let begun = |moves| pool.patience.begun().after(moves);
+        let old = [(); 3].map(|()| begun(pool.pool().1.moves));
         old[0].refused();
-        let (fresh, moves) = pool.pool();
+        let (fresh, first) = pool.pool();
         old[1..].iter().for_each(Patience::refused);
         let (later, same) = pool.pool();
         assert!(!fresh.is_closed() && !later.is_closed());
-        assert_eq!((moves, same, pool.moves()), (1, 1, 1));
-        pool.patience.begun(same).refused();
-        assert_eq!(pool.pool().1, 2, "refused by the new one too");
+        assert_eq!((first.moves, same.moves, pool.moves()), (1, 1, 1));
+        begun(same.moves).refused();
+        assert_eq!(pool.pool().1.moves, 2, "refused by the new one too");
     }
 
     #[test]
     fn the_present_pool_is_told_without_a_runtime() {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let pool = runtime.block_on(async { pool() });
-        pool.patience.begun(0).refused();
+        pool.patience.begun().refused();
         pool.connection();
         assert_eq!(
             pool.present().moves,

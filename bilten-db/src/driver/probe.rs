@@ -25,6 +25,8 @@ pub(crate) struct OwnConnection<D: Driver> {
     conn: Option<D::Connection>,
     /// The last probe found the node silent, so nothing but an answer says otherwise.
     silent: bool,
+    /// The last answer came on a new connection, while the one of before gave none.
+    stranded: bool,
     /// How often another server may have come to stand under the address, and how often it had when `conn` was opened.
     moves: Arc<AtomicU64>,
     known: u64,
@@ -36,8 +38,8 @@ struct Place<D: Driver> {
     limit: Duration,
 }
 
-/// The answer, and the connection it came on.
-type Answer<D> = (Sample, <D as sqlx::Database>::Connection);
+/// The answer, the connection it came on, and whether the one of before gave none meanwhile.
+type Answer<D> = (Sample, <D as sqlx::Database>::Connection, bool);
 
 impl<D: Driver> OwnConnection<D> {
     pub(crate) fn new(options: ConnectOptions<D>, limit: Duration, moves: Arc<AtomicU64>) -> Self {
@@ -47,6 +49,7 @@ impl<D: Driver> OwnConnection<D> {
             place: Place { options, limit },
             conn: None,
             silent: false,
+            stranded: false,
         }
     }
 }
@@ -78,7 +81,7 @@ impl<D: Driver> Place<D> {
         let beside = async {
             sleep(LATE).await;
             match self.ask_anew(SILENT).await {
-                Ok(answer) => answer,
+                Ok((sample, conn, _)) => (sample, conn, true),
                 Err(_) => std::future::pending().await,
             }
         };
@@ -89,14 +92,18 @@ impl<D: Driver> Place<D> {
         }
     }
 
+    /// Two budgets: whoever lets us in and then says nothing is no slow network, but a pooler whose server is gone, perhaps.
     async fn ask_anew(&self, limit: Duration) -> Result<Answer<D>, Fault> {
-        let asked = async {
-            let conn = self.options.connect().await.map_err(Fault::Unreachable)?;
-            ask::<D>(conn).await
+        let conn = match timeout(limit, self.options.connect()).await {
+            Ok(connected) => connected.map_err(Fault::Unreachable)?,
+            Err(_) => return Err(Fault::ConnectTimeout(limit)),
         };
-        timeout(limit, asked)
-            .await
-            .unwrap_or(Err(Fault::ConnectTimeout(limit)))
+        let asked = Instant::now();
+        match timeout(SILENT, ask::<D>(conn)).await {
+            Ok(answer) => answer,
+            Err(_) if asked.elapsed() > SILENT + STARVED => Err(Fault::ConnectTimeout(limit)),
+            Err(_) => Err(Fault::Unheard(SILENT)),
+        }
     }
 
     async fn start(&self) -> Result<Option<i64>, Fault> {
@@ -116,7 +123,7 @@ async fn ask_start<D: Driver>(mut conn: D::Connection) -> Result<Option<i64>, Fa
 
 async fn ask<D: Driver>(mut conn: D::Connection) -> Result<Answer<D>, Fault> {
     let sample = D::sample(&mut conn).await.map_err(query_err)?;
-    Ok((sample, conn))
+    Ok((sample, conn, false))
 }
 
 #[async_trait]
@@ -129,12 +136,15 @@ where
         let kept = self.conn.take().filter(|_| moves == self.known);
         self.known = moves;
         match self.place.look(kept).await {
-            Ok((sample, conn)) => {
+            Ok((sample, conn, stranded)) => {
                 self.conn = Some(conn);
                 self.silent = false;
+                self.stranded = stranded;
                 Ok(sample)
             }
-            Err(Fault::ConnectTimeout(limit)) if self.silent => Err(Fault::Silent(limit)),
+            Err(Fault::ConnectTimeout(limit) | Fault::Unheard(limit)) if self.silent => {
+                Err(Fault::Silent(limit))
+            }
             Err(fault) => {
                 self.silent |= matches!(fault, Fault::Silent(_));
                 Err(fault)
@@ -144,5 +154,9 @@ where
 
     async fn started(&mut self) -> Result<Option<i64>, Fault> {
         self.place.start().await
+    }
+
+    fn found_stranded(&self) -> bool {
+        self.stranded
     }
 }

@@ -22,6 +22,9 @@ pub(crate) enum Fault {
     Unreachable(sqlx::Error),
     /// Opening a connection took too long; nothing was sent.
     ConnectTimeout(Duration),
+    /// A new connection was let in, but what was asked on it had no answer: behind a pooler the server may be gone, or busy
+    /// with others.
+    Unheard(Duration),
     /// The pool was given up while the call waited for a connection; nothing was sent.
     Discarded,
     /// Every connection stayed in use; nothing was sent.
@@ -70,6 +73,7 @@ impl Fault {
             Self::Unreachable(_) => Trouble::Unreachable,
             Self::Discarded | Self::Unsure => Trouble::Lost,
             Self::ConnectTimeout(_) => Trouble::Slow,
+            Self::Unheard(_) => Trouble::Busy,
             Self::QueryTimeout(_) => Trouble::Unanswered,
             Self::Silent(_) => Trouble::Silent,
             Self::Saturated { .. } => Trouble::Busy,
@@ -104,7 +108,7 @@ impl Fault {
     /// Whether the node may have worked on the statement.
     pub(crate) fn was_sent(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::ConnectTimeout(_) => false,
+            Self::Unreachable(_) | Self::ConnectTimeout(_) | Self::Unheard(_) => false,
             Self::Discarded | Self::Saturated { .. } => false,
             Self::QueryTimeout(_) | Self::Silent(_) | Self::Unsure => true,
             Self::Statement(_) => !matches!(
@@ -152,6 +156,7 @@ impl Fault {
             Self::Unreachable(error) => error.to_string(),
             Self::Statement(error) => error.to_string(),
             Self::ConnectTimeout(limit) => format!("no connection or no answer within {limit:?}"),
+            Self::Unheard(limit) => format!("let in, but no answer to a question within {limit:?}"),
             Self::Silent(limit) => format!("no answer to anything for {limit:?}"),
             Self::Unsure => "its server may have been started again".to_owned(),
             Self::Discarded | Self::Saturated { .. } | Self::QueryTimeout(_) => {
@@ -167,6 +172,9 @@ impl Fault {
             Self::Unreachable(error) => DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))),
             Self::ConnectTimeout(waited) => internal(format!(
                 "{node} at {address}: no connection within connect_timeout ({waited:?}); is the server up and not overloaded?"
+            )),
+            Self::Unheard(waited) => internal(format!(
+                "{node} at {address}: let in, but no answer within {waited:?}; behind a pooler its server may be down, or all its connections in use"
             )),
             Self::Discarded => internal(format!(
                 "{node} at {address} went down while waiting for a connection"

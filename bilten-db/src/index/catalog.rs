@@ -18,6 +18,8 @@ pub(super) struct Found {
     pub(super) descending: Option<Vec<bool>>,
     /// `None` where there is one kind only.
     pub(super) method: Option<String>,
+    /// Whether the database takes names for the same whose letters differ in size only.
+    pub(super) folds: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ const SQLITE: &str = "select 1, l.\"unique\", l.partial, m.tbl_name, \
     -1, 0, \
     (select group_concat(way, '') from (select \"desc\" as way from pragma_index_xinfo(m.name) where key = 1 order by seqno)), \
     null from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
-    where m.type = 'index' and m.name = ?";
+    where m.type = 'index' and m.name = ? collate nocase";
 
 /// MySQL before 8.0 and MariaDB before 10.8 take `DESC` and pass over it.
 const MYSQL: &str = "select 1, min(non_unique) = 0, 0, min(table_name), \
@@ -117,18 +119,21 @@ fn found(row: &QueryResult, backend: DbBackend) -> Result<Found, DbErr> {
             .try_get_by_index::<Option<String>>(7)?
             .map(|ways| ways.chars().map(|way| way == '1').collect()),
         method: row.try_get_by_index(8)?,
+        folds: backend != DbBackend::Postgres,
     })
 }
 
 impl Found {
     /// What is different from the wish; conditions and expressions are not compared.
     pub(super) fn differs(&self, spec: &IndexSpec) -> Option<String> {
-        let wanted: Vec<&str> = spec.columns.iter().map(|c| c.name.as_str()).collect();
+        let wanted = spec.columns.iter().map(|column| column.name.as_str());
         let plain = spec.table.rsplit('.').next().unwrap_or(&spec.table);
-        if self.table != plain {
+        if !self.is_same(&self.table, plain) {
             return Some(format!("is on table `{}`", self.table));
         }
-        if self.columns != wanted {
+        let mut pairs = self.columns.iter().zip(wanted);
+        let are_same = pairs.all(|(name, other)| self.is_same(name, other));
+        if self.columns.len() != spec.columns.len() || !are_same {
             return Some(format!("has the columns {:?}", self.columns));
         }
         if self.include != spec.include {
@@ -153,6 +158,10 @@ impl Found {
             return Some(has.to_owned());
         }
         self.differs_in_kind(spec)
+    }
+
+    fn is_same(&self, name: &str, other: &str) -> bool {
+        name == other || (self.folds && name.eq_ignore_ascii_case(other))
     }
 
     fn differs_in_kind(&self, spec: &IndexSpec) -> Option<String> {
@@ -192,6 +201,7 @@ mod tests {
             is_partial: false,
             descending: Some(vec![false, true]),
             method: Some("btree".to_owned()),
+            folds: false,
         };
         let other = |name: &str| IndexSpec::new("i", name).column("a").column_desc("b");
         let spec = || other("events");
@@ -213,6 +223,13 @@ mod tests {
                 Some("is ordered by `a`, `b` DESC"),
             ),
         ];
+        let shouted = IndexSpec::new("I", "EVENTS").column("A").column_desc("B");
+        assert!(there.differs(&shouted).is_some());
+        let folded = Found {
+            folds: true,
+            ..there.clone()
+        };
+        assert_eq!(folded.differs(&shouted), None);
         for (spec, expected) in table {
             let difference = there.differs(&spec);
             assert_eq!(difference.is_some(), expected.is_some(), "{difference:?}");

@@ -97,9 +97,9 @@ impl IndexSpec {
         self
     }
 
-    /// Another kind of index than a B-tree, such as `gin` or `brin`. PostgreSQL only.
+    /// Another kind of index than a B-tree, such as `gin` or `brin`, in small letters or capitals. PostgreSQL only.
     pub fn method(mut self, name: impl Into<String>) -> Self {
-        self.method = Some(name.into());
+        self.method = Some(name.into().to_ascii_lowercase());
         self
     }
 
@@ -206,6 +206,10 @@ impl IndexSpec {
         if self.method.is_some() && !postgres {
             return refused("names a method, which only PostgreSQL has", "leave it out");
         }
+        let is_empty = |filter: &String| filter.trim().is_empty();
+        if self.filter.as_ref().is_some_and(is_empty) {
+            return refused("has an empty filter", "leave it out, or give a condition");
+        }
         if self.filter.is_some() && backend == DbBackend::MySql {
             return refused("has a filter, which MySQL does not know", "leave it out");
         }
@@ -270,7 +274,7 @@ mod tests {
                 r#"CREATE INDEX "i" ON "events" ("a") WHERE b > 1"#,
             ),
             (
-                spec().column("a").include(["b", "c"]).method("btree"),
+                spec().column("a").include(["b", "c"]).method("BTree"),
                 Postgres,
                 r#"CREATE INDEX "i" ON "events" USING "btree" ("a") INCLUDE ("b", "c")"#,
             ),
@@ -294,6 +298,7 @@ mod tests {
             (spec().column("a").include(["b"]), Sqlite, "includes"),
             (spec().column("a").method("gin"), MySql, "method"),
             (spec().column("a").filter("b"), MySql, "filter"),
+            (spec().column("a").filter(" \n"), Postgres, "empty filter"),
             (
                 IndexSpec::new("i".repeat(64), "t").column("a"),
                 Postgres,

@@ -12,6 +12,8 @@ use sea_orm::{
 };
 
 use super::request::refuse_limit;
+use crate::Error;
+use crate::access::spoils_limit;
 
 /// A query that has pages: SeaORM's selects, joins, projections, partial models and raw statements.
 pub trait Paged: Sized + Send + sealed::Sealed {
@@ -55,6 +57,7 @@ macro_rules! paged {
                 // Both ask at once; there is nothing to wait for.
                 let _ = paginator.fetch_page(page).now_or_never();
                 let rows = ear.take()?;
+                check_end(&rows)?;
                 let _ = paginator.num_items().now_or_never();
                 Ok((rows, ear.take()?))
             }
@@ -85,6 +88,15 @@ paged!(
 
 fn unlimited(query: &impl QueryTrait<QueryStatement = SelectStatement>) -> Result<(), DbErr> {
     refuse_limit(query.as_query()).map_err(DbErr::from)
+}
+
+/// A raw statement gets its limit at its end.
+fn check_end(rows: &Statement) -> Result<(), DbErr> {
+    let Some(problem) = spoils_limit(rows.db_backend, &rows.sql) else {
+        return Ok(());
+    };
+    let remedy = "leave out what is behind the query, and leave limits to the request";
+    Err(Error::invalid("query", problem, remedy).into())
 }
 
 fn unseen<Q>(_query: &Q) -> Result<(), DbErr> {

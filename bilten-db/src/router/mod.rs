@@ -6,6 +6,7 @@
 mod primary;
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
@@ -118,7 +119,10 @@ impl Router {
     /// Safe for the cluster at every point; a write that was sent may or may not have happened.
     pub(crate) async fn run<C: Call>(&self, call: &C) -> Result<C::Output, DbErr> {
         let access = self.access(call.wants());
-        self.in_time(call.wants().may_change(access), async {
+        let write = call.wants().may_change(access);
+        let hides = || self.may_write(call.wants());
+        // Pinned here: moved on, it would be copied.
+        let call = pin!(async {
             match access {
                 Access::Write => self.write(call).await,
                 Access::Read => match self.course(false) {
@@ -126,22 +130,24 @@ impl Router {
                     Course::Replicas => self.read(call).await,
                 },
             }
-        })
-        .await
+        });
+        self.in_time(write, hides, call).await
     }
 
     /// Bounds a whole call by the deadlines of the cluster and of the task.
     ///
-    /// `write` tells whether something may have changed when the limit has passed.
+    /// `write` tells whether something may have changed when the limit has passed, `hides` whether it may if it seems to
+    /// read and ran on the primary.
     pub(crate) async fn in_time<T>(
         &self,
         write: bool,
+        hides: impl FnOnce() -> bool,
         call: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
         if self.is_closed() {
             return Err(Error::Closed.into());
         }
-        deadline::within(self.policy.deadline, write, call).await
+        deadline::within(self.policy.deadline, write, hides, call).await
     }
 
     pub(crate) fn access(&self, wants: Wants<'_>) -> Access {
@@ -179,7 +185,9 @@ impl Router {
             // What belongs together stays together, however slowly the node lets it in.
             attempt.another = !scope::pins() && self.is_another(&topology, &node, tried.as_ref());
             let fault = match self.read_on(&topology, &node, call, attempt).await {
-                Ok(output) => return Ok(output),
+                Ok(output) => {
+                    return Ok(output);
+                }
                 Err(fault) => fault,
             };
             match step(Access::Read, true, fault.trouble()) {

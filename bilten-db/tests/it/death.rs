@@ -6,7 +6,7 @@ use bilten_db::sea_orm::{ConnectionTrait, Statement, StreamTrait};
 use bilten_db::status::Rotation;
 use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use bilten_testbed::{Postgres, eventually, eventually_async};
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -174,19 +174,14 @@ async fn fallback_error_spares_the_primary() {
         .unwrap();
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;
-    let mut took = Vec::new();
     for _ in 0..2_000 {
-        let begun = Instant::now();
-        let error = who_reads(&db).await.unwrap_err();
+        // It is there without a wait.
+        let error = who_reads(&db).now_or_never().unwrap().unwrap_err();
         assert!(
             matches!(Error::of(&error), Some(Error::NoReplica)),
             "{error}"
         );
-        took.push(begun.elapsed());
     }
-    // Others have the machine too, but not for most of them.
-    took.sort_unstable();
-    assert!(took[1_800] < Duration::from_millis(10), "{took:?}");
     let untouched = db.status().primary().pool.size;
     assert_eq!(untouched, 0, "no read opened a connection there");
     db.execute_unprepared("insert into event (name) values ('a')")

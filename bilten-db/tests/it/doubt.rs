@@ -371,3 +371,27 @@ async fn a_deadline_that_passes_in_a_hidden_write_leaves_doubt() {
     assert_eq!(db.status().learned_writes, 1, "{error}");
     assert!(Error::outcome_is_unknown(&error), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_stream_that_may_hide_a_write_leaves_doubt_where_reads_begin_on_the_primary() {
+    let postgres = private(0);
+    let proxy = FaultProxy::to_blocking(postgres.primary().addr()).unwrap();
+    let url = proxy.url_like(&postgres.primary().url()).unwrap();
+    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    // More than fits on the way.
+    let rows = "repeat('x', 20000) from generate_series(1, 3000)";
+    for (call, doubt) in [("hidden_write(),", true), ("", false)] {
+        let all = sql(&format!("select {call} {rows}"));
+        let mut rows = db.stream_raw(all).await.unwrap();
+        rows.try_next().await.unwrap().unwrap();
+        proxy.reset_all();
+        let error = loop {
+            match rows.try_next().await {
+                Ok(row) => assert!(row.is_some(), "a short stream without a word"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(Error::outcome_is_unknown(&error), doubt, "{error}");
+        until_up(&db, "primary", true).await;
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, Database, IsolationLevel, TransactionTrait};
 use bilten_db::{Cluster, PoolConfig, sea_orm};
+use bilten_testbed::{Direction, FaultProxy};
 use tokio::time::timeout;
 
 use crate::fixture::{Shop, ask};
@@ -106,6 +107,26 @@ async fn a_transaction_is_kept_as_a_whole_when_a_nested_one_was_given_up() {
         kept += u32::from(seen > 0);
     }
     assert!(kept > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nested_transaction_whose_beginning_has_no_answer_takes_the_outer_one_along() {
+    let shop = Shop::open("given_up_unheard").await;
+    let observer = Database::connect(&shop.primary).await.unwrap();
+    let port = u16::try_from(shop.primary_port()).unwrap();
+    let proxy = FaultProxy::to_blocking(([127, 0, 0, 1], port).into()).unwrap();
+    let url = proxy.url_like(&shop.primary).unwrap();
+    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    insert(&tx).await.unwrap();
+    proxy.blackhole(Direction::Down);
+    let begun = given_up_after(1, tx.begin()).await;
+    assert!(begun.is_none(), "it had no answer");
+    proxy.heal();
+    let error = insert(&tx).await.unwrap_err().to_string();
+    assert!(error.contains("begin anew"), "{error}");
+    tx.commit().await.unwrap_err();
+    assert_eq!(count(&observer).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

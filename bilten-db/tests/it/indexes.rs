@@ -199,6 +199,21 @@ async fn indexes_that_nobody_reads_are_listed() {
 }
 
 #[tokio::test]
+async fn sqlite_takes_names_for_the_same_whatever_the_size_of_their_letters() {
+    let db = Cluster::builder().primary("sqlite::memory:");
+    let db = db.connect().await.unwrap();
+    let table = "create table events (id integer primary key, start_date text)";
+    db.execute_unprepared(table).await.unwrap();
+    let made = IndexSpec::new("i1", "events").column("start_date");
+    assert_eq!(made.ensure(&db).await.unwrap(), Ensured::Created);
+    let same = IndexSpec::new("I1", "EVENTS").column("Start_Date");
+    assert_eq!(same.ensure(&db).await.unwrap(), Ensured::Present);
+    let other = IndexSpec::new("I1", "EVENTS").column("id");
+    let error = other.ensure(&db).await.unwrap_err().to_string();
+    assert!(error.contains("has the columns"), "{error}");
+}
+
+#[tokio::test]
 async fn sqlite_has_indexes_too() {
     let db = Cluster::builder()
         .primary("sqlite::memory:")

@@ -3,6 +3,7 @@
 
 mod fixture;
 
+mod asking;
 mod bad_input;
 mod balance;
 mod busy;
@@ -39,6 +40,7 @@ mod set_apart;
 mod spans;
 mod sqlite;
 mod start;
+mod stranded;
 mod strangers;
 mod transactions;
 mod warnings;

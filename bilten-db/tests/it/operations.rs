@@ -287,6 +287,19 @@ async fn watchers_hear_of_each_change() {
     until(&|status| status.nodes.len() == 1).await;
 }
 
+#[tokio::test]
+async fn who_watches_a_closed_cluster_hears_of_the_end() {
+    let db = Cluster::builder().primary("sqlite::memory:");
+    let db = db.connect().await.unwrap();
+    let mut status = db.watch();
+    let watching = async { while status.changed().await.is_ok() {} };
+    db.close().await;
+    tokio::time::timeout(LIMIT, watching)
+        .await
+        .expect("it ends");
+    assert_eq!(db.watch().borrow().nodes.len(), 1, "what was told last");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn close_under_load_leaves_no_session_on_the_server() {
     let postgres = private(1);
@@ -352,6 +365,10 @@ async fn a_closed_cluster_takes_no_replica() {
     assert!(matches!(added, Err(Error::Closed)), "{added:?}");
     let added = db.add_replica("r2", &shop.replicas[0]).await;
     assert!(matches!(added, Err(Error::Closed)), "{added:?}");
+    let drained = db.drain("r1", LIMIT).await;
+    assert!(matches!(drained, Err(Error::Closed)), "{drained:?}");
+    let removed = db.remove_replica("r1", LIMIT).await;
+    assert!(matches!(removed, Err(Error::Closed)), "{removed:?}");
     assert_eq!(db.status().replicas().count(), 0);
     let page = event::Entity::find()
         .page(&db, PageRequest::new(1, 5))

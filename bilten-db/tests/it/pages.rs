@@ -2,8 +2,8 @@ use bilten_db::page::CountMode;
 use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::sea_query::Expr;
 use bilten_db::sea_orm::{
-    ColumnTrait, ConnectionTrait, Database, DatabaseConnection, DerivePartialModel, EntityTrait,
-    QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection,
+    DerivePartialModel, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use bilten_db::{Cluster, Error, PageExt, PageRequest, ReadRouting};
 
@@ -283,4 +283,36 @@ async fn a_limit_above_the_maximum_is_an_error() {
     let request = PageRequest::new(1, 1001).max_limit(2000);
     let page = numbers::Entity::find().page(&db, request).await.unwrap();
     assert_eq!(page.items.len(), 1001);
+}
+
+#[tokio::test]
+async fn a_raw_query_whose_end_takes_no_limit_is_an_error_that_says_so() {
+    let db = Cluster::builder().primary("sqlite::memory:");
+    let db = db.connect().await.unwrap();
+    let table = "create table event (id integer primary key, name text, port int)";
+    db.execute_unprepared(table).await.unwrap();
+    let insert = "insert into event (name, port) values ('a', 1), ('b', 1), ('c', 1)";
+    db.execute_unprepared(insert).await.unwrap();
+    let page = async |sql: &str, count| {
+        let raw = Statement::from_string(DatabaseBackend::Sqlite, sql);
+        let query = event::Entity::find().from_raw_sql(raw);
+        query.page(&db, PageRequest::new(1, 2).count(count)).await
+    };
+    let all = "select * from event order by id";
+    for count in [CountMode::None, CountMode::Exact] {
+        assert_eq!(page(all, count).await.unwrap().items.len(), 2);
+        let inner = "select * from (select * from event limit 3) order by id";
+        assert_eq!(page(inner, count).await.unwrap().items.len(), 2);
+        let table = [
+            (" -- all of them", "a comment"),
+            (";", "a semicolon"),
+            (" limit 1", "a limit of its own"),
+        ];
+        for (end, problem) in table {
+            let error = page(&format!("{all}{end}"), count).await.unwrap_err();
+            let text = error.to_string();
+            assert!(matches!(error, Error::Invalid { .. }), "{text}");
+            assert!(text.contains(problem), "{text}");
+        }
+    }
 }

@@ -1,14 +1,16 @@
 //! A cluster that reaches its servers through a PgBouncer each.
 
+use std::time::{Duration, Instant};
+
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, EntityTrait,
     TransactionTrait,
 };
 use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
-use bilten_testbed::{PgBouncer, Postgres, PostgresNode};
+use bilten_testbed::{PgBouncer, Postgres, PostgresNode, eventually};
 use futures_util::future::join_all;
 
-use crate::fixture::{ask, event, port, private, tally, who_reads};
+use crate::fixture::{LIMIT, ask, event, is_up, port, private, seen, tally, until_up, who_reads};
 use crate::warnings::Warnings;
 
 /// What the driver sends at the start of a session and PgBouncer would refuse.
@@ -22,9 +24,13 @@ struct Poolers {
 
 impl Poolers {
     fn start(mode: &str) -> Self {
+        Self::start_with(mode, "2")
+    }
+
+    fn start_with(mode: &str, size: &str) -> Self {
         let postgres = private(1);
         let before = |node: &PostgresNode| {
-            let settings = [("pool_mode", mode), ("default_pool_size", "2"), IGNORED];
+            let settings = [("pool_mode", mode), ("default_pool_size", size), IGNORED];
             PgBouncer::before(node, &settings).unwrap()
         };
         let primary = before(postgres.primary());
@@ -69,6 +75,76 @@ async fn a_pooler_for_sessions_is_not_noticed() {
     tx.commit().await.unwrap();
     let written: i32 = ask(&db, "select hidden_write()").await.unwrap();
     assert_eq!(written, port(primary), "the replica refused it");
+}
+
+/// What may not be waited for: a pooler keeps who waits for a server of it for two minutes.
+const FAR: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
+    let poolers = Poolers::start_with("session", "9");
+    let pool = PoolConfig::default().max(4).query_timeout(Some(FAR));
+    let db = poolers.builder().pool(pool).connect().await.unwrap();
+    let [primary, replica] = [poolers.postgres.primary(), poolers.postgres.replica(0)];
+    assert_eq!(tally(&db, 20).await, [(port(replica), 20)].into());
+    replica.kill().unwrap();
+    let begun = Instant::now();
+    let reads = (0..8).map(|_| async { who_reads(&db).await.unwrap() });
+    let ports = join_all(reads).await;
+    assert!(ports.iter().all(|from| *from == port(primary)), "{ports:?}");
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+    until_up(&db, "r1", false).await;
+}
+
+/// Until the next question of a probe.
+fn until_probed(node: &PostgresNode) {
+    let now = node.psql("select clock_timestamp()").unwrap();
+    let asked = format!(
+        "select count(*) from pg_stat_activity where query_start > '{now}' \
+            and query like '%pg_control_system%' and pid <> pg_backend_pid()"
+    );
+    eventually(LIMIT, || node.psql(&asked).unwrap() == "1");
+}
+
+/// Of two server connections one is the probe's; the other one works, and a stranger takes the probe's when it is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
+    let poolers = Poolers::start("session");
+    let replica = poolers.postgres.replica(0);
+    let pool = PoolConfig::default().max(1).query_timeout(Some(FAR));
+    let db = poolers.builder().pool(pool).connect().await.unwrap();
+    tally(&db, 4).await;
+    // When the second question is asked the first one was answered: the pool's connection is one of before.
+    (0..2).for_each(|_| until_probed(replica));
+    let long = tokio::spawn({
+        let db = db.clone();
+        async move { ask::<i32>(&db, "select inet_server_port() from pg_sleep(9)").await }
+    });
+    let asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+    eventually(LIMIT, || replica.psql(asleep).unwrap() == "1");
+    let stranger = tokio::spawn({
+        let mut options = ConnectOptions::new(poolers.replica.url());
+        options.max_connections(1).connect_timeout(FAR);
+        async move {
+            let db = Database::connect(options).await.unwrap();
+            ask::<i32>(&db, "select 1").await.unwrap();
+            db
+        }
+    });
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+        where query like '%pg_control_system%' and pid <> pg_backend_pid()";
+    eventually(LIMIT, || {
+        replica.psql(cut).unwrap();
+        stranger.is_finished()
+    });
+    assert!(
+        !long.is_finished(),
+        "the probe has nobody to ask from here on"
+    );
+    let from = long.await.unwrap().unwrap();
+    assert_eq!(from, port(replica), "nobody gave it up");
+    assert!(is_up(&db, "r1") && seen(&db, "r1").ejections == 0);
+    drop(stranger);
 }
 
 #[tokio::test]

@@ -168,3 +168,29 @@ async fn a_closure_in_a_lost_transaction_tells_its_own_error() {
     let own = DbErr::Custom("sold out".into());
     assert!(matches!(lost, Err(TransactionError::Transaction(error)) if error == own));
 }
+
+#[tokio::test]
+async fn a_commit_says_so_when_an_error_inside_has_undone_all() {
+    let shop = Shop::open("tx_undone").await;
+    let db = shop.connect().await;
+    let wrong = "insert into nowhere values (1)";
+    let tx = db.begin().await.unwrap();
+    named("a").insert(&tx).await.unwrap();
+    tx.execute_unprepared(wrong).await.unwrap_err();
+    let error = tx.commit().await.unwrap_err();
+    assert!(
+        error.to_string().contains("nothing is committed"),
+        "{error}"
+    );
+    assert!(!bilten_db::Error::outcome_is_unknown(&error), "{error}");
+    assert_eq!(event::Entity::find().count(&db.primary()).await.unwrap(), 0);
+
+    // An error that a savepoint undid is none of the whole.
+    let tx = db.begin().await.unwrap();
+    named("b").insert(&tx).await.unwrap();
+    let inner = tx.begin().await.unwrap();
+    inner.execute_unprepared(wrong).await.unwrap_err();
+    inner.rollback().await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(event::Entity::find().count(&db.primary()).await.unwrap(), 1);
+}

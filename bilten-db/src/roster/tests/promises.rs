@@ -76,3 +76,21 @@ fn a_process_that_stood_still_gives_the_writes_to_nobody_else() {
     roster.observe(&replica, Instant::now(), node(7, false));
     assert!(roster.topology().is_primary(&replica));
 }
+
+#[test]
+fn a_primary_in_doubt_makes_no_replica_lag() {
+    let [primary, replica] = ["primary", "r1"].map(|id| made(id, &Arc::default()));
+    let topology = Topology {
+        primary: Arc::clone(&primary),
+        replicas: vec![Arc::clone(&replica)],
+    };
+    let roster = Roster::new(topology, true, Some(Duration::from_secs(5)), None);
+    roster.observe(&primary, Instant::now(), on(1, false));
+    roster.observe(&replica, Instant::now(), on(1, true));
+    assert!(!replica.is_lagging());
+    // A connection broke under a write, and the replica's probe is answered before the primary's.
+    primary.doubt();
+    roster.observe(&replica, Instant::now(), on(1, true));
+    assert!(!replica.is_lagging());
+    assert!(replica.seen().unwrap().lag.is_some());
+}

@@ -1,0 +1,214 @@
+//! How a connection of the pool is waited for, and how a transaction begins on one.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use sea_orm::{
+    AccessMode, ConnAcquireErr, DbErr, RuntimeErr, TransactionOptions, TransactionTrait,
+};
+use sqlx::Pool;
+use sqlx::pool::PoolConnection;
+use tokio::time::timeout;
+
+use super::Driver;
+use super::pool::SqlxPool;
+use super::taken::Taken;
+use crate::fault::Fault;
+use crate::transaction::Tx;
+
+/// After this long without a connection the node is looked at: it may be dead, not busy.
+const SLOW_ACQUIRE: Duration = Duration::from_millis(50);
+/// Longest wait for a new connection when another node may serve the call.
+const HURRY: Duration = Duration::from_millis(250);
+
+type Acquired<D> = Result<PoolConnection<D>, sqlx::Error>;
+
+impl<D: Driver> SqlxPool<D> {
+    pub(super) async fn acquire(
+        &self,
+        pool: &Pool<D>,
+        hurried: bool,
+    ) -> Result<PoolConnection<D>, Fault> {
+        let (limit, overdue) = self.acquire_limit(pool);
+        if hurried && limit > HURRY && matches!(overdue, Fault::ConnectTimeout(_)) {
+            return Box::pin(self.acquire_soon(pool, limit)).await;
+        }
+        let mut acquiring = pin!(pool.acquire());
+        // Almost always one is idle. What else may happen is too large to carry through each statement.
+        let acquired = match poll_fn(|context| Poll::Ready(acquiring.as_mut().poll(context))).await
+        {
+            Poll::Ready(acquired) => acquired,
+            Poll::Pending => {
+                let mut closed = pool.close_event();
+                let acquired = closed.do_until(first_free(pool, acquiring));
+                match Box::pin(self.watched(limit, acquired)).await {
+                    Some(Ok(acquired)) => acquired,
+                    Some(Err(_closed)) => return Err(Fault::Discarded),
+                    None => return Err(overdue),
+                }
+            }
+        };
+        acquired.map_err(|error| acquire_fault(error, overdue))
+    }
+
+    /// As [`acquire`](Self::acquire), for somebody who goes elsewhere soon. The connection is opened to the end all the
+    /// same: the next one has it, however long a login takes here.
+    async fn acquire_soon(
+        &self,
+        pool: &Pool<D>,
+        limit: Duration,
+    ) -> Result<PoolConnection<D>, Fault> {
+        let own = pool.clone();
+        let mut opening = Box::pin(async move {
+            let acquiring = pin!(own.acquire());
+            first_free(&own, acquiring).await
+        });
+        let mut closed = pool.close_event();
+        let opened = self.watched(HURRY, closed.do_until(&mut opening)).await;
+        let overdue = Fault::ConnectTimeout(HURRY);
+        match opened {
+            Some(Ok(opened)) => opened.map_err(|error| acquire_fault(error, overdue)),
+            Some(Err(_closed)) => Err(Fault::Discarded),
+            None => {
+                tokio::spawn(async move { timeout(limit - HURRY, opening).await.is_ok() });
+                Err(overdue)
+            }
+        }
+    }
+
+    /// How long to wait, and what it means when that was not enough: with a connection to be opened the server is
+    /// slow, otherwise the pool is full.
+    fn acquire_limit(&self, pool: &Pool<D>) -> (Duration, Fault) {
+        let max = self.config.max;
+        if pool.num_idle() == 0 && pool.size() < max {
+            let limit = self.config.connect_timeout;
+            (limit, Fault::ConnectTimeout(limit))
+        } else {
+            let waited = self.config.acquire_timeout;
+            (waited, Fault::Saturated { max, waited })
+        }
+    }
+
+    /// `None` when the limit passed; asks for a probe when it takes suspiciously long.
+    async fn watched<F: Future>(&self, limit: Duration, wait: F) -> Option<F::Output> {
+        tokio::pin!(wait);
+        let slow = SLOW_ACQUIRE.min(limit);
+        if let Ok(output) = timeout(slow, &mut wait).await {
+            return Some(output);
+        }
+        self.suspicion.notify_one();
+        timeout(limit.saturating_sub(slow), wait).await.ok()
+    }
+
+    /// Two waits with a budget each: one for a connection, one for the answer to BEGIN.
+    pub(super) async fn begin_on(&self, options: TransactionOptions) -> Result<Tx, Fault> {
+        let silences = self.patience.silences();
+        // Before the pool: what is fenced from here on must be noticed.
+        let patience = self.patience.begun();
+        let (pool, origin) = self.pool();
+        let patience = patience.after(origin.moves);
+        let writes = origin.writes && options.access_mode != Some(AccessMode::ReadOnly);
+        let (limit, overdue) = self.acquire_limit(&pool);
+        let mut closed = pool.close_event();
+        let connection = D::wrap(pool);
+        let taken = Taken::default();
+        let begin = closed.do_until(connection.begin_with_options(options));
+        let mut begin = pin!(taken.told_by(begin));
+        let begun = match self.watched(limit, taken.or_done(begin.as_mut())).await {
+            Some(Some(begun)) => begun,
+            Some(None) => patience.wait(silences, begin).await?,
+            None => return Err(overdue),
+        };
+        match begun {
+            Ok(Ok(begun)) => Ok(Tx::new(begun, Some((patience, silences)), writes)),
+            Ok(Err(error)) => Err(begin_fault(error, overdue)),
+            Err(_closed) => Err(Fault::Discarded),
+        }
+    }
+}
+
+/// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
+/// pool would go on asking for as long as it may.
+async fn first_free<D: Driver>(
+    pool: &Pool<D>,
+    mut acquiring: Pin<&mut impl Future<Output = Acquired<D>>>,
+) -> Acquired<D> {
+    loop {
+        if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {
+            return acquired;
+        }
+        if let Some(back) = pool.try_acquire() {
+            return Ok(back);
+        }
+    }
+}
+
+fn acquire_fault(error: sqlx::Error, overdue: Fault) -> Fault {
+    match error {
+        sqlx::Error::PoolTimedOut => overdue,
+        sqlx::Error::PoolClosed => Fault::Discarded,
+        error => Fault::Unreachable(error),
+    }
+}
+
+fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
+    match error {
+        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout) => overdue,
+        DbErr::ConnectionAcquire(ConnAcquireErr::ConnectionClosed) => Fault::Discarded,
+        DbErr::Conn(RuntimeErr::SqlxError(error)) => match Arc::try_unwrap(error) {
+            Ok(error) => Fault::Unreachable(error),
+            Err(error) => Fault::Statement(DbErr::Conn(RuntimeErr::SqlxError(error))),
+        },
+        error => Fault::Statement(error),
+    }
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use metrics::Histogram;
+    use sea_orm::{ConnectionTrait as _, Database, Statement};
+    use sqlx::Postgres;
+
+    use super::*;
+    use crate::PoolConfig;
+    use crate::driver::Backend as _;
+
+    const OPEN: &str = "select count(*) from pg_stat_activity \
+        where state = 'idle in transaction' and datname = current_database()";
+
+    #[tokio::test]
+    async fn what_began_just_before_another_node_became_the_primary_is_fenced() {
+        let postgres = bilten_testbed::shared::postgres().unwrap();
+        let database = postgres.database("begun_and_fenced").unwrap();
+        let url = database.primary_url();
+        let pool = SqlxPool::<Postgres>::new(
+            Arc::from("primary"),
+            Postgres::parse(&url).unwrap(),
+            PoolConfig::default(),
+            false,
+            Arc::default(),
+            Histogram::noop(),
+        );
+        pool.sample().await.unwrap();
+        let is_idle = || async { pool.load().idle == 1 };
+        bilten_testbed::eventually_async(Duration::from_secs(20), is_idle).await;
+        let mut begin = Box::pin(pool.begin_on(TransactionOptions::default()));
+        let sent = poll_fn(|context| Poll::Ready(begin.as_mut().poll(context))).await;
+        assert!(sent.is_pending());
+        // Answered by the server, and not taken in yet.
+        let other = Database::connect(&url).await.unwrap();
+        let has_begun = || async {
+            let stmt = Statement::from_string(other.get_database_backend(), OPEN);
+            let row = other.query_one_raw(stmt).await.unwrap().unwrap();
+            row.try_get_by_index::<i64>(0).unwrap() == 1
+        };
+        bilten_testbed::eventually_async(Duration::from_secs(20), has_begun).await;
+        pool.set_read_only(true);
+        let tx = begin.await.unwrap();
+        let error = tx.commit().await.unwrap_err().to_string();
+        assert!(error.contains("another node became the primary"), "{error}");
+    }
+}
