@@ -238,7 +238,8 @@ impl CacheBuilder {
             self.memory_bytes,
             clock.clone(),
             no_room(&teller, &meters, self.memory_bytes),
-        );
+        )
+        .put_to_sleep(self.memory_bytes);
         if remote.is_some() {
             // Where there are calls to wait for, there is time for it.
             memory = memory.putting_off(self.memory_bytes);

@@ -87,6 +87,10 @@ impl Policy for Chosen {
         ask!(self, policy => policy.bytes())
     }
 
+    fn overhead(&self) -> u64 {
+        ask!(self, policy => policy.overhead())
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     fn each(&self, f: impl FnMut(Spot, &Kept)) {
         ask!(self, policy => policy.each(f));

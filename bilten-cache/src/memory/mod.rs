@@ -5,6 +5,7 @@ mod eras;
 mod eviction;
 mod index;
 mod policy;
+mod sleep;
 #[cfg(test)]
 mod tests;
 mod tiny_lfu;
@@ -18,8 +19,9 @@ use self::backlog::Backlog;
 use self::eras::Eras;
 use self::eviction::Chosen;
 pub(crate) use self::eviction::Eviction;
-use self::index::{Index, Spot};
+use self::index::{Index, Put, Spot};
 use self::policy::{Change, Policy};
+use self::sleep::Sleep;
 use crate::clock::{Clock, Nanos};
 use crate::entry::Entry;
 use crate::kept::Kept;
@@ -31,8 +33,8 @@ use crate::kept::Kept;
 /// shard by shard, as others come in and when somebody asks how many there are.
 ///
 /// The two agree because every change of a key happens under the policy's lock for it, in the index first and then in
-/// the policy, and because the policy takes out of the index what it gives up. Where the policy hears of fills later, it is told of
-/// those that the index still has.
+/// the policy, and because the policy takes out of the index what it gives up. Where the policy hears of fills later, or sleeps while there is
+/// room, it is told of those that the index still has.
 #[derive(Debug)]
 pub(crate) struct Memory<P = Chosen> {
     index: Arc<Index>,
@@ -41,6 +43,10 @@ pub(crate) struct Memory<P = Chosen> {
     clock: Clock,
     /// Fills of which the policy hears later; `None`: it always hears of them at once.
     backlog: Option<Backlog>,
+    /// Until when the policy hears of nothing; `None`: it always does.
+    sleep: Option<Sleep>,
+    /// All of it.
+    bytes: u64,
     /// The fill that was counted last, and the shard that was swept last.
     fills: AtomicUsize,
     swept: AtomicUsize,
@@ -55,6 +61,9 @@ const LOOK: usize = 4_096;
 
 /// Of so many fills the policy hears in one go.
 const IN_ONE_GO: usize = 16;
+
+/// So many entries each fill tells the policy of while it wakes: it knows all of them long before the memory is full.
+const WAKES: usize = 8;
 
 /// What one look found.
 pub(crate) enum Glance<R> {
@@ -158,20 +167,30 @@ impl<P: Policy> Memory<P> {
             eras: Eras::default(),
             clock,
             backlog: None,
+            sleep: None,
+            bytes: 0,
             fills: AtomicUsize::new(0),
             swept: AtomicUsize::new(0),
         }
     }
 
+    /// The same memory, of so many bytes, whose policy sleeps while there is room.
+    pub(crate) fn put_to_sleep(mut self, bytes: u64) -> Self {
+        self.sleep = Some(Sleep::new(bytes));
+        self.bytes = bytes;
+        self
+    }
+
     /// Lets `take` have a look at the key's entry where it lies. It must neither wait nor come back here.
     pub(crate) fn glance<R>(&self, key: &str, take: impl FnOnce(&Entry) -> Option<R>) -> Glance<R> {
         let spot = self.index.spot(key.as_bytes());
+        let hears = !self.sleep.as_ref().is_some_and(Sleep::is_deep);
         let found = self.index.read(spot, key, |kept| {
             let glance = match take(kept) {
                 Some(taken) => Glance::Hit(taken),
                 None => Glance::Look(kept.clone()),
             };
-            (glance, self.eras.is_first_read(kept))
+            (glance, hears && self.eras.is_first_read(kept))
         });
         match found {
             Some((glance, told)) => {
@@ -181,7 +200,9 @@ impl<P: Policy> Memory<P> {
                 glance
             }
             None => {
-                self.policy.missed(spot);
+                if hears {
+                    self.policy.missed(spot);
+                }
                 Glance::Nothing
             }
         }
@@ -207,8 +228,8 @@ impl<P: Policy> Memory<P> {
         allowed: impl FnOnce(Option<&Kept>) -> bool,
     ) -> bool {
         let spot = self.index.spot(kept.key());
-        let mut inserted = false;
         if !self.policy.has_room_for(kept) {
+            let mut inserted = false;
             self.policy.change(spot, || {
                 let there = self.index.find(spot, kept.key());
                 inserted = allowed(there.as_ref());
@@ -224,27 +245,66 @@ impl<P: Policy> Memory<P> {
         }
         self.eras.begins(kept);
         let backlog = self.backlog.as_ref().filter(|backlog| backlog.takes(kept));
+        let mut put = Put::Refused;
         self.policy.change(spot, || {
-            inserted = self.index.insert_if(spot, kept, allowed);
-            match inserted && backlog.is_none() {
+            put = self.index.insert_if(spot, kept, allowed);
+            if put == Put::Asleep && self.sleep.is_none() {
+                put = Put::Awake;
+            }
+            match put == Put::Awake && backlog.is_none() {
                 true => Change::Put(kept.clone()),
                 false => Change::Nothing,
             }
         });
-        if inserted {
+        if put != Put::Refused {
             let held = self.index.held();
             self.eras.filled(held);
             match backlog {
+                _ if put == Put::Asleep => {}
                 None => self.settle(spot, kept),
                 Some(backlog) if backlog.add(spot, kept.clone()) => self.catch_up(),
                 Some(_) => {}
             }
+            self.wake();
             let fill = self.fills.fetch_add(1, Ordering::Relaxed);
             if fill.is_multiple_of((held / SWEEP).max(LEAST_SWEEP)) {
                 self.sweep(1);
             }
         }
-        inserted
+        put != Put::Refused
+    }
+
+    /// Wakes the policy if it is time to, or goes on with that: to the end where memory is full.
+    fn wake(&self) {
+        let Some(sleep) = self.sleep.as_ref().filter(|sleep| !sleep.is_over()) else {
+            return;
+        };
+        let bytes = self.weight();
+        if !sleep.ends(bytes) {
+            return;
+        }
+        self.rouse(sleep, WAKES);
+        while bytes > self.bytes && !sleep.is_over() {
+            self.rouse(sleep, IN_ONE_GO);
+        }
+    }
+
+    fn rouse(&self, sleep: &Sleep, most: usize) {
+        for (spot, kept) in sleep.next(&self.index, most) {
+            self.tell(spot, &kept);
+        }
+    }
+
+    /// What the policy would say if it knew all.
+    fn weight(&self) -> u64 {
+        let held = u64::try_from(self.index.held()).unwrap_or(u64::MAX);
+        let overhead = self.policy.overhead().saturating_mul(held);
+        self.index.bytes().saturating_add(overhead)
+    }
+
+    /// Whether the index alone knows how much there is.
+    fn is_asleep(&self) -> bool {
+        self.sleep.as_ref().is_some_and(|sleep| !sleep.is_over())
     }
 
     /// Tells the policy of all fills that it has not heard of.
@@ -334,18 +394,29 @@ impl<P: Policy> Memory<P> {
     pub(crate) fn entries(&self) -> u64 {
         self.catch_up();
         self.sweep(LOOK.max(self.index.held() / LEAST_SWEEP));
-        self.policy.entries()
+        match self.is_asleep() {
+            true => self.index.held() as u64,
+            false => self.policy.entries(),
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
         self.catch_up();
-        self.policy.bytes()
+        match self.is_asleep() {
+            true => self.weight(),
+            false => self.policy.bytes(),
+        }
     }
 
     /// Entries that only one of the two knows of. While nobody changes anything there are none.
     #[cfg(any(test, feature = "test-util"))]
     pub(crate) fn strays(&self) -> usize {
         self.catch_up();
+        if let Some(sleep) = &self.sleep {
+            while !sleep.is_over() {
+                self.rouse(sleep, usize::MAX);
+            }
+        }
         let (mut both, mut strays) = (0, 0);
         self.policy
             .each(|spot, kept| match self.index.holds(spot, kept) {

@@ -34,6 +34,11 @@ pub(crate) trait Policy: std::fmt::Debug + Send + Sync {
 
     fn bytes(&self) -> u64;
 
+    /// What an entry weighs here beside its own weight.
+    fn overhead(&self) -> u64 {
+        0
+    }
+
     /// Shows everything that is kept, after everything that was put off.
     #[cfg(any(test, feature = "test-util"))]
     fn each(&self, f: impl FnMut(Spot, &Kept));

@@ -108,6 +108,10 @@ impl Policy for TinyLfu {
         self.store.weighted_size()
     }
 
+    fn overhead(&self) -> u64 {
+        NODES.into()
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     fn each(&self, mut f: impl FnMut(Spot, &Kept)) {
         // One round does a part of it.
