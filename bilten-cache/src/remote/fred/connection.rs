@@ -37,6 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     current: Arc<Current>,
     options: Options,
+    /// For reads: without a time limit of their own.
+    unlimited: Options,
     clustered: bool,
     supervisor: AbortHandle,
 }
@@ -117,9 +119,14 @@ impl Connection {
             fail_fast: true,
             ..Options::default()
         };
+        let unlimited = Options {
+            timeout: Some(Duration::ZERO),
+            ..options.clone()
+        };
         Ok(Self {
             current,
             options,
+            unlimited,
             clustered: config.server.is_clustered(),
             supervisor: tokio::spawn(supervisor.run(first)).abort_handle(),
         })
@@ -133,11 +140,29 @@ impl Connection {
     /// When there is no connection, with the cause: until its first try to connect anew has failed, fred would keep a command
     /// for all of its time limit. On a cluster one server's end says nothing of the others.
     pub(super) fn client(&self) -> Result<WithOptions<Client>, RemoteError> {
+        self.with(&self.options)
+    }
+
+    /// The same for reads, on one server without a time limit: whoever makes them has one already, and one that is sent after it was given up
+    /// does no harm. A timer for each is a good part of what a read costs. On a cluster fred may keep a read for a server that is gone, and
+    /// everything behind it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`client`](Self::client).
+    pub(super) fn reader(&self) -> Result<WithOptions<Client>, RemoteError> {
+        match self.clustered {
+            true => self.client(),
+            false => self.with(&self.unlimited),
+        }
+    }
+
+    fn with(&self, options: &Options) -> Result<WithOptions<Client>, RemoteError> {
         if !self.clustered && self.current.is_cut.load(Ordering::Acquire) {
             let cause = self.current.cause();
             return Err(cause.unwrap_or_else(|| RemoteError::Unavailable("it was lost".to_owned())));
         }
-        Ok(self.current.client().with_options(&self.options))
+        Ok(self.current.client().with_options(options))
     }
 
     /// Ends the client with its task and its sockets, and what was about to take its place.

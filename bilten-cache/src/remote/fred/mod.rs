@@ -133,12 +133,12 @@ impl Link for FredLink {
     }
 
     async fn get(&self, key: String) -> Result<Option<Bytes>, RemoteError> {
-        let value = self.commands.client()?.get(key).await;
+        let value = self.commands.reader()?.get(key).await;
         value.map_err(|error| self.commands.explain(&error))
     }
 
     async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
-        let values = self.commands.client()?.mget(keys).await;
+        let values = self.commands.reader()?.mget(keys).await;
         values.map_err(|error| self.commands.explain(&error))
     }
 

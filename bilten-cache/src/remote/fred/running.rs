@@ -162,10 +162,13 @@ impl Makes {
                 ReconnectError::ClusterDown,
                 ReconnectError::MasterDown,
             ];
-            connection.unresponsive = UnresponsiveConfig {
-                max_timeout: Some(command_timeout.saturating_mul(4)),
-                interval: command_timeout,
-            };
+            // It costs two timers for each command. For a single server the heartbeat finds out as well; of a cluster it only sees one.
+            if clustered {
+                connection.unresponsive = UnresponsiveConfig {
+                    max_timeout: Some(command_timeout.saturating_mul(4)),
+                    interval: command_timeout,
+                };
+            }
         });
         builder
     }
