@@ -247,7 +247,7 @@ async fn read<V: Send + Sync + 'static>(
     want: Want<'_>,
 ) -> Result<Found<V>, ()> {
     let start = state.engine.start(key);
-    let Some(bytes) = gate.call(|remote| remote.read(key)).await.map_err(|_| ())? else {
+    let Some(bytes) = gate.read(key).await.map_err(|_| ())? else {
         return Ok(Found::Nothing);
     };
     Ok(accept(state, key, &bytes, start, want))

@@ -1,6 +1,7 @@
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
+use super::together::Together;
 use super::{Each, Parcel, Remote, RemoteError, Reply};
 use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
@@ -47,6 +49,7 @@ pub(crate) struct Gate {
     on_breaker: OnBreaker,
     outage: Outage,
     suspected: AtomicBool,
+    together: Arc<Together>,
 }
 
 impl Gate {
@@ -60,6 +63,7 @@ impl Gate {
     ) -> Self {
         let address = remote.address().to_owned();
         Self {
+            together: Together::new(Arc::clone(&remote), limits.budget),
             remote,
             limits,
             permits: Semaphore::new(limits.concurrent),
@@ -83,6 +87,23 @@ impl Gate {
             return Err(RemoteError::Overloaded);
         };
         self.ask(ask).await
+    }
+
+    /// Reads one key under all limits: by itself, or with others in one call while many are under way.
+    pub(crate) async fn read(&self, key: &Arc<str>) -> Result<Option<Bytes>, RemoteError> {
+        let Ok(_place) = self.permits.try_acquire() else {
+            self.meters.remote_failures.add(1);
+            return Err(RemoteError::Overloaded);
+        };
+        let under_way = self.limits.concurrent - self.permits.available_permits();
+        let answer = match self.together.is_better(under_way) {
+            true => self.watched(pin!(self.together.read(key))).await,
+            false => self.ask(|remote| remote.read(key)).await,
+        };
+        if let Ok(Some(bytes)) = &answer {
+            self.together.saw(bytes.len());
+        }
+        answer
     }
 
     /// The same for a change, and for what others wait for. What cannot be made now has to be made later, so it waits for its
@@ -152,6 +173,21 @@ impl Gate {
         &'a self,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
+        // Pinned where they are, here and below: what is handed on by value has its room twice.
+        let asked = pin!(whole(async { ask(&*self.remote).await }));
+        let mut asked = pin!(tokio::time::timeout(self.limits.budget, asked));
+        let bounded = async {
+            let answer = asked.as_mut().await;
+            answer.unwrap_or(Err(RemoteError::Timeout))
+        };
+        self.watched(pin!(bounded)).await
+    }
+
+    /// Makes a call that keeps to the budget by itself, unless the breaker is open.
+    async fn watched<T>(
+        &self,
+        call: impl Future<Output = Result<T, RemoteError>>,
+    ) -> Result<T, RemoteError> {
         let began = self.clock.now();
         if !self.breaker().admits(began) {
             return Err(RemoteError::BreakerOpen);
@@ -160,10 +196,8 @@ impl Gate {
             gate: self,
             began: Some(began),
         };
-        let asked = whole(async { ask(&*self.remote).await });
-        let answer = tokio::time::timeout(self.limits.budget, asked).await;
+        let answer = call.await;
         waits.began = None;
-        let answer = answer.unwrap_or(Err(RemoteError::Timeout));
         self.note(answer.as_ref().err());
         answer
     }

@@ -29,6 +29,7 @@ mod keyspace;
 mod outage;
 mod parcel;
 mod record;
+mod together;
 mod upkeep;
 
 use std::fmt;
@@ -97,6 +98,12 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     fn read_many<'a>(&'a self, keys: &'a [Arc<str>]) -> Reply<'a, Vec<Option<Bytes>>> {
         let reads = keys.iter().map(|key| self.read(key));
         Box::pin(futures_util::future::try_join_all(reads))
+    }
+
+    /// Whether one [`read_many`](Self::read_many) of small values costs less than as many reads at the same time. Where it does, reads that come
+    /// while several others are under way are made in one. No by itself.
+    fn reads_together(&self) -> bool {
+        false
     }
 
     /// Takes the lease of a key for one load, unless there is a value or another lease. A value that begins like `over` does not count,

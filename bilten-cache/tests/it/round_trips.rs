@@ -11,6 +11,10 @@ use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 
 with_each_client! {
     many_keys_are_read_with_one_command,
+    reads_that_come_together_are_made_together_and_each_gets_its_own,
+    large_values_are_read_by_themselves,
+    who_leaves_takes_nobody_along_who_reads_together_with_it,
+    who_reads_together_is_held_up_by_a_frozen_server_for_one_budget,
     many_changes_are_one_script_for_each_step,
     a_life_of_a_nanosecond_is_stored_for_a_millisecond,
     redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_longer,
@@ -53,6 +57,119 @@ async fn many_keys_are_read_with_one_command(client: RedisClient) {
     // What this process has is asked for by nobody.
     late.get_many(&all).await;
     assert_eq!(ran(&server, "mget"), 1);
+}
+
+/// Reads all keys at once, each in a task of its own.
+async fn read_at_once(region: &Region<i64, String>, keys: &[i64]) -> Vec<Option<String>> {
+    let reads = keys.iter().map(|key| {
+        let (region, key) = (region.clone(), *key);
+        tokio::spawn(async move { region.get(&key).await })
+    });
+    let reads: Vec<_> = reads.collect();
+    let mut found = Vec::new();
+    for read in reads {
+        found.push(read.await.unwrap().as_deref().cloned());
+    }
+    found
+}
+
+async fn stored(
+    client: RedisClient,
+    server: &Server,
+    values: impl Iterator<Item = (i64, String)>,
+) -> Region<i64, String> {
+    let one = node(client, server).await;
+    let one: Region<i64, String> = one.region("text").build().unwrap();
+    assert_eq!(one.set_many(values).await.unwrap(), Ack::Everywhere);
+    let two = node(client, server).await.region("text").build();
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    two.unwrap()
+}
+
+async fn reads_that_come_together_are_made_together_and_each_gets_its_own(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let text = |n: i64| format!("the text of {n}");
+    let there = (0..200).map(|n| (n, text(n)));
+    let region = stored(client, &server, there).await;
+    let keys: Vec<i64> = (0..300).collect();
+    let found = read_at_once(&region, &keys).await;
+    for (n, found) in keys.iter().zip(found) {
+        assert_eq!(found, (*n < 200).then(|| text(*n)));
+    }
+    let (alone, together) = (ran(&server, "get"), ran(&server, "mget"));
+    assert!(
+        alone <= 150 && (1..30).contains(&together),
+        "{alone} {together}"
+    );
+    let stats = region.stats();
+    assert_eq!((stats.hits_remote, stats.misses), (200, 100));
+}
+
+async fn large_values_are_read_by_themselves(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let large = |n: i64| n.to_string().repeat(20_000);
+    let there = (100..140).map(|n| (n, large(n)));
+    let region = stored(client, &server, there).await;
+    for n in 100..110 {
+        assert_eq!(region.get(&n).await.as_deref(), Some(&large(n)));
+    }
+    let keys: Vec<i64> = (110..140).collect();
+    let found = read_at_once(&region, &keys).await;
+    for (n, found) in keys.iter().zip(found) {
+        assert_eq!(found, Some(large(*n)));
+    }
+    assert_eq!((ran(&server, "get"), ran(&server, "mget")), (40, 0));
+}
+
+async fn who_leaves_takes_nobody_along_who_reads_together_with_it(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let there = (0..200).map(|n| (n, n.to_string()));
+    let region = stored(client, &server, there).await;
+    for odd in [0, 1] {
+        let region = node(client, &server).await.region("text").build();
+        let region: Region<i64, String> = region.unwrap();
+        let reads = (0..200).map(|n| {
+            let region = region.clone();
+            tokio::spawn(async move { region.get(&n).await })
+        });
+        let reads: Vec<_> = reads.collect();
+        // All have asked, or are about to.
+        tokio::task::yield_now().await;
+        for read in reads.iter().skip(odd).step_by(2) {
+            read.abort();
+        }
+        for (n, read) in reads.into_iter().enumerate() {
+            match read.await {
+                Ok(found) => assert_eq!(found.as_deref(), Some(&n.to_string())),
+                Err(error) => assert!(error.is_cancelled() && n % 2 == odd, "{n}: {error}"),
+            }
+        }
+    }
+    drop(region);
+}
+
+async fn who_reads_together_is_held_up_by_a_frozen_server_for_one_budget(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let redis = Redis::url(server.url()).client(client);
+    let cache = Cache::builder("shop").redis(redis);
+    let cache = cache.remote_budget(Duration::from_millis(200)).build();
+    let numbers = cache.await.unwrap().region::<i64, i64>("number");
+    let numbers = numbers.build().unwrap();
+    server.pause().unwrap();
+    let began = Instant::now();
+    let loads = (0..100).map(|n| {
+        let numbers = numbers.clone();
+        let load = async move |_| Ok::<_, io::Error>(n);
+        tokio::spawn(async move { numbers.get_or_load(&n, load).await.map(|n| *n) })
+    });
+    let loads: Vec<_> = loads.collect();
+    for (n, load) in (0..).zip(loads) {
+        assert_eq!(load.await.unwrap().unwrap(), n);
+    }
+    // A read, and the lease that it is too early to be turned away from.
+    assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
+    assert_eq!(numbers.stats().loads, 100);
+    server.resume().unwrap();
 }
 
 async fn many_changes_are_one_script_for_each_step(client: RedisClient) {

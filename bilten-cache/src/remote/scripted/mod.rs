@@ -39,7 +39,8 @@ pub(super) enum Arg {
     Int(i64),
 }
 
-/// What a client must be able to do. Each call gives up by itself within the client's time limit.
+/// What a client must be able to do. Each call gives up by itself within the client's time limit, but for [`get`](Self::get) and
+/// [`get_many`](Self::get_many), which may leave that to the caller.
 pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
     /// A script with its hash.
     type Script: fmt::Debug + Send + Sync;
@@ -174,6 +175,10 @@ impl<L: Link> Scripted<L> {
 impl<L: Link> Remote for Scripted<L> {
     fn address(&self) -> &str {
         &self.place
+    }
+
+    fn reads_together(&self) -> bool {
+        !self.link.is_clustered()
     }
 
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
