@@ -162,7 +162,7 @@ impl Engine {
     pub(crate) fn readable(&self, key: &str) -> Option<&Gate> {
         let gate = self.gate.as_ref()?;
         let known = self.coherence.is_synced()
-            && !self.coherence.is_isolated(self.clock.now())
+            && !self.coherence.is_isolated(self.clock.latest())
             && !self.recovery.covers(key);
         known.then_some(gate)
     }

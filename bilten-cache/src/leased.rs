@@ -112,7 +112,8 @@ pub(crate) async fn holding<V: Send + Sync + 'static, T>(
         tokio::select! {
             biased;
             result = &mut load => return result,
-            _ = renew(state, key, token) => {}
+            // Boxed: most loads end before.
+            _ = Box::pin(renew(state, key, token)) => {}
         }
     }
 }

@@ -128,8 +128,8 @@ impl<V: Send + Sync + 'static> RegionState<V> {
 
     /// The value, if L1 may serve it and it was made later than `than`.
     pub(crate) fn hit_newer(&self, key: &str, than: Option<u64>) -> Option<Arc<V>> {
-        let now = self.engine.clock.now();
         let entry = self.engine.memory.find(key)?;
+        let now = self.engine.clock.now();
         if !self.engine.serves(key, &entry, now) {
             return None;
         }

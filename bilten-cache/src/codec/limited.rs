@@ -13,7 +13,7 @@ pub(crate) struct Limited {
 impl Limited {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(limit.min(128)),
+            bytes: Vec::with_capacity(limit.min(512)),
             limit,
             over: false,
         }
@@ -48,16 +48,28 @@ impl Limited {
     pub(super) fn into_bytes(self) -> Bytes {
         self.bytes.into()
     }
+
+    #[cold]
+    fn refuse(&mut self) -> io::Result<()> {
+        self.over = true;
+        Err(io::ErrorKind::FileTooLarge.into())
+    }
 }
 
 impl io::Write for Limited {
+    #[inline]
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.write_all(more).map(|()| more.len())
+    }
+
+    /// Of its own, because it is called for every few bytes.
+    #[inline]
+    fn write_all(&mut self, more: &[u8]) -> io::Result<()> {
         if self.over || more.len() > self.limit - self.bytes.len() {
-            self.over = true;
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return self.refuse();
         }
         self.bytes.extend_from_slice(more);
-        Ok(more.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

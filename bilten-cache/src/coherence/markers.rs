@@ -103,6 +103,9 @@ impl Markers {
         key: &str,
         tags: impl IntoIterator<Item = &'t Arc<str>>,
     ) -> u64 {
+        if self.tags.is_empty() {
+            return self.newest_for_key(key);
+        }
         let tags = tags
             .into_iter()
             .filter_map(|tag| self.tags.get(tag))
@@ -118,6 +121,9 @@ impl Markers {
 
     fn newest_for_key(&self, key: &str) -> u64 {
         let mut newest = self.all;
+        if self.prefixes.is_empty() && self.globs.is_empty() {
+            return newest;
+        }
         for (length, same_length) in self.prefixes.range(..=key.len()) {
             if let Some(position) = key
                 .get(..*length)
