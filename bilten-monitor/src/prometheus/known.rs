@@ -133,8 +133,9 @@ pub(super) const KNOWN: &[Known] = &[
     known(
         "HealthCheckFails",
         "page",
-        // Over a window: a check that is asked for once a minute has no value in between.
-        ("1m", "max_over_time([[health_check_up]][2m]) == 0"),
+        // Over a window: a check that is asked for once a minute has no value in half of it. The window is no longer than that needs, as it
+        // holds next to nothing when a process has just started.
+        ("2m", "max_over_time([[health_check_up]][90s]) == 0"),
         "the health check {{ $labels.check }} fails",
         "Open the health page with details; the check's error says what it could not reach.",
     ),
