@@ -249,7 +249,8 @@ where
         let present = self.present();
         PoolLoad {
             size: present.pool.size(),
-            idle: u32::try_from(present.pool.num_idle()).unwrap_or(u32::MAX),
+            // For a moment the driver has counted one out that it has not counted in yet, and is below zero.
+            idle: u32::try_from(present.pool.num_idle()).unwrap_or(0),
             max: self.config.max,
         }
     }

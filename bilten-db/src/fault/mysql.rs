@@ -23,6 +23,8 @@ fn number_trouble(number: u16, message: &str) -> Option<Trouble> {
         1040 | 1203 | 1226 => Some(Trouble::Busy),
         // The server goes down; the connection was ended by KILL.
         1053 | 1927 => Some(Trouble::Lost),
+        // The server has ended the connection for idling, and says so to the statement that came after that.
+        4031 => Some(Trouble::Idled),
         _ => None,
     }
 }
@@ -49,6 +51,7 @@ mod tests {
             (1836, "", Some(Trouble::ReadOnly)),
             (1040, "", Some(Trouble::Busy)),
             (1927, "", Some(Trouble::Lost)),
+            (4031, "", Some(Trouble::Idled)),
             (1062, "", None),
             (1146, "", None),
         ];
