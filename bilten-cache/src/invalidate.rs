@@ -200,6 +200,9 @@ enum Placed {
 
 /// See [`Change::ending`].
 pub(crate) trait Ending: Send {
+    /// Of the write, and so of its claim.
+    fn token(&self) -> u64;
+
     /// In the turn of the write, if it has one.
     fn end<'a>(
         self: Box<Self>,
@@ -264,7 +267,8 @@ async fn write_both(engine: &Engine, mut change: Change) -> Written {
     // A write of the source must not look like somebody else's change, also where its value stays in memory.
     let is_older = change.ending.is_some();
     let claims = envelope.is_some() || is_older;
-    let way = Way::to(engine).await;
+    let own = change.ending.as_ref().map(|ending| ending.token());
+    let way = Way::to(engine, own).await;
     let position = match &way {
         Some(way) if claims => way.claim(&scope, after.as_ref(), is_older).await.ok(),
         // What is there must go.
@@ -319,14 +323,15 @@ struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// In one turn, or others would come between a claim and what ends it.
-    async fn to(engine: &'a Engine) -> Option<Self> {
+    async fn to(engine: &'a Engine, own: Option<u64>) -> Option<Self> {
         let gate = engine.gate.as_ref()?;
+        let token = own.unwrap_or_else(|| fastrand::u64(1..));
         Some(Self {
             engine,
             gate,
             turn: gate.turn().await.ok()?,
             author: engine.coherence.author(),
-            token: fastrand::u64(1..),
+            token,
         })
     }
 

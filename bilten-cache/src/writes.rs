@@ -30,6 +30,14 @@ impl Writes {
         self.keys.remove(key);
     }
 
+    /// Another value was written: no write that is under way is alone, but the one that the value comes from.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn overtake(&mut self, key: &str, own: u64) {
+        let others = self.keys.get_mut(key).into_iter().flatten();
+        let others = others.filter(|write| write.token != own);
+        others.for_each(|other| other.alone = false);
+    }
+
     /// A write ends. `true` when no other was under way at any time since it began.
     pub(crate) fn end(&mut self, key: &Arc<str>, token: u64) -> bool {
         let Some(writes) = self.keys.get_mut(key) else {
@@ -63,5 +71,9 @@ mod tests {
         assert!(writes.begin(&key, 4) && writes.begin(&"b".into(), 5));
         assert!(writes.end(&key, 4) && !writes.end(&key, 4));
         assert_eq!(writes.keys.len(), 1, "what has ended takes no memory");
+        writes.overtake("b", 5);
+        assert!(writes.end(&"b".into(), 5) && writes.begin(&"b".into(), 6));
+        writes.overtake("b", 7);
+        assert!(!writes.end(&"b".into(), 6));
     }
 }

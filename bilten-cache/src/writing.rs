@@ -75,6 +75,10 @@ impl Writing {
 }
 
 impl Ending for Writing {
+    fn token(&self) -> u64 {
+        self.token
+    }
+
     fn end<'a>(
         self: Box<Self>,
         turn: Option<&'a Turn<'a>>,

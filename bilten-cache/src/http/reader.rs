@@ -61,7 +61,11 @@ impl Reader {
     pub(super) fn course<B: Body>(&self, found: &Found) -> Course<B> {
         if found.page().is_some_and(|(page, _)| self.is_barred(page)) {
             self.tally(None);
-            return Course::Forward(Did::forwarded(Forward::Bypass).detail("cookie"));
+            let did = Did::forwarded(Forward::Bypass).detail("cookie");
+            return match self.asked.directives.only_if_cached {
+                true => Course::Serve(self.shared.empty(StatusCode::GATEWAY_TIMEOUT, did)),
+                false => Course::Forward(did),
+            };
         }
         if let Some((page, age)) = found.page() {
             let has_failed = || self.shared.is_marked(&found.key, Mark::Failed);

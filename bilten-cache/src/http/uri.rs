@@ -66,8 +66,13 @@ impl Query {
 /// `/c` would read like `a` with `/b/c`, and a stranger could put one page in the place of another.
 pub(super) fn key(request: &Parts, by_host: bool, query: &Query) -> Option<String> {
     let host = host(request);
-    let reads_on = host.as_deref().is_some_and(|host| host.contains('/'));
-    (!by_host || !reads_on).then(|| key_of(&request.uri, host.as_deref(), by_host, query))
+    let tells_apart = !by_host || !reads_on(host.as_deref());
+    tells_apart.then(|| key_of(&request.uri, host.as_deref(), by_host, query))
+}
+
+/// Whether the host goes on as a path does.
+fn reads_on(host: Option<&str>) -> bool {
+    host.is_some_and(|host| host.contains('/'))
 }
 
 fn key_of(uri: &Uri, host: Option<&str>, by_host: bool, query: &Query) -> String {
@@ -92,7 +97,8 @@ pub(super) fn related(
             .is_some_and(|own| own.eq_ignore_ascii_case(there.as_str()))
     });
     // `//host/path` names another host. A path that is relative to the request's would have to be resolved first.
-    (same_host && !named.starts_with("//") && uri.path().starts_with('/'))
+    let tells_apart = !by_host || !reads_on(own.as_deref());
+    (same_host && tells_apart && !named.starts_with("//") && uri.path().starts_with('/'))
         .then(|| key_of(&uri, own.as_deref(), by_host, query))
 }
 
@@ -225,5 +231,13 @@ mod tests {
         ] {
             assert_eq!(related(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_host_that_goes_on_as_a_path_is_related_to_nothing() {
+        let request = parts("/c", Some("shop.example/b"));
+        assert_eq!(related(&request, true, &Query::Exact, "/7"), None);
+        let anywhere = related(&request, false, &Query::Exact, "/7");
+        assert_eq!(anywhere.as_deref(), Some("/7"), "hosts play no part");
     }
 }

@@ -31,7 +31,8 @@ const SINGLE_AT_ONCE: usize = 8;
 
 /// # Changes of many keys
 impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
-    /// Puts many values into both levels, like [`set`](Self::set), in two round trips for up to 512 of them.
+    /// Puts many values into both levels, like [`set`](Self::set), in two round trips for up to 512 of them if they are
+    /// small: one call takes at most 128 KiB, and eight are under way at once.
     ///
     /// Of several values for one key the last one stays. A few of hundreds may be in the second level alone, until somebody reads them.
     ///

@@ -134,7 +134,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the value, gives the lease to `token` whoever holds it, and logs the key: the first half of a write. The
     /// second is [`store`](Self::store). Whatever becomes of it, nobody reads the old value, and a store that arrives late finds the
-    /// lease gone if anybody has changed the key since.
+    /// lease gone if anybody has changed the key since. To writes of the source that are under way it is another one that overlaps, but
+    /// not to the one whose token it has.
     fn claim<'a>(
         &'a self,
         key: &'a str,

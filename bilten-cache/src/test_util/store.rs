@@ -154,6 +154,7 @@ impl Store {
         self.values.remove(key);
         self.leases
             .insert(key.to_owned(), (token, Instant::now() + hold));
+        self.writes.overtake(key, token);
     }
 
     pub(super) fn invalidate(&mut self, scope: &Scope, author: Author) -> Position {

@@ -318,6 +318,10 @@ async fn a_lifetime_of_the_operators_own_is_for_strangers_only() {
         "{}",
         known.did()
     );
+    let calls = site.calls();
+    let sparing = [cookie[0], ("cache-control", "only-if-cached")];
+    assert_eq!(site.get_with("/a", &sparing).await.status, 504);
+    assert_eq!(site.calls(), calls, "nobody was asked");
     assert!(site.get("/a").await.is_hit(), "strangers have theirs still");
 }
 

@@ -208,6 +208,16 @@ async fn what_a_removal_overtook_is_never_stored() {
     write.end().await;
     assert_eq!(store.calls(Call::Store), stores, "not for a moment");
     never_older(&[&two, &one], 2, "removed meanwhile").await;
+    for many in [false, true] {
+        let mut write = Write::begin(&one).await;
+        write.commit(1);
+        match many {
+            false => drop(two.stock.set("tea", 2).await.unwrap()),
+            true => drop(two.stock.set_many([("tea", 2)]).await),
+        }
+        write.end().await;
+        never_older(&[&two, &one], 2, "set meanwhile").await;
+    }
     way.cut_log(false);
     eventually("it hears again", || {
         one.cache.status().connection == Connection::Connected

@@ -24,6 +24,8 @@ pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
         rule("writes that overlap know of each other", overlapping(nodes)).await?;
         let interrupted = interrupted(nodes);
         rule("a write knows of a removal meanwhile", interrupted).await?;
+        let overtaken = overtaken(nodes);
+        rule("a write knows of a value that was set meanwhile", overtaken).await?;
     }
     Ok(())
 }
@@ -173,11 +175,23 @@ async fn interrupted(nodes: Nodes<'_>) -> Result<(), Found> {
         let alone = one.end_write("w3", token).await?;
         same("whether a write was alone", &alone, &false)?;
     }
-    // The writer's own claim is no removal.
+    // The writer's own claim is no other write.
     let alone = one.begin_write("w3", 3, LONG).await?;
-    one.claim("w3", 9, LONG, author(nodes).await?).await?;
+    one.claim("w3", 3, LONG, author(nodes).await?).await?;
     let both = [alone, one.end_write("w3", 3).await?];
     same("whether the next one was alone", &both, &[true, true])
+}
+
+async fn overtaken(nodes: Nodes<'_>) -> Result<(), Found> {
+    let Nodes { one, two } = nodes;
+    one.begin_write("w4", 1, LONG).await?;
+    two.claim("w4", 2, LONG, author(nodes).await?).await?;
+    let by_one = one.end_write("w4", 1).await?;
+    one.begin_write("w4", 3, LONG).await?;
+    two.claim_many(&[("w4".into(), 4)], LONG, author(nodes).await?)
+        .await?;
+    let alone = [by_one, one.end_write("w4", 3).await?];
+    same("whether they were alone", &alone, &[false, false])
 }
 
 async fn overlapping(nodes: Nodes<'_>) -> Result<(), Found> {

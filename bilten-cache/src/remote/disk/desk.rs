@@ -198,6 +198,7 @@ impl<'d> Desk<'d> {
     ) -> Done<Position> {
         let at = self.change(&Scope::Key(key.into()), author)?;
         self.books.leases.give(key, token, hold);
+        self.books.writes.overtake(key, token);
         Ok(at)
     }
 

@@ -36,6 +36,13 @@ impl Overlaps {
         self.keys.remove(key);
     }
 
+    /// Another value was written: no write that is under way is alone, but the one that the value comes from.
+    pub(super) fn overtake(&mut self, key: &str, own: u64) {
+        let others = self.keys.get_mut(key).into_iter().flatten();
+        let others = others.filter(|write| write.token != own);
+        others.for_each(|other| other.alone = false);
+    }
+
     /// A write ends. `true` when no other was under way at any time since it began.
     pub(super) fn end(&mut self, key: &str, token: u64) -> bool {
         let Some(writes) = self.keys.get_mut(key) else {

@@ -29,6 +29,7 @@ impl<L: Link> Scripted<L> {
             args.extend(writer(author));
             for (key, token) in keys {
                 names.extend(self.pair(key));
+                names.push(self.names.writes(key));
                 args.push(hex(*token));
                 args.extend(of_key(key, author));
             }

@@ -112,9 +112,15 @@ impl<L: Link> Scripted<L> {
         [self.names.meta().to_owned(), self.names.log().to_owned()]
     }
 
-    fn all_names(&self, key: &str) -> [String; 4] {
-        let ([value, lease], [meta, log]) = (self.pair(key), self.log_names());
-        [value, lease, meta, log]
+    /// What stands in the slot of a key and goes with a change of it.
+    fn own_names(&self, key: &str) -> [String; 3] {
+        let [value, lease] = self.pair(key);
+        [value, lease, self.names.writes(key)]
+    }
+
+    fn all_names(&self, key: &str) -> [String; 5] {
+        let ([value, lease, writes], [meta, log]) = (self.own_names(key), self.log_names());
+        [value, lease, meta, log, writes]
     }
 
     /// One step of a walk on the server that a key of the place leads to.
@@ -259,7 +265,7 @@ impl<L: Link> Remote for Scripted<L> {
         Box::pin(async move {
             let scope = ["k:", key].concat();
             if self.link.is_clustered() {
-                let what = || (self.pair(key), [hex(token), millis(hold)]);
+                let what = || (self.own_names(key), [hex(token), millis(hold)]);
                 self.link.eval(&self.scripts.seize, what).await?;
                 return self.append(&scope, author).await;
             }
@@ -317,18 +323,11 @@ impl<L: Link> Remote for Scripted<L> {
                 _ => (&self.scripts.unlink, &self.scripts.remove),
             };
             if self.link.is_clustered() {
-                let what = || {
-                    let [value, lease] = self.pair(key);
-                    ([value, lease, self.names.writes(key)], [])
-                };
+                let what = || (self.own_names(key), []);
                 self.link.eval(here, what).await?;
                 return self.append(&text, author).await;
             }
-            let what = || {
-                let [value, lease, meta, log] = self.all_names(key);
-                let names = [value, lease, meta, log, self.names.writes(key)];
-                (names, record(&text, author))
-            };
+            let what = || (self.all_names(key), record(&text, author));
             let answer = self.link.eval(whole, what).await?;
             reply::position(&answer)
         })

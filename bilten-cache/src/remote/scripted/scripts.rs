@@ -47,7 +47,7 @@ impl<S> Scripts<S> {
     pub(super) fn new(script: impl Fn(String) -> S) -> Self {
         let log = append_function();
         let claim = format!(
-            "{log}
+            "{log} {OVERTAKE}
 {SEIZE}
 return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
         );
@@ -56,7 +56,7 @@ return append(KEYS[3], KEYS[4], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7])"
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[5])
 return append(KEYS[3], KEYS[4], ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5])"
         );
-        let claim_many = format!("{log} {TOLD} {CLAIM_MANY}");
+        let claim_many = format!("{log} {OVERTAKE} {TOLD} {CLAIM_MANY}");
         let remove_many = format!("{log} {TOLD} {REMOVE_MANY}");
         let expire = format!(
             "{log} {EXPIRE}
@@ -90,7 +90,7 @@ return foreign or 1"
             store_many: script(STORE_MANY.to_owned()),
             begin_write: script(BEGIN_WRITE.to_owned()),
             end_write: script(END_WRITE.to_owned()),
-            seize: script(format!("{SEIZE} return 1")),
+            seize: script(format!("{OVERTAKE} {SEIZE} return 1")),
             expire: script(expire),
             unlink: script("return redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3])".to_owned()),
             mark_expired: script([EXPIRE, " return 1"].concat()),
@@ -135,10 +135,21 @@ redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[2])
 return 1";
 
-/// KEYS value, lease. ARGV token, hold in ms.
+/// Writes of the source that are under way were not alone, but for the own one. Under a key of another type there are none, and who asks
+/// for its own is told.
+const OVERTAKE: &str = "
+local function overtake(writes, own)
+  local there = redis.pcall('HGETALL', writes)
+  for i = 1, #there, 2 do
+    if there[i] ~= own then redis.call('HSET', writes, there[i], '0 ' .. string.sub(there[i + 1], 3)) end
+  end
+end";
+
+/// KEYS value, lease, writes at the end. ARGV token, hold in ms.
 const SEIZE: &str = "
 redis.call('UNLINK', KEYS[1])
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])";
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+overtake(KEYS[#KEYS], ARGV[1])";
 
 /// What to say about one key of many whose record was refused: the others have theirs all the same.
 const TOLD: &str = "
@@ -147,13 +158,14 @@ local function told(at)
   return at
 end";
 
-/// KEYS meta, log, then value and lease of each. ARGV hold in ms, node, known, seen, then token, stamp and scope of each.
+/// KEYS meta, log, then value, lease and writes of each. ARGV hold in ms, node, known, seen, then token, stamp and scope of each.
 const CLAIM_MANY: &str = "
 local said = {}
-for i = 1, (#KEYS - 2) / 2 do
-  local key, arg = 2 * i + 1, 3 * i + 2
+for i = 1, (#KEYS - 2) / 3 do
+  local key, arg = 3 * i, 3 * i + 2
   redis.call('UNLINK', KEYS[key])
   redis.call('SET', KEYS[key + 1], ARGV[arg], 'PX', ARGV[1])
+  overtake(KEYS[key + 2], ARGV[arg])
   said[i] = told(append(KEYS[1], KEYS[2], ARGV[2], ARGV[3], ARGV[4], ARGV[arg + 1], ARGV[arg + 2]))
 end
 return said";
