@@ -158,7 +158,7 @@ fn ended() -> RemoteError {
     RemoteError::Unavailable("the runtime of those who ask together has ended".to_owned())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests {
     use std::future::Future;
     use std::task::{Context, Poll, Waker};
