@@ -139,6 +139,14 @@ impl<D: Driver> SqlxPool<D> {
         settled.inspect_err(|fault| self.learn(fault, origin))
     }
 
+    /// Whether to take another connection of the pool: the server had ended this one for idling before the statement came, which so
+    /// was not run. Others that idled as long may be like it; each is out of the pool then.
+    fn takes_another<T>(&self, settled: &Result<T, Fault>, taken: &mut u32) -> bool {
+        *taken += 1;
+        let was_idle = |fault: &Fault| fault.trouble() == Trouble::Idled;
+        settled.as_ref().is_err_and(was_idle) && *taken <= self.config.max
+    }
+
     /// Where writes are taken, one that is refused tells of a server that is the primary no more.
     fn learn(&self, fault: &Fault, origin: Origin) {
         if fault.trouble() == Trouble::ReadOnly && origin.writes {
@@ -147,10 +155,19 @@ impl<D: Driver> SqlxPool<D> {
     }
 }
 
-/// Runs a statement on a connection; once more where the server wants it prepared anew, which it says before any effect.
-/// Both tries together have the time of one.
+/// Runs a statement on a connection; once more where the server wants it prepared anew, which it says before any effect, and on another
+/// connection where it had ended this one. Both tries on one connection together have the time of one.
 macro_rules! answer {
     ($pool:ident, $hurried:expr, $lease:ident, $asked:expr, $wrap:ident) => {{
+        let mut taken = 0;
+        loop {
+            let settled = answer!(once $pool, $hurried, $lease, $asked, $wrap);
+            if !$pool.takes_another(&settled, &mut taken) {
+                break settled;
+            }
+        }
+    }};
+    (once $pool:ident, $hurried:expr, $lease:ident, $asked:expr, $wrap:ident) => {{
         let mut $lease = $pool.lease($hurried).await?;
         let silences = $lease.silences;
         let outcome = {
@@ -191,13 +208,19 @@ where
 
     async fn execute_unprepared(&self, sql: &str, hurried: bool) -> Result<ExecResult, Fault> {
         // The driver prepares nothing here: of a text that executes what it prepared itself something may have had an effect.
-        let mut lease = self.lease(hurried).await?;
-        let silences = lease.silences;
-        let outcome = {
-            let asked = pin!(D::execute_unprepared(&mut lease, sql));
-            self.patience.wait(silences, asked).await
-        };
-        self.settle(lease, outcome, exec_err)
+        let mut taken = 0;
+        loop {
+            let mut lease = self.lease(hurried).await?;
+            let silences = lease.silences;
+            let outcome = {
+                let asked = pin!(D::execute_unprepared(&mut lease, sql));
+                self.patience.wait(silences, asked).await
+            };
+            let settled = self.settle(lease, outcome, exec_err);
+            if !self.takes_another(&settled, &mut taken) {
+                return settled;
+            }
+        }
     }
 
     async fn query_one(
@@ -225,11 +248,16 @@ where
     }
 
     async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault> {
-        let lease = self.lease(hurried).await?;
-        let (silences, origin) = (lease.silences, lease.origin);
-        let patience = Some(self.patience.clone());
-        let opened = Rows::open(stream(lease, stmt.clone()), patience, silences).await;
-        opened.inspect_err(|fault| self.learn(fault, origin))
+        let mut taken = 0;
+        loop {
+            let lease = self.lease(hurried).await?;
+            let (silences, origin) = (lease.silences, lease.origin);
+            let patience = Some(self.patience.clone());
+            let opened = Rows::open(stream(lease, stmt.clone()), patience, silences).await;
+            if !self.takes_another(&opened, &mut taken) {
+                return opened.inspect_err(|fault| self.learn(fault, origin));
+            }
+        }
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {
@@ -237,7 +265,13 @@ where
     }
 
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
-        self.begin_on(options).await
+        let mut taken = 0;
+        loop {
+            let begun = self.begin_on(options.clone()).await;
+            if !self.takes_another(&begun, &mut taken) {
+                return begun;
+            }
+        }
     }
 
     fn connection(&self) -> DatabaseConnection {

@@ -48,7 +48,8 @@ impl Cookie {
         lines
             .flat_map(|line| line.as_bytes().split(|b| *b == b';'))
             .filter_map(|pair| pair.trim_ascii().strip_prefix(self.name.as_bytes()))
-            .find_map(|rest| rest.strip_prefix(b"="))
+            .find_map(|rest| rest.trim_ascii_start().strip_prefix(b"="))
+            .map(<[u8]>::trim_ascii)
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn the_cookie_is_found_among_others() {
         let vehicle = Vehicle::Cookie(Cookie::default());
-        let table: [(&[&str], Option<&str>); 9] = [
+        let table: [(&[&str], Option<&str>); 10] = [
             (&[], None),
             (&["bilten-seen=a"], Some("a")),
             (&["x=1; bilten-seen=a; y=2"], Some("a")),
@@ -96,6 +97,7 @@ mod tests {
             (&["bilten-seen="], Some("")),
             (&["city=K\u{f6}ln; bilten-seen=a"], Some("a")),
             (&["bilten-seen2=x; bilten-seen=a"], Some("a")),
+            (&["  bilten-seen = a ; y=2"], Some("a")),
         ];
         for (lines, expected) in table {
             let mut headers = HeaderMap::new();
