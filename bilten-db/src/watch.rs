@@ -169,8 +169,17 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
         Err(fault) => {
             let answers = node.answers_so_far() != answers;
             router.roster().missed(node, &fault, answers);
+            if !answers && has_left(router, node) && !node.still_serves().await {
+                // A pooler says at once that its server is gone, and lets those wait who asked before.
+                node.backend.give_up();
+            }
         }
     }
+}
+
+/// Whether it is a replica out of rotation: what waits for it is a read, and others can answer it.
+fn has_left(router: &Router, node: &Node) -> bool {
+    !node.health.is_up() && router.topology().is_replica(node)
 }
 
 #[cfg(test)]

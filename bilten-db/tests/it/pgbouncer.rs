@@ -96,6 +96,21 @@ async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
     until_up(&db, "r1", false).await;
 }
 
+/// The first to come after the server went waits in the pooler for it, which tells all others at once that it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_in_a_pooler_that_tells_others_that_its_server_is_gone() {
+    let poolers = Poolers::start_with("session", "9");
+    let pool = PoolConfig::default().max(4).query_timeout(Some(FAR));
+    let db = poolers.builder().pool(pool).connect().await.unwrap();
+    let [primary, replica] = [poolers.postgres.primary(), poolers.postgres.replica(0)];
+    replica.kill().unwrap();
+    let begun = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(who_reads(&db).await.unwrap(), port(primary));
+    }
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
+}
+
 /// Until the next question of a probe.
 fn until_probed(node: &PostgresNode) {
     let now = node.psql("select clock_timestamp()").unwrap();
