@@ -194,8 +194,8 @@ mod tests {
         );
         pool.sample().await.unwrap();
         let is_idle = || async { pool.load().idle == 1 };
-        bilten_testbed::eventually_async(Duration::from_secs(20), is_idle).await;
         let begin = loop {
+            bilten_testbed::eventually_async(Duration::from_secs(20), is_idle).await;
             let mut begin = Box::pin(pool.begin_on(TransactionOptions::default()));
             let sent = poll_fn(|context| Poll::Ready(begin.as_mut().poll(context))).await;
             match sent {
