@@ -158,7 +158,8 @@ fn ended() -> RemoteError {
     RemoteError::Unavailable("the runtime of those who ask together has ended".to_owned())
 }
 
-#[cfg(all(test, feature = "test-util"))]
+#[cfg(feature = "test-util")]
+#[cfg(test)]
 mod tests {
     use std::future::Future;
     use std::task::{Context, Poll, Waker};

@@ -267,7 +267,7 @@ where
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault> {
         let mut taken = 0;
         loop {
-            let begun = self.begin_on(options.clone()).await;
+            let begun = self.begin_on(options).await;
             if !self.takes_another(&begun, &mut taken) {
                 return begun;
             }
