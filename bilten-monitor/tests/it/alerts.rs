@@ -162,7 +162,6 @@ async fn subjects_that_found_no_room_are_named_once_their_window_is_over() {
         builder
             .alert_burst(5)
             .alert_window(Duration::from_secs(600))
-            .watchdog(2 * MILLI)
     });
     crowd(&scene);
     let mut alerts = Vec::new();
