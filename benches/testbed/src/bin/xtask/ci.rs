@@ -15,11 +15,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
     arguments.none_left(USAGE)?;
     let mut parts = Parts::default();
     let start = Instant::now();
-    let mut counts = None;
+    let (mut counts, mut retried) = (None, String::new());
     parts.run("check", || check::run(workspace, words("")));
     parts.run("test", || {
-        let report = test::report(workspace, words(""))?;
+        let report = test::report(workspace, words("--retry"))?;
         counts = Some(report.total());
+        retried = report.retried();
         report.verdict()
     });
     parts.run("test --chaos 1", || {
@@ -34,6 +35,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: Arguments) -> Result<(), Fai
     if !parts.failed.is_empty() {
         println!("failed: {}", parts.failed.join(", "));
     }
+    print!("{retried}");
     if let Some(counts) = counts {
         println!("{counts}");
     }

@@ -71,6 +71,7 @@ pub(super) fn run(
     servers::make_ready()?;
     let wanted = Wanted {
         quick: false,
+        retry: false,
         packages: Vec::new(),
         filters: vec![TESTS.to_owned()],
     };

@@ -38,6 +38,7 @@ pub(super) fn run(
     // Every package, though one alone fuzzes: built as in `cargo xtask test`, they need not be built again after it.
     let wanted = Wanted {
         quick: true,
+        retry: false,
         packages: Vec::new(),
         filters: vec![TESTS.to_owned()],
     };

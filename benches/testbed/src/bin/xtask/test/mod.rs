@@ -20,15 +20,19 @@ use runner::{Outcome, Runner, Wanted};
 
 pub(crate) use summary::Counts;
 
-pub(crate) const USAGE: &str = "cargo xtask test [--quick] [PACKAGE...] [FILTER...] | --chaos MINUTES [--seed SEED] | --fuzz MINUTES";
+pub(crate) const USAGE: &str = "cargo xtask test [--quick] [--retry] [PACKAGE...] [FILTER...] | --chaos MINUTES [--seed SEED] | --fuzz MINUTES";
 
 pub(crate) const OPTIONS: &str = "\
   PACKAGE          only the tests of this package, such as bilten-db
   FILTER           only tests with this in their name, such as replica
   --quick          unit and doc tests only, without servers
+  --retry          try a test that fails once more: it is named in the end, and more than two fail the run
   --chaos MINUTES  break servers at random for so long, and look for stale values
   --seed SEED      the same faults in the same order again
   --fuzz MINUTES   feed what reads bytes with random ones for so long";
+
+/// So many tests may need their second try; a run that needs more has another reason than the load of its machine.
+const RETRIED: usize = 2;
 
 /// Runs the tests and the doc tests, prints what each package ran, and ends with `N passed, N failed, N skipped`.
 pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(), Failure> {
@@ -40,6 +44,7 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
     }
     let report = report(workspace, arguments)?;
     let verdict = report.verdict();
+    print!("{}", report.retried());
     if let Err(failure) = &verdict {
         println!("{failure}");
     }
@@ -49,12 +54,16 @@ pub(crate) fn run(workspace: &Workspace, mut arguments: Arguments) -> Result<(),
 
 /// Everything but the last line.
 pub(crate) fn report(workspace: &Workspace, mut arguments: Arguments) -> Result<Report, Failure> {
-    let quick = arguments.flag("--quick");
+    let (quick, retry) = (arguments.flag("--quick"), arguments.flag("--retry"));
     let (filters, after) = arguments.rest(USAGE)?;
     if !after.is_empty() {
         return Err(Failure::usage("nothing can follow `--`").remedy(USAGE));
     }
-    let wanted = Wanted::of(filters, &workspace.packages()?, quick);
+    let wanted = Wanted {
+        quick,
+        retry,
+        ..Wanted::of(filters, &workspace.packages()?)
+    };
     if let Some(filter) = spelled::nowhere(&wanted.filters, workspace)? {
         return Err(fits_nothing(filter, &wanted.packages));
     }
@@ -109,7 +118,17 @@ impl Report {
         total
     }
 
-    /// Fails on a failed test, a discontented runner, a suite that shrank, or a filter that fits nothing.
+    /// A line for each test that passed only at its second try.
+    pub(crate) fn retried(&self) -> String {
+        let line = |name: &String| {
+            format!(
+                "passed only at the second try, which is a bug of it or of what it tests: {name}\n"
+            )
+        };
+        self.outcome.retried.iter().map(line).collect()
+    }
+
+    /// Fails on a failed test, too many second tries, a discontented runner, a suite that shrank, or a filter that fits nothing.
     pub(crate) fn verdict(&self) -> Result<(), Failure> {
         let wanted = &self.wanted;
         let shrunk = if wanted.is_everything() {
@@ -123,6 +142,10 @@ impl Report {
             .find(|filter| !self.outcome.names.iter().any(|name| name.contains(*filter)));
         if self.total().failed > 0 || !self.outcome.succeeded {
             Err(Failure::new("tests failed; the runner's words are above"))
+        } else if self.outcome.retried.len() > RETRIED {
+            let retried = self.outcome.retried.len();
+            let failure = Failure::new(format!("{retried} tests passed only at the second try"));
+            Err(failure.remedy("look into each of them; at most two are let pass"))
         } else if !shrunk.is_empty() {
             let failure = Failure::new(format!("too few tests: {}", shrunk.join("; ")));
             Err(failure.remedy(
@@ -188,12 +211,13 @@ mod tests {
             ..Counts::default()
         };
         Report {
-            wanted: Wanted::of(line, &packages, false),
+            wanted: Wanted::of(line, &packages),
             outcome: Outcome {
                 suites: Suites::from([("bilten-db".to_owned(), counts)]),
                 also_skipped: 0,
                 succeeded: true,
                 names: vec![name.to_owned()],
+                retried: Vec::new(),
             },
         }
     }
@@ -205,6 +229,18 @@ mod tests {
         } = report("lag bilten-db pool", "", 0).wanted;
         assert_eq!(packages, ["bilten-db"]);
         assert_eq!(filters, ["lag", "pool"]);
+    }
+
+    #[test]
+    fn two_second_tries_are_let_pass_and_named_and_three_fail() {
+        let mut report = report("", "one", 3);
+        report.wanted.packages = vec!["bilten-db".to_owned()];
+        for (retried, passes) in [(0, true), (2, true), (3, false)] {
+            report.outcome.retried = (0..retried).map(|n| format!("test{n}")).collect();
+            assert_eq!(report.verdict().is_ok(), passes, "{retried}");
+            assert_eq!(report.retried().lines().count(), retried);
+        }
+        assert!(report.retried().ends_with("it tests: test2\n"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::workspace::{Package, Workspace};
 pub(super) struct Wanted {
     /// Unit and doc tests only: nothing that needs a server.
     pub(super) quick: bool,
+    /// A test that fails gets a second try.
+    pub(super) retry: bool,
     /// The packages whose tests run; all when empty.
     pub(super) packages: Vec<String>,
     /// Parts of test names; every test when empty.
@@ -22,11 +24,12 @@ pub(super) struct Wanted {
 
 impl Wanted {
     /// A word that is a package's name chooses that package; any other is a part of a test's name.
-    pub(super) fn of(words: Vec<String>, packages: &[Package], quick: bool) -> Self {
+    pub(super) fn of(words: Vec<String>, packages: &[Package]) -> Self {
         let is_package = |word: &String| packages.iter().any(|package| package.name == *word);
         let (packages, filters) = words.into_iter().partition(is_package);
         Self {
-            quick,
+            quick: false,
+            retry: false,
             packages,
             filters,
         }
@@ -45,6 +48,8 @@ pub(super) struct Outcome {
     pub(super) succeeded: bool,
     /// The names of the tests that ran.
     pub(super) names: Vec<String>,
+    /// The names of those that passed only at their second try.
+    pub(super) retried: Vec<String>,
 }
 
 impl Outcome {
@@ -54,6 +59,7 @@ impl Outcome {
         }
         self.also_skipped += other.also_skipped;
         self.names.extend(other.names);
+        self.retried.extend(other.retried);
         self.succeeded &= other.succeeded;
     }
 }
@@ -124,6 +130,9 @@ impl<'a> Runner<'a> {
         command
             .envs(environment.iter().cloned())
             .args(&wanted.filters);
+        if wanted.retry {
+            command.args(["--retries", "1"]);
+        }
         let (succeeded, output) = tee(&colourful(command))?;
         let suites = summary::from_junit(&fs::read_to_string(&report).unwrap_or_default());
         Ok(Outcome {
@@ -131,6 +140,7 @@ impl<'a> Runner<'a> {
             also_skipped: summary::skipped_by_nextest(&output),
             succeeded,
             names: summary::test_names(&output),
+            retried: summary::retried(&output),
         })
     }
 
@@ -155,6 +165,7 @@ fn libtest(command: &Command) -> Result<Outcome, Failure> {
         also_skipped: 0,
         succeeded,
         names: summary::test_names(&output),
+        retried: Vec::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! What the test runners report, as numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -130,6 +130,17 @@ fn test_name(line: &str) -> Option<String> {
         .then(|| rest.rsplit(' ').next().map(str::to_owned))?
 }
 
+/// The tests that nextest says passed only when it tried again: `FLAKY 2/2 [ 0.1s] (1/9) package name`.
+pub(super) fn retried(output: &str) -> Vec<String> {
+    let flaky = output.lines().map(plain).filter_map(|line| {
+        let rest = line.trim_start().strip_prefix("FLAKY ")?.to_owned();
+        rest.rsplit(' ').next().map(str::to_owned)
+    });
+    // nextest names them as they end, and once more below its last line.
+    let names: BTreeSet<String> = flaky.collect();
+    names.into_iter().collect()
+}
+
 /// The number right before `word`.
 fn before(line: &str, word: &str) -> Option<usize> {
     let words: Vec<&str> = line
@@ -220,6 +231,17 @@ mod tests {
                 "bilten-db/src/page.rs - page::Page (line 20)"
             ]
         );
+    }
+
+    #[test]
+    fn what_passed_at_the_second_try_is_named_once() {
+        let output = "  TRY 1 FAIL [   0.005s] (1/2) bilten-db::it lag::it_is_seen\n\
+            \u{1b}[32;1m  TRY 2 PASS\u{1b}[0m [   0.004s] (1/2) \u{1b}[35mbilten-db::it\u{1b}[0m lag::it_is_seen\n\
+            \u{20}   FLAKY 2/2 [   0.004s] (1/2) bilten-db::it lag::it_is_seen\n\
+            \u{20}    Summary [   0.012s] 2 tests run: 2 passed (1 flaky), 0 skipped\n\
+            \u{20}   FLAKY 2/2 [   0.004s] (1/2) \u{1b}[35mbilten-db::it\u{1b}[0m lag::it_is_seen\n";
+        assert_eq!(retried(output), ["lag::it_is_seen"]);
+        assert_eq!(retried("PASS [ 0.1s] (1/1) bilten-db FLAKY"), [""; 0]);
     }
 
     #[test]
