@@ -93,18 +93,14 @@ mod tests {
 
     use async_trait::async_trait;
     use futures_util::future::join_all;
-    use sea_orm::{
-        DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
-    };
     use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::driver::{Backend, PoolLoad, Prober};
+    use crate::driver::Prober;
+    use crate::driver::nowhere::{Nowhere, Part};
     use crate::fault::Fault;
     use crate::metrics::{Names, NodeMetrics};
-    use crate::rows::Rows;
     use crate::traits::Traits;
-    use crate::transaction::Tx;
 
     /// Counts what it is asked, and answers each question when it is let.
     #[derive(Debug)]
@@ -132,71 +128,13 @@ mod tests {
         }
     }
 
-    #[derive(Debug)]
-    struct Server(Arc<Asked>);
-
-    #[async_trait]
-    impl Backend for Server {
-        fn kind(&self) -> DbBackend {
-            DbBackend::Postgres
-        }
-
-        fn address(&self) -> &str {
-            "nowhere"
-        }
-
-        async fn execute(&self, _: &Statement, _: bool) -> Result<ExecResult, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn execute_unprepared(&self, _: &str, _: bool) -> Result<ExecResult, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn query_one(&self, _: &Statement, _: bool) -> Result<Option<QueryResult>, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn query_all(&self, _: &Statement, _: bool) -> Result<Vec<QueryResult>, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn stream(&self, _: &Statement, _: bool) -> Result<Rows, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        async fn begin(&self, _: TransactionOptions) -> Result<Tx, Fault> {
-            Err(Fault::Discarded)
-        }
-
-        fn connection(&self) -> DatabaseConnection {
-            DatabaseConnection::default()
-        }
-
-        fn load(&self) -> PoolLoad {
-            PoolLoad {
-                size: 1,
-                idle: 0,
-                max: 1,
-            }
-        }
-
-        async fn sample(&self) -> Result<Sample, Fault> {
-            Err(Fault::Discarded)
-        }
-
+    impl Part for Asked {
         fn opened(&self) -> u64 {
-            self.0.opened.load(Ordering::SeqCst)
+            self.opened.load(Ordering::SeqCst)
         }
 
-        async fn close(&self) {}
-
-        fn prober(&self) -> Box<dyn Prober> {
-            Box::new(Question(Arc::clone(&self.0)))
-        }
-
-        fn is_watched(&self) -> bool {
-            true
+        fn prober(self: Arc<Self>) -> Box<dyn Prober> {
+            Box::new(Question(self))
         }
     }
 
@@ -210,7 +148,7 @@ mod tests {
         });
         let id = Arc::from("r1");
         let metrics = NodeMetrics::new(&id, &Names::default());
-        let backend = Arc::new(Server(Arc::clone(&asked)));
+        let backend = Arc::new(Nowhere(Arc::clone(&asked)));
         let [suspicion, changed] = [(); 2].map(|()| Arc::default());
         let traits = Traits::default();
         let node = Node::new(id, backend, metrics, suspicion, changed, traits);

@@ -7,6 +7,8 @@ pub(crate) mod fill;
 pub(crate) mod lease;
 #[cfg(feature = "mysql")]
 pub(crate) mod mysql;
+#[cfg(test)]
+pub(crate) mod nowhere;
 pub(crate) mod open;
 pub(crate) mod pool;
 #[cfg(feature = "postgres")]

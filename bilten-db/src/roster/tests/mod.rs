@@ -1,18 +1,11 @@
 use std::sync::{OnceLock, Weak};
 
-use async_trait::async_trait;
-use sea_orm::{
-    DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
-};
-
 use super::*;
 use crate::call::ExecuteUnprepared;
-use crate::driver::{Backend, PoolLoad, Prober};
+use crate::driver::nowhere::{Nowhere, Part};
 use crate::gtid::Gtids;
 use crate::metrics::{Names, NodeMetrics, Reason};
-use crate::rows::Rows;
 use crate::traits::Traits;
-use crate::transaction::Tx;
 
 fn node(system_id: u64, in_recovery: bool) -> Sample {
     Sample {
@@ -34,56 +27,7 @@ struct Told {
     discards: AtomicU32,
 }
 
-#[async_trait]
-impl Backend for Told {
-    fn kind(&self) -> DbBackend {
-        DbBackend::Postgres
-    }
-
-    fn address(&self) -> &str {
-        "nowhere"
-    }
-
-    async fn execute(&self, _: &Statement, _: bool) -> Result<ExecResult, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    async fn execute_unprepared(&self, _: &str, _: bool) -> Result<ExecResult, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    async fn query_one(&self, _: &Statement, _: bool) -> Result<Option<QueryResult>, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    async fn query_all(&self, _: &Statement, _: bool) -> Result<Vec<QueryResult>, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    async fn stream(&self, _: &Statement, _: bool) -> Result<Rows, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    async fn begin(&self, _: TransactionOptions) -> Result<Tx, Fault> {
-        Err(Fault::Discarded)
-    }
-
-    fn connection(&self) -> DatabaseConnection {
-        DatabaseConnection::default()
-    }
-
-    fn load(&self) -> PoolLoad {
-        PoolLoad {
-            size: 0,
-            idle: 0,
-            max: 1,
-        }
-    }
-
-    async fn sample(&self) -> Result<Sample, Fault> {
-        Err(Fault::Discarded)
-    }
-
+impl Part for Told {
     fn discard(&self) {
         self.discards.fetch_add(1, Ordering::Relaxed);
     }
@@ -97,22 +41,12 @@ impl Backend for Told {
             self.too_late.set(is_primary).unwrap();
         }
     }
-
-    async fn close(&self) {}
-
-    fn prober(&self) -> Box<dyn Prober> {
-        unreachable!("nobody looks at it")
-    }
-
-    fn is_watched(&self) -> bool {
-        true
-    }
 }
 
 fn made(id: &str, backend: &Arc<Told>) -> Arc<Node> {
     let id = Arc::from(id);
     let metrics = NodeMetrics::new(&id, &Names::default());
-    let backend = Arc::clone(backend) as Arc<dyn Backend>;
+    let backend = Arc::new(Nowhere(Arc::clone(backend)));
     let [suspicion, changed] = [(); 2].map(|()| Arc::default());
     let traits = Traits::default();
     Arc::new(Node::new(id, backend, metrics, suspicion, changed, traits))
