@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Full, Place};
 use crate::clock::{Nanos, nanos};
-use crate::codec::Codec;
+use crate::codec::{Codec, without_values};
 use crate::engine::{Engine, Start};
 use crate::entry::Entry;
 use crate::error::{Error, SharedError};
@@ -355,11 +355,12 @@ impl<V: Send + Sync + 'static> RegionState<V> {
     /// Tells the first entry that has all that it should and is no value of this type.
     pub(crate) fn undecodable(&self, error: &SharedError) {
         if !self.told_undecodable.swap(true, Ordering::Relaxed) {
+            let error = without_values(&error.to_string());
             tracing::warn!(
                 cache = %self.engine.name,
                 region = %self.name,
                 value = std::any::type_name::<V>(),
-                %error,
+                error,
                 "an entry of the second level cannot be read and is a miss: raise `schema_version` with each change of the type; further ones of this region are counted"
             );
         }
@@ -370,6 +371,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let error = self.encode_error(key, source);
         if !self.told_unencodable.swap(true, Ordering::Relaxed) {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.map(|told| without_values(&told));
             tracing::warn!(%error, cause, "a value is kept in memory only; further ones of this region are counted");
         }
     }

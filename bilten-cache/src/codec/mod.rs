@@ -14,6 +14,7 @@ mod walk;
 mod zstd;
 
 mod limited;
+mod words;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use self::limited::Limited;
+pub(crate) use self::words::without_values;
 pub(crate) use self::zstd::{compress, decompress};
 use crate::envelope::Format;
 use crate::error::{SharedError, panic_message};

@@ -8,6 +8,7 @@ use bilten_cache::{Ack, Cache, Error, Key, Loaded, Pattern};
 use serde::{Deserialize, Serialize};
 
 use crate::harness::{Node, eventually};
+use crate::logged;
 
 /// A value that serialises only when it is even.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -192,6 +193,27 @@ async fn an_entry_of_another_schema_version_or_type_is_a_miss() {
         (newer.stats().undecodable, other_type.stats().undecodable),
         (1, 1)
     );
+}
+
+/// Serde's words show the value, and a value may be somebody's session.
+#[tokio::test]
+async fn what_cannot_be_read_is_told_without_the_value() {
+    logged::listen();
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let texts = one.cache.region::<i64, String>("sessions").build().unwrap();
+    let token = "eyJhbGciOi".repeat(100);
+    let _ = texts.set(&1, token).await.unwrap();
+    let numbers = two.cache.region::<i64, u32>("sessions").build().unwrap();
+    assert_eq!(numbers.get(&1).await, None);
+    let told = logged::lines("WARN", two.cache.name());
+    let about = |line: &&String| line.contains("region=sessions");
+    let line = told.iter().find(about).expect("it is told");
+    assert!(
+        line.contains("invalid type: string .., expected u32"),
+        "{line}"
+    );
+    assert!(!line.contains("eyJ"), "{line}");
 }
 
 #[tokio::test]

@@ -15,7 +15,9 @@ pub(in crate::remote) fn masked(url: &str) -> String {
         .find('/')
         .map_or((&rest[..end], ""), |at| rest[..end].split_at(at));
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !authority.ends_with(']') => (host, Some(number_or_stars(port))),
+        Some((host, port)) if !authority.ends_with(']') => {
+            (host, Some(shown_if(port, is_port(port, secret))))
+        }
         _ => (authority, None),
     };
     // No host has a colon: it has lost the `@` before it.
@@ -26,16 +28,24 @@ pub(in crate::remote) fn masked(url: &str) -> String {
     let colon = if port.is_some() { ":" } else { "" };
     // A socket's path is what a person has to see.
     let path = match path.strip_prefix('/') {
-        Some(database) if !scheme.ends_with("+unix") => ["/", number_or_stars(database)].concat(),
+        Some(database) if !scheme.ends_with("+unix") => {
+            ["/", shown_if(database, is_database(database))].concat()
+        }
         _ => path.to_owned(),
     };
     [scheme, "://", stars, host, colon, port.unwrap_or(""), &path].concat()
 }
 
-fn number_or_stars(text: &str) -> &str {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text
-    } else {
-        "***"
-    }
+/// A password may consist of digits, too; where an `@` stands it was before it.
+fn is_port(text: &str, before: &str) -> bool {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && (!before.is_empty() || text.is_empty() || text.parse::<u16>().is_ok())
+}
+
+fn is_database(text: &str) -> bool {
+    text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn shown_if(text: &str, harmless: bool) -> &str {
+    if harmless { text } else { "***" }
 }

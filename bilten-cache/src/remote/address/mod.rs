@@ -271,6 +271,9 @@ mod tests {
             ("redis://:se?cret@h:1", "redis://***"),
             ("redis://:secret127.0.0.1:1", "redis://***:1"),
             ("redis://u:secret127.0.0.1:1/2", "redis://***:1/2"),
+            ("redis://app:20241130", "redis://app:***"),
+            ("redis://u:s@h:20241130", "redis://***@h:20241130"),
+            ("redis://h:1/20241130", "redis://h:1/***"),
         ] {
             assert_eq!(masked(url), shown);
         }
