@@ -38,7 +38,8 @@ pub struct Status {
     pub log_age: Option<Duration>,
     /// Scopes that are remembered as invalidated.
     pub markers: usize,
-    /// How often a limit made an invalidation wider than it was: too many scopes to remember, or too many that wait for the second level.
+    /// How often a limit made an invalidation wider than it was: too many scopes to remember, too many that wait for the second level, or
+    /// a link too slow to read all of them when this process began to follow the log.
     pub markers_widened: u64,
     /// Invalidations that wait for the second level.
     pub waiting: usize,

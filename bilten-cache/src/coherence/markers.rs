@@ -178,6 +178,11 @@ impl Markers {
         self.count + self.globs.len() + usize::from(self.all > 0)
     }
 
+    /// One on everything stands for some that nobody had time to read.
+    pub(crate) fn were_cut_short(&mut self) {
+        self.overflows += 1;
+    }
+
     /// How often a limit made an invalidation wider than it was.
     pub(crate) fn overflows(&self) -> u64 {
         self.overflows

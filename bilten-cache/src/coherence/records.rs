@@ -131,6 +131,9 @@ impl Coherence {
         for (scope, position) in &snapshot.markers {
             view.markers.mark(scope, *position);
         }
+        if snapshot.cut_short {
+            view.markers.were_cut_short();
+        }
         for demand in &snapshot.demands {
             view.demands.add(&Scope::All, demand);
         }

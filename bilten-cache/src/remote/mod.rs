@@ -28,6 +28,7 @@ mod gate;
 mod keyspace;
 mod outage;
 mod parcel;
+mod portion;
 mod record;
 mod together;
 mod upkeep;
@@ -52,10 +53,11 @@ pub(crate) use self::gate::{Gate, Limits, Turn, panicked, whole};
 pub use self::keyspace::Keyspace;
 pub(crate) use self::outage::Noticed;
 pub use self::parcel::Parcel;
+pub(crate) use self::portion::Portion;
 pub use self::record::{Author, Position, Pulse, Record, Scope, Snapshot};
 pub use self::upkeep::{Page, Pruned};
 
-/// Records of the log that are handed out at once.
+/// Records of the log that are asked for at once, at most.
 pub(crate) const PAGE: u16 = 1_000;
 
 /// A future of a [`Remote`] call.
@@ -227,8 +229,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     /// since, another record stands there.
     fn pulse(&self, number: u64) -> Reply<'_, Pulse>;
 
-    /// Records after `position`, oldest first; waits up to `wait` for the first one. Less than a thousand of them are all that there are.
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>>;
+    /// Records after `position`, oldest first; waits up to `wait` for the first one. Up to `most` of them, which is one at least and a thousand
+    /// at most; fewer are all that there are. Behind a link that does not bring as many in time the cache asks for fewer.
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>>;
 
     /// Forgets markers at or below `position`, some at a time from `cursor` on (0 at first), after it has put one marker on everything
     /// at that position. `life` is the longest life of an entry of the caller's; where another node has told of a longer one, nothing is

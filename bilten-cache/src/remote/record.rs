@@ -208,6 +208,8 @@ pub struct Snapshot {
     pub(crate) foreign_demands: bool,
     /// Markers that nobody can read.
     pub(crate) unreadable: u64,
+    /// Whether one marker on everything stands for some that there was no time for.
+    pub(crate) cut_short: bool,
 }
 
 impl Snapshot {
@@ -222,6 +224,7 @@ impl Snapshot {
             stamp: None,
             foreign_demands: false,
             unreadable: 0,
+            cut_short: false,
         }
     }
 }

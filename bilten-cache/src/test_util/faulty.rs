@@ -371,14 +371,14 @@ impl Remote for FaultyRemote {
         self.answer(Call::Discard, move |store| store.discard(&key, &head))
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
             let mut news = self.inner.news.subscribe();
             let deadline = tokio::time::Instant::now() + wait;
             self.inner.traps.pass(Call::Tail, Moment::Before).await;
             loop {
                 self.log_is_up()?;
-                let records = self.store().tail(position);
+                let records = self.store().tail(position, most);
                 if !records.is_empty() || tokio::time::Instant::now() >= deadline {
                     self.inner.traps.pass(Call::Tail, Moment::After).await;
                     self.log_is_up()?;

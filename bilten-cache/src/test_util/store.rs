@@ -199,9 +199,10 @@ impl Store {
         }
     }
 
-    pub(super) fn tail(&self, position: u64) -> Vec<Record> {
+    pub(super) fn tail(&self, position: u64, most: u16) -> Vec<Record> {
         self.log
             .range(position + 1..)
+            .take(most.into())
             .map(|(_, record)| record.clone())
             .collect()
     }

@@ -191,9 +191,9 @@ impl Remote for FlawedRemote {
         self.inner.pulse(number)
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
-            let mut records = self.inner.tail(position, wait).await?;
+            let mut records = self.inner.tail(position, wait, most).await?;
             if self.flaw == Flaw::LostRecords {
                 records.retain(|record| record.number % 4 != 0);
             }

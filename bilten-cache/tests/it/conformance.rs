@@ -93,7 +93,14 @@ async fn each_planted_flaw_breaks_its_rule() {
             "writes that overlap know of each other",
         ),
         (Flaw::NeverWaits, "a dropped tail disturbs nobody"),
-        (Flaw::PagesOfTen, "a long log comes in pages of a thousand"),
+        (
+            Flaw::PagesOfTen,
+            "a long log comes in the pages that are asked for",
+        ),
+        (
+            Flaw::PagesOfAnySize,
+            "a long log comes in the pages that are asked for",
+        ),
         (
             Flaw::PrunesSilently,
             "markers that were forgotten leave one on everything",
@@ -165,6 +172,7 @@ enum Flaw {
     ForgetsWrites,
     NeverWaits,
     PagesOfTen,
+    PagesOfAnySize,
     PrunesSilently,
     PrunesEarly,
     LeasesOverAnyValue,
@@ -352,7 +360,7 @@ impl Remote for Flawed {
         })
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
             let never = self.flaw == Flaw::NeverWaits;
             let wait = if never && wait < Duration::from_millis(500) {
@@ -360,7 +368,11 @@ impl Remote for Flawed {
             } else {
                 wait
             };
-            let mut records = self.store.tail(position, wait).await?;
+            let most = match self.flaw {
+                Flaw::PagesOfAnySize => 1_000,
+                _ => most,
+            };
+            let mut records = self.store.tail(position, wait, most).await?;
             if self.flaw == Flaw::SkipsRecords && records.len() > 2 {
                 records.remove(1);
             }

@@ -378,8 +378,8 @@ async fn more_records_than_one_read_brings_are_no_gap() {
     let store = FaultyRemote::new();
     let one = Node::on(&store).await;
     let way = store.another_node();
-    let paged = Hooked::new(Arc::new(way.clone())).paged();
-    let cache = Cache::builder("shop").remote(paged).build().await.unwrap();
+    let cache = Cache::builder("shop").remote(way.clone());
+    let cache = cache.build().await.unwrap();
     let two = Node::of(cache);
     for key in ["tea", "jam"] {
         let _ = two.stock.set(key, 1).await.unwrap();

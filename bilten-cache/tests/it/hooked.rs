@@ -19,7 +19,7 @@ pub(crate) struct Hooked {
     impatient: bool,
     panics: Arc<AtomicBool>,
     panics_in_calls: Arc<AtomicBool>,
-    page: usize,
+    each_record_takes: Duration,
     split: Arc<Split>,
     busy: Arc<AtomicU32>,
     leases_take: Duration,
@@ -72,7 +72,7 @@ impl Hooked {
             impatient: false,
             panics: Arc::default(),
             panics_in_calls: Arc::default(),
-            page: usize::MAX,
+            each_record_takes: Duration::ZERO,
             split: Arc::default(),
             busy: Arc::default(),
             leases_take: Duration::ZERO,
@@ -140,10 +140,10 @@ impl Hooked {
         }
     }
 
-    /// Hands out no more records at once than a server does.
-    pub(crate) fn paged(self) -> Self {
+    /// Brings records as a slow link does: each takes so long.
+    pub(crate) fn each_record_takes(self, time: Duration) -> Self {
         Self {
-            page: 1_000,
+            each_record_takes: time,
             ..self
         }
     }
@@ -282,22 +282,25 @@ impl Remote for Hooked {
         }
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
         assert!(!self.panics.load(Ordering::SeqCst), "made to panic");
         if self.impatient && !wait.is_zero() {
             let broken = RemoteError::Unavailable("made to break".into());
             return Box::pin(async { Err(broken) });
         }
         Box::pin(async move {
-            let mut records = self.inner.tail(position, wait).await?;
+            let mut records = self.inner.tail(position, wait, most).await?;
             if self.doubled && !records.is_empty() {
-                let again = self.inner.tail(0, Duration::ZERO).await?;
+                let again = self.inner.tail(0, Duration::ZERO, most).await?;
                 records = again.iter().chain(&again).cloned().collect();
             }
             if self.reversed {
                 records.reverse();
             }
-            records.truncate(self.page);
+            let takes = self.each_record_takes * u32::try_from(records.len()).unwrap();
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
             Ok(records)
         })
     }

@@ -29,7 +29,10 @@ async fn a_record_in_a_new_log_wakes_who_waits_for_the_old_one(client: RedisClie
         let author = Author::new(1, at.incarnation, at.number);
         let waiter = tokio::spawn({
             let two = two.clone();
-            async move { two.tail(at.number, Duration::from_millis(1_500)).await }
+            async move {
+                two.tail(at.number, Duration::from_millis(1_500), 1_000)
+                    .await
+            }
         });
         eventually("it waits", || {
             let info = server.cli(&["INFO", "clients"]).unwrap();
@@ -119,7 +122,9 @@ async fn each_record_names_the_one_before_it(client: RedisClient) {
         remote.invalidate(&key, author).await.unwrap();
     }
     remote.claim("milk", 1, DEADLINE, author).await.unwrap();
-    let records = remote.tail(begun.position.number, Duration::ZERO).await;
+    let records = remote
+        .tail(begun.position.number, Duration::ZERO, 1_000)
+        .await;
     let records = records.unwrap();
     assert_eq!((records.len(), records[0].follows), (3, 0));
     for pair in records.windows(2) {
@@ -129,6 +134,6 @@ async fn each_record_names_the_one_before_it(client: RedisClient) {
     assert_eq!(now.stamp, Some(records[2].stamp));
     server.cli(&["FLUSHALL"]).unwrap();
     remote.invalidate(&Scope::All, author).await.unwrap();
-    let records = remote.tail(0, Duration::ZERO).await.unwrap();
+    let records = remote.tail(0, Duration::ZERO, 1_000).await.unwrap();
     assert_eq!((records.len(), records[0].follows), (1, 0), "a new log");
 }

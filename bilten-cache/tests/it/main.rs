@@ -57,6 +57,7 @@ mod secured;
 mod shares;
 mod shutdown;
 mod site;
+mod slow_link;
 mod sources;
 mod staleness;
 mod stampede;

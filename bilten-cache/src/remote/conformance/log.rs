@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use super::{Found, Nodes, Violation, rule, same};
 use crate::Pattern;
-use crate::remote::{Author, Position, RemoteError, Scope};
+use crate::remote::{Author, PAGE, Position, RemoteError, Scope};
 
 /// Longer than any answer takes: a tail that waits this long has missed its record.
 const WAIT: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ async fn told(nodes: Nodes<'_>) -> Result<(), Found> {
             .invalidate(scope, author(nodes, node).await?)
             .await?;
     }
-    let records = nodes.two.tail(start, Duration::ZERO).await?;
+    let records = nodes.two.tail(start, Duration::ZERO, PAGE).await?;
     let due = (0..).zip(&scopes);
     let due = due.map(|(at, scope)| (start + 1 + at, 10 + at, Some(scope.encode())));
     let found = records.iter();
@@ -90,13 +90,13 @@ async fn told(nodes: Nodes<'_>) -> Result<(), Found> {
         ));
     }
     let end = position(nodes).await?.number;
-    let after = nodes.two.tail(end, Duration::ZERO).await?;
+    let after = nodes.two.tail(end, Duration::ZERO, PAGE).await?;
     same("the log after its end", &after, &Vec::new())
 }
 
 async fn awaited(nodes: Nodes<'_>) -> Result<(), Found> {
     let known = author(nodes, 1).await?;
-    let nothing = nodes.two.tail(known.seen, WAIT / 20).await?;
+    let nothing = nodes.two.tail(known.seen, WAIT / 20, PAGE).await?;
     same("a log where nothing happens", &nothing, &Vec::new())?;
     let scope = Scope::Key("awaited".into());
     let append = async {
@@ -107,7 +107,7 @@ async fn awaited(nodes: Nodes<'_>) -> Result<(), Found> {
     let wait = async {
         loop {
             let begun = Instant::now();
-            let records = nodes.two.tail(known.seen, WAIT).await?;
+            let records = nodes.two.tail(known.seen, WAIT, PAGE).await?;
             // On a machine that stands still for a while the record may come later than that.
             if !records.is_empty() || begun.elapsed() < WAIT / 2 {
                 return Ok(records);
@@ -122,7 +122,7 @@ async fn awaited(nodes: Nodes<'_>) -> Result<(), Found> {
 async fn dropped(nodes: Nodes<'_>) -> Result<(), Found> {
     let known = author(nodes, 1).await?;
     let begun = Instant::now();
-    let given_up = nodes.two.tail(known.seen, WAIT / 4);
+    let given_up = nodes.two.tail(known.seen, WAIT / 4, 1);
     let ended = tokio::time::timeout(WAIT / 50, given_up).await.is_ok();
     // On a machine that stands still for a while it may have ended by itself.
     if ended && begun.elapsed() < WAIT / 8 {
@@ -130,7 +130,7 @@ async fn dropped(nodes: Nodes<'_>) -> Result<(), Found> {
     }
     let scope = Scope::Key("dropped".into());
     let number = nodes.two.invalidate(&scope, known).await?.number;
-    let records = nodes.two.tail(known.seen, WAIT).await?;
+    let records = nodes.two.tail(known.seen, WAIT, PAGE).await?;
     let numbers: Vec<u64> = records.iter().map(|record| record.number).collect();
     same("what the next tail saw", &numbers, &vec![number])
 }
@@ -158,7 +158,7 @@ async fn pulse(nodes: Nodes<'_>) -> Result<(), Found> {
     let known = author(nodes, 1).await?;
     let scope = Scope::Key("pulse".into());
     let at = nodes.one.invalidate(&scope, known).await?;
-    let records = nodes.one.tail(known.seen, WAIT).await?;
+    let records = nodes.one.tail(known.seen, WAIT, PAGE).await?;
     let stamp = records.first().map(|record| record.stamp);
     let early = nodes.two.pulse(at.number).await?;
     same("the position", &early.position, &Some(at))?;
@@ -189,6 +189,6 @@ async fn stepped_back(nodes: Nodes<'_>) -> Result<(), Found> {
     let snapshot = nodes.two.snapshot().await?;
     same("the position of the snapshot", &snapshot.position, &at)?;
     same("the number of markers", &snapshot.markers.len(), &0)?;
-    let records = nodes.two.tail(at.number - 1, Duration::ZERO).await?;
+    let records = nodes.two.tail(at.number - 1, Duration::ZERO, PAGE).await?;
     same("the number of records", &records.len(), &1)
 }

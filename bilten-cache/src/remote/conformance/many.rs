@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ANYTHING, Found, Nodes, Violation, rule, same};
-use crate::remote::{Author, Each, Lease, Parcel, Position};
+use crate::remote::{Author, Each, Lease, PAGE, Parcel, Position};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -34,7 +34,7 @@ fn numbers(answers: Each<Position>) -> Result<Vec<u64>, Found> {
 /// That the log has exactly these keys at these numbers.
 async fn logged(nodes: Nodes<'_>, keys: &[Arc<str>], numbers: &[u64]) -> Result<(), Found> {
     let first = numbers.iter().min().copied().unwrap_or_default();
-    let records = nodes.two.tail(first - 1, Duration::ZERO).await?;
+    let records = nodes.two.tail(first - 1, Duration::ZERO, PAGE).await?;
     for (key, number) in keys.iter().zip(numbers) {
         let record = records.iter().find(|record| record.number == *number);
         let scope = record.and_then(|record| record.scope.as_ref());

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{ANYTHING, Found, Nodes, Violation, rule, same};
-use crate::remote::{Author, Demand, Lease, Position, Remote, RemoteError, Scope, Wanted};
+use crate::remote::{Author, Demand, Lease, PAGE, Position, Remote, RemoteError, Scope, Wanted};
 
 /// More than any log has, and still exact in a script.
 const EVERYTHING: u64 = (1 << 53) - 1;
@@ -134,7 +134,7 @@ async fn told(nodes: Nodes<'_>) -> Result<(), Found> {
         let at = demand(nodes.one, &wanted.clone().kept_for(LONG), by).await?;
         same("the position of a demand", &at.number, &(last + 1))?;
         last = at.number;
-        let records = nodes.two.tail(last - 1, Duration::ZERO).await?;
+        let records = nodes.two.tail(last - 1, Duration::ZERO, PAGE).await?;
         let found = records.first().map(|r| (r.scope.clone(), r.demand.clone()));
         let due = (Some(wanted.scope.clone()), Some(Demand::of("e")));
         same("its record", &found, &Some(due))?;

@@ -148,8 +148,8 @@ impl Remote for Disk {
         Box::pin(async move { self.shelf.recent.pulse(number, self.time.millis()) })
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
-        Box::pin(self.shelf.recent.after(position, wait))
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
+        Box::pin(self.shelf.recent.after(position, wait, most.into()))
     }
 
     fn prune(&self, position: u64, life: Duration, _: u64) -> Reply<'_, Pruned> {

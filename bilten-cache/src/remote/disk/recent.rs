@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::remote::{PAGE, Position, Pulse, Record, RemoteError};
+use crate::remote::{Position, Pulse, Record, RemoteError};
 
 /// Records kept for nodes that are slow; who misses more starts over.
 const KEPT: usize = 10_000;
@@ -70,24 +70,25 @@ impl Recent {
         &self,
         position: u64,
         wait: Duration,
+        most: usize,
     ) -> Result<Vec<Record>, RemoteError> {
         let mut news = self.news.subscribe();
         let wait = tokio::time::sleep(wait);
         tokio::pin!(wait);
         loop {
-            let there = self.there(position)?;
+            let there = self.there(position, most)?;
             if !there.is_empty() {
                 return Ok(there);
             }
             tokio::select! {
                 biased;
                 changed = news.changed() => if changed.is_err() { return Ok(there) },
-                () = &mut wait => return self.there(position),
+                () = &mut wait => return self.there(position, most),
             }
         }
     }
 
-    fn there(&self, position: u64) -> Result<Vec<Record>, RemoteError> {
+    fn there(&self, position: u64, most: usize) -> Result<Vec<Record>, RemoteError> {
         let state = self.state();
         if let Err(error) = &state.position {
             return Err(error.clone());
@@ -95,12 +96,7 @@ impl Recent {
         let first = state
             .log
             .partition_point(|record| record.number <= position);
-        Ok(state
-            .log
-            .range(first..)
-            .take(usize::from(PAGE))
-            .cloned()
-            .collect())
+        Ok(state.log.range(first..).take(most).cloned().collect())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -115,16 +111,16 @@ mod tests {
     #[tokio::test]
     async fn who_is_too_slow_finds_a_gap_and_who_follows_none() {
         let recent = Recent::new();
-        assert!(recent.after(0, Duration::ZERO).await.is_err());
+        assert!(recent.after(0, Duration::ZERO, 1_000).await.is_err());
         let records = |numbers: std::ops::RangeInclusive<u64>| {
             let records = numbers.map(|n| Record::new(n, 1, None).stamped(n + 7));
             records.collect::<Vec<_>>()
         };
         let last = KEPT as u64 + 5;
         recent.appended(Position::new(3, last), records(1..=last));
-        let found = recent.after(0, Duration::ZERO).await.unwrap();
-        assert_eq!((found.len(), found[0].number), (usize::from(PAGE), 6));
-        let found = recent.after(last - 1, Duration::ZERO).await.unwrap();
+        let found = recent.after(0, Duration::ZERO, 1_000).await.unwrap();
+        assert_eq!((found.len(), found[0].number), (1_000, 6));
+        let found = recent.after(last - 1, Duration::ZERO, 7).await.unwrap();
         assert_eq!(found, records(last..=last));
         assert_eq!(recent.pulse(last, 9).unwrap().stamp, Some(last + 7));
         recent.appended(Position::new(4, 1), records(1..=1));

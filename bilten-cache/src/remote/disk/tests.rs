@@ -192,7 +192,7 @@ async fn what_is_asked_after_the_end_fails_at_once() {
     let error = disk.read("k").await.unwrap_err();
     assert!(matches!(error, RemoteError::Unavailable(_)), "{error}");
     assert!(disk.snapshot().await.is_err() && disk.pulse(0).await.is_err());
-    assert!(disk.tail(0, Duration::from_secs(60)).await.is_err());
+    assert!(disk.tail(0, Duration::from_secs(60), 1).await.is_err());
     let again = Disk::open("shop", folder.path().into()).await;
     assert!(again.is_ok(), "the folder is free");
 }

@@ -17,7 +17,7 @@ use self::connection::Connection;
 use self::running::Purpose;
 use super::address::{Address, Servers};
 use super::scripted::{Answer, Arg, Link, Scripted};
-use super::{PAGE, Remote, RemoteError};
+use super::{Remote, RemoteError};
 
 /// Longest time for a read of the log, its wait in the server included.
 const LOG_LIMIT: Duration = Duration::from_secs(2);
@@ -56,7 +56,12 @@ pub(crate) async fn connect(
         commands,
         log: log?,
     };
-    Ok(Arc::new(Scripted::new(cache, address.place(), link)))
+    Ok(Arc::new(Scripted::new(
+        cache,
+        address.place(),
+        link,
+        budget,
+    )))
 }
 
 fn config(address: &Address) -> Result<Config, RemoteError> {
@@ -163,6 +168,7 @@ impl Link for FredLink {
         log: &str,
         after: String,
         block_millis: Option<u64>,
+        most: u16,
     ) -> Result<Answer, RemoteError> {
         let connection = if block_millis.is_some() {
             &self.log
@@ -172,7 +178,7 @@ impl Link for FredLink {
         connection.asked();
         let value = connection
             .client()?
-            .xread::<Value, _, _>(Some(u64::from(PAGE)), block_millis, log, after)
+            .xread::<Value, _, _>(Some(u64::from(most)), block_millis, log, after)
             .await;
         connection.ended(value.as_ref().err());
         value

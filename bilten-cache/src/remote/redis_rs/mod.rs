@@ -14,7 +14,7 @@ use self::reason::translate;
 use self::target::{Purpose, Target};
 use super::address::Address;
 use super::scripted::{Answer, Arg, Link, Scripted};
-use super::{Keyspace, PAGE, Remote, RemoteError};
+use super::{Keyspace, Remote, RemoteError};
 
 /// Longest time for a read of the log, its wait in the server included.
 const LOG_LIMIT: Duration = Duration::from_secs(2);
@@ -64,7 +64,12 @@ pub(crate) async fn connect(
         commands,
         log: log?,
     };
-    Ok(Arc::new(Scripted::new(cache, address.place(), link)))
+    Ok(Arc::new(Scripted::new(
+        cache,
+        address.place(),
+        link,
+        budget,
+    )))
 }
 
 impl RedisRsLink {
@@ -151,9 +156,10 @@ impl Link for RedisRsLink {
         log: &str,
         after: String,
         block_millis: Option<u64>,
+        most: u16,
     ) -> Result<Answer, RemoteError> {
         let mut cmd = redis::cmd("XREAD");
-        cmd.arg("COUNT").arg(PAGE);
+        cmd.arg("COUNT").arg(most);
         if let Some(millis) = block_millis {
             cmd.arg("BLOCK").arg(millis);
         }

@@ -2,6 +2,7 @@
 //! which sends commands and says what came back.
 
 mod many;
+mod paging;
 mod reply;
 mod scripts;
 mod walk;
@@ -18,15 +19,15 @@ use self::reply::hex;
 use self::scripts::Scripts;
 use self::walk::Place;
 use super::{
-    Author, Each, Keyspace, Lease, Page, Parcel, Position, Pruned, Pulse, Record, Remote,
+    Author, Each, Keyspace, Lease, Page, Parcel, Portion, Position, Pruned, Pulse, Record, Remote,
     RemoteError, Reply, Scope, Snapshot, Wanted,
 };
 
 /// The longest time that a server keeps anything: what runs out beyond its calendar is refused.
 const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// Markers that one answer of the server brings, about: more would take longer than a call may.
-const MARKERS: i64 = 2_000;
+/// Markers that one answer of the server brings, about and at most: more would take longer than a call may.
+const MARKERS: u16 = 2_000;
 
 /// Keys that one step of a walk looks for, about.
 const STEP: i64 = 200;
@@ -79,6 +80,7 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
         log: &str,
         after: String,
         block_millis: Option<u64>,
+        most: u16,
     ) -> impl Future<Output = Result<Answer, RemoteError>> + Send;
 
     /// Ends connections and tasks.
@@ -92,15 +94,21 @@ pub(super) struct Scripted<L: Link> {
     place: String,
     scripts: Scripts<L::Script>,
     link: L,
+    /// What the link gives a call.
+    limit: Duration,
+    markers: Portion,
 }
 
 impl<L: Link> Scripted<L> {
-    pub(super) fn new(cache: &str, place: String, link: L) -> Self {
+    /// `limit` is the time that the link gives a call.
+    pub(super) fn new(cache: &str, place: String, link: L, limit: Duration) -> Self {
         Self {
             names: Keyspace::new(cache),
             place,
             scripts: Scripts::new(L::script),
             link,
+            limit,
+            markers: Portion::of(MARKERS),
         }
     }
 
@@ -153,22 +161,6 @@ impl<L: Link> Scripted<L> {
         let next = servers.find(|first| *first > place.slot);
         let next = next.map(|slot| Place::at(slot, "0").encode());
         Ok(Page::new(keys, next))
-    }
-
-    /// Adds the markers that were too many for one answer. Those that come or rise meanwhile come with the log as well.
-    async fn read_markers(&self, mut snapshot: Snapshot) -> Result<Snapshot, RemoteError> {
-        let mut cursor = "0".to_owned();
-        loop {
-            let what = || {
-                let args = [Arg::Text(cursor.clone()), Arg::Int(MARKERS)];
-                ([self.names.meta().to_owned()], args)
-            };
-            let answer = self.link.eval(&self.scripts.markers, what).await?;
-            cursor = reply::marker_page(&answer, &mut snapshot)?;
-            if cursor == "0" {
-                return Ok(snapshot);
-            }
-        }
     }
 
     async fn append(&self, scope: &str, author: Author) -> Result<Position, RemoteError> {
@@ -368,19 +360,7 @@ impl<L: Link> Remote for Scripted<L> {
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {
-        Box::pin(async move {
-            let what = || {
-                let [meta, log] = self.log_names();
-                let names = [meta, log, self.names.demands().to_owned()];
-                (names, [hex(fastrand::u64(1..)), Arg::Int(MARKERS)])
-            };
-            let answer = self.link.eval(&self.scripts.snapshot, what).await?;
-            let (snapshot, more) = reply::snapshot(&answer)?;
-            match more {
-                true => self.read_markers(snapshot).await,
-                false => Ok(snapshot),
-            }
-        })
+        Box::pin(self.take_snapshot())
     }
 
     fn pulse(&self, number: u64) -> Reply<'_, Pulse> {
@@ -391,7 +371,7 @@ impl<L: Link> Remote for Scripted<L> {
         })
     }
 
-    fn tail(&self, position: u64, wait: Duration) -> Reply<'_, Vec<Record>> {
+    fn tail(&self, position: u64, wait: Duration, most: u16) -> Reply<'_, Vec<Record>> {
         Box::pin(async move {
             // Behind whatever other programs put between our record of this number and the next.
             let after = format!("{position}-{}", u64::MAX);
@@ -399,8 +379,8 @@ impl<L: Link> Remote for Scripted<L> {
             let block = u64::try_from(wait.as_millis())
                 .ok()
                 .filter(|wait| *wait > 0);
-            let answer = self.link.xread(self.names.log(), after, block).await?;
-            reply::records(&answer)
+            let answer = self.link.xread(self.names.log(), after, block, most);
+            reply::records(&answer.await?)
         })
     }
 

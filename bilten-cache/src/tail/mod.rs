@@ -1,65 +1,42 @@
 //! The task that follows the log.
 
-use std::future::Future;
+mod delivery;
+mod interruption;
+mod patience;
+mod syncing;
+
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub(crate) use self::delivery::deliver_all;
+use self::delivery::{DELIVERS, deliver};
+use self::interruption::Interruption;
+use self::patience::{PATIENCE, within};
+use self::syncing::{renew, sync};
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
 use crate::engine::{Engine, Followed};
 use crate::gauges::Gauges;
-use crate::recovery::Pending;
-use crate::remote::{Gate, Noticed, PAGE, Position, RemoteError, Scope, panicked, whole};
+use crate::remote::{Gate, Noticed, PAGE, Portion, Position, RemoteError, Scope, panicked};
 use crate::status::Status;
 
 /// How long one read of the log waits for news, at most and at least.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 const SHORTEST_WAIT: Duration = Duration::from_millis(10);
-/// What a call that should answer at once may take.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What a snapshot may take: tens of thousands of markers, page by page. Each page must come in time.
-const LONGEST_SNAPSHOT: Duration = Duration::from_secs(20);
+/// How long missed records are fetched before what waits is delivered and the log is asked again where it stands.
+const CATCHES_UP: Duration = Duration::from_secs(1);
 /// How often the log's position, its incarnation and the store's clock are sampled.
 const PULSE: Nanos = 1_000_000_000;
-/// Invalidations that waited are handed over so many at once, and no longer than this before the log is read again: it must not be
-/// silence that makes a process distrust itself.
-const AT_ONCE: usize = 64;
-const DELIVERS: Duration = Duration::from_millis(200);
 /// Turns in a row without an answer until calls are turned away: one may be a connection that just broke.
 const AWAY_AFTER: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Told once; loads ask their source for its newest state until it is over.
-const FOREIGN_DEMANDS: &str =
-    "WRONGTYPE another program wrote where is kept what loads must reflect";
-/// Told once; the record is taken out.
-const FOREIGN_RECORD: &str =
-    "WRONGTYPE another program wrote a record into the log, far ahead of ours";
-
-/// Why following the log was interrupted.
-#[derive(Debug, thiserror::Error)]
-enum Interruption {
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    #[error("an invalidation that waits could not be delivered: {0}")]
-    Undelivered(RemoteError),
-    #[error("records of the log are missing")]
-    Gap,
-    #[error("the log was lost or replaced")]
-    Lost,
-    #[error("no process that writes has begun a log yet")]
-    Unwritten,
-    #[error("another program wrote a record into the log, far ahead of ours")]
-    Foreign,
-}
 
 /// Reads the log's state once, so that the first reads can use L2, and goes on in a task.
 pub(crate) async fn start(engine: &Arc<Engine>) -> JoinHandle<()> {
@@ -84,6 +61,8 @@ async fn follow(engine: Arc<Engine>, gauges: Gauges) {
         try_pause: FIRST_PAUSE,
         foreign: None,
         ageing: Ageing::default(),
+        portion: Portion::of(PAGE),
+        way: Duration::ZERO,
         wait: wait_within(engine.coherence.isolated_after()),
     };
     let (mut pause, mut unanswered) = (FIRST_PAUSE, 0_u32);
@@ -141,6 +120,10 @@ fn report(gate: &Gate, why: Option<&Interruption>) {
     }
 }
 
+/// Told once; the record is taken out.
+const FOREIGN_RECORD: &str =
+    "WRONGTYPE another program wrote a record into the log, far ahead of ours";
+
 struct Tail<'e> {
     engine: &'e Engine,
     gate: &'e Gate,
@@ -154,6 +137,10 @@ struct Tail<'e> {
     /// The record of another program that was told of last.
     foreign: Option<u64>,
     ageing: Ageing,
+    /// Records that are asked for at once.
+    portion: Portion,
+    /// What the smallest answer took last.
+    way: Duration,
     wait: Duration,
 }
 
@@ -173,16 +160,15 @@ impl Tail<'_> {
         }
         let asked = engine.clock.now();
         if asked >= self.next_pulse {
-            self.pulse().await?;
-            engine.coherence.confirm();
-            // What was new then has been read, so this much is known also where reads that wait get no answer.
-            engine.coherence.contact(asked);
+            let is_up_to_date = self.pulse().await?;
             self.answered = true;
             self.gate.answered();
-            self.next_pulse = asked.saturating_add(PULSE);
-            let sampled = self.ageing.sample(asked, engine.coherence.applied());
-            if sampled && !engine.read_only {
-                self.prune(asked).await;
+            if is_up_to_date {
+                engine.coherence.confirm();
+                // What was new then has been read, so this much is known also where reads that wait get no answer.
+                engine.coherence.contact(asked);
+                self.next_pulse = asked.saturating_add(PULSE);
+                self.keep_small(asked).await;
             }
             self.gauges.show(&Status::of(engine));
         }
@@ -191,8 +177,7 @@ impl Tail<'_> {
         let waits = engine.recovery.has_news() || may_try && engine.recovery.len() > 0;
         // Not without any wait: that takes the way of the calls, and would say nothing of the log's own.
         let read = self.read(if waits { SHORTEST_WAIT } else { self.wait });
-        if read.await? < usize::from(PAGE) {
-            // Else there may be more, of which nothing is known yet.
+        if read.await? {
             engine.coherence.contact(asked);
         }
         if waits {
@@ -217,11 +202,17 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// Reads on in the log, as far as one read brings it. How many records there were.
-    async fn read(&mut self, wait: Duration) -> Result<usize, Interruption> {
-        let position = self.engine.coherence.applied();
-        let remote = self.gate.remote();
-        let records = within(wait + PATIENCE, || remote.tail(position, wait)).await?;
+    /// Reads on in the log, as far as one read brings it. Whether that was all; else there may be more, of which nothing is known yet.
+    async fn read(&mut self, wait: Duration) -> Result<bool, Interruption> {
+        let (position, most) = (self.engine.coherence.applied(), self.portion.asked());
+        let (remote, begun) = (self.gate.remote(), Instant::now());
+        let records = within(wait + PATIENCE, || remote.tail(position, wait, most)).await;
+        let (took, limit) = (begun.elapsed(), PATIENCE.min(self.gate.budget()));
+        let records = records.inspect_err(|_| self.portion.failed(took, limit))?;
+        let is_all = records.len() < usize::from(most);
+        if !is_all {
+            self.portion.came(took, limit, self.way);
+        }
         for record in &records {
             match self.engine.apply(record) {
                 Followed::Next => {}
@@ -231,14 +222,17 @@ impl Tail<'_> {
                 }
             }
         }
-        Ok(records.len())
+        Ok(is_all)
     }
 
-    async fn pulse(&mut self) -> Result<(), Interruption> {
+    /// Where the log stands, and what is new until there. Whether all of it has been read.
+    async fn pulse(&mut self) -> Result<bool, Interruption> {
         let engine = self.engine;
         // Also what was acknowledged here and has not come with the log yet.
         let (before, seen) = (engine.coherence.applied(), engine.coherence.seen());
+        let begun = Instant::now();
         let pulse = within(PATIENCE, || self.gate.remote().pulse(before)).await?;
+        self.way = begun.elapsed();
         engine
             .coherence
             .set_server_time(pulse.server_millis, engine.clock.now());
@@ -255,10 +249,14 @@ impl Tail<'_> {
         self.catch_up(position.number).await
     }
 
-    /// Reads until the record of this number, which is known to be there.
-    async fn catch_up(&mut self, number: u64) -> Result<(), Interruption> {
+    /// Reads until the record of this number, which is known to be there, or for some time. Whether it got there.
+    async fn catch_up(&mut self, number: u64) -> Result<bool, Interruption> {
+        let begun = Instant::now();
         let mut before = self.engine.coherence.applied();
         while before < number {
+            if begun.elapsed() >= CATCHES_UP {
+                return Ok(false);
+            }
             self.read(Duration::ZERO).await?;
             let after = self.engine.coherence.applied();
             if after == before {
@@ -266,7 +264,15 @@ impl Tail<'_> {
             }
             before = after;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Once in a while.
+    async fn keep_small(&mut self, now: Nanos) {
+        let sampled = self.ageing.sample(now, self.engine.coherence.applied());
+        if sampled && !self.engine.read_only {
+            self.prune(now).await;
+        }
     }
 
     /// Forgets markers that are older than the longest life of an entry, here and in L2, and tells other nodes of that life. What
@@ -343,142 +349,6 @@ impl Tail<'_> {
         self.engine.clear_memory();
         why
     }
-}
-
-/// Begins a new incarnation where that is owed: what an older copy forgot nobody knows, so nothing of its own counts any more.
-async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteError> {
-    let coherence = &engine.coherence;
-    let Some(author) = coherence.renewer() else {
-        return Ok(());
-    };
-    let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
-    if !coherence.is_due(pulse.position, pulse.stamp) || engine.read_only {
-        return Ok(());
-    }
-    within(PATIENCE, || gate.remote().invalidate(&Scope::All, author)).await?;
-    coherence.renewed();
-    Ok(())
-}
-
-/// Loads position, incarnation and markers, without which nothing in L2 can be trusted.
-async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
-    renew(engine, gate).await?;
-    let coherence = &engine.coherence;
-    let (doubts, seen) = (coherence.doubts(), coherence.seen());
-    let asked = engine.clock.now();
-    // A snapshot would begin a log, does not tell whether it is the one that was followed, and may take its time.
-    let pulse = within(PATIENCE, || gate.remote().pulse(coherence.applied())).await?;
-    match pulse.position {
-        None if engine.read_only => return Err(Interruption::Unwritten),
-        Some(at) if coherence.is_older(at, seen, pulse.stamp) => {
-            given_up(engine, gate, at.incarnation).await?;
-        }
-        _ => {}
-    }
-    let snapshot = within(LONGEST_SNAPSHOT, || gate.remote().snapshot()).await?;
-    let is_older = coherence.is_older(snapshot.position, seen, None);
-    if is_older {
-        given_up(engine, gate, snapshot.position.incarnation).await?;
-    }
-    coherence.set_server_time(snapshot.server_millis, engine.clock.now());
-    if snapshot.foreign_demands {
-        gate.refused(&RemoteError::Refused(FOREIGN_DEMANDS.to_owned()));
-    }
-    engine.meters.log_unreadable.add(snapshot.unreadable);
-    match is_older {
-        true => coherence.adopt_older(&snapshot, doubts),
-        false => coherence.adopt(&snapshot, doubts),
-    }
-    engine.memory.clear();
-    coherence.settle();
-    coherence.contact(asked);
-    gate.answered();
-    Ok(())
-}
-
-/// This log must not go on. Who only reads can do nothing about that, and follows it with care.
-async fn given_up(engine: &Engine, gate: &Gate, incarnation: u64) -> Result<(), Interruption> {
-    engine.coherence.owe(incarnation);
-    if engine.read_only {
-        return Ok(());
-    }
-    renew(engine, gate).await?;
-    Err(Interruption::Lost)
-}
-
-/// Hands everything that waits to L2, however often that takes.
-pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
-    while !matches!(deliver(engine, gate, Duration::MAX).await, Ok(None)) {
-        tokio::time::sleep(FIRST_PAUSE).await;
-    }
-}
-
-/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
-/// refused, then several at once: which of them comes first makes no difference. So those that were refused wait behind all others
-/// from then on, and while nothing else waits one of them is tried at a time. With the last refusal.
-async fn deliver(
-    engine: &Engine,
-    gate: &Gate,
-    lasts: Duration,
-) -> Result<Option<RemoteError>, Interruption> {
-    let (begun, mut count) = (Instant::now(), 1);
-    let (mut delivered, mut refusal) = (false, None);
-    loop {
-        let batch = engine.recovery.oldest(count);
-        if batch.is_empty() {
-            refusal = None;
-            break;
-        }
-        let calls = batch.iter().map(|pending| hand_over(engine, gate, pending));
-        let handed = join_all(calls).await;
-        let some = handed.iter().any(Result::is_ok);
-        for (pending, handed) in batch.iter().zip(handed) {
-            match handed {
-                Ok(()) => {}
-                Err(error @ RemoteError::Refused(_)) => {
-                    engine.recovery.postpone(pending);
-                    refusal = Some(error);
-                }
-                Err(error) => return Err(Interruption::Undelivered(error)),
-            }
-        }
-        delivered |= some;
-        if !some || begun.elapsed() >= lasts {
-            break;
-        }
-        count = AT_ONCE;
-    }
-    if refusal.is_none() && delivered {
-        gate.outage().works(Noticed::Delivering);
-    }
-    Ok(refusal)
-}
-
-async fn hand_over(engine: &Engine, gate: &Gate, pending: &Pending) -> Result<(), RemoteError> {
-    let Pending { scope, after, .. } = pending;
-    if let Some(after) = after {
-        let wanted = engine.coherence.demand(scope, after);
-        let author = engine.coherence.author();
-        let told = || gate.remote().demand(&wanted, author);
-        if let Some(position) = within(PATIENCE, told).await? {
-            engine.acknowledge_demand(position);
-        }
-    }
-    let author = engine.coherence.author();
-    let position = within(PATIENCE, || gate.remote().invalidate(scope, author)).await?;
-    engine.acknowledge(scope, position);
-    engine.recovery.done(pending);
-    Ok(())
-}
-
-async fn within<T, Reply>(limit: Duration, call: impl FnOnce() -> Reply) -> Result<T, RemoteError>
-where
-    Reply: Future<Output = Result<T, RemoteError>>,
-{
-    // A store of somebody's own may panic before it has a future to give.
-    tokio::time::timeout(limit, whole(async { call().await }))
-        .await
-        .unwrap_or(Err(RemoteError::Timeout))
 }
 
 #[cfg(test)]

@@ -1,0 +1,166 @@
+//! A link that brings less in the time of a call than there is to read.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bilten_cache::status::Connection;
+use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::{Ack, Cache, Pattern, Redis, RedisClient};
+use bilten_testbed::{FaultProxy, Redis as Server};
+use futures_util::future::join_all;
+
+use crate::harness::{Node, eventually, with_each_client};
+use crate::hooked::Hooked;
+
+with_each_client! {
+    who_missed_more_than_the_link_brings_in_one_answer_comes_back,
+    a_new_process_reads_its_markers_as_the_link_brings_them,
+}
+
+/// A thousand records take three seconds.
+const BYTES_A_SECOND: u64 = 60_000;
+/// A machine that does much else takes its time too.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+async fn sooner_or_later(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn node(client: RedisClient, url: String) -> Node {
+    let redis = Redis::url(url).client(client);
+    Node::of(Cache::builder("shop").redis(redis).build().await.unwrap())
+}
+
+/// One call of a busy machine may take too long.
+async fn comes_to_see(node: &Node, value: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while node.stock.get("tea").await.as_deref() != Some(&value) {
+        assert!(Instant::now() < deadline, "{value} does not arrive");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Appends so many records that take nothing.
+async fn append(node: &Node, records: usize) {
+    for from in (0..records).step_by(50) {
+        let prefixes = (from..from + 50).map(|n| format!("stock:none-{n}-{:060}", 0));
+        let prefixes: Vec<Pattern> = prefixes.map(|p| Pattern::prefix(&p)).collect();
+        let changes = prefixes.iter().map(|p| node.cache.invalidate_pattern(p));
+        let acks = join_all(changes).await;
+        assert!(acks.iter().all(|ack| *ack == Ack::Everywhere), "{acks:?}");
+    }
+}
+
+async fn who_missed_more_than_the_link_brings_in_one_answer_comes_back(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let near = node(client, server.url()).await;
+    let far = node(client, proxy.url_like(&server.url()).unwrap()).await;
+    for key in ["tea", "jam"] {
+        assert_eq!(far.stock.set(key, 1).await.unwrap(), Ack::Everywhere);
+    }
+    proxy.refuse();
+    proxy.reset_all();
+    eventually("it notices", || {
+        far.cache.status().connection == Connection::Down
+    })
+    .await;
+    append(&near, 1_500).await;
+    assert_eq!(near.stock.remove("jam").await.unwrap(), Ack::Everywhere);
+    let end = near.cache.status().log_position;
+    proxy.heal();
+    proxy.throttle(BYTES_A_SECOND);
+    sooner_or_later("it has caught up", || {
+        let status = far.cache.status();
+        status.connection == Connection::Connected && status.log_position >= end
+    })
+    .await;
+    assert_eq!(far.cache.stats().log_gaps, 0, "it missed none");
+    assert_eq!(far.stock.peek("tea").as_deref(), Some(&1));
+    assert_eq!(far.stock.peek("jam"), None);
+}
+
+fn leaves_markers(server: &Server, markers: u32) {
+    let marks = format!(
+        "for n = 1, {markers} do redis.call('HSET', KEYS[1], 't:' .. n .. '{:040}', '1') end",
+        0
+    );
+    server.cli(&["EVAL", &marks, "1", "{shop}:meta"]).unwrap();
+}
+
+async fn a_new_process_reads_its_markers_as_the_link_brings_them(client: RedisClient) {
+    let server = Server::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let near = node(client, server.url()).await;
+    leaves_markers(&server, 3_000);
+    assert_eq!(near.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    // A second for all of them, and half of one for what is asked for first. A call has a quarter.
+    proxy.throttle(BYTES_A_SECOND * 3);
+    let far = node(client, proxy.url_like(&server.url()).unwrap()).await;
+    sooner_or_later("it is connected", || {
+        far.cache.status().connection == Connection::Connected
+    })
+    .await;
+    proxy.heal();
+    assert!(far.cache.status().markers >= 3_000);
+    assert_eq!(far.cache.status().markers_widened, 0);
+    comes_to_see(&far, 1).await;
+}
+
+/// Twenty thousand markers take a minute: nobody waits that long. A value is as new as its own record, so it is another one that comes last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn markers_that_take_too_long_become_one_on_everything() {
+    let server = Server::start().unwrap();
+    let proxy = FaultProxy::to(server.addr()).await.unwrap();
+    let near = node(RedisClient::Fred, server.url()).await;
+    leaves_markers(&server, 20_000);
+    for key in ["tea", "jam"] {
+        assert_eq!(near.stock.set(key, 1).await.unwrap(), Ack::Everywhere);
+    }
+    proxy.throttle(BYTES_A_SECOND / 3);
+    let url = proxy.url_like(&server.url()).unwrap();
+    let far = node(RedisClient::Fred, url).await;
+    sooner_or_later("it is connected", || {
+        far.cache.status().connection == Connection::Connected
+    })
+    .await;
+    let status = far.cache.status();
+    assert!(
+        status.markers == 1 && status.markers_widened > 0,
+        "{status}"
+    );
+    proxy.heal();
+    assert_eq!(far.stock.get("tea").await, None, "it may be invalid");
+    assert_eq!(near.stock.set("tea", 2).await.unwrap(), Ack::Everywhere);
+    comes_to_see(&far, 2).await;
+}
+
+/// The records of 30 seconds wait for it.
+#[tokio::test]
+async fn what_waits_is_delivered_before_all_that_was_missed_has_come() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let way = store.another_node();
+    let slow = Hooked::new(Arc::new(way.clone())).each_record_takes(Duration::from_millis(10));
+    let cache = Cache::builder("shop").remote(slow).build().await.unwrap();
+    let far = Node::of(cache);
+    let _ = near.stock.set("tea", 1).await.unwrap();
+    way.fail(true);
+    eventually("it notices", || {
+        far.cache.status().connection == Connection::Down
+    })
+    .await;
+    assert_eq!(far.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    for _ in 0..3_000 {
+        let _ = near.stock.remove("jam").await.unwrap();
+    }
+    way.fail(false);
+    eventually("it was delivered", || far.cache.status().waiting == 0).await;
+    let status = far.cache.status();
+    assert!(status.log_lag > 0, "{status}");
+    assert!(store.bytes("stock:tea").is_none());
+}
