@@ -33,6 +33,7 @@ pub(crate) struct Batch<O, V> {
     run: Run<O, V>,
     hurry: Arc<Hurry>,
     turns: Arc<Turns>,
+    runs: Arc<AtomicBool>,
     pending: Mutex<Pending<O, V>>,
 }
 
@@ -44,11 +45,13 @@ struct Pending<O, V> {
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
-    /// Its keys ask the second level in `turns`. `run` calls the loader, in a task of its own, and answers everybody.
+    /// Its keys ask the second level in `turns`. `run` calls the loader, in a task of its own, and answers everybody; it says with `runs` that
+    /// it has a place for that.
     pub(crate) fn new(
         keys: usize,
         hurry: Arc<Hurry>,
         turns: Turns,
+        runs: Arc<AtomicBool>,
         run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pending = Pending {
@@ -59,6 +62,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
             run: Box::new(run),
             hurry,
             turns: Arc::new(turns),
+            runs,
             pending: Mutex::new(pending),
         })
     }
@@ -106,6 +110,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
         Asked {
             hurry: Arc::clone(&batch.hurry),
             turns: Arc::clone(&batch.turns),
+            runs: Arc::clone(&batch.runs),
             over: None,
             on_wait: Arc::new(move || decide(&batch, &decided)),
         }
@@ -162,7 +167,13 @@ mod tests {
             }
         };
         (
-            Batch::new(keys, Arc::default(), Turns::new(8, Duration::MAX), run),
+            Batch::new(
+                keys,
+                Arc::default(),
+                Turns::new(8, Duration::MAX),
+                Arc::default(),
+                run,
+            ),
             calls,
         )
     }
@@ -201,7 +212,13 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_ends_without_an_answer_is_lost_and_says_nothing_about_its_keys() {
         let gone = |wanted: Vec<Wanted<u8, u8>>| drop(wanted);
-        let batch = Batch::new(1, Arc::default(), Turns::new(8, Duration::MAX), gone);
+        let batch = Batch::new(
+            1,
+            Arc::default(),
+            Turns::new(8, Duration::MAX),
+            Arc::default(),
+            gone,
+        );
         let answer = batch.place(0).load(1, "".into(), None).await;
         assert!(matches!(answer, Err(Outcome::Lost)));
     }

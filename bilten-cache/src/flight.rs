@@ -400,7 +400,7 @@ async fn run<V: Send + Sync + 'static>(
         }
         result
     });
-    holding(state, &job.key, token, load).await
+    holding(state, job, token, load).await
 }
 
 /// A load in a batch, which hears of it when one of its keys is in a hurry.

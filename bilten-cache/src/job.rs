@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -84,6 +85,8 @@ pub(crate) struct Asked {
     pub(crate) over: Option<Bytes>,
     /// In which they ask the second level.
     pub(crate) turns: Arc<Turns>,
+    /// Whether the call that loads all of them has its place.
+    pub(crate) runs: Arc<AtomicBool>,
 }
 
 /// The loads that the current task runs.
@@ -120,6 +123,12 @@ pub(crate) struct How {
 }
 
 impl How {
+    /// Whether its loader is at work, as far as that is known.
+    pub(crate) fn runs(&self) -> bool {
+        let asked = self.asked.as_ref();
+        asked.is_none_or(|asked| asked.runs.load(Ordering::Acquire))
+    }
+
     /// To be held during a call to the second level.
     pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.asked.as_ref()?.turns.next().await

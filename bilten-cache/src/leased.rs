@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::entry::Entry;
 use crate::error::SharedError;
 use crate::events::Refusal;
+use crate::job::Job;
 use crate::kept::Kept;
 use crate::region_state::RegionState;
 use crate::remote::{Gate, RemoteError};
@@ -91,10 +92,11 @@ fn asked_for(entry: &Entry) -> u64 {
     entry.created_millis.saturating_sub(took)
 }
 
-/// Runs a load and keeps its lease alive meanwhile.
+/// Runs a load and keeps its lease alive meanwhile. One of many does that from when their call has its place: while it waits for one, another
+/// process may have one.
 pub(crate) async fn holding<V: Send + Sync + 'static, T>(
     state: &RegionState<V>,
-    key: &str,
+    job: &Job,
     token: Option<u64>,
     load: impl Future<Output = T>,
 ) -> T {
@@ -108,12 +110,15 @@ pub(crate) async fn holding<V: Send + Sync + 'static, T>(
             result = &mut load => return result,
             () = tokio::time::sleep(state.options.lease / 3) => {}
         }
+        if !job.how.runs() {
+            continue;
+        }
         // A lost lease is no reason to stop: the callers still want the value, and L2 will refuse it.
         tokio::select! {
             biased;
             result = &mut load => return result,
             // Boxed: most loads end before.
-            _ = Box::pin(renew(state, key, token)) => {}
+            _ = Box::pin(renew(state, &job.key, token)) => {}
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Want<'a> {
 #[derive(Clone, Copy)]
 enum Waits {
     No,
-    AsLongAsALease,
+    AsLongAsALoad,
     Until(Instant),
 }
 
@@ -55,7 +55,7 @@ impl<'a> Want<'a> {
         Self {
             than,
             how,
-            waits: Waits::AsLongAsALease,
+            waits: Waits::AsLongAsALoad,
             over: how.asked.as_ref().and_then(|asked| asked.over.as_ref()),
         }
     }
@@ -288,7 +288,8 @@ fn accept<V: Send + Sync + 'static>(
     }
 }
 
-/// Takes the lease, or waits for the value of whoever holds it, at most as long as a lease lasts. What is there and begins like `over` was
+/// Takes the lease, or waits for the value of whoever holds it, at most as long as a load may take: one whose holder died runs out long
+/// before, and one that is kept alive is that of a load. What is there and begins like `over` was
 /// looked at already: only what somebody has stored since is a value.
 async fn lease<V: Send + Sync + 'static>(
     state: &RegionState<V>,
@@ -300,7 +301,7 @@ async fn lease<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
     let token = fastrand::u64(1..);
-    let mut deadline = Instant::now() + hold.min(state.options.load_timeout);
+    let mut deadline = Instant::now() + state.options.load_timeout;
     if let Waits::Until(patience) = want.waits {
         deadline = deadline.min(patience);
     }

@@ -88,9 +88,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
         self
     }
 
-    /// How long other processes wait for a load of this one, whether it lives or died. Defaults to 2 s; at least 10 ms, at most an
-    /// hour. Nobody waits longer than `load_timeout`: who waited in vain loads for itself and leaves storing to the holder, whose load keeps
-    /// its lease alive meanwhile. Where loads take longer than that and one for all processes matters, raise it above what they take.
+    /// How long other processes wait for a load of this one when it has died. Defaults to 2 s; at least 10 ms, at most an hour. A load that
+    /// takes longer keeps its lease alive, and the others go on waiting for it, but nobody longer than
+    /// [`load_timeout`](Self::load_timeout): who waited in vain loads for itself and leaves storing to the holder.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -226,7 +227,8 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let turns = gate.map_or(Turns::new(1, Duration::ZERO), |gate| {
             Turns::new(gate.share().min(LEASES_AT_ONCE), 2 * gate.budget())
         });
-        let hurried = Arc::clone(&hurry);
+        let runs = Arc::<AtomicBool>::default();
+        let (hurried, running) = (Arc::clone(&hurry), Arc::clone(&runs));
         let caller = Span::current();
         let run = move |wanted: Vec<Wanted<O, V>>| {
             let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
@@ -235,7 +237,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let mut job = job.clone();
             job.at_least = at_least;
             let (load, state) = (Arc::clone(&load), Arc::clone(&state));
-            let hurry = Arc::clone(&hurried);
+            let (hurry, running) = (Arc::clone(&hurried), Arc::clone(&running));
             let (tasks, name) = (state.engine.tasks.clone(), Arc::clone(&state.name));
             // Not below the flight that happens to decide last.
             let span = read_through::span(&state, Some(&caller));
@@ -250,6 +252,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 let deadline = job.deadline();
                 let answers = match state.admit(&job, deadline, &hurry).await {
                     Ok(_places) => {
+                        running.store(true, Ordering::Release);
                         state.meters.loads.add(wanted.len() as u64);
                         job.until(deadline).guard(answers).await
                     }
@@ -259,7 +262,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             tasks.spawn(call.instrument(span));
         };
-        Ok(Batch::new(keys.len(), hurry, turns, run))
+        Ok(Batch::new(keys.len(), hurry, turns, runs, run))
     }
 
     fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)

@@ -10,7 +10,7 @@ use bilten_cache::{Ack, Cache, Region};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::harness::{Held, Node, eventually, held};
+use crate::harness::{DEADLINE, Held, HeldLoad, Node, eventually, held};
 use crate::hooked::Hooked;
 
 /// A full store that gives up first what ends first does this, and so does one that takes over.
@@ -211,7 +211,8 @@ async fn a_lease_is_not_taken_over_a_value_that_was_stored_since_the_look() {
     let node = async || {
         let cache = Cache::builder("shop").remote(store.another_node());
         let cache = cache.clock(&clock).isolated_ttl(Duration::from_secs(600));
-        let cache = cache.build().await.unwrap();
+        // A call stands in a trap meanwhile.
+        let cache = cache.remote_budget(DEADLINE).build().await.unwrap();
         let region = cache.region::<str, u32>("stock");
         let region = region.time_to_live(Duration::from_secs(60));
         region.build().unwrap()
@@ -224,19 +225,100 @@ async fn a_lease_is_not_taken_over_a_value_that_was_stored_since_the_look() {
         let late = start(&one, "tea", 100);
         // It has looked at the value, whose time is over.
         trap.caught().await;
+        let before = store.bytes("stock:tea");
         assert_eq!(start(&two, "tea", turn).await.unwrap(), turn);
-        let stored = async || {
-            let late = Cache::builder("shop").remote(store.another_node());
-            let late = late.clock(&clock).build().await.unwrap();
-            let late = late.region::<str, u32>("stock").build().unwrap();
-            late.get("tea").await
-        };
-        while stored().await.is_none() {
-            tokio::task::yield_now().await;
-        }
+        eventually("the other one's is stored", || {
+            store.bytes("stock:tea") != before
+        })
+        .await;
         trap.release();
         assert_eq!(late.await.unwrap(), turn, "the value of the other one");
         assert_eq!(one.stats().loads, 0);
         clock.advance(Duration::from_secs(61));
     }
+}
+
+/// A region of a process of its own, whose leases end soon.
+async fn with_short_leases(store: &FaultyRemote) -> (Cache, Region<str, u32>) {
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.build().await.unwrap();
+    let region = cache.region("stock").lease(Duration::from_millis(300));
+    let region = region.max_concurrent_loads(1).build().unwrap();
+    (cache, region)
+}
+
+fn load(region: &Region<str, u32>, key: &'static str, by: HeldLoad) -> JoinHandle<Arc<u32>> {
+    let region = region.clone();
+    tokio::spawn(async move { region.get_or_load(key, move |_| by.run()).await.unwrap() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_longer_than_its_lease_runs_once_for_all_processes() {
+    let store = FaultyRemote::new();
+    let (_one, holder) = with_short_leases(&store).await;
+    let (first, mut held_one) = held();
+    let first = load(&holder, "tea", first);
+    held_one.started().await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let (cache, region) = with_short_leases(&store).await;
+        let (other, held) = held();
+        waiting.push((load(&region, "tea", other), held, region, cache));
+    }
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    held_one.finish(7);
+    assert_eq!(*first.await.unwrap(), 7);
+    for (waits, _, region, _) in waiting {
+        assert_eq!(*waits.await.unwrap(), 7);
+        assert_eq!(region.stats().loads, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_takes_all_its_time_holds_up_others_no_longer_than_theirs() {
+    let store = FaultyRemote::new();
+    let (_one, holder) = with_short_leases(&store).await;
+    let (never, mut held_one) = held();
+    let _hangs = tokio::spawn(async move { holder.get_or_load("tea", move |_| never.run()).await });
+    held_one.started().await;
+    let other = Cache::builder("shop").remote(store.another_node());
+    let other = other.build().await.unwrap();
+    let region = other.region::<str, u32>("stock");
+    let limit = Duration::from_secs(5);
+    let region = region.load_timeout(limit).build().unwrap();
+    let begun = Instant::now();
+    let loaded = region.get_or_load("tea", async |_| Ok::<_, io::Error>(8));
+    assert_eq!(*loaded.await.unwrap(), 8);
+    let waited = begun.elapsed();
+    assert!(waited >= limit && waited < limit * 2, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_that_wait_for_a_place_hold_up_no_process_that_has_one() {
+    let store = FaultyRemote::new();
+    let (_one, busy) = with_short_leases(&store).await;
+    let (first, mut held_one) = held();
+    let first = load(&busy, "jam", first);
+    held_one.started().await;
+    let many = tokio::spawn({
+        let busy = busy.clone();
+        async move {
+            let load = |keys: Vec<&'static str>| async move {
+                Ok::<_, io::Error>(keys.into_iter().map(|key| (key, 1)).collect::<Vec<_>>())
+            };
+            busy.get_or_load_many(["tea", "salt"], load).await
+        }
+    });
+    eventually("it has the leases", || store.calls(Call::Lease) >= 3).await;
+    let (_two, idle) = with_short_leases(&store).await;
+    let begun = Instant::now();
+    let loaded = idle.get_or_load("tea", async |_| Ok::<_, io::Error>(2));
+    assert_eq!(*loaded.await.unwrap(), 2);
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(400), "{waited:?}");
+    eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
+    held_one.finish(7);
+    assert_eq!(*first.await.unwrap(), 7);
+    let found = many.await.unwrap().unwrap();
+    assert!(found.iter().all(|value| value.is_some()), "{found:?}");
 }

@@ -363,7 +363,7 @@ async fn who_waits_for_another_process_wakes_within_fifty_milliseconds_of_its_st
 }
 
 #[tokio::test]
-async fn who_waits_longer_than_a_lease_loads_alone_and_does_not_store() {
+async fn who_waits_longer_than_a_load_may_take_loads_alone_and_does_not_store() {
     let store = FaultyRemote::new();
     let cache = Cache::builder("shop")
         .remote(store.another_node())
@@ -372,7 +372,7 @@ async fn who_waits_longer_than_a_lease_loads_alone_and_does_not_store() {
         .unwrap();
     let stock = cache
         .region::<str, u32>("stock")
-        .lease(Duration::from_millis(50))
+        .load_timeout(Duration::from_millis(50))
         .build()
         .unwrap();
     // Somebody holds the lease for much longer than this node is willing to wait.
