@@ -132,9 +132,11 @@ impl State {
             Noticed::Refusal => self.refused_until = Some(now.saturating_add(QUIET)),
         }
         let bit = 1 << cause as u16;
+        // Where the log cannot be followed any more, `works again` must not be the last that was said.
+        let is_there = matches!(noticed, Noticed::Refusal | Noticed::Delivering);
         let stale = self
             .stale
-            .is_some_and(|(told, until)| told == cause && now < until);
+            .is_some_and(|(told, until)| told == cause && now < until && is_there);
         let news = self.told == 0 || cause.needs_a_person() && self.told & bit == 0;
         if !news || stale {
             return false;
@@ -246,5 +248,17 @@ mod tests {
         assert!(!state.works(Delivering, 3));
         assert!(state.failed(Refusal, Cause::Full, QUIET));
         assert!(!state.failed(Refusal, Cause::Full, QUIET + 1));
+    }
+
+    #[test]
+    fn a_second_outage_within_a_minute_is_told_where_nothing_works_any_more() {
+        for noticed in [Following, Calling] {
+            let mut state = State::default();
+            assert!(state.failed(noticed, Cause::Rights, 0));
+            assert!(state.works(noticed, 1));
+            assert!(state.failed(noticed, Cause::Rights, 2));
+            assert!(!state.failed(Delivering, Cause::Rights, 3), "the same one");
+            assert!(state.works(Delivering, 4) || state.works(noticed, 4));
+        }
     }
 }

@@ -11,7 +11,7 @@ use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Error, Redis, RedisClient, Region, RegionBuilder};
 use bilten_testbed::FaultProxy;
 
-use crate::harness::{Node, eventually, with_each_client};
+use crate::harness::{DEADLINE, Node, eventually, with_each_client};
 use crate::hooked::Hooked;
 use crate::staleness::{SECOND, TTL};
 
@@ -250,7 +250,8 @@ async fn of_several_values_for_one_key_the_last_one_stays_whatever_is_slow() {
     let store = FaultyRemote::new();
     let node = async || {
         let cache = Cache::builder("shop").remote(store.another_node());
-        let cache = cache.build().await.unwrap();
+        // A call stands in a trap meanwhile.
+        let cache = cache.remote_budget(DEADLINE).build().await.unwrap();
         let region = cache.region::<str, Vec<f64>>("list");
         (cache, region.build().unwrap())
     };
