@@ -22,7 +22,8 @@ use crate::nanos::nanos;
 /// # Ok::<(), bilten_monitor::Error>(())
 /// ```
 pub trait Clock: Send + Sync + 'static {
-    /// The time since a fixed point in the past; never goes back.
+    /// The time since a fixed point in the past; never goes back, and never panics: it is asked in the middle of what is
+    /// measured.
     fn now(&self) -> Duration;
 }
 

@@ -257,7 +257,8 @@ mod tests {
     fn a_counter_in_use_that_goes_wrong_is_left_for_the_systems_clock() {
         let (clock, counter) = quanta::Clock::mock();
         let system = System::new();
-        let from = system.read(&clock).expect("at once");
+        let read = |_| system.read(&clock);
+        let from = (0..).find_map(read).expect("at once, sooner or later");
         let mut comparison = Comparison {
             clock: clock.clone(),
             rates: Rates {
@@ -279,9 +280,11 @@ mod tests {
             std::thread::yield_now();
         }
         let before = system.now();
-        comparison.look(&system);
         let left = system.counter.get().expect("there is one");
-        assert!(!left.agrees.load(Ordering::Relaxed));
+        // A look into which something comes says nothing.
+        while left.agrees.load(Ordering::Relaxed) {
+            comparison.look(&system);
+        }
         let after = system.now();
         assert!(after >= before, "time never goes back");
         counter.increment(3600 * SECOND);
@@ -302,7 +305,9 @@ mod tests {
             for _ in 0..10_000 {
                 let (before, now) = (system.slow(), system.now());
                 let after = system.slow();
-                let near = before.saturating_sub(1_000_000)..after + 1_000_000;
+                // What the counter's rate may be wrong by, however long ago that was measured.
+                let off = 1_000_000 + after / TOLERANCE;
+                let near = before.saturating_sub(off)..after + off;
                 assert!(near.contains(&now), "{near:?} {now}");
             }
         };

@@ -90,12 +90,24 @@ fn drain<T>(
     failed: &impl Fn(&str),
 ) {
     while let Ok(message) = receiver.recv() {
-        match catch_unwind(AssertUnwindSafe(|| deliver(message))) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => failed(&error.to_string()),
-            Err(_) => failed("the sink panicked"),
+        let _handled = Handled(pending);
+        let said = catch_unwind(AssertUnwindSafe(|| deliver(message)));
+        let said = said.unwrap_or_else(|_| Err("the sink panicked".into()));
+        if let Err(error) = said {
+            // Telling of it asks the program's clock and recorder, and the error for its text: their panics are no reason
+            // to deliver nothing any more.
+            let tell = AssertUnwindSafe(|| failed(&error.to_string()));
+            drop(catch_unwind(tell));
         }
-        pending.settle();
+    }
+}
+
+/// However a delivery ends, whoever waits for it is told.
+struct Handled<'p>(&'p Pending);
+
+impl Drop for Handled<'_> {
+    fn drop(&mut self) {
+        self.0.settle();
     }
 }
 
@@ -159,6 +171,23 @@ mod tests {
             ["the sink panicked", "refused"]
         );
         assert_eq!(arrivals.try_iter().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_failure_that_cannot_be_told_keeps_nothing_from_being_delivered() {
+        let (arrived, arrivals) = mpsc::channel();
+        let deliver = move |n: u8| match n {
+            1 => Err("refused".into()),
+            n => {
+                arrived.send(n).ok();
+                Ok(())
+            }
+        };
+        let failed = |_: &str| panic!("the recorder's own fault");
+        let outbox = Outbox::start("test", 8, deliver, failed).expect("a thread");
+        assert!(outbox.offer(1) && outbox.offer(2));
+        assert!(outbox.flush(SOON));
+        assert_eq!(arrivals.try_iter().collect::<Vec<_>>(), [2]);
     }
 
     #[test]

@@ -65,13 +65,12 @@ impl Together {
 
     /// Records one value for each metric; values beyond the metrics are left out.
     pub(crate) fn record(&self, hub: &Hub, now: u64, values: &[f64]) {
-        let is_taken = self.cached.with(&hub.registry, now, |handles, is_live| {
+        let is_taken = self.cached.with(&hub.registry, now, |handles, _| {
             for (histogram, at) in handles.iter().zip(&self.takes) {
                 if let Some(value) = values.get(*at) {
                     histogram.record(*value);
                 }
             }
-            is_live
         });
         if !is_taken {
             hub.unrecorded(1);

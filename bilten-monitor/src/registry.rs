@@ -52,7 +52,7 @@ pub(crate) struct Registry {
     refresh_nanos: u64,
     /// The address of the process's recorder, once the watchdog has seen it.
     process: AtomicUsize,
-    /// How often a recorder panicked when it was asked for a handle or given a count, since somebody last counted.
+    /// How often a recorder panicked when it was asked for a handle or given a value, since somebody last counted.
     panics: AtomicU64,
     told_of_panic: AtomicBool,
     described: Mutex<HashSet<String>>,
@@ -128,16 +128,27 @@ impl Registry {
         self.recorder.is_some() || from == NOBODY || from == self.process.load(Ordering::Relaxed)
     }
 
-    /// A recorder panicked when it was asked for a handle or given a count: it is told once, and counted.
+    /// A recorder panicked when it was asked for a handle or given a value: it is told once, and counted.
+    #[cold]
     pub(crate) fn panicked(&self) {
         self.panics.fetch_add(1, Ordering::Relaxed);
         if !self.told_of_panic.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 target: "bilten_monitor",
-                "the metrics recorder panicked when it was asked for a handle or given a count: what it does not take is \
-                 counted, and it is asked again later",
+                "the metrics recorder panicked when it was asked for a handle or given a value: what it does not take is \
+                 counted, and it is asked again",
             );
         }
+    }
+
+    /// Gives a recorder something; whether it did not panic.
+    #[inline]
+    pub(crate) fn guard(&self, give: impl FnOnce()) -> bool {
+        let is_done = catch_unwind(AssertUnwindSafe(give)).is_ok();
+        if !is_done {
+            self.panicked();
+        }
+        is_done
     }
 
     /// The panics that were not counted yet; they are the caller's to count.
@@ -300,45 +311,48 @@ impl<H: Handle> Cached<H> {
         }
     }
 
-    /// Calls `f` for the handle of each family, and says whether a recorder was there to take it. `now` is a reading
+    /// Calls `f` for the handle of each family, and says whether a recorder was there and took it. `now` is a reading
     /// of the monitor's clock.
     pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) -> bool {
-        self.with(registry, now, |handles, is_live| {
-            handles.iter().for_each(f);
-            is_live
-        })
+        self.with(registry, now, |handles, _| handles.iter().for_each(f))
     }
 
-    /// Calls `f` with the handles, in the order of `ids`, and with whether a recorder is there to take anything.
-    pub(crate) fn with<T>(
-        &self,
-        registry: &Registry,
-        now: u64,
-        f: impl FnOnce(&[H], bool) -> T,
-    ) -> T {
-        if let Some(handles) = self.lasting.get() {
-            return f(handles, true);
+    /// Calls `f` with the handles, in the order of `ids`, and with whether a recorder is there to take anything. Says
+    /// whether one was, and took it.
+    ///
+    /// A handle is somebody else's code, and this may be in the middle of a request or in a drop: its panic ends here.
+    #[inline]
+    pub(crate) fn with(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool)) -> bool {
+        match self.lasting.get() {
+            Some(handles) => registry.guard(|| f(handles, true)),
+            None => self.with_resolved(registry, now, f),
         }
+    }
+
+    fn with_resolved(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool)) -> bool {
         let current = self.resolved.load();
         let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
         if let Some(resolved) = current.as_deref().filter(fresh) {
-            f(&resolved.handles, resolved.is_live)
+            let is_live = resolved.is_live;
+            registry.guard(|| f(&resolved.handles, is_live)) && is_live
         } else {
             self.ask_again(registry, now, f)
         }
     }
 
     #[cold]
-    fn ask_again<T>(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool) -> T) -> T {
+    fn ask_again(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool)) -> bool {
         let (resolved, lasts) = self.resolve(registry, now);
         if lasts {
-            return f(self.lasting.get_or_init(|| resolved.handles), true);
+            let handles = self.lasting.get_or_init(|| resolved.handles);
+            return registry.guard(|| f(handles, true));
         }
-        let output = f(&resolved.handles, resolved.is_live);
+        let is_live = resolved.is_live;
+        let is_done = registry.guard(|| f(&resolved.handles, is_live));
         if registry.is_for_all(resolved.from) {
             self.resolved.store(Some(Arc::new(resolved)));
         }
-        output
+        is_done && is_live
     }
 
     /// The handles, and whether they last.

@@ -21,7 +21,7 @@ impl Monitor {
     ///
     /// A runtime that is watched twice is shown once; of two runtimes the last one given is. A current-thread runtime that
     /// runs no task for ten seconds although one waits may be stuck, or driven by nobody: its share is zero then, and the
-    /// wait of its task grows.
+    /// wait of its task grows. So is the share of one that has ended.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(async {
@@ -64,6 +64,8 @@ struct Probes {
     waiting: Option<Instant>,
     /// A task had its turn, and none has waited long since.
     answered: bool,
+    /// A task was dropped without its turn: there is no runtime any more.
+    ended: bool,
 }
 
 /// A task that waits longer has nobody to run it; until then those before it may be what it waits for.
@@ -85,7 +87,7 @@ impl Probes {
     /// Whether somebody runs tasks, be it late: one that waits a while behind others has its turn in the end.
     fn is_answered(&mut self, now: Instant) -> bool {
         let is_late = |asked| now.duration_since(asked) > UNDRIVEN;
-        self.answered &= !self.waiting.is_some_and(is_late);
+        self.answered &= !self.ended && !self.waiting.is_some_and(is_late);
         self.answered
     }
 
@@ -97,11 +99,16 @@ impl Probes {
 }
 
 /// A task that waits for its turn. It waits no more when it is dropped: by a runtime that ends, too.
-struct Probe(Arc<Delay>);
+struct Probe {
+    delay: Arc<Delay>,
+    had_its_turn: bool,
+}
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.0.probes().waiting = None;
+        let mut probes = self.delay.probes();
+        probes.waiting = None;
+        probes.ended |= !self.had_its_turn;
     }
 }
 
@@ -159,8 +166,10 @@ impl Runtime {
 
     /// Whether somebody runs its tasks for certain: its own threads, or whoever ran the last one that was asked for.
     fn is_driven(&self) -> bool {
-        let is_answered = self.delay.probes().is_answered(Instant::now());
-        is_answered || self.handle.runtime_flavor() != RuntimeFlavor::CurrentThread
+        let has_threads = self.handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
+        let mut probes = self.delay.probes();
+        let is_answered = probes.is_answered(Instant::now());
+        is_answered || (has_threads && !probes.ended)
     }
 
     /// A task that does nothing but tell how long it waited.
@@ -170,12 +179,16 @@ impl Runtime {
         if !self.delay.probes().ask(asked) {
             return;
         }
-        let probe = Probe(Arc::clone(&self.delay));
+        let mut probe = Probe {
+            delay: Arc::clone(&self.delay),
+            had_its_turn: false,
+        };
         self.handle.spawn(async move {
             let waited = asked.elapsed();
-            probe.0.probes().answer(waited);
+            probe.had_its_turn = true;
+            probe.delay.probes().answer(waited);
             let record = |histogram: &Histogram| histogram.record(waited.as_secs_f64());
-            probe.0.waited.each(&registry, now, record);
+            probe.delay.waited.each(&registry, now, record);
         });
     }
 }
@@ -221,6 +234,9 @@ impl Watched for Runtime {
         }
         let metrics = self.handle.metrics();
         let load = Load::of(&metrics);
+        let (tasks, queue) = (metrics.num_alive_tasks(), metrics.global_queue_depth());
+        // Before its load is judged: a runtime that has ended says so by this.
+        self.measure_delay(now);
         let (all, busiest) = load.since(&last, self.is_driven());
         *last = load;
         drop(last);
@@ -229,8 +245,8 @@ impl Watched for Runtime {
         };
         let busy = Busy {
             workers: metrics.num_workers(),
-            tasks: metrics.num_alive_tasks(),
-            queue: metrics.global_queue_depth(),
+            tasks,
+            queue,
             busy: all,
             busiest,
             wait: self.delay.probes().wait(Instant::now()).as_secs_f64() * 1e3,
@@ -241,7 +257,6 @@ impl Watched for Runtime {
         show(&self.busy, busy.busy);
         show(&self.busiest, busy.busiest);
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = busy;
-        self.measure_delay(now);
     }
 
     #[cfg(feature = "dashboard")]
@@ -287,8 +302,8 @@ mod tests {
             // Each task has its turn after four seconds, and there is a look in each of them.
             let asked = start + turn * 4 * second;
             assert!(probes.ask(asked));
-            let looks = (1..4).map(|after| probes.is_answered(asked + after * second));
-            assert_eq!(looks.filter(|driven| *driven).count() > 0, turn > 0);
+            let mut looks = (1..4).map(|after| probes.is_answered(asked + after * second));
+            assert!(looks.all(|driven| driven == (turn > 0)));
             probes.answer(4 * second);
             probes.waiting = None;
             assert!(probes.is_answered(asked + 4 * second));
@@ -325,6 +340,34 @@ mod tests {
         drop(runtime);
         (0..3).for_each(|_| watched.measure_delay(0));
         assert_eq!(watched.delay.probes().waiting, None, "it never will");
+        assert!(!watched.is_driven(), "it has ended");
+    }
+
+    /// Its workers leave as if they were at work, and nothing changes any more: as if they were busy for ever.
+    #[test]
+    fn a_runtime_that_ended_is_not_busy() {
+        let mut builders = [
+            tokio::runtime::Builder::new_current_thread(),
+            tokio::runtime::Builder::new_multi_thread(),
+        ];
+        for builder in &mut builders {
+            let runtime = builder.build().expect("a runtime");
+            let watched = watched(runtime.handle().clone());
+            watched.measure_delay(0);
+            while watched.delay.probes().waiting.is_some() {
+                runtime.block_on(tokio::task::yield_now());
+            }
+            assert!(watched.is_driven());
+            drop(runtime);
+            // As if the last look were a while ago.
+            *watched.last.lock().expect("no panic") = Load {
+                at: Instant::now() - LOOK,
+                workers: Load::of(&watched.handle.metrics()).workers,
+            };
+            watched.settle(0);
+            let shown = *watched.shown.lock().expect("no panic");
+            assert_eq!((shown.busy, shown.busiest), (0.0, 0.0));
+        }
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the monitor counts about itself, so that nothing is lost unnoticed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,15 +27,15 @@ pub struct Losses {
     pub alerts_suppressed: u64,
     /// Alerts lost because a sink's queue was full.
     pub alerts_dropped: u64,
-    /// Deliveries that a sink refused or panicked on, what the watchdog could not do for a recorder or a clock that
-    /// panicked, and panics of a recorder that was asked for a handle or given a count.
+    /// Deliveries that a sink refused or panicked on, looks of the watchdog at which a recorder or a clock panicked, and
+    /// panics of a recorder that was asked for a handle or given a value.
     pub sink_failures: u64,
     /// Samples lost because a metric sink's queue was full.
     pub samples_dropped: u64,
     /// Values and names refused by the metric interface.
     pub rejected: u64,
-    /// Observations made while there was no recorder: no exporter will ever show them. Snapshots, alerts and metric
-    /// sinks have them all the same.
+    /// Observations made while there was no recorder, or that it panicked on: no exporter will ever show them. Snapshots,
+    /// alerts and metric sinks have them all the same.
     pub unrecorded: u64,
 }
 
@@ -157,20 +156,18 @@ impl Tally {
 
     /// Shows what no recorder has yet, and a zero if that is all.
     pub(crate) fn publish(&self, registry: &Registry, now: u64) {
-        let show = AssertUnwindSafe(|| {
-            self.counter.with(registry, now, |counters, is_live| {
-                if is_live {
-                    let total = self.total();
-                    let told = self.told.fetch_max(total, Ordering::Relaxed);
-                    let due = total.saturating_sub(told);
-                    counters.iter().for_each(|counter| counter.increment(due));
+        self.counter.with(registry, now, |counters, is_live| {
+            if is_live {
+                let total = self.total();
+                let told = self.told.fetch_max(total, Ordering::Relaxed);
+                let due = total.saturating_sub(told);
+                let takes = |counter: &&Counter| registry.guard(|| counter.increment(due));
+                // What nobody took is still due: the recorder panics today, and counts tomorrow.
+                if counters.iter().filter(takes).count() == 0 {
+                    self.told.fetch_sub(due, Ordering::Relaxed);
                 }
-            });
+            }
         });
-        // What is counted here goes on to be told: an alert does not wait for a recorder that panics.
-        if catch_unwind(show).is_err() {
-            registry.panicked();
-        }
     }
 
     /// Adds so many, and says whether they are the first.

@@ -82,8 +82,8 @@ impl Desk {
     pub(crate) fn add(&mut self, sink: Box<dyn AlertSink>, queue: usize) -> Result<(), Error> {
         let tallies = Arc::clone(&self.tallies);
         let failed = move |why: &str| {
-            tallies.count(Loss::SinkFailure);
             tracing::warn!(target: "bilten_monitor", why, "an alert was not delivered");
+            tallies.count(Loss::SinkFailure);
         };
         let deliver = move |alert: Arc<Alert>| sink.deliver(&alert);
         self.sinks

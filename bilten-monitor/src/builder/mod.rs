@@ -3,6 +3,7 @@
 mod check;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -316,10 +317,12 @@ fn outbox(
     tallies: &Arc<Tallies>,
 ) -> Result<Outbox<Sample>, Error> {
     let tallies = Arc::clone(tallies);
+    let is_told = AtomicBool::new(false);
     let failed = move |why: &str| {
-        if tallies.count(Loss::SinkFailure) {
+        if !is_told.swap(true, Ordering::Relaxed) {
             tracing::warn!(target: "bilten_monitor", why, "a metric sink fails; further failures are only counted");
         }
+        tallies.count(Loss::SinkFailure);
     };
     Outbox::start(
         "bilten-samples",

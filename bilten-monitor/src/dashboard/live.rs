@@ -35,12 +35,7 @@ pub(super) struct Published {
 impl Live {
     /// Starts the thread; it ends with the last handle on this, or when this is closed.
     pub(super) fn start(hub: Arc<Hub>) -> Arc<Self> {
-        let live = Arc::new(Self {
-            sampler: Mutex::new(Sampler::new(hub, Board::of_process())),
-            published: watch::Sender::default(),
-            taken: AtomicUsize::new(0),
-        });
-        live.look();
+        let live = Self::new(hub);
         let weak = Arc::downgrade(&live);
         let thread = std::thread::Builder::new().name(THREAD.to_owned());
         if let Err(error) = thread.spawn(move || watch_over(&weak)) {
@@ -48,6 +43,17 @@ impl Live {
             // A stream of which nobody ever sends would hold a server up that waits for its responses.
             live.close();
         }
+        live
+    }
+
+    /// One that has looked once, and at which nobody looks again.
+    pub(super) fn new(hub: Arc<Hub>) -> Arc<Self> {
+        let live = Arc::new(Self {
+            sampler: Mutex::new(Sampler::new(hub, Board::of_process())),
+            published: watch::Sender::default(),
+            taken: AtomicUsize::new(0),
+        });
+        live.look();
         live
     }
 

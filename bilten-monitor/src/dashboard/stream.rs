@@ -114,10 +114,10 @@ mod tests {
     use super::*;
     use crate::Monitor;
 
-    /// The thread's own look comes after a second, and these tests look themselves.
+    /// Without the thread: these tests look themselves, and how long they take is nobody's to say.
     fn page() -> (Arc<Live>, Told) {
         let monitor = Monitor::builder().build().expect("a monitor");
-        let live = Live::start(Arc::clone(&monitor.inner().hub));
+        let live = Live::new(Arc::clone(&monitor.inner().hub));
         let told = Told {
             seat: live.seat(1).expect("a place"),
             title: Arc::from("test"),

@@ -137,7 +137,7 @@ pub(crate) const ALERTS_DROPPED: Spec = counter(
 pub(crate) const SINK_FAILURES: Spec = counter(
     same("bilten.monitor.sink_failures"),
     &[],
-    "Deliveries that a sink refused or panicked on, and looks at which a recorder or a clock panicked.",
+    "Deliveries that a sink refused or panicked on, looks at which a recorder or a clock panicked, and panics of a recorder that was asked for a handle or given a value.",
 );
 pub(crate) const SAMPLES_DROPPED: Spec = counter(
     same("bilten.monitor.samples_dropped"),
@@ -152,7 +152,7 @@ pub(crate) const REJECTED: Spec = counter(
 pub(crate) const UNRECORDED: Spec = counter(
     same("bilten.monitor.unrecorded"),
     &[],
-    "Observations made before there was a recorder, which no exporter has.",
+    "Observations made before there was a recorder, or that it panicked on, which no exporter has.",
 );
 pub(crate) const EXPORT_REJECTED: Spec = counter(
     same("bilten.monitor.export_rejected"),

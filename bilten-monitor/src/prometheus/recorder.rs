@@ -143,7 +143,8 @@ impl TextRecorder {
 
     /// Whether the family may use its names; the one that was there first keeps them.
     fn claim(&self, family: &Family, taken: &mut HashSet<String>) -> bool {
-        if SYNTHETIC.contains(&&*family.name) {
+        // A histogram is written under names of its own: `up_sum` and the like.
+        if family.kind == Kind::Gauge && SYNTHETIC.contains(&&*family.name) {
             self.refuse(
                 family.kind,
                 &family.source,

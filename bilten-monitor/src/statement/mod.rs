@@ -32,7 +32,8 @@ use words::Words;
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// The fingerprint of a statement. It stays the same across programs and versions of this crate.
+    /// The fingerprint of a statement: the same in each program with this version of the crate. A newer one may tell more
+    /// statements as one.
     ///
     /// Which database it is for is not asked, so what texts in double quotes and a `\` before a quote are is told from the
     /// text. An observed connection knows: of a statement for MySQL that has either, the fingerprint in its name may differ.
@@ -283,14 +284,14 @@ mod tests {
 
     #[test]
     fn a_huge_text_ends_soon_and_no_name_is_long() {
-        for (what, sql) in monsters(1 << 18) {
+        for (what, sql) in monsters(1 << 16) {
             assert!(summary(&sql).len() < 150, "{what}");
         }
     }
 
     #[test]
     fn a_long_statement_is_told_from_another_one_by_its_last_word() {
-        let columns = |last: &str| format!("select {} {last} from t", "a , ".repeat(100_000));
+        let columns = |last: &str| format!("select {} {last} from t", "a , ".repeat(20_000));
         assert_eq!(
             Fingerprint::of(&columns("b")),
             Fingerprint::of(&columns("B"))
@@ -301,7 +302,7 @@ mod tests {
         );
         let rows =
             |many: usize| format!("insert into t values {}($1, $2)", "($1, $2),".repeat(many));
-        assert_eq!(Fingerprint::of(&rows(1)), Fingerprint::of(&rows(100_000)));
+        assert_eq!(Fingerprint::of(&rows(1)), Fingerprint::of(&rows(20_000)));
     }
 
     #[test]

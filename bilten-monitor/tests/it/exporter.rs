@@ -240,7 +240,12 @@ fn nobodys_gauge_takes_the_place_of_what_prometheus_says_of_its_target() {
         metrics::gauge!("scrape.duration.seconds").set(9.0);
         metrics::counter!("up").increment(1);
     });
+    // A histogram is written under names of its own.
+    metrics::with_local_recorder(&scene.exporter.recorder(), || {
+        metrics::histogram!("scrape.timeout.seconds").record(3.0);
+    });
     let scrape = scene.scrape();
+    assert_eq!(scrape.sum("scrape_timeout_seconds_sum", &[]), 3.0);
     assert_eq!(scrape.matching("up", &[]).count(), 0);
     assert_eq!(scrape.matching("scrape_duration_seconds", &[]).count(), 0);
     assert_eq!(scrape.sum("up_total", &[]), 1.0, "a name of its own");

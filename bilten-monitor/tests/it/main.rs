@@ -32,5 +32,6 @@ mod trace;
 mod watchdog;
 mod webhook;
 
+mod handles;
 mod scene;
 mod scrape;

@@ -1,16 +1,25 @@
 //! No recorder, a late one, one that forgets.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_monitor::prometheus::{Exporter, Options};
 use bilten_monitor::{Monitor, prometheus};
-use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use http::Request;
+use http_body_util::BodyExt;
+use metrics::{
+    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
+    SharedString, Unit,
+};
 use metrics_util::CompositeKey;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
+use tower::{Layer, Service};
 
-use crate::scene::{SOON, Scene, Turned, eventually};
+use crate::handles::Handles;
+use crate::http_layer::{answer, request};
+use crate::scene::{Lines, SOON, Scene, Turned, eventually};
 use crate::scrape::Scrape;
 
 const COUNT: &str = "db_client_operation_duration_seconds_count";
@@ -237,7 +246,8 @@ async fn another_recorder_is_told_the_number_in_flight_within_a_look_at_once_by_
     // Nobody looks any more, and these two are still under way.
     drop((monitor, first));
     drop(second);
-    assert_eq!(told(&snapshotter), Some(0.0));
+    // At once, or when the watchdog's last look is over.
+    eventually("none is told", || told(&snapshotter) == Some(0.0)).await;
 }
 
 /// A recorder that panics whenever it is asked for a handle.
@@ -273,4 +283,142 @@ fn a_recorder_that_panics_when_it_is_asked_is_no_matter_of_the_program() {
         losses.unrecorded, 2,
         "the query and the sale are in no exporter"
     );
+}
+
+/// A handle of any kind that panics when it is given a value.
+struct Sour;
+
+impl CounterFn for Sour {
+    fn increment(&self, by: u64) {
+        panic!("no {by}")
+    }
+    fn absolute(&self, to: u64) {
+        panic!("no {to}")
+    }
+}
+
+impl GaugeFn for Sour {
+    fn increment(&self, by: f64) {
+        panic!("no {by}")
+    }
+    fn decrement(&self, by: f64) {
+        panic!("no {by}")
+    }
+    fn set(&self, to: f64) {
+        panic!("no {to}")
+    }
+}
+
+impl HistogramFn for Sour {
+    fn record(&self, value: f64) {
+        panic!("no {value}")
+    }
+}
+
+#[tokio::test]
+async fn a_recorder_that_panics_at_each_value_is_no_matter_of_a_query_or_a_request() {
+    let log = Lines::default();
+    let _told = tracing::subscriber::set_default(log.subscriber());
+    let recorder = Handles {
+        counter: Counter::from_arc(Arc::new(Sour)),
+        gauge: Gauge::from_arc(Arc::new(Sour)),
+        histogram: Histogram::from_arc(Arc::new(Sour)),
+    };
+    let scene = Scene::with(|builder| builder.recorder(Arc::new(recorder)));
+    let monitor = &scene.monitor;
+    run(monitor);
+    let failing = || Err::<(), _>(std::fmt::Error);
+    assert_eq!(
+        monitor.query("q").run_sync(failing),
+        Err(std::fmt::Error),
+        "as it was"
+    );
+    drop(monitor.query("q").start());
+    let service = tower::service_fn(|asked: Request<()>| {
+        assert_eq!(asked.uri(), "/fine", "the handler's own fault");
+        answer(200)
+    });
+    let mut service = monitor.http().route(|_| Some("/all")).layer(service);
+    let response = service.call(request("GET", "/fine")).await;
+    drop(response.expect("infallible").into_body().collect().await);
+    // Recorded while that panic unwinds: a second one would end the process.
+    let broken = AssertUnwindSafe(|| drop(service.call(request("GET", "/broken"))));
+    assert!(catch_unwind(broken).is_err());
+    for given in [
+        monitor.metric("sold").increment(1),
+        monitor.metric("level").set(1.0),
+        monitor.metric("spread").observe(1.0),
+    ] {
+        given.expect("counted");
+    }
+    assert!(monitor.flush(SOON));
+    let snapshot = monitor.snapshot();
+    let counted = (snapshot.queries[0].count, snapshot.requests[0].count);
+    assert_eq!(counted, (3, 2));
+    let losses = monitor.losses();
+    assert!(losses.sink_failures >= 8, "{losses:?}");
+    // Three queries, a first byte, the ends of two requests, and three metrics of the program's own.
+    assert_eq!(losses.unrecorded, 9);
+    let text = log.text();
+    let told = text.matches("the metrics recorder panicked").count();
+    assert_eq!(told, 1, "{text}");
+}
+
+/// A recorder whose counters panic for as long as it is told to, and then count in another one.
+struct Moody {
+    panics: Arc<AtomicBool>,
+    counts: DebuggingRecorder,
+}
+
+struct MoodyCounter(Arc<AtomicBool>, Counter);
+
+impl CounterFn for MoodyCounter {
+    fn increment(&self, by: u64) {
+        assert!(!self.0.load(Ordering::SeqCst), "as told");
+        self.1.increment(by);
+    }
+    fn absolute(&self, to: u64) {
+        self.1.absolute(to);
+    }
+}
+
+impl Recorder for Moody {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
+        let counts = self.counts.register_counter(key, metadata);
+        Counter::from_arc(Arc::new(MoodyCounter(Arc::clone(&self.panics), counts)))
+    }
+    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
+        self.counts.register_gauge(key, metadata)
+    }
+    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
+        self.counts.register_histogram(key, metadata)
+    }
+}
+
+#[test]
+fn what_a_recorder_panicked_on_is_counted_in_it_once_it_counts_again() {
+    let panics = Arc::new(AtomicBool::new(true));
+    let counts = DebuggingRecorder::new();
+    let snapshotter = counts.snapshotter();
+    let recorder = Moody {
+        panics: Arc::clone(&panics),
+        counts,
+    };
+    let builder = Monitor::builder().recorder(Arc::new(recorder));
+    let monitor = builder.build().expect("a monitor");
+    for _ in 0..3 {
+        let refused = monitor.metric("x").observe(f64::NAN);
+        refused.expect_err("no number");
+    }
+    panics.store(false, Ordering::SeqCst);
+    assert!(monitor.flush(SOON));
+    let series = snapshotter.snapshot().into_vec().into_iter();
+    let rejected = series
+        .filter(|(key, ..)| key.key().name() == "bilten.monitor.rejected")
+        .map(|(_, _, _, value)| value);
+    assert_eq!(rejected.collect::<Vec<_>>(), [DebugValue::Counter(3)]);
 }

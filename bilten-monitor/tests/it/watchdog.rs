@@ -2,16 +2,19 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use bilten_monitor::Outcome;
-use bilten_monitor::alert::AlertKind;
+use bilten_monitor::alert::{Alert, AlertKind, AlertSink, Refused};
+use bilten_monitor::{Clock, Outcome};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::{Layer, Service, service_fn};
 
-use crate::scene::{SOON, Scene};
+use crate::handles::Handles;
+use crate::scene::{SOON, Scene, Turned};
 
 const TICK: Duration = Duration::from_millis(5);
 const MILLI: Duration = Duration::from_millis(1);
@@ -51,61 +54,25 @@ fn a_query_that_hangs_is_told_once_while_it_runs_and_once_when_it_ends() {
     assert!(scene.alerts.next_within(10 * TICK).is_none(), "no third");
 }
 
-/// A recorder that panics once it is told to.
-struct Fragile(std::sync::Arc<std::sync::atomic::AtomicBool>);
+/// A gauge that panics once it is told to.
+struct Fragile(Arc<AtomicBool>);
 
 impl metrics::GaugeFn for Fragile {
     fn increment(&self, _: f64) {}
     fn decrement(&self, _: f64) {}
     fn set(&self, _: f64) {
-        assert!(
-            !self.0.swap(false, std::sync::atomic::Ordering::SeqCst),
-            "as told"
-        );
-    }
-}
-
-impl metrics::Recorder for Fragile {
-    fn describe_counter(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn describe_gauge(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn describe_histogram(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::noop()
-    }
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::from_arc(std::sync::Arc::new(Self(self.0.clone())))
-    }
-    fn register_histogram(
-        &self,
-        _: &metrics::Key,
-        _: &metrics::Metadata<'_>,
-    ) -> metrics::Histogram {
-        metrics::Histogram::noop()
+        assert!(!self.0.swap(false, Ordering::SeqCst), "as told");
     }
 }
 
 #[test]
 fn the_watchdog_looks_on_after_a_recorder_has_panicked() {
-    let panics = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
-    let recorder = std::sync::Arc::new(Fragile(panics.clone()));
+    let panics = Arc::new(AtomicBool::new(true));
+    let gauge = metrics::Gauge::from_arc(Arc::new(Fragile(Arc::clone(&panics))));
+    let recorder = Arc::new(Handles {
+        gauge,
+        ..Handles::default()
+    });
     let scene = Scene::with(|builder| builder.recorder(recorder).watchdog(TICK));
     let span = scene.monitor.query("report").start();
     scene.clock.advance(1100 * MILLI);
@@ -114,12 +81,12 @@ fn the_watchdog_looks_on_after_a_recorder_has_panicked() {
         .next_within(SOON)
         .expect("told at a later look");
     assert_eq!(running.kind, AlertKind::StillRunning);
-    assert!(!panics.load(std::sync::atomic::Ordering::SeqCst));
+    assert!(!panics.load(Ordering::SeqCst));
     assert_eq!(scene.monitor.losses().sink_failures, 1, "it is counted");
     span.finish(Outcome::Success);
 }
 
-/// A recorder whose counters panic at each count.
+/// A counter that panics at each count.
 struct Uncountable;
 
 impl metrics::CounterFn for Uncountable {
@@ -131,46 +98,12 @@ impl metrics::CounterFn for Uncountable {
     }
 }
 
-impl metrics::Recorder for Uncountable {
-    fn describe_counter(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn describe_gauge(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn describe_histogram(
-        &self,
-        _: metrics::KeyName,
-        _: Option<metrics::Unit>,
-        _: metrics::SharedString,
-    ) {
-    }
-    fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Counter {
-        metrics::Counter::from_arc(std::sync::Arc::new(Self))
-    }
-    fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
-        metrics::Gauge::noop()
-    }
-    fn register_histogram(
-        &self,
-        _: &metrics::Key,
-        _: &metrics::Metadata<'_>,
-    ) -> metrics::Histogram {
-        metrics::Histogram::noop()
-    }
-}
-
 #[test]
 fn a_recorder_that_panics_at_each_count_keeps_no_alert_from_being_told() {
-    let recorder = std::sync::Arc::new(Uncountable);
+    let recorder = Arc::new(Handles {
+        counter: metrics::Counter::from_arc(Arc::new(Uncountable)),
+        ..Handles::default()
+    });
     let scene = Scene::with(|builder| builder.recorder(recorder).watchdog(TICK));
     let span = scene.monitor.query("report").start();
     scene.clock.advance(1100 * MILLI);
@@ -260,4 +193,65 @@ fn one_that_hangs_is_told_though_most_places_are_taken() {
         (AlertKind::StillRunning, Duration::from_secs(61))
     );
     drop(late);
+}
+
+/// A clock that panics on the monitor's own threads for as long as it is told to.
+#[derive(Clone)]
+struct Moody(Turned, Arc<AtomicBool>);
+
+impl Clock for Moody {
+    fn now(&self) -> Duration {
+        let thread = std::thread::current();
+        let is_ours = thread
+            .name()
+            .is_some_and(|name| name.starts_with("bilten-"));
+        assert!(!is_ours || !self.1.load(Ordering::SeqCst), "as told");
+        self.0.now()
+    }
+}
+
+/// Refuses the first alert.
+struct Shy(mpsc::Sender<AlertKind>, AtomicBool);
+
+impl AlertSink for Shy {
+    fn deliver(&self, alert: &Alert) -> Result<(), Refused> {
+        if self.1.swap(false, Ordering::SeqCst) {
+            return Err("not yet".into());
+        }
+        self.0.send(alert.kind).map_err(Into::into)
+    }
+}
+
+#[test]
+fn a_clock_that_panics_ends_neither_the_looks_nor_the_deliveries() {
+    let (sender, delivered) = mpsc::channel();
+    let (clock, panics) = (Turned::default(), Arc::new(AtomicBool::new(true)));
+    let moody = Moody(clock.clone(), Arc::clone(&panics));
+    let scene = Scene::with(|builder| {
+        let builder = builder.clock(moody).watchdog(TICK);
+        builder.alert_sink(Shy(sender, AtomicBool::new(true)))
+    });
+    let slow = |name| {
+        let span = scene.monitor.query(name).start();
+        clock.advance(200 * MILLI);
+        span.finish(Outcome::Success);
+    };
+    // Its refusal is counted, for which the clock is asked; and so it is at each look meanwhile.
+    slow("refused");
+    assert!(scene.monitor.flush(SOON), "it counts as handled");
+    slow("delivered");
+    assert_eq!(delivered.recv_timeout(SOON), Ok(AlertKind::SlowQuery));
+    let deadline = Instant::now() + SOON;
+    while scene.monitor.losses().sink_failures < 3 {
+        assert!(
+            Instant::now() < deadline,
+            "looks at which it panicked count"
+        );
+        std::thread::yield_now();
+    }
+    panics.store(false, Ordering::SeqCst);
+    let hangs = scene.monitor.query("hangs").start();
+    clock.advance(200 * MILLI);
+    assert_eq!(delivered.recv_timeout(SOON), Ok(AlertKind::StillRunning));
+    drop(hangs);
 }
