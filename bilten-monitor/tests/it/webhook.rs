@@ -51,11 +51,16 @@ fn answer(status: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 }
 
+/// The sink waits as long as it takes: no server is too slow for it.
 fn scene(url: &str) -> Scene {
+    scene_within(SOON, url)
+}
+
+fn scene_within(limit: Duration, url: &str) -> Scene {
     let sink = WebhookSink::builder(url)
         .header("authorization", "Bearer also-secret")
         .pause(Duration::from_millis(1))
-        .timeout(Duration::from_millis(300))
+        .timeout(limit)
         .build()
         .expect("a sink");
     assert!(!format!("{sink:?}").contains("secret"));
@@ -192,12 +197,14 @@ fn a_redirect_to_another_host_is_not_followed() {
 #[test]
 fn a_webhook_that_hangs_or_is_gone_is_given_up_and_the_program_never_waits() {
     let hanging = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let gone = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let urls = [&hanging, &gone]
-        .map(|listener| format!("http://{}/", listener.local_addr().expect("an address")));
-    drop(gone);
-    for url in urls {
-        let scene = scene(&url);
+    let hanging_at = hanging.local_addr().expect("an address");
+    // Bound and not listening: nobody else gets the port meanwhile.
+    let gone = tokio::net::TcpSocket::new_v4().expect("a socket");
+    gone.bind("127.0.0.1:0".parse().expect("an address"))
+        .expect("a port");
+    let gone_at = gone.local_addr().expect("an address");
+    for address in [hanging_at, gone_at] {
+        let scene = scene_within(Duration::from_millis(300), &format!("http://{address}/"));
         slow(&scene);
         assert!(
             scene.alerts.next_within(SOON).is_some(),
