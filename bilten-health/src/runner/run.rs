@@ -170,9 +170,9 @@ mod tests {
 
     fn slot() -> Arc<Slot> {
         let defaults = Defaults {
-            timeout: Duration::from_millis(500),
+            timeout: Duration::from_secs(50),
             cache: Duration::ZERO,
-            deadline: Duration::from_millis(900),
+            deadline: Duration::from_secs(60),
         };
         Arc::new(defaults.slot(check("a", || async {})).unwrap())
     }

@@ -1,6 +1,6 @@
 //! Checks that run by themselves.
 
-use crate::doubles::{Count, Switch, health, ms, of};
+use crate::doubles::{Count, Switch, health, ms, of, patient};
 use bilten_health::{Group, Health, Reason, Status, change::Change, check};
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -163,7 +163,7 @@ fn a_set_built_outside_a_runtime_ticks_from_the_first_question() {
 #[test]
 fn a_background_check_goes_on_where_it_is_asked_for_once_its_runtime_has_ended() {
     let switch = Switch::new(true);
-    let health = health([switch.check("a").background(TEN * 6)]);
+    let health = patient([switch.check("a").background(TEN * 6)]);
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_all().build().unwrap()

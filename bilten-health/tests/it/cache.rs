@@ -1,6 +1,6 @@
 //! A cache whose second level comes and goes, with a real server.
 
-use crate::doubles::{health, ms};
+use crate::doubles::{ms, patient};
 use crate::polling::until;
 use bilten_cache::{Cache, RedisClient};
 use bilten_health::{CheckReport, Health, Status, checks};
@@ -15,7 +15,7 @@ async fn becomes(health: &Health, status: Status) -> CheckReport {
 async fn a_cache_in_memory_is_up() {
     let cache = Cache::builder("shop").build().await.unwrap();
     assert_eq!(
-        health([checks::cache("cache", &cache)])
+        patient([checks::cache("cache", &cache)])
             .check()
             .await
             .status,
@@ -31,7 +31,7 @@ async fn a_cache_without_its_second_level_is_degraded_and_not_down() {
         .build()
         .await
         .unwrap();
-    let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
+    let health = patient([checks::cache("cache", &cache).cache(Duration::ZERO)]);
     let report = becomes(&health, Status::Up).await;
     assert_eq!(report.details["connection"], "connected");
     assert_eq!(report.details["log_lag"], 0);
@@ -60,7 +60,7 @@ async fn a_cache_that_is_cut_off_from_its_log_is_degraded_and_says_for_how_long(
         .build()
         .await
         .unwrap();
-    let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
+    let health = patient([checks::cache("cache", &cache).cache(Duration::ZERO)]);
     let cut_off = |check: &CheckReport| check.details["connection"] == "unheard";
     let report = until(&health, "cache", cut_off).await;
     assert_eq!(report.status, Status::Degraded);
@@ -84,7 +84,7 @@ async fn a_cache_whose_password_is_not_accepted_any_more_says_so_with_either_cli
             .build()
             .await
             .unwrap();
-        let health = health([checks::cache("cache", &cache).cache(Duration::ZERO)]);
+        let health = patient([checks::cache("cache", &cache).cache(Duration::ZERO)]);
         becomes(&health, Status::Up).await;
         let change = ["ACL", "SETUSER", "app", "resetpass", ">another-secret"];
         server.cli(&change).unwrap();

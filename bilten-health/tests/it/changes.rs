@@ -1,6 +1,6 @@
 //! Who is told of a change, and when.
 
-use crate::doubles::{Count, Switch, health, ms, passing};
+use crate::doubles::{Count, Switch, health, ms, passing, patience};
 use bilten_health::{Group, Health, Status, change::Change, check};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::JoinHandle;
@@ -138,7 +138,7 @@ fn a_runtime_that_ends_before_a_delivery_silences_nobody() {
     let switch = Switch::new(true);
     let told = Count::default();
     let counter = told.clone();
-    let health = Health::builder()
+    let health = patience()
         .check(switch.check("a").cache(Duration::ZERO))
         .on_change(move |_| {
             counter.add();
@@ -261,7 +261,7 @@ fn a_change_that_is_held_up_is_still_told_first() {
     let switch = Switch::new(true);
     let seen = Seen::default();
     let listener = Arc::clone(&seen);
-    let health = Health::builder()
+    let health = patience()
         .check(switch.check("a").cache(Duration::ZERO))
         .on_change(move |change: &Change| listener.lock().unwrap().push((change.from, change.to)))
         .build()
@@ -281,7 +281,7 @@ fn a_change_that_is_held_up_is_still_told_first() {
 #[test]
 fn changes_that_do_not_wait_for_a_log_that_blocks_are_counted_in_it() {
     let switch = Switch::new(true);
-    let health = Health::builder()
+    let health = patience()
         .check(switch.check("a").cache(Duration::ZERO))
         .on_change(|_| {})
         .build()

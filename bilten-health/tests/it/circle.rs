@@ -1,12 +1,12 @@
 //! Services that ask each other.
 
-use crate::doubles::{Count, Switch, ms};
+use crate::doubles::{Count, Switch, ms, patience};
+use crate::port::Port;
 use axum::Router;
 use axum::extract::Request;
 
 use axum::middleware::{Next, from_fn};
 use bilten_health::{Group, Health, HealthBuilder, checks};
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -14,29 +14,26 @@ use tokio::time::{Instant, sleep};
 
 /// A service with an address of its own, which it keeps when it dies and comes back.
 struct Service {
-    address: SocketAddr,
+    port: Port,
     asked: Count,
     server: JoinHandle<()>,
 }
 
 impl Service {
     /// The address comes first: the other one has to know it.
-    async fn addresses<const N: usize>() -> [(TcpListener, String); N] {
-        let mut all = Vec::new();
-        for _ in 0..N {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            all.push((listener, url));
-        }
-        all.try_into().unwrap()
+    fn addresses<const N: usize>() -> [(Port, String); N] {
+        [(); N].map(|()| {
+            let port = Port::keep();
+            let url = format!("http://{}", port.address);
+            (port, url)
+        })
     }
 
-    fn start(listener: TcpListener, health: &Health) -> Self {
-        let address = listener.local_addr().unwrap();
+    fn start(port: Port, health: &Health) -> Self {
         let asked = Count::default();
-        let server = serve(listener, health, asked.clone());
+        let server = serve(port.listen(), health, asked.clone());
         Self {
-            address,
+            port,
             asked,
             server,
         }
@@ -47,9 +44,8 @@ impl Service {
         let _ = (&mut self.server).await;
     }
 
-    async fn come_back(&mut self, health: &Health) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.server = serve(listener, health, self.asked.clone());
+    fn come_back(&mut self, health: &Health) {
+        self.server = serve(self.port.listen(), health, self.asked.clone());
     }
 }
 
@@ -66,10 +62,7 @@ fn serve(listener: TcpListener, health: &Health, asked: Count) -> JoinHandle<()>
 
 /// Each question runs the checks, and a busy machine has time for them.
 fn builder() -> HealthBuilder {
-    Health::builder()
-        .cache(Duration::ZERO)
-        .deadline(ms(30_000))
-        .default_timeout(ms(20_000))
+    patience().cache(Duration::ZERO)
 }
 
 fn readyz(url: &str) -> String {
@@ -90,7 +83,7 @@ async fn becomes_ready(health: &Health, ready: bool) {
 
 #[tokio::test]
 async fn two_services_that_ask_each_other_are_up_again_when_what_failed_in_both_works_again() {
-    let [(a_listener, a_url), (b_listener, b_url)] = Service::addresses().await;
+    let [(a_port, a_url), (b_port, b_url)] = Service::addresses();
     let (a_db, b_db) = (Switch::new(true), Switch::new(true));
     let set = |db: &Switch, other: &str| {
         let other = checks::http("other", readyz(other)).in_readiness();
@@ -98,10 +91,7 @@ async fn two_services_that_ask_each_other_are_up_again_when_what_failed_in_both_
         health.build().unwrap()
     };
     let (a, b) = (set(&a_db, &b_url), set(&b_db, &a_url));
-    let _servers = (
-        Service::start(a_listener, &a),
-        Service::start(b_listener, &b),
-    );
+    let _servers = (Service::start(a_port, &a), Service::start(b_port, &b));
     becomes_ready(&a, true).await;
     becomes_ready(&b, true).await;
 
@@ -122,33 +112,33 @@ async fn two_services_that_ask_each_other_are_up_again_when_what_failed_in_both_
 
 #[tokio::test]
 async fn two_services_that_ask_each_other_are_up_again_when_both_had_died() {
-    let [(a_listener, a_url), (b_listener, b_url)] = Service::addresses().await;
+    let [(a_port, a_url), (b_port, b_url)] = Service::addresses();
     let set = |other: &str| {
         let other = checks::http("other", readyz(other)).in_readiness();
         builder().check(other).build().unwrap()
     };
     let (a, b) = (set(&b_url), set(&a_url));
-    let mut on_a = Service::start(a_listener, &a);
-    let mut on_b = Service::start(b_listener, &b);
+    let mut on_a = Service::start(a_port, &a);
+    let mut on_b = Service::start(b_port, &b);
     becomes_ready(&a, true).await;
     becomes_ready(&b, true).await;
     on_a.die().await;
     becomes_ready(&b, false).await;
     on_b.die().await;
     becomes_ready(&a, false).await;
-    on_a.come_back(&a).await;
+    on_a.come_back(&a);
     becomes_ready(&b, true).await;
-    on_b.come_back(&b).await;
+    on_b.come_back(&b);
     becomes_ready(&a, true).await;
 }
 
 #[tokio::test]
 async fn a_service_that_only_health_checks_ask_runs_its_own_checks() {
-    let [(listener, url)] = Service::addresses().await;
+    let [(port, url)] = Service::addresses();
     let db = Switch::new(true);
     let asked = builder().check(db.check("db").in_readiness());
     let asked = asked.build().unwrap();
-    let _server = Service::start(listener, &asked);
+    let _server = Service::start(port, &asked);
     let asking = checks::http("other", readyz(&url)).in_readiness();
     let asking = builder().check(asking).build().unwrap();
     for works in [true, false, true] {
@@ -161,20 +151,16 @@ async fn a_service_that_only_health_checks_ask_runs_its_own_checks() {
 
 #[tokio::test]
 async fn a_question_ends_at_the_first_service_of_a_circle() {
-    let [
-        (a_listener, a_url),
-        (b_listener, b_url),
-        (c_listener, c_url),
-    ] = Service::addresses().await;
+    let [(a_port, a_url), (b_port, b_url), (c_port, c_url)] = Service::addresses();
     let set = |next: &str| {
         let next = checks::http("next", readyz(next)).in_readiness();
         builder().check(next).build().unwrap()
     };
     let (a, b, c) = (set(&b_url), set(&c_url), set(&a_url));
     let servers = [
-        Service::start(a_listener, &a),
-        Service::start(b_listener, &b),
-        Service::start(c_listener, &c),
+        Service::start(a_port, &a),
+        Service::start(b_port, &b),
+        Service::start(c_port, &c),
     ];
     assert!(a.check_group(Group::Readiness).await.healthy);
     assert_eq!(
@@ -185,7 +171,7 @@ async fn a_question_ends_at_the_first_service_of_a_circle() {
 
 #[tokio::test]
 async fn two_services_that_wait_for_each_other_to_start_both_start() {
-    let [(a_listener, a_url), (b_listener, b_url)] = Service::addresses().await;
+    let [(a_port, a_url), (b_port, b_url)] = Service::addresses();
     let migrations = Switch::new(false);
     let other = |url: &str| checks::http("other", readyz(url)).in_startup();
     let a = builder()
@@ -195,10 +181,7 @@ async fn two_services_that_wait_for_each_other_to_start_both_start() {
         a.build().unwrap(),
         builder().check(other(&a_url)).build().unwrap(),
     );
-    let _servers = (
-        Service::start(a_listener, &a),
-        Service::start(b_listener, &b),
-    );
+    let _servers = (Service::start(a_port, &a), Service::start(b_port, &b));
     for _ in 0..2 {
         assert!(!b.check_group(Group::Readiness).await.healthy);
         assert!(!a.check_group(Group::Readiness).await.healthy);

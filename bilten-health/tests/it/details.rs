@@ -1,6 +1,6 @@
 //! Who may see names, errors and details.
 
-use crate::doubles::{BombInDrop, Count, Switch, health, ms, passing, slow};
+use crate::doubles::{BombInDrop, Count, Switch, health, ms, passing, patient, slow};
 use crate::http::{ask, get};
 use axum::Router;
 use axum::http::Request;
@@ -64,7 +64,9 @@ async fn an_authoriser_that_never_answers_gets_the_public_answer_within_the_dead
 // The order: the authoriser blocks the only thread until the deadline is over, and then says yes.
 #[tokio::test]
 async fn an_authoriser_that_says_yes_too_late_has_not_said_yes() {
-    let health = Health::builder().check(passing("db")).deadline(ms(50));
+    // Not critical: it may be too late as well.
+    let health = Health::builder().check(passing("db").non_critical());
+    let health = health.deadline(ms(50));
     let app = app(&health.build().unwrap(), async |_| {
         std::thread::sleep(ms(100));
         true
@@ -110,7 +112,7 @@ async fn an_authoriser_whose_panic_panics_when_dropped_has_not_said_yes() {
             panic!("and once more");
         }
     }
-    let app = app(&health([passing("db")]), async |_| -> bool {
+    let app = app(&patient([passing("db")]), async |_| -> bool {
         std::panic::panic_any(Bomb)
     });
     let answer = get(&app, "/healthz").await;
@@ -161,7 +163,8 @@ async fn a_yes_after_the_shutdown_has_begun_comes_with_503() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authoriser_that_leaves_a_bomb_behind_ends_nothing() {
-    let health = Health::builder().check(passing("db")).deadline(ms(50));
+    let health = Health::builder().check(passing("db").non_critical());
+    let health = health.deadline(ms(50));
     let app = app(&health.build().unwrap(), async |_| {
         let _bomb = BombInDrop;
         pending().await

@@ -1,6 +1,6 @@
 //! Checks that do what a test needs, and count.
 
-use bilten_health::{BuildError, CheckBuilder, CheckReport, Health, Report, check};
+use bilten_health::{BuildError, CheckBuilder, CheckReport, Health, HealthBuilder, Report, check};
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -83,22 +83,22 @@ pub(crate) fn health<const N: usize>(checks: [CheckBuilder; N]) -> Health {
 
 /// For checks that do real work in real time on a machine that may be busy.
 pub(crate) fn patient<const N: usize>(checks: [CheckBuilder; N]) -> Health {
-    within(20_000, checks)
+    let builder = checks.into_iter().fold(patience(), HealthBuilder::check);
+    builder.build().expect("these checks fit together")
+}
+
+/// The same for sets with more than checks: no run is too slow for it.
+pub(crate) fn patience() -> HealthBuilder {
+    Health::builder()
+        .deadline(ms(30_000))
+        .default_timeout(ms(20_000))
 }
 
 /// The same for checks that use their time up: they have to notice it themselves before the runner does.
 #[cfg(any(feature = "mysql", feature = "postgres", feature = "sqlite"))]
 pub(crate) fn unhurried<const N: usize>(checks: [CheckBuilder; N]) -> Health {
-    within(2000, checks)
-}
-
-fn within<const N: usize>(millis: u64, checks: [CheckBuilder; N]) -> Health {
-    let builder = Health::builder()
-        .deadline(ms(30_000))
-        .default_timeout(ms(millis));
-    let builder = checks
-        .into_iter()
-        .fold(builder, |builder, check| builder.check(check));
+    let builder = patience().default_timeout(ms(2000));
+    let builder = checks.into_iter().fold(builder, HealthBuilder::check);
     builder.build().expect("these checks fit together")
 }
 

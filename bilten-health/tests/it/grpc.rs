@@ -1,9 +1,11 @@
 //! The gRPC health protocol, with a real client over a real connection.
 
-use crate::doubles::{Count, Switch, failing, health, passing};
+use crate::doubles::{Count, Switch, failing, passing, patience, patient};
 use bilten_health::{Group, Health, Status};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::server::TcpIncoming;
@@ -46,7 +48,7 @@ async fn next(stream: &mut tonic::Streaming<HealthCheckResponse>) -> Option<Serv
 
 #[tokio::test]
 async fn check_tells_serving_not_serving_and_not_found() {
-    let health = Health::builder()
+    let health = patience()
         .check(passing("a").in_readiness())
         .check(failing("b"))
         .group("edge", ["b"])
@@ -72,7 +74,7 @@ async fn check_tells_serving_not_serving_and_not_found() {
 #[tokio::test]
 async fn a_call_from_another_health_check_is_answered_for_this_service_alone() {
     let other = Switch::new(false);
-    let health = health([
+    let health = patient([
         passing("a").in_readiness(),
         other.check("b").peer().in_readiness(),
     ]);
@@ -88,7 +90,7 @@ async fn a_call_from_another_health_check_is_answered_for_this_service_alone() {
 #[tokio::test]
 async fn watch_tells_the_status_and_each_change_and_ends_with_the_shutdown() {
     let switch = Switch::new(true);
-    let health = health([switch.check("a").in_readiness().cache(Duration::ZERO)]);
+    let health = patient([switch.check("a").in_readiness().cache(Duration::ZERO)]);
     let mut stream = client(&health)
         .await
         .watch(of(""))
@@ -107,7 +109,7 @@ async fn watch_tells_the_status_and_each_change_and_ends_with_the_shutdown() {
 
 #[tokio::test]
 async fn watching_an_unknown_service_is_told_so_and_stays_open() {
-    let health = health([passing("a")]);
+    let health = patient([passing("a")]);
     let mut stream = client(&health)
         .await
         .watch(of("nobody"))
@@ -128,7 +130,7 @@ async fn watching_an_unknown_service_is_told_so_and_stays_open() {
 // The order: somebody watches each kind of service, the shutdown begins, the server is told to stop.
 #[tokio::test]
 async fn a_server_with_watchers_stops() {
-    let health = health([passing("a").in_readiness().local().in_liveness()]);
+    let health = patient([passing("a").in_readiness().local().in_liveness()]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let begun = health.clone();
@@ -169,7 +171,7 @@ async fn a_server_with_watchers_stops() {
 
 #[tokio::test]
 async fn names_no_one_expects_are_not_found() {
-    let mut client = client(&health([passing("a")])).await;
+    let mut client = client(&patient([passing("a")])).await;
     for name in [
         "x".repeat(1 << 20),
         "\0\n\u{1b}[31m".into(),
@@ -189,17 +191,19 @@ async fn names_no_one_expects_are_not_found() {
 // The client gives up long before the check does: the run goes on, and the next question has its result.
 #[tokio::test]
 async fn a_client_that_gives_up_early_changes_no_result() {
-    let runs = Count::default();
-    let counter = runs.clone();
+    let (runs, go) = (Count::default(), Arc::new(Notify::new()));
+    let (counter, wait) = (runs.clone(), Arc::clone(&go));
     let slow = bilten_health::check("a", move || {
         counter.add();
-        tokio::time::sleep(Duration::from_millis(300))
+        let wait = Arc::clone(&wait);
+        async move { wait.notified().await }
     });
-    let health = health([slow.in_readiness()]);
+    let health = patient([slow.in_readiness().cache(Duration::from_secs(600))]);
     let mut client = client(&health).await;
     let mut hasty = tonic::Request::new(of(""));
     hasty.set_timeout(Duration::from_millis(20));
     assert!(client.check(hasty).await.is_err());
+    go.notify_one();
     assert_eq!(check(&mut client, "").await, Ok(Serving));
     assert_eq!(runs.get(), 1);
 }
@@ -207,7 +211,7 @@ async fn a_client_that_gives_up_early_changes_no_result() {
 #[tokio::test]
 async fn a_watch_from_another_health_check_is_answered_for_this_service_alone() {
     let (own, other) = (Switch::new(true), Switch::new(false));
-    let health = health([
+    let health = patient([
         own.check("a").in_readiness().cache(Duration::ZERO),
         other.check("b").peer().in_readiness(),
     ]);

@@ -1,6 +1,7 @@
 //! The check that asks another service.
 
 use crate::doubles::{Count, ms, of, patient};
+use crate::port::Port;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -62,10 +63,9 @@ async fn a_service_that_does_not_answer_is_down() {
         .await;
     assert_eq!(of(&report, "other").reason, Some(Reason::Timeout));
 
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
-    let report = patient([checks::http("other", closed)]).check().await;
+    let closed = Port::keep();
+    let url = format!("http://{}", closed.address);
+    let report = patient([checks::http("other", url)]).check().await;
     assert_eq!(
         (report.status, of(&report, "other").reason),
         (Status::Down, Some(Reason::Failed))

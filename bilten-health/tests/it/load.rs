@@ -1,6 +1,6 @@
 //! Ten thousand probes a second against checks that hang.
 
-use crate::doubles::{Count, hanging, ms, of};
+use crate::doubles::{Count, hanging, ms, of, patience};
 use bilten_health::{Health, Reason, check};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -101,14 +101,14 @@ fn ten_thousand_probes_a_second_take_no_memory_to_keep() {
         .build()
         .unwrap();
     // Tables find their size in the first seconds.
-    let warm: Vec<_> = (0..4)
+    let warm: Vec<_> = (0..3)
         .map(|_| grown_in_a_second(&runtime, &health))
         .collect();
-    let total: i64 = (0..6).map(|_| grown_in_a_second(&runtime, &health)).sum();
-    // A byte per probe kept would be 60,000.
+    let total: i64 = (0..4).map(|_| grown_in_a_second(&runtime, &health)).sum();
+    // A byte per probe kept would be 40,000.
     assert!(
         total < 20_000,
-        "{total} bytes more after 60,000 probes; before: {warm:?}"
+        "{total} bytes more after 40,000 probes; before: {warm:?}"
     );
     let tasks = runtime.handle().metrics().num_alive_tasks();
     assert!(tasks <= 9, "two per live run, one per check, not {tasks}");
@@ -128,7 +128,7 @@ async fn probes_against_a_blocked_thread_start_nothing() {
             let _ = gate.lock().unwrap().recv();
         }
     });
-    let health = Health::builder()
+    let health = patience()
         .check(blocked.timeout(ms(400)).cache(Duration::ZERO))
         .build()
         .unwrap();
@@ -151,7 +151,7 @@ async fn probes_against_a_blocked_thread_start_nothing() {
 // Many threads ask a check without cache time: nobody may be told of a timeout that never was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn joining_a_run_that_just_ended_is_no_timeout() {
-    let health = Health::builder()
+    let health = patience()
         .check(crate::doubles::passing("a"))
         .cache(Duration::ZERO)
         .build()

@@ -43,6 +43,8 @@ mod metrics;
     feature = "sea-orm"
 ))]
 mod polling;
+#[cfg(any(feature = "http", feature = "net"))]
+mod port;
 #[cfg(feature = "fred")]
 mod redis;
 mod registration;

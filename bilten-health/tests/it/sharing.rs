@@ -167,7 +167,7 @@ async fn what_is_stored_is_told_without_a_run() {
 // Four threads ask, register, unregister and flip the check: no answer may mix or miss.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn changes_at_run_time_tear_no_report() {
-    let health = Health::builder()
+    let health = crate::doubles::patience()
         .check(crate::doubles::passing("fixed"))
         .cache(Duration::ZERO)
         .build()

@@ -1,6 +1,8 @@
 //! Checks that hang, block, panic or never stop.
 
-use crate::doubles::{BombInDrop, Count, hanging, health, ms, of, passing, patient, slow};
+use crate::doubles::{
+    BombInDrop, Count, hanging, health, ms, of, passing, patience, patient, slow,
+};
 use bilten_health::{Check, CheckContext, Group, Health, Reason, Status, Verdict, check, checks};
 use std::future::pending;
 use std::sync::mpsc;
@@ -98,7 +100,7 @@ fn blocking_the_thread(
 async fn a_blocked_thread_delays_no_answer_and_gets_no_second_run() {
     let runs = Count::default();
     let (blocked, release) = blocking_the_thread("blocked", &runs);
-    let health = Health::builder()
+    let health = patience()
         .check(blocked.timeout(ms(400)).cache(Duration::ZERO))
         .check(passing("a"))
         .build()
@@ -158,7 +160,7 @@ async fn blocking_work_that_overruns_keeps_its_run_alive() {
     let counter = runs.clone();
     let (release, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let health = health([checks::blocking("disk", move || {
+    let health = patient([checks::blocking("disk", move || {
         counter.add();
         let _ = gate.lock().unwrap().recv();
     })
@@ -284,7 +286,7 @@ async fn an_error_text_of_a_megabyte_is_cut() {
 fn a_runtime_that_ends_within_a_run_leaves_nothing_behind() {
     let first_run = Count::default();
     let runs = first_run.clone();
-    let health = health([check("a", move || {
+    let health = patient([check("a", move || {
         let first = runs.add() == 1;
         async move {
             if first {
@@ -367,7 +369,7 @@ async fn a_check_that_leaves_a_bomb_behind_ends_nothing() {
             let _bomb = bomb;
         }
     });
-    let health = health([
+    let health = patient([
         hanging.timeout(ms(20)).cache(Duration::ZERO),
         ended,
         passing("good"),
