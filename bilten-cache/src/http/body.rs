@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -23,6 +23,7 @@ pin_project! {
     #[project = SourceProjection]
     enum Source<B: Body> {
         Whole { bytes: Option<Bytes> },
+        Nothing,
         Own { #[pin] body: B },
         Filling { filling: Filling<B> },
     }
@@ -73,6 +74,16 @@ impl<B: Body> CachedBody<B> {
         }
     }
 
+    /// The response with its body whole. A 304 has none, of no length: a server that adds one would say that the page is empty.
+    pub(super) fn of(response: Response<Bytes>) -> Response<Self> {
+        match response.status() {
+            StatusCode::NOT_MODIFIED => response.map(|_| Self {
+                source: Source::Nothing,
+            }),
+            _ => response.map(Self::whole),
+        }
+    }
+
     pub(super) fn own(body: B) -> Self {
         Self {
             source: Source::Own { body },
@@ -118,6 +129,7 @@ where
             SourceProjection::Whole { bytes } => {
                 Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes))))
             }
+            SourceProjection::Nothing => Poll::Ready(None),
             SourceProjection::Own { body } => body.poll_frame(cx).map_err(Into::into),
             SourceProjection::Filling { filling } => filling.poll_frame(cx),
         }
@@ -126,6 +138,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole { bytes } => bytes.is_none(),
+            Source::Nothing => true,
             Source::Own { body } => body.is_end_stream(),
             Source::Filling { filling } => filling.over,
         }
@@ -136,6 +149,7 @@ where
             Source::Whole { bytes } => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
+            Source::Nothing => SizeHint::default(),
             Source::Own { body } => body.size_hint(),
             Source::Filling { filling } => filling.hint,
         }
@@ -188,6 +202,7 @@ impl<B: Body> fmt::Debug for CachedBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match &self.source {
             Source::Whole { .. } => "stored",
+            Source::Nothing => "nothing",
             Source::Own { .. } => "own",
             Source::Filling { .. } => "filling",
         };

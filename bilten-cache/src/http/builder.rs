@@ -100,7 +100,8 @@ impl HttpCacheBuilder {
     }
 
     /// How long a response is fresh that says neither `max-age` nor `Expires`. By default such a response is not stored. Never
-    /// applies to requests with `Cookie`: nobody said that what one user sees is for all.
+    /// applies to requests with `Cookie`: nobody said that what one user sees is for all. That holds in processes too which share
+    /// the pages and have no such setting.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
         self.rules.time_to_live = Some(time_to_live);
         self

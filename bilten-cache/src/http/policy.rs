@@ -135,10 +135,10 @@ fn can_be_validated(response: &HeaderMap) -> bool {
     response.contains_key(ETAG) || response.contains_key(LAST_MODIFIED)
 }
 
-/// Whether a stored response is of nobody's use who sends a cookie: it does not say itself how long it is good, so that is the operator's
-/// word, which is about strangers only.
-pub(super) fn is_for_strangers(rules: &Rules, request: &HeaderMap, stored: &HeaderMap) -> bool {
-    if rules.time_to_live.is_none() || !request.contains_key(COOKIE) {
+/// Whether a stored response is of nobody's use who sends a cookie: it does not say itself how long it is good, so that is an operator's
+/// word, which is about strangers only. Not this process's rules tell: others, or the release before, may have had that word.
+pub(super) fn is_for_strangers(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    if !request.contains_key(COOKIE) {
         return false;
     }
     let says = ResponseDirectives::of(stored);

@@ -55,7 +55,7 @@ impl Reader {
 
     /// Whether the page is for those who send no cookie, and he sends one.
     pub(super) fn is_barred(&self, page: &Page) -> bool {
-        is_for_strangers(&self.shared.rules, &self.headers, &page.headers)
+        is_for_strangers(&self.headers, &page.headers)
     }
 
     pub(super) fn course<B: Body>(&self, found: &Found) -> Course<B> {
@@ -200,7 +200,7 @@ impl Reader {
         did: Did,
     ) -> Response<CachedBody<B>> {
         let mut response = match self.asked.has_already(parts.status, &parts.headers) {
-            true => answer::not_modified(&parts.headers).map(CachedBody::whole),
+            true => CachedBody::of(answer::not_modified(&parts.headers)),
             false => Response::from_parts(parts, body),
         };
         self.shared.tell(did, response.headers_mut());
@@ -289,7 +289,7 @@ impl Shared {
         age: u64,
         did: Did,
     ) -> Response<CachedBody<B>> {
-        let mut response = answer::respond(page, asked, age).map(CachedBody::whole);
+        let mut response = CachedBody::of(answer::respond(page, asked, age));
         self.tell(did, response.headers_mut());
         response
     }

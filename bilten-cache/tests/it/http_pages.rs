@@ -1,9 +1,15 @@
 //! What is kept, for how long, and for whom.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
+use bilten_cache::Cache;
+use bilten_cache::http::HttpCacheBuilder;
+use bilten_cache::test_util::FaultyRemote;
 
-use crate::site::{Site, page, request, seconds, status, tagged, with};
+use crate::harness::DEADLINE;
+use crate::site::{Answering, Site, page, request, seconds, status, tagged, with};
 
 #[tokio::test]
 async fn a_stored_page_is_served_with_its_age() {
@@ -323,6 +329,27 @@ async fn a_lifetime_of_the_operators_own_is_for_strangers_only() {
     assert_eq!(site.get_with("/a", &sparing).await.status, 504);
     assert_eq!(site.calls(), calls, "nobody was asked");
     assert!(site.get("/a").await.is_hit(), "strangers have theirs still");
+}
+
+/// The release before this one had it, or another service with the same pages.
+#[tokio::test]
+async fn a_lifetime_that_another_process_gave_is_for_strangers_only_too() {
+    let store = FaultyRemote::new();
+    let site = async |settings: fn(HttpCacheBuilder) -> HttpCacheBuilder| {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let bare = |_, _| -> Answering { Box::pin(async { Ok(Response::new(Body::from("x"))) }) };
+        Site::with(cache, settings, bare).await
+    };
+    let before = site(|pages| pages.time_to_live(seconds(300))).await;
+    let now = site(|pages| pages).await;
+    before.get("/a").await;
+    let deadline = Instant::now() + DEADLINE;
+    let sparing = [("cache-control", "only-if-cached")];
+    while now.get_with("/a", &sparing).await.status != 200 {
+        assert!(Instant::now() < deadline, "it never comes");
+    }
+    let known = now.get_with("/a", &[("cookie", "session=1")]).await;
+    assert!(known.did().ends_with("detail=cookie"), "{}", known.did());
 }
 
 #[tokio::test]

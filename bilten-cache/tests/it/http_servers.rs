@@ -1,13 +1,16 @@
 //! The HTTP layer in real servers: axum on a port, two processes on one Redis.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::http::header::{CACHE_CONTROL, VARY};
-use axum::http::{Request, Response};
+use axum::http::header::{
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_LENGTH, ETAG, IF_NONE_MATCH, TRANSFER_ENCODING, VARY,
+};
+use axum::http::{HeaderName, Request, Response};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -25,7 +28,7 @@ with_each_client! {
 /// A service on a port of its own.
 struct Served {
     cache: Cache,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     calls: Arc<AtomicU32>,
 }
 
@@ -39,6 +42,42 @@ async fn event(State(calls): State<Arc<AtomicU32>>, Path(id): Path<u32>) -> impl
     )
 }
 
+async fn serve(app: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    address
+}
+
+async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    (name, value): (HeaderName, &str),
+) -> (Response<()>, String) {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "shop.example")
+        .header(name, value)
+        .body(Body::empty())
+        .unwrap();
+    let answer = tokio::time::timeout(DEADLINE, sender.send_request(request))
+        .await
+        .unwrap();
+    let (parts, body) = answer.unwrap().into_parts();
+    let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
+    (
+        Response::from_parts(parts, ()),
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
 impl Served {
     async fn start(cache: Cache) -> Self {
         let calls = Arc::new(AtomicU32::new(0));
@@ -46,38 +85,15 @@ impl Served {
             .route("/events/{id}", get(event).put(async || "changed"))
             .layer(cache.http().build().unwrap())
             .with_state(Arc::clone(&calls));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, app).await });
         Self {
             cache,
-            address,
+            address: serve(app).await,
             calls,
         }
     }
 
     async fn send(&self, method: &str, path: &str, language: &str) -> (Response<()>, String) {
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "shop.example")
-            .header("accept-language", language)
-            .body(Body::empty())
-            .unwrap();
-        let answer = tokio::time::timeout(DEADLINE, sender.send_request(request))
-            .await
-            .unwrap();
-        let (parts, body) = answer.unwrap().into_parts();
-        let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
-        (
-            Response::from_parts(parts, ()),
-            String::from_utf8(body.to_vec()).unwrap(),
-        )
+        send(self.address, method, path, (ACCEPT_LANGUAGE, language)).await
     }
 
     async fn get(&self, path: &str) -> String {
@@ -120,6 +136,26 @@ async fn a_page_goes_over_the_wire_as_it_came() {
             nothing.as_str()
         ),
         ("15", "")
+    );
+}
+
+/// RFC 9110 8.6: a length in a 304 is that of the page, and this one is not empty.
+#[tokio::test]
+async fn a_304_has_no_length_over_the_wire() {
+    let cache = Cache::builder("shop").build().await.unwrap();
+    let page = async || ([(CACHE_CONTROL, "max-age=60"), (ETAG, "\"v1\"")], "a page");
+    let app = Router::new().route("/", get(page));
+    let address = serve(app.layer(cache.http().build().unwrap())).await;
+    for how in ["by the handler", "from memory"] {
+        let (answer, body) = send(address, "GET", "/", (IF_NONE_MATCH, "\"v1\"")).await;
+        assert_eq!((answer.status().as_u16(), &*body), (304, ""), "{how}");
+        assert!(!answer.headers().contains_key(CONTENT_LENGTH), "{how}");
+        assert!(!answer.headers().contains_key(TRANSFER_ENCODING), "{how}");
+    }
+    let (whole, body) = send(address, "GET", "/", (IF_NONE_MATCH, "\"v0\"")).await;
+    assert_eq!(
+        (whole.headers()[CONTENT_LENGTH].as_bytes(), &*body),
+        (&b"6"[..], "a page")
     );
 }
 

@@ -18,7 +18,7 @@ use crate::harness::DEADLINE;
 
 pub(crate) type Broken = std::io::Error;
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Broken>> + Send>>;
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Broken>> + Send>>;
 type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Broken>;
 
 /// A handler and what is kept of it.
