@@ -1,12 +1,15 @@
 //! What one process does with a value and its time, as the others see it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bilten_cache::test_util::{FaultyRemote, ManualClock};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
 use bilten_cache::{Ack, Cache, LoadContext, Loaded, RegionBuilder};
 
 use crate::harness::{eventually, held};
+use crate::hooked::Hooked;
 use crate::staleness::{Prices, SECOND, TTL, fail, load, until_fresh};
 use crate::windows::{a_store, nodes};
 
@@ -219,4 +222,27 @@ async fn how_long_a_load_took_counts_for_early_expiry_on_every_node() {
     }
     here.stored_since(before).await;
     assert_eq!((one.stats().loads, two.stats().loads), (1, 1));
+}
+
+/// Its own clock has no part in it at all: it is the one that no one can set.
+#[tokio::test]
+async fn a_clock_of_the_server_that_is_set_back_moves_no_end_in_memory() {
+    let (clock, store) = a_store();
+    let back = Arc::new(AtomicU64::new(0));
+    let server = Hooked::new(Arc::new(store.another_node())).set_back(&back);
+    let cache = Cache::builder("shop").remote(server).clock(&clock);
+    let cache = cache.isolated_ttl(TTL * 1_000).build().await.unwrap();
+    let prices: Prices = cache.region("price").time_to_live(TTL).build().unwrap();
+    let _ = prices.set("tea", 1).await.unwrap();
+    back.store(3_600_000, Ordering::SeqCst);
+    for _ in 0..3 {
+        let asked = store.calls(Call::Pulse);
+        clock.advance(SECOND);
+        eventually("it asks for the time", || store.calls(Call::Pulse) > asked).await;
+    }
+    assert_eq!(load(&prices, 2).await, 1);
+    clock.advance(TTL - SECOND * 4);
+    assert_eq!(prices.peek("tea").as_deref(), Some(&1));
+    clock.advance(SECOND);
+    assert_eq!(prices.peek("tea"), None);
 }

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ pub(crate) struct Hooked {
     split: Arc<Split>,
     busy: Arc<AtomicU32>,
     leases_take: Duration,
+    set_back: Arc<AtomicU64>,
 }
 
 /// A server that was frozen while another one took over, and goes on as if nothing had been.
@@ -76,6 +77,7 @@ impl Hooked {
             split: Arc::default(),
             busy: Arc::default(),
             leases_take: Duration::ZERO,
+            set_back: Arc::default(),
         }
     }
 
@@ -136,6 +138,14 @@ impl Hooked {
     pub(crate) fn leases_take(self, time: Duration) -> Self {
         Self {
             leases_take: time,
+            ..self
+        }
+    }
+
+    /// Its clock was set back by so many milliseconds.
+    pub(crate) fn set_back(self, millis: &Arc<AtomicU64>) -> Self {
+        Self {
+            set_back: Arc::clone(millis),
             ..self
         }
     }
@@ -278,7 +288,12 @@ impl Remote for Hooked {
                 }
                 Box::pin(async move { Ok(end) })
             }
-            None => self.inner.pulse(number),
+            None => Box::pin(async move {
+                let mut pulse = self.inner.pulse(number).await?;
+                let back = self.set_back.load(Ordering::SeqCst);
+                pulse.server_millis = pulse.server_millis.saturating_sub(back);
+                Ok(pulse)
+            }),
         }
     }
 

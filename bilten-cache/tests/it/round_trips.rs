@@ -15,6 +15,7 @@ with_each_client! {
     large_values_are_read_by_themselves,
     who_leaves_takes_nobody_along_who_reads_together_with_it,
     who_reads_together_is_held_up_by_a_frozen_server_for_one_budget,
+    who_waits_for_another_process_loads_nothing_and_asks_once_more_after_its_store,
     many_changes_are_one_script_for_each_step,
     a_life_of_a_nanosecond_is_stored_for_a_millisecond,
     redis_keeps_a_value_to_the_end_of_its_stale_window_and_nobody_has_it_longer,
@@ -172,6 +173,38 @@ async fn who_reads_together_is_held_up_by_a_frozen_server_for_one_budget(client:
     assert!(began.elapsed() < DEADLINE, "{:?}", began.elapsed());
     assert_eq!(numbers.stats().loads, 100);
     server.resume().unwrap();
+}
+
+/// However long it has waited by then.
+async fn who_waits_for_another_process_loads_nothing_and_asks_once_more_after_its_store(
+    client: RedisClient,
+) {
+    let server = Server::start().unwrap();
+    // However slow the machine is: who hears nothing of the lease would load by itself.
+    let patient = async || {
+        let redis = Redis::url(server.url()).client(client);
+        let cache = Cache::builder("shop").redis(redis).remote_budget(DEADLINE);
+        Node::of(cache.build().await.unwrap())
+    };
+    let (one, two) = (patient().await, patient().await);
+    let (mut held, first) = one.start_load("tea");
+    held.started().await;
+    server.cli(&["CONFIG", "RESETSTAT"]).unwrap();
+    let second = two.start_load("tea").1;
+    // Its pauses are the longest by then.
+    eventually("it asks again and again", || ran(&server, "get") >= 12).await;
+    held.finish(7);
+    let is_stored = || server.cli(&["EXISTS", "shop:v:{stock:tea}"]).unwrap();
+    eventually("it is stored", || is_stored().trim() == "1").await;
+    // Who doubts its log because of a slow machine looks at it, with a `GET` beside an `HLEN`.
+    let asked = || (ran(&server, "get"), ran(&server, "hlen"));
+    let before = asked();
+    assert_eq!(*second.await.unwrap().unwrap(), 7);
+    let after = asked();
+    let more = (after.0 - before.0, after.1 - before.1);
+    assert!(more.0 <= 1 + more.1, "{more:?}");
+    assert_eq!(*first.await.unwrap().unwrap(), 7);
+    assert_eq!(two.cache.stats().loads, 0);
 }
 
 async fn many_changes_are_one_script_for_each_step(client: RedisClient) {
