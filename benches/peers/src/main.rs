@@ -12,6 +12,8 @@ mod scenarios;
 mod server;
 mod workload;
 
+use std::fs::OpenOptions;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -56,6 +58,9 @@ fn begin(options: &Options) -> Result<(), Failure> {
         Plan::full()
     };
     plan.rounds = options.rounds.unwrap_or(plan.rounds);
+    for file in options.markdown.iter().chain(&options.json) {
+        can_be_written(file)?;
+    }
     silence_intended_panics();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -156,6 +161,13 @@ fn chosen_scenarios(named: &[String]) -> Result<Vec<Scenario>, Failure> {
     named.iter().map(find).collect()
 }
 
+/// Told before minutes are spent on what goes there. What is in the file stays until then.
+fn can_be_written(file: &Path) -> Result<(), Failure> {
+    let open = OpenOptions::new().append(true).create(true).open(file);
+    let unwritable = |error| format!("{} cannot be written: {error}", file.display());
+    Ok(open.map(drop).map_err(unwritable)?)
+}
+
 /// One scenario lets loaders panic; their messages would drown the tables.
 fn silence_intended_panics() {
     let usual = std::panic::take_hook();
@@ -179,4 +191,19 @@ fn machine() -> String {
         std::env::consts::OS,
         std::env::consts::ARCH
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named_before_anything_runs() {
+        let nowhere = std::env::temp_dir().join("bilten-no-such-folder/table.md");
+        let failure = can_be_written(&nowhere).unwrap_err().to_string();
+        assert!(
+            failure.contains("table.md cannot be written: "),
+            "{failure}"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use moka::future::Cache;
 
 use crate::peer::{Failure, Levels, Peer, Setup, TIME_TO_LIVE};
@@ -30,6 +31,12 @@ impl Peer for MokaFuture {
             .0
             .get_with_by_ref(key, async { Arc::new(load().await) })
             .await)
+    }
+
+    fn held(&self) -> u64 {
+        // Without a listener there is nothing in it to wait for.
+        let _ = self.0.run_pending_tasks().now_or_never();
+        self.0.entry_count()
     }
 
     async fn invalidate(&self, key: &str) -> Result<(), Failure> {
