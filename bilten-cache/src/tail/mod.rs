@@ -205,12 +205,16 @@ impl Tail<'_> {
     /// Reads on in the log, as far as one read brings it. Whether that was all; else there may be more, of which nothing is known yet.
     async fn read(&mut self, wait: Duration) -> Result<bool, Interruption> {
         let (position, most) = (self.engine.coherence.applied(), self.portion.asked());
+        let is_at_end = self.engine.coherence.lag() == 0;
         let (remote, begun) = (self.gate.remote(), Instant::now());
         let records = within(wait + PATIENCE, || remote.tail(position, wait, most)).await;
         let (took, limit) = (begun.elapsed(), PATIENCE.min(self.gate.budget()));
+        // Where nothing more was known of, it has waited for the first one.
+        let waited = if is_at_end { wait } else { Duration::ZERO };
         let records = records.inspect_err(|_| self.portion.failed(took, limit))?;
         let is_all = records.len() < usize::from(most);
         if !is_all {
+            let took = took.saturating_sub(waited);
             self.portion.came(took, limit, self.way);
         }
         for record in &records {

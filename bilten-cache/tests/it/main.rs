@@ -40,6 +40,7 @@ mod lost_log;
 mod many;
 mod memory;
 mod metrics;
+mod nested;
 mod nodes;
 mod older_copies;
 mod order;
