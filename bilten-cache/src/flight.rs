@@ -81,9 +81,11 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         start,
         asked,
     };
-    match land(&state, &job, flown, loaded) {
+    let landed = land(&state, &job, flown, loaded);
+    // Of one call of many keys not all stand in the line at once.
+    let _turn = job.how.turn().await;
+    match landed {
         Some((parcel, kept)) => {
-            let _turn = job.how.turn().await;
             Box::pin(leased::store(&state, &job.key, parcel, token, kept)).await;
         }
         None => drop(release(&state, &job.key, token).await),

@@ -322,7 +322,15 @@ async fn lease<V: Send + Sync + 'static>(
                     state.outlook.hit();
                     return Look::Found(value);
                 }
-                found => over = found.over().cloned(),
+                found => {
+                    let seen = found.over().cloned();
+                    // Who is shown again what it has seen has a store that does not ask over which value.
+                    if seen == over || Instant::now() >= deadline {
+                        return Look::Missing(None);
+                    }
+                    over = seen;
+                    tokio::task::yield_now().await;
+                }
             },
             // What another load brings began before this call.
             Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),

@@ -41,7 +41,7 @@ pub struct CacheBuilder {
     memory_bytes: u64,
     eviction: Eviction,
     remote: Second,
-    limits: Limits,
+    pub(crate) limits: Limits,
     isolated_ttl: Duration,
     read_only: bool,
     max_concurrent_loads: Option<usize>,
@@ -91,6 +91,7 @@ impl CacheBuilder {
             limits: Limits {
                 budget: Duration::from_millis(250),
                 concurrent: 1024,
+                crowd: 0,
             },
             isolated_ttl: Duration::from_secs(5),
             read_only: false,

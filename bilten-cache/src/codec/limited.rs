@@ -8,6 +8,8 @@ pub(crate) struct Limited {
     bytes: Vec<u8>,
     limit: usize,
     over: bool,
+    /// What would have been written too.
+    unwritten: usize,
 }
 
 impl Limited {
@@ -16,6 +18,7 @@ impl Limited {
             bytes: Vec::with_capacity(limit.min(512)),
             limit,
             over: false,
+            unwritten: 0,
         }
     }
 
@@ -35,8 +38,15 @@ impl Limited {
         self.over = true;
     }
 
+    /// So many bytes are known of what is not written at all.
+    #[cfg(feature = "messagepack")]
+    pub(super) fn spare(&mut self, bytes: usize) {
+        self.unwritten = bytes;
+    }
+
+    /// With what was spared.
     pub(super) fn written(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.unwritten
     }
 
     /// Whether these are all that was written.

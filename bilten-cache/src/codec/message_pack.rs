@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::extent::Extent;
 use super::finite::Finite;
 use super::limited::Limited;
-use super::look::Look;
+use super::look::{Look, Lost};
 use super::walk;
 use crate::envelope::Format;
 use crate::error::SharedError;
@@ -30,8 +30,13 @@ pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), S
     let shared = |error| Arc::new(error) as SharedError;
     let room = Cell::new(Some(out.room()));
     let looked = value.serialize(Look(Extent::within(&room)));
-    if room.get().is_none() {
+    let Some(left) = room.get() else {
         out.give_up();
+        return looked.map_err(shared);
+    };
+    if matches!(looked, Err(Lost::Deep(_))) {
+        // To the serializer nothing is too deep, not even what has no end: its stack would be over before.
+        out.spare(out.room() - left);
         return looked.map_err(shared);
     }
     // Also where the look has failed: what is written of it is what it weighs.
@@ -214,6 +219,33 @@ mod tests {
         let rose = |times| (0..times).fold(Rose::Leaf, |rose, _| Rose::Branch(Box::new(rose)));
         assert_eq!(decode::<Rose>(&bytes(&rose(128))).unwrap(), rose(128));
         assert!(encode(&rose(129), &mut Limited::new(1 << 20)).is_err());
+    }
+
+    /// Nested as often as you like, which its end does not show.
+    #[derive(Serialize)]
+    struct Chain(Vec<Self>);
+
+    impl Drop for Chain {
+        fn drop(&mut self) {
+            let mut rest = std::mem::take(&mut self.0);
+            while let Some(mut link) = rest.pop() {
+                rest.append(&mut link.0);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_nested_deeper_than_any_stack_is_an_error_and_weighs_what_was_seen_of_it() {
+        let encoded = || {
+            let chain = (0..200_000).fold(Chain(vec![]), |chain, _| Chain(vec![chain]));
+            let mut out = Limited::new(1 << 20);
+            let error = encode(&chain, &mut out).unwrap_err().to_string();
+            assert!(error.contains("nested more than 128 times"), "{error}");
+            assert!(!out.is_over());
+            assert!((walk::DEEPEST..200).contains(&out.written()));
+        };
+        let thread = std::thread::Builder::new().stack_size(2 << 20);
+        thread.spawn(encoded).unwrap().join().unwrap();
     }
 
     #[test]

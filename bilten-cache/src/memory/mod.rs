@@ -62,9 +62,6 @@ const LOOK: usize = 4_096;
 /// Of so many fills the policy hears in one go.
 const IN_ONE_GO: usize = 16;
 
-/// So many entries each fill tells the policy of while it wakes: it knows all of them long before the memory is full.
-const WAKES: usize = 8;
-
 /// What one look found.
 pub(crate) enum Glance<R> {
     Hit(R),
@@ -92,12 +89,38 @@ impl Memory {
 
     /// Has a task tell the policy of the fills that wait, if they are worth it and there is none yet. Whoever filled does not wait for that.
     pub(crate) fn catch_up_soon(self: &Arc<Self>) {
+        if self.sleep.as_ref().is_some_and(Sleep::take_on) {
+            let rouser = Rouser(Arc::clone(self));
+            if let Ok(runtime) = Handle::try_current() {
+                drop(runtime.spawn(rouser.rouse()));
+            }
+        }
         if !self.backlog.as_ref().is_some_and(Backlog::take_on) {
             return;
         }
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(Late::new(self).catch_up())),
             Err(_) => drop(Late::new(self)),
+        }
+    }
+}
+
+/// Who has taken on to wake the policy for what is there already. If it ends before, the next fill begins another one.
+struct Rouser(Arc<Memory>);
+
+impl Rouser {
+    async fn rouse(self) {
+        while let Some(sleep) = self.0.sleep.as_ref().filter(|sleep| !sleep.is_over()) {
+            self.0.rouse(sleep, IN_ONE_GO);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Rouser {
+    fn drop(&mut self) {
+        if let Some(sleep) = &self.0.sleep {
+            sleep.give_back();
         }
     }
 }
@@ -265,7 +288,7 @@ impl<P: Policy> Memory<P> {
                 Some(backlog) if backlog.add(spot, kept.clone()) => self.catch_up(),
                 Some(_) => {}
             }
-            self.wake();
+            self.wake(held, kept);
             let fill = self.fills.fetch_add(1, Ordering::Relaxed);
             if fill.is_multiple_of((held / SWEEP).max(LEAST_SWEEP)) {
                 self.sweep(1);
@@ -274,8 +297,8 @@ impl<P: Policy> Memory<P> {
         put != Put::Refused
     }
 
-    /// Wakes the policy if it is time to, or goes on with that: to the end where memory is full.
-    fn wake(&self) {
+    /// After a fill, wakes the policy if it is time to, or goes on with that.
+    fn wake(&self, held: usize, kept: &Kept) {
         let Some(sleep) = self.sleep.as_ref().filter(|sleep| !sleep.is_over()) else {
             return;
         };
@@ -283,10 +306,12 @@ impl<P: Policy> Memory<P> {
         if !sleep.ends(bytes) {
             return;
         }
-        self.rouse(sleep, WAKES);
-        while bytes > self.bytes && !sleep.is_over() {
-            self.rouse(sleep, IN_ONE_GO);
-        }
+        let weight = u64::from(kept.weight).saturating_add(self.policy.overhead());
+        let share = match bytes > self.bytes {
+            true => sleep.is_late(),
+            false => sleep.share(held, weight),
+        };
+        self.rouse(sleep, share);
     }
 
     fn rouse(&self, sleep: &Sleep, most: usize) {

@@ -1,5 +1,5 @@
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 #[cfg(not(test))]
 use std::sync::{Mutex, MutexGuard};
 
@@ -27,7 +27,14 @@ pub(super) struct Sleep {
     ends_at: u64,
     state: AtomicU8,
     waking: Mutex<Waking>,
+    /// Whether the memory was full before the policy knew all, and whether somebody sees to it.
+    late: AtomicBool,
+    taken_on: AtomicBool,
 }
+
+/// So many entries each fill tells the policy of while it wakes, at least and at most.
+const LEAST: usize = 8;
+const MOST: usize = 1_024;
 
 #[derive(Debug, Default)]
 struct Waking {
@@ -37,6 +44,14 @@ struct Waking {
     rest: Vec<(Spot, Kept)>,
 }
 
+impl Waking {
+    fn some(&mut self, most: usize) -> Vec<(Spot, Kept)> {
+        // From the end: the others stay where they are.
+        let stay = self.rest.len().saturating_sub(most);
+        self.rest.split_off(stay)
+    }
+}
+
 impl Sleep {
     /// In a memory of so many bytes.
     pub(super) fn new(memory: u64) -> Self {
@@ -44,6 +59,8 @@ impl Sleep {
             ends_at: memory / 4 * QUARTERS,
             state: AtomicU8::new(ASLEEP),
             waking: Mutex::default(),
+            late: AtomicBool::new(false),
+            taken_on: AtomicBool::new(false),
         }
     }
 
@@ -65,18 +82,45 @@ impl Sleep {
         self.state.fetch_max(WAKING, Ordering::AcqRel).max(WAKING) == WAKING
     }
 
+    /// How many entries a fill of this weight tells the policy of, where so many are held: it knows all of them when half of the last
+    /// quarter is full, whatever the fills weigh. No fill tells so many that it takes long.
+    pub(super) fn share(&self, held: usize, weight: u64) -> usize {
+        let held = u64::try_from(held).unwrap_or(u64::MAX);
+        let half_of_the_rest = self.ends_at / (2 * QUARTERS);
+        let share = held.saturating_mul(weight) / half_of_the_rest.max(1);
+        usize::try_from(share).map_or(MOST, |share| share.clamp(LEAST, MOST))
+    }
+
+    /// The same where the memory is full before the policy knows all.
+    pub(super) fn is_late(&self) -> usize {
+        self.late.store(true, Ordering::Relaxed);
+        MOST
+    }
+
     /// The next entries that the policy has not heard of, at most so many; none after the last.
     pub(super) fn next(&self, index: &Index, most: usize) -> Vec<(Spot, Kept)> {
         let mut waking = self.waking();
-        while waking.rest.is_empty() && waking.next < Index::SHARDS {
+        let mut next = waking.some(most);
+        while next.len() < most && waking.next < Index::SHARDS {
             waking.rest = index.wake(waking.next);
             waking.next += 1;
+            next.append(&mut waking.some(most - next.len()));
         }
-        if waking.rest.is_empty() {
+        if next.is_empty() {
             self.state.store(AWAKE, Ordering::Release);
         }
-        let some = waking.rest.len().min(most);
-        waking.rest.drain(..some).collect()
+        next
+    }
+
+    /// Whether it is late and up to the caller to see to it, until [`give_back`](Self::give_back).
+    pub(super) fn take_on(&self) -> bool {
+        self.late.load(Ordering::Relaxed)
+            && !self.is_over()
+            && !self.taken_on.swap(true, Ordering::AcqRel)
+    }
+
+    pub(super) fn give_back(&self) {
+        self.taken_on.store(false, Ordering::Release);
     }
 
     fn waking(&self) -> MutexGuard<'_, Waking> {

@@ -29,6 +29,9 @@ const BYTES_IN_ONE_CALL: usize = 128 << 10;
 const CALLS_AT_ONCE: usize = 8;
 const SINGLE_AT_ONCE: usize = 8;
 
+/// Bytes of those, about. No more of them wait for their turn than are under way.
+const BYTES_ONE_BY_ONE: usize = 1 << 20;
+
 /// # Changes of many keys
 impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
     /// Puts many values into both levels, like [`set`](Self::set), in two round trips for up to 512 of them if they are
@@ -74,7 +77,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let parts = std::iter::from_fn(move || {
             let mut part = Part::default();
             let mut values = values.by_ref().take(in_one_call);
-            while part.bytes < BYTES_IN_ONE_CALL
+            while !part.is_full()
                 && let Some((key, value)) = values.next()
             {
                 self.add(&mut part, key, value);
@@ -92,13 +95,13 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let after = loaded.after.clone();
         match self.change_of(None, &key, loaded, Manner::default()) {
             Ok(change) if bulk::is_plain(&self.state.engine, &change) => {
-                part.bytes += change
-                    .envelope
-                    .as_ref()
-                    .map_or(0, |envelope| envelope.len());
+                part.bytes += weight(&change);
                 part.together.push(change);
             }
-            change => part.single.push((key, after, change)),
+            change => {
+                part.single_bytes += change.as_ref().map_or(0, weight);
+                part.single.push((key, after, change));
+            }
         }
     }
 
@@ -324,9 +327,22 @@ struct Part {
     bytes: usize,
     /// Those that need more than that, or of which nothing can be kept.
     single: Vec<Single>,
+    /// Of those.
+    single_bytes: usize,
+}
+
+fn weight(change: &Change) -> usize {
+    let envelope = change.envelope.as_ref();
+    envelope.map_or(0, |envelope| envelope.len())
 }
 
 impl Part {
+    fn is_full(&self) -> bool {
+        self.bytes >= BYTES_IN_ONE_CALL
+            || self.single.len() >= SINGLE_AT_ONCE
+            || self.single_bytes >= BYTES_ONE_BY_ONE
+    }
+
     fn is_empty(&self) -> bool {
         self.told.is_empty() && self.together.is_empty() && self.single.is_empty()
     }

@@ -32,6 +32,8 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Limits {
     pub(crate) budget: Duration,
     pub(crate) concurrent: usize,
+    /// So many more count as under way than there are.
+    pub(crate) crowd: usize,
 }
 
 /// The only way to the second level: no call takes longer than its budget, there are never
@@ -96,6 +98,7 @@ impl Gate {
             return Err(RemoteError::Overloaded);
         };
         let under_way = self.limits.concurrent - self.permits.available_permits();
+        let under_way = under_way + self.limits.crowd;
         let answer = match self.together.is_better(under_way) {
             true => self.watched(pin!(self.together.read(key))).await,
             false => self.ask(|remote| remote.read(key)).await,
@@ -127,37 +130,42 @@ impl Gate {
     }
 
     /// The same for what a load leaves behind. However many loads end at once, that has half of the places at most: where it stood before
-    /// all reads, they would be misses until the last of it was done.
+    /// all reads, they would be misses until the last of it was done. It waits for that as long as one call may take, and is given up then:
+    /// what comes faster than it goes would become more and more.
     pub(crate) async fn aside(&self) -> Result<Turn<'_>, RemoteError> {
-        let aside = self.aside.acquire().await.ok();
+        let aside = self.place_in(&self.aside, 1).await?;
         let turn = self.turn().await?;
         Ok(Turn {
-            _aside: aside,
+            _aside: Some(aside),
             ..turn
         })
     }
 
     async fn turn_of(&self, calls: usize) -> Result<Turn<'_>, RemoteError> {
         let calls = u32::try_from(calls.clamp(1, self.share())).unwrap_or(u32::MAX);
-        let places = match self.permits.try_acquire_many(calls) {
-            Ok(permit) => permit,
-            Err(_) if self.breaker_state() != BreakerState::Closed => {
-                return Err(RemoteError::BreakerOpen);
-            }
-            Err(_) => {
-                let turn = self.permits.acquire_many(calls);
-                let turn = tokio::time::timeout(self.limits.budget, turn);
-                let Ok(Ok(permit)) = turn.await else {
-                    self.meters.remote_failures.add(1);
-                    return Err(RemoteError::Overloaded);
-                };
-                permit
-            }
-        };
         Ok(Turn {
-            _places: places,
+            _places: self.place_in(&self.permits, calls).await?,
             _aside: None,
         })
+    }
+
+    async fn place_in<'a>(
+        &self,
+        places: &'a Semaphore,
+        calls: u32,
+    ) -> Result<SemaphorePermit<'a>, RemoteError> {
+        if let Ok(permit) = places.try_acquire_many(calls) {
+            return Ok(permit);
+        }
+        if self.breaker_state() != BreakerState::Closed {
+            return Err(RemoteError::BreakerOpen);
+        }
+        let permit = tokio::time::timeout(self.limits.budget, places.acquire_many(calls));
+        let Ok(Ok(permit)) = permit.await else {
+            self.meters.remote_failures.add(1);
+            return Err(RemoteError::Overloaded);
+        };
+        Ok(permit)
     }
 
     /// Makes one call in a turn that the caller has, under all other limits.

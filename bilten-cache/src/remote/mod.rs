@@ -83,8 +83,9 @@ pub enum Lease {
 /// A shared second level with an ordered log of invalidations.
 ///
 /// Every method that appends to the log does its change **first** and appends after it, or does
-/// both at once. A call that was given up may still arrive, and late: it must then do no harm. Implementations are expected to give up by themselves; the cache puts its
-/// own time limit, circuit breaker and bound on concurrent calls around each of them.
+/// both at once. A call that was given up may still arrive, and late: it must then do no harm. The cache puts its own time limit, circuit breaker and bound on concurrent
+/// calls around each of them. An implementation needs no limit of its own for that, and whoever calls one without a cache has to set one: reads of Redis
+/// wait until their connection is replaced.
 ///
 /// With the feature `test-util` there is `remote::conformance::check`, which tries all of this on an implementation.
 pub trait Remote: fmt::Debug + Send + Sync + 'static {
@@ -104,6 +105,10 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Whether one [`read_many`](Self::read_many) of small values costs less than as many reads at the same time. Where it does, reads that come
     /// while several others are under way are made in one. No by itself.
+    ///
+    /// What fails then fails for all of its keys, and counts as so many failures. Only where it is
+    /// [refused](RemoteError::Refused) each of them is read by itself after that. So this is nothing for a store where one key may fail while
+    /// the others are well.
     fn reads_together(&self) -> bool {
         false
     }

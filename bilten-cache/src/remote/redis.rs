@@ -139,7 +139,9 @@ impl Redis {
         self
     }
 
-    /// Connects, for a test that works on the second level itself: see [`conformance`](crate::remote::conformance).
+    /// Connects, for a test that works on the second level itself: see [`conformance`](crate::remote::conformance). Changes keep to the budget by
+    /// themselves. Reads of one server over fred are left to the time limit of whoever calls them: a frozen one is given up when its connection is
+    /// replaced, after a few seconds.
     ///
     /// # Errors
     ///

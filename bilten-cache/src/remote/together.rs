@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -176,12 +177,23 @@ impl Together {
                     let _ = asks.hears.send(Ok(value));
                 }
             }
+            // What is refused of all of them may be well of each but one.
+            Err(RemoteError::Refused(_)) if keys.len() > 1 => self.ask_each(asked).await,
             Err(error) => {
                 for asks in asked {
                     let _ = asks.hears.send(Err(error.clone()));
                 }
             }
         }
+    }
+
+    async fn ask_each(&self, asked: Vec<Asks>) {
+        let each = asked.into_iter().map(async |asks| {
+            let read = whole(async { self.remote.read(&asks.key).await });
+            let read = tokio::time::timeout(self.budget, read).await;
+            let _ = asks.hears.send(read.unwrap_or(Err(RemoteError::Timeout)));
+        });
+        join_all(each).await;
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -226,7 +238,6 @@ mod tests {
     use std::future::Future;
     use std::task::{Context, Poll, Waker};
 
-    use futures_util::future::join_all;
     use tokio::runtime::{Builder, Runtime};
 
     use super::*;

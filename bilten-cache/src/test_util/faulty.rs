@@ -21,6 +21,7 @@ pub struct FaultyRemote {
     inner: Arc<Inner>,
     cut: Arc<AtomicBool>,
     slots: bool,
+    together: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +56,7 @@ impl FaultyRemote {
             inner: Arc::new(inner),
             cut: Arc::default(),
             slots: false,
+            together: false,
         }
     }
 
@@ -91,6 +93,7 @@ impl FaultyRemote {
             inner: Arc::clone(&self.inner),
             cut: Arc::default(),
             slots: self.slots,
+            together: self.together,
         }
     }
 
@@ -100,6 +103,15 @@ impl FaultyRemote {
     pub fn in_slots(self) -> Self {
         Self {
             slots: true,
+            ..self
+        }
+    }
+
+    /// The same store, which offers that [reads go together](Remote::reads_together), each time in one [`Call::Read`].
+    #[must_use]
+    pub fn reading_together(self) -> Self {
+        Self {
+            together: true,
             ..self
         }
     }
@@ -258,6 +270,10 @@ impl Remote for FaultyRemote {
             let values = keys.iter().map(|key| store.values.get(&**key).cloned());
             values.collect()
         })
+    }
+
+    fn reads_together(&self) -> bool {
+        self.together
     }
 
     fn lease<'a>(

@@ -14,4 +14,11 @@ impl CacheBuilder {
         self.forgets_changes = true;
         self
     }
+
+    /// Behaves as if many calls were under way at any time: each read of the second level goes with others, where that
+    /// [is offered](crate::remote::Remote::reads_together).
+    pub fn crowded(mut self) -> Self {
+        self.limits.crowd = 8;
+        self
+    }
 }

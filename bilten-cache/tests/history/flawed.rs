@@ -2,7 +2,7 @@
 //! finds it.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bilten_cache::remote::{
@@ -83,6 +83,14 @@ impl FlawedRemote {
 impl Remote for FlawedRemote {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
         self.inner.read(key)
+    }
+
+    fn read_many<'a>(&'a self, keys: &'a [Arc<str>]) -> Reply<'a, Vec<Option<Bytes>>> {
+        self.inner.read_many(keys)
+    }
+
+    fn reads_together(&self) -> bool {
+        self.inner.reads_together()
     }
 
     fn lease<'a>(

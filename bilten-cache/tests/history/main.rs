@@ -93,7 +93,11 @@ async fn settle(drivers: &[Arc<Driver>], settled: u64) {
 
 /// Three nodes on a second level in memory.
 async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
-    let (store, source) = (FaultyRemote::new(), Arc::new(Source::new()));
+    let (mut store, source) = (FaultyRemote::new(), Arc::new(Source::new()));
+    // In every other run.
+    if seed.is_multiple_of(2) {
+        store = store.reading_together();
+    }
     let (sender, events) = mpsc::unbounded_channel();
     let events = tokio::spawn(drain(events));
     let nodes = [(); 3].map(|()| store.another_node());
@@ -108,7 +112,7 @@ async fn run_in_memory(seed: u64, flaw: Flaw, lasts: Duration) -> History {
     );
     for (number, inner) in (0..).zip(nodes.clone()) {
         let remote = FlawedRemote::new(inner, flaw);
-        let mut cache = Cache::builder("shop").remote(remote);
+        let mut cache = Cache::builder("shop").remote(remote).crowded();
         cache = cache.remote_budget(flaw.budget());
         if number == 2 && matches!(flaw, Flaw::None | Flaw::LateWrites) {
             // It shows what is in the second level, whatever the others keep.
@@ -297,7 +301,11 @@ fn on_redis(node: u32, client: &str, url: String) -> CacheBuilder {
         "redis-rs" => RedisClient::RedisRs,
         other => panic!("no client is called `{other}`"),
     };
-    let cache = Cache::builder("shop").redis(bilten_cache::Redis::url(url).client(client));
+    let mut cache = Cache::builder("shop").redis(bilten_cache::Redis::url(url).client(client));
+    if node.is_multiple_of(2) {
+        // All its reads go with others.
+        cache = cache.crowded();
+    }
     if node % NODES == 3 {
         cache.memory_bytes(0)
     } else {

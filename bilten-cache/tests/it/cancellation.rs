@@ -12,7 +12,7 @@ use crate::harness::{Node, eventually};
 #[tokio::test]
 async fn a_remove_whose_caller_is_dropped_is_carried_through() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     let request = store.trap(Call::Invalidate, Moment::Before);
     let caller = tokio::spawn({
@@ -32,7 +32,7 @@ async fn a_remove_whose_caller_is_dropped_is_carried_through() {
 #[tokio::test]
 async fn a_set_whose_caller_is_dropped_after_l2_had_it_is_in_l1_too() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     let answer = store.trap(Call::Store, Moment::After);
     let caller = tokio::spawn({
@@ -78,7 +78,7 @@ async fn a_write_through_dropped_during_the_write_removes_the_key() {
 #[tokio::test]
 async fn a_write_through_dropped_before_its_source_is_asked_changes_nothing() {
     let store = FaultyRemote::new();
-    let (node, other) = (Node::on(&store).await, Node::on(&store).await);
+    let (node, other) = (Node::patient(&store).await, Node::patient(&store).await);
     let _ = node.stock.set("tea", 1).await.unwrap();
     for moment in [Moment::Before, Moment::After] {
         let told = store.trap(Call::BeginWrite, moment);
@@ -163,7 +163,7 @@ async fn a_cache_whose_every_handle_is_dropped_during_a_load_leaves_no_task() {
         let before = tokio::runtime::Handle::current()
             .metrics()
             .num_alive_tasks();
-        let node = Node::on(&store).await;
+        let node = Node::patient(&store).await;
         let trap = stage.map(|call| store.trap(call, Moment::Before));
         let (mut held, reader) = node.start_load("tea");
         match (&trap, stage) {

@@ -140,7 +140,7 @@ async fn ten_thousand_removals_during_a_cut_are_caught_up_with() {
 #[tokio::test]
 async fn who_lost_its_lease_may_not_store_over_its_successor() {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::on(&store).await);
     let short = |node: &Node| {
         let region = node.cache.region::<str, u32>("short");
         region.lease(Duration::from_millis(60)).build().unwrap()

@@ -8,7 +8,7 @@ use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, LoadContext, Loaded, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
-use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, PATIENCE, eventually, unique, with_each_client};
 use crate::logged;
 
 with_each_client! {
@@ -27,7 +27,8 @@ with_each_client! {
 
 async fn node(client: RedisClient, name: &str, server: &Server) -> Node {
     let redis = Redis::url(server.url()).client(client);
-    Node::of(Cache::builder(name).redis(redis).build().await.unwrap())
+    let cache = Cache::builder(name).redis(redis).remote_budget(PATIENCE);
+    Node::of(cache.build().await.unwrap())
 }
 
 /// Until Redis has a value under the key that this node's type can read.

@@ -11,6 +11,10 @@ use tokio::task::JoinHandle;
 /// Far longer than anything here takes; only reached when a test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long a call may take to a server or store that is well: a busy machine is no reason to give it up. What was claimed for one is free
+/// again within [`DEADLINE`] all the same.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One process of a service, as far as the cache can tell.
 #[derive(Clone)]
 pub(crate) struct Node {
@@ -27,6 +31,12 @@ impl Node {
                 .await
                 .unwrap(),
         )
+    }
+
+    /// The same for a test that holds calls back itself: none is given up before it is let go.
+    pub(crate) async fn patient(store: &FaultyRemote) -> Self {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        Self::of(cache.remote_budget(DEADLINE * 3).build().await.unwrap())
     }
 
     pub(crate) async fn alone() -> Self {

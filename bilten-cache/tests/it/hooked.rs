@@ -24,6 +24,8 @@ pub(crate) struct Hooked {
     busy: Arc<AtomicU32>,
     leases_take: Duration,
     set_back: Arc<AtomicU64>,
+    forgets_over: bool,
+    unreadable: Option<&'static str>,
 }
 
 /// A server that was frozen while another one took over, and goes on as if nothing had been.
@@ -78,6 +80,8 @@ impl Hooked {
             busy: Arc::default(),
             leases_take: Duration::ZERO,
             set_back: Arc::default(),
+            forgets_over: false,
+            unreadable: None,
         }
     }
 
@@ -150,6 +154,22 @@ impl Hooked {
         }
     }
 
+    /// Reads together, and refuses to read one key: all others of a call fail with it.
+    pub(crate) fn not_reading(self, key: &'static str) -> Self {
+        Self {
+            unreadable: Some(key),
+            ..self
+        }
+    }
+
+    /// Does not look over which value a lease is wanted: it shows each that it has.
+    pub(crate) fn forgetting_over(self) -> Self {
+        Self {
+            forgets_over: true,
+            ..self
+        }
+    }
+
     /// Brings records as a slow link does: each takes so long.
     pub(crate) fn each_record_takes(self, time: Duration) -> Self {
         Self {
@@ -200,10 +220,17 @@ impl fmt::Debug for Hooked {
 impl Remote for Hooked {
     fn read<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
         self.may_be_called();
+        if self.unreadable == Some(key) {
+            return Box::pin(async { Err(RemoteError::Refused("made to refuse".into())) });
+        }
         match self.split.copy() {
             Some((value, _)) => Box::pin(async move { Ok(Some(value)) }),
             None => self.inner.read(key),
         }
+    }
+
+    fn reads_together(&self) -> bool {
+        self.unreadable.is_some()
     }
 
     fn lease<'a>(
@@ -218,6 +245,7 @@ impl Remote for Hooked {
             if !self.leases_take.is_zero() {
                 tokio::time::sleep(self.leases_take).await;
             }
+            let over = over.filter(|_| !self.forgets_over);
             let lease = self.inner.lease(key, token, hold, over).await;
             if let Ok(Lease::Busy) = lease {
                 self.busy.fetch_add(1, Ordering::SeqCst);

@@ -19,7 +19,7 @@ use bilten_cache::{Cache, Pattern, RedisClient};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{DEADLINE, unique, with_each_client};
+use crate::harness::{DEADLINE, PATIENCE, unique, with_each_client};
 
 with_each_client! {
     a_page_of_one_process_is_served_by_the_other_and_a_change_takes_it_out_of_both,
@@ -165,7 +165,8 @@ async fn a_page_of_one_process_is_served_by_the_other_and_a_change_takes_it_out_
     let (name, url) = (unique(), bilten_testbed::shared::redis().unwrap());
     let node = async || {
         let redis = bilten_cache::Redis::from(url.clone()).client(client);
-        Served::start(Cache::builder(&name).redis(redis).build().await.unwrap()).await
+        let cache = Cache::builder(&name).redis(redis).remote_budget(PATIENCE);
+        Served::start(cache.build().await.unwrap()).await
     };
     let (one, two) = (node().await, node().await);
     assert_eq!(one.get("/events/7").await, "event 7, call 0");

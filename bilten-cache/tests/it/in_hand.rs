@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache};
 
 use crate::harness::{DEADLINE, Node, eventually};
@@ -15,7 +15,7 @@ use crate::harness::{DEADLINE, Node, eventually};
 #[tokio::test]
 async fn a_hit_in_l2_costs_no_task() {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::patient(&store).await);
     let _ = one.stock.set("tea", 1).await.unwrap();
     let answer = store.trap(Call::Read, Moment::After);
     let metrics = tokio::runtime::Handle::current().metrics();
@@ -37,7 +37,7 @@ async fn a_hit_in_l2_costs_no_task() {
 #[tokio::test]
 async fn when_the_reader_is_dropped_its_load_goes_on_and_serves_all_who_wait() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let request = store.trap(Call::Read, Moment::Before);
     let (mut held, leader) = node.start_load("tea");
     request.caught().await;
@@ -62,7 +62,7 @@ async fn when_the_reader_is_dropped_its_load_goes_on_and_serves_all_who_wait() {
 #[tokio::test]
 async fn a_load_whose_only_caller_left_during_the_read_of_l2_is_made_for_the_next_one() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let request = store.trap(Call::Read, Moment::Before);
     let (mut held, leader) = node.start_load("tea");
     request.caught().await;
@@ -144,10 +144,17 @@ async fn a_store_that_is_slower_than_its_callers_are_patient_and_answers_in_time
 
 #[tokio::test]
 async fn callers_who_give_up_reads_while_others_are_answered_cause_no_doubt() {
-    let store = FaultyRemote::new();
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
     let cache = Cache::builder("shop").remote(store.another_node());
     let budget = Duration::from_millis(20);
-    let node = Node::of(cache.remote_budget(budget).build().await.unwrap());
+    let node = Node::of(
+        cache
+            .clock(&clock)
+            .remote_budget(budget)
+            .build()
+            .await
+            .unwrap(),
+    );
     for n in 0..30 {
         let answer = store.trap(Call::Read, Moment::After);
         {
@@ -156,7 +163,7 @@ async fn callers_who_give_up_reads_while_others_are_answered_cause_no_doubt() {
             answer.caught().await;
         }
         drop(answer);
-        tokio::time::sleep(budget / 4).await;
+        clock.advance(budget / 4);
         assert_eq!(node.stock.get("jam").await, None, "{n}");
     }
     assert_eq!(

@@ -62,6 +62,7 @@ mod slow_link;
 mod sources;
 mod staleness;
 mod stampede;
+mod together;
 mod trimmed;
 mod upkeep;
 mod values;

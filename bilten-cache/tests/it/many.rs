@@ -1,11 +1,11 @@
 //! Many keys in one call: one round trip, one load, and no two calls that wait for each other.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bilten_cache::test_util::{Call, FaultyRemote, ManualClock};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Error, Loaded};
 
 use crate::harness::{DEADLINE, Node, eventually};
@@ -390,4 +390,35 @@ async fn a_none_of_the_loader_is_remembered_for_its_time_and_a_key_left_out_is_n
     clock.advance(Duration::from_secs(5));
     assert_eq!(users.peek("k1"), None);
     assert_eq!(users.peek("k0").as_deref(), Some(&Some(0)));
+}
+
+#[tokio::test]
+async fn values_that_go_one_by_one_are_not_made_before_they_are_sent() {
+    for (bytes, most) in [(70 << 10, 64), (600 << 10, 16)] {
+        let store = FaultyRemote::new();
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.remote_budget(DEADLINE * 3).build().await.unwrap();
+        let region = cache.region::<u32, String>("text").build().unwrap();
+        let traps: Vec<_> = (0..most)
+            .map(|_| store.trap(Call::Claim, Moment::Before))
+            .collect();
+        let made = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&made);
+        let values = (0..100).map(move |n| {
+            count.fetch_add(1, Ordering::SeqCst);
+            (n, "x".repeat(bytes))
+        });
+        let set = tokio::spawn(async move { region.set_many(values).await });
+        eventually("they are on their way", || store.calls(Call::Claim) == most).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            (store.calls(Call::Claim), made.load(Ordering::SeqCst)),
+            (most, most)
+        );
+        drop(traps);
+        assert_eq!(set.await.unwrap().unwrap(), Ack::Everywhere);
+        assert_eq!(made.load(Ordering::SeqCst), 100);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded};
 
-use crate::harness::{Node, eventually, held};
+use crate::harness::{DEADLINE, Node, eventually, held};
 use crate::hooked::Hooked;
 
 /// The steps of a write where value and log are in different slots.
@@ -21,8 +21,8 @@ fn orders() -> Vec<Vec<usize>> {
 }
 
 async fn on(way: &FaultyRemote) -> Node {
-    let cache = Cache::builder("shop").remote(way.clone()).build().await;
-    Node::of(cache.unwrap())
+    let cache = Cache::builder("shop").remote(way.clone());
+    Node::of(cache.remote_budget(DEADLINE).build().await.unwrap())
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::harness::{DEADLINE, Held, Node, eventually, held};
 
 async fn two_nodes() -> (FaultyRemote, Node, Node) {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::patient(&store).await);
     (store, one, two)
 }
 

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bilten_cache::status::Connection;
-use bilten_cache::test_util::{Call, FaultyRemote, Moment};
+use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache};
 
-use crate::harness::{Node, eventually};
+use crate::harness::{DEADLINE, Node, eventually};
 use crate::hooked::Hooked;
 
 #[tokio::test]
@@ -46,6 +46,24 @@ async fn a_change_in_which_the_store_panics_waits_and_is_delivered() {
         }
         let _ = node.cache.clear().await;
     }
+}
+
+#[tokio::test]
+async fn a_store_that_shows_the_same_old_value_for_each_lease_holds_no_load_up() {
+    let clock = ManualClock::new();
+    let store = FaultyRemote::new().with_clock(&clock);
+    let way = Hooked::new(Arc::new(store.another_node())).forgetting_over();
+    let cache = Cache::builder("shop").remote(way).clock(&clock);
+    let cache = cache.remote_budget(DEADLINE).isolated_ttl(DEADLINE * 10);
+    let region = cache.build().await.unwrap().region::<str, u32>("stock");
+    let region = region.time_to_live(DEADLINE).build().unwrap();
+    let _ = region.set("tea", 1).await.unwrap();
+    clock.advance(DEADLINE * 2);
+    assert!(store.bytes("stock:tea").is_some(), "it is still shown");
+    let load = async |_| Ok::<_, std::io::Error>(2);
+    assert_eq!(*region.get_or_load("tea", load).await.unwrap(), 2);
+    assert_eq!(region.peek("tea").as_deref(), Some(&2), "here at least");
+    assert!(store.calls(Call::Lease) <= 2);
 }
 
 /// However long a snapshot of many markers may take.

@@ -7,7 +7,7 @@ use crate::harness::{Node, eventually, held};
 
 async fn two_nodes() -> (FaultyRemote, Node, Node) {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::patient(&store).await);
     (store, one, two)
 }
 
@@ -333,7 +333,7 @@ async fn a_write_an_invalidation_and_a_write_in_one_instant_end_as_they_should()
 #[tokio::test]
 async fn an_l2_reply_that_a_load_overtook_does_not_fill_l1() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     // Newer by the clock of the store.
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
@@ -422,7 +422,8 @@ async fn a_write_that_was_given_up_never_overtakes_a_newer_change() {
         .into_iter()
         .flat_map(|call| [0, 1, 2].map(|change| (call, change)))
     {
-        let (store, far, near) = two_nodes().await;
+        let store = FaultyRemote::new();
+        let (far, near) = (Node::on(&store).await, Node::on(&store).await);
         let request = store.hold_back(late);
         let ack = far.stock.set("tea", 5).await.unwrap();
         // Who has claimed a key has changed it, whatever becomes of the value.

@@ -181,6 +181,7 @@ async fn too_many_calls_at_once_are_misses() {
     let cache = Cache::builder("shop")
         .remote(store.another_node())
         .remote_concurrency(1)
+        .remote_budget(DEADLINE)
         .build()
         .await
         .unwrap();
@@ -200,7 +201,7 @@ async fn too_many_calls_at_once_are_misses() {
 #[tokio::test]
 async fn one_slow_delivery_holds_up_no_other() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     store.fail(true);
     for n in 0..10 {
         let key = format!("key-{n}");

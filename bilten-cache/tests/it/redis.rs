@@ -9,7 +9,7 @@ use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
-use crate::harness::{DEADLINE, Node, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, PATIENCE, eventually, unique, with_each_client};
 
 with_each_client! {
     a_value_travels_through_redis,
@@ -34,8 +34,12 @@ with_each_client! {
 
 async fn node(client: RedisClient, name: &str, redis: impl Into<Redis>) -> Node {
     let redis = redis.into().client(client);
-    let node = Node::of(Cache::builder(name).redis(redis).build().await.unwrap());
-    assert_eq!(node.cache.status().connection, Connection::Connected);
+    let cache = Cache::builder(name).redis(redis).remote_budget(PATIENCE);
+    let node = Node::of(cache.build().await.unwrap());
+    eventually("it is connected", || {
+        node.cache.status().connection == Connection::Connected
+    })
+    .await;
     node
 }
 
@@ -195,8 +199,8 @@ async fn a_process_that_died_with_a_lease_blocks_nobody_longer_than_it_lasts(cli
     let dead = dead.into_remote(&name, Duration::from_secs(5)).await;
     let dead = dead.unwrap();
     let node = node(client, &name, url).await;
-    let leased = dead.lease("stock:tea", 1, hold, None).await.unwrap();
     let begun = Instant::now();
+    let leased = dead.lease("stock:tea", 1, hold, None).await.unwrap();
     assert_eq!(leased, Lease::Owned);
     drop(dead);
     assert_eq!(node.load("tea", 7).await, 7);
@@ -451,7 +455,8 @@ async fn a_process_that_starts_learns_of_fifty_thousand_markers(client: RedisCli
     let proxy = bilten_testbed::FaultProxy::to(server.addr()).await.unwrap();
     let node = async |url: String| {
         let redis = Redis::url(url).client(client);
-        Node::of(Cache::builder(&name).redis(redis).build().await.unwrap())
+        let cache = Cache::builder(&name).redis(redis).remote_budget(PATIENCE);
+        Node::of(cache.build().await.unwrap())
     };
     let one = node(server.url()).await;
     for (key, tag) in [("tea", "hot"), ("jam", "sweet")] {

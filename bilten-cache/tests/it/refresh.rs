@@ -6,7 +6,7 @@ use std::time::Duration;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Cache, Loaded, RegionBuilder};
 
-use crate::harness::{eventually, held};
+use crate::harness::{DEADLINE, eventually, held};
 use crate::staleness::{Prices, SECOND, TTL, load, on_a_clock};
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn of_two_nodes_that_refresh_ahead_one_loads() {
     let store = FaultyRemote::new();
     let node = async || {
         let cache = Cache::builder("shop").remote(store.another_node());
-        let cache = cache.build().await.unwrap();
+        let cache = cache.remote_budget(DEADLINE).build().await.unwrap();
         let region = cache.region("price").time_to_live(TTL);
         // Due almost from the beginning.
         let prices: Prices = region.refresh_ahead(1e-9).build().unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bilten_cache::remote::{Author, Each, Position, RemoteError};
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 use bilten_cache::{Ack, Cache, Error, Redis, RedisClient, Region};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -103,6 +104,38 @@ async fn renewals_and_releases_of_a_thousand_leases_leave_half_of_the_places_to_
         goes_on.notify_one();
         assert_eq!(load.await.unwrap().is_err(), fails);
     }
+}
+
+/// The second level is too slow for all that is loaded.
+#[tokio::test(start_paused = true)]
+async fn what_loads_leave_behind_waits_for_its_turn_no_longer_than_one_call_may_take() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_concurrency(2).remote_budget(SECOND);
+    let cache = cache.build().await.unwrap();
+    let region: Numbers = cache.region("number").build().unwrap();
+    let load = async |key: i64| {
+        let load = async move |_| Ok::<_, io::Error>(key);
+        assert_eq!(*region.get_or_load(&key, load).await.unwrap(), key);
+    };
+    let slow: Vec<_> = (0..100)
+        .map(|_| store.trap(Call::Store, Moment::Before))
+        .collect();
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for key in 0..100 {
+        load(key).await;
+    }
+    assert!(tasks() > before + 90, "they wait for one that is slow");
+    tokio::time::sleep(SECOND * 21 / 10).await;
+    assert!(tasks() <= before + 1, "{} of {before}", tasks());
+    assert!(store.calls(Call::Store) <= 3);
+    drop(slow);
+    load(1_000).await;
+    eventually("the next one is stored", || {
+        store.bytes("number:1000").is_some()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -140,7 +140,7 @@ async fn a_cache_that_was_dropped_leaves_no_task_and_no_connection(client: Redis
 #[tokio::test]
 async fn shutdown_waits_for_a_store_whose_reader_has_its_value_already() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let trap = store.trap(Call::Store, Moment::Before);
     assert_eq!(node.load("tea", 7).await, 7);
     trap.caught().await;

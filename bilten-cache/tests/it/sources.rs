@@ -8,7 +8,7 @@ use std::time::Duration;
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, CacheBuilder, Loaded, Pattern, Redis, RedisClient, source};
 
-use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, PATIENCE, eventually, unique, with_each_client};
 use crate::hooked::Hooked;
 
 /// Tokens are numbers, here of one digit.
@@ -159,7 +159,9 @@ async fn a_load_that_did_not_know_of_the_token_is_kept_nowhere() {
 #[tokio::test]
 async fn a_token_is_known_before_its_change_is_seen() {
     let store = FaultyRemote::new();
-    let (one, two) = (on(&store).await, on(&store).await);
+    let one = builder("shop").remote(store.another_node());
+    let one = Node::of(one.remote_budget(DEADLINE).build().await.unwrap());
+    let two = on(&store).await;
     let _ = one.stock.set("tea", 1).await.unwrap();
     let trap = store.trap(Call::Invalidate, Moment::After);
     let stock = one.stock.clone();
@@ -258,7 +260,7 @@ async fn a_real_server_keeps_tokens_for_their_time(client: RedisClient) {
         let builder = builder(&name)
             .source_lag(Duration::from_secs(2))
             .redis(redis);
-        Node::of(builder.build().await.unwrap())
+        Node::of(builder.remote_budget(PATIENCE).build().await.unwrap())
     };
     let (one, two) = (node().await, node().await);
     for token in ["3", "5", "4"] {
@@ -267,7 +269,7 @@ async fn a_real_server_keeps_tokens_for_their_time(client: RedisClient) {
     }
     assert_eq!(told(&two, "tea").await, at("5"));
     assert_eq!(told(&node().await, "milk").await, at("5"), "a new process");
-    let deadline = tokio::time::Instant::now() + crate::harness::DEADLINE;
+    let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
         let _ = two.stock.remove("tea").await.unwrap();
         if told(&two, "tea").await.is_none() {

@@ -28,7 +28,7 @@ async fn a_thousand_callers_cost_one_load() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn ten_nodes_with_a_hundred_callers_each_cost_one_load_with_the_lease() {
     let store = FaultyRemote::new();
     let mut nodes = Vec::new();
@@ -391,7 +391,7 @@ async fn who_waits_longer_than_a_load_may_take_loads_alone_and_does_not_store() 
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_load_longer_than_its_lease_keeps_it() {
     let store = FaultyRemote::new();
     let cache = Cache::builder("shop")

@@ -7,7 +7,7 @@ use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
-use crate::harness::{Node, eventually, with_each_client};
+use crate::harness::{Node, PATIENCE, eventually, with_each_client};
 
 with_each_client! {
     a_sweep_gives_the_space_of_dead_values_back,
@@ -53,7 +53,7 @@ async fn a_sweep_removes_what_was_invalidated_and_nothing_else() {
 #[tokio::test]
 async fn a_sweep_that_is_dropped_stops_and_another_one_ends_it() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     for n in 0..250 {
         let _ = node.stock.set(&n.to_string(), n).await.unwrap();
     }
@@ -77,7 +77,7 @@ async fn a_sweep_that_is_dropped_stops_and_another_one_ends_it() {
 #[tokio::test]
 async fn a_value_stored_after_the_look_is_not_swept() {
     let store = FaultyRemote::new();
-    let node = Node::on(&store).await;
+    let node = Node::patient(&store).await;
     let _ = node.stock.set("tea", 1).await.unwrap();
     let _ = node.cache.clear().await;
     let held = store.trap(Call::Discard, Moment::Before);
@@ -134,7 +134,8 @@ async fn the_status_tells_how_far_behind_a_process_is() {
 
 async fn node(client: RedisClient, url: String) -> Node {
     let redis = Redis::url(url).client(client);
-    Node::of(Cache::builder("shop").redis(redis).build().await.unwrap())
+    let cache = Cache::builder("shop").redis(redis).remote_budget(PATIENCE);
+    Node::of(cache.build().await.unwrap())
 }
 
 async fn a_sweep_gives_the_space_of_dead_values_back(client: RedisClient) {
@@ -164,7 +165,7 @@ fn fields(server: &Server) -> u32 {
 async fn marked(client: RedisClient, server: &Server, clock: &ManualClock) -> Node {
     let redis = Redis::url(server.url()).client(client);
     let cache = Cache::builder("shop").redis(redis).clock(clock);
-    let node = Node::of(cache.build().await.unwrap());
+    let node = Node::of(cache.remote_budget(PATIENCE).build().await.unwrap());
     for n in 0..300 {
         let ack = node.cache.invalidate_tag(&format!("tag-{n}")).await;
         assert_eq!(ack, Ack::Everywhere);
@@ -236,7 +237,8 @@ async fn too_many_markers_in_redis_become_one_on_everything(client: RedisClient)
 
 async fn named(client: RedisClient, name: &str, server: &Server) -> Node {
     let redis = Redis::url(server.url()).client(client);
-    Node::of(Cache::builder(name).redis(redis).build().await.unwrap())
+    let cache = Cache::builder(name).redis(redis).remote_budget(PATIENCE);
+    Node::of(cache.build().await.unwrap())
 }
 
 async fn caches_whose_names_begin_alike_leave_each_other_alone(client: RedisClient) {

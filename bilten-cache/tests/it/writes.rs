@@ -10,7 +10,7 @@ use bilten_cache::{Cache, Pattern, Redis, RedisClient};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Node, eventually, unique, with_each_client};
+use crate::harness::{Node, PATIENCE, eventually, unique, with_each_client};
 use crate::hooked::Hooked;
 
 /// A write whose test says when it commits, and when its caller hears of that.
@@ -178,7 +178,7 @@ async fn of_overlapping_writes_of_two_processes_no_older_one_stays() {
 #[tokio::test]
 async fn a_write_that_begins_before_the_other_is_stored_overlaps() {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::patient(&store).await);
     for step in [Call::Claim, Call::Store, Call::EndWrite] {
         let mut first = Write::begin(&one).await;
         let trap = store.trap(step, Moment::Before);
@@ -268,7 +268,7 @@ async fn a_write_that_is_dropped_stands_in_nobodys_way() {
 #[tokio::test]
 async fn a_write_that_is_dropped_before_it_began_stands_in_nobodys_way() {
     let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let (one, two) = (Node::patient(&store).await, Node::patient(&store).await);
     let _ = one.stock.set("tea", 1).await.unwrap();
     let told = store.trap(Call::BeginWrite, Moment::After);
     let stock = one.stock.clone();
@@ -293,7 +293,8 @@ async fn a_real_server_knows_of_writes_that_overlap(client: RedisClient) {
     let name = unique();
     let node = async || {
         let redis = Redis::url(bilten_testbed::shared::redis().unwrap()).client(client);
-        Node::of(Cache::builder(&name).redis(redis).build().await.unwrap())
+        let cache = Cache::builder(&name).redis(redis).remote_budget(PATIENCE);
+        Node::of(cache.build().await.unwrap())
     };
     all(&node().await, &node().await).await;
 }

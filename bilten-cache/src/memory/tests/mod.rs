@@ -1,3 +1,5 @@
+mod waking;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 
@@ -406,76 +408,5 @@ fn one_task_at_a_time_tells_the_policy_of_what_it_has_not_heard_of() {
             }
             assert_eq!(memory.policy.entries(), 64 * 32);
         });
-    });
-}
-
-fn sleeping(bytes: u64) -> Memory<Whim> {
-    Memory::with(Clock::system(), Whim::new).put_to_sleep(bytes)
-}
-
-#[test]
-fn the_policy_hears_of_nothing_while_there_is_room_and_knows_all_before_there_is_none() {
-    alone(|| {
-        let memory = sleeping(1_000);
-        for n in 0..74 {
-            memory.insert_if(&kept(&n.to_string(), 10), |_| true);
-        }
-        memory.insert_if(&kept("0", 10), |_| true);
-        memory.remove("1");
-        assert_eq!((memory.entries(), memory.bytes()), (73, 730));
-        assert_eq!(memory.policy.entries(), 0);
-        for n in 100..114 {
-            memory.insert_if(&kept(&n.to_string(), 10), |_| true);
-        }
-        assert_eq!((memory.policy.entries(), memory.entries()), (87, 87));
-        assert!(!memory.is_asleep());
-        memory.insert_if(&kept("late", 10), |_| true);
-        assert_eq!((memory.policy.entries(), memory.strays()), (88, 0));
-    });
-}
-
-#[test]
-fn one_fill_that_leaves_no_room_wakes_the_policy_for_all() {
-    alone(|| {
-        let memory = sleeping(1_000);
-        for n in 0..60 {
-            memory.insert_if(&kept(&n.to_string(), 10), |_| true);
-        }
-        memory.insert_if(&kept("large", 900), |_| true);
-        assert_eq!(memory.policy.entries(), 61, "it decides what goes");
-    });
-}
-
-#[test]
-fn in_no_order_of_fills_and_removals_does_a_policy_that_wakes_miss_an_entry_or_hear_of_it_twice() {
-    let test = || {
-        let memory = Arc::new(sleeping(3));
-        memory.insert_if(&kept("a", 1), |_| true);
-        let other = spawn(&memory, |memory| {
-            memory.insert_if(&kept("b", 1), |_| true);
-            memory.remove("a");
-        });
-        memory.insert_if(&kept("c", 1), |_| true);
-        other.join().unwrap();
-        assert_eq!((memory.strays(), memory.index.held()), (0, 2));
-        for key in ["b", "c"] {
-            assert!(memory.get(key).is_some(), "{key}");
-            memory.remove(key);
-        }
-        assert_eq!((memory.strays(), memory.index.held()), (0, 0));
-        assert_eq!(memory.index.bytes(), 0);
-    };
-    shuttle::check_random(test, ORDERS / 3);
-}
-
-#[test]
-fn what_is_cleared_while_the_policy_sleeps_is_gone_and_weighs_nothing() {
-    alone(|| {
-        let memory = sleeping(1_000);
-        memory.insert_if(&kept("a", 700), |_| true);
-        memory.clear();
-        assert_eq!((memory.entries(), memory.bytes()), (0, 0));
-        memory.insert_if(&kept("b", 100), |_| true);
-        assert_eq!((memory.policy.entries(), memory.entries()), (0, 1));
     });
 }
