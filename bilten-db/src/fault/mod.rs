@@ -1,12 +1,16 @@
 //! What went wrong on one node, sorted by what it means for the next step.
 
+#[cfg(not(all(feature = "mysql", feature = "postgres")))]
+mod absent;
 #[cfg(feature = "mysql")]
 mod mysql;
-#[cfg(not(feature = "mysql"))]
-mod no_mysql;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 #[cfg(not(feature = "mysql"))]
-use no_mysql as mysql;
+use absent as mysql;
+#[cfg(not(feature = "postgres"))]
+use absent as postgres;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -219,8 +223,8 @@ pub(crate) fn driver_trouble(error: &sqlx::Error) -> Trouble {
                 let told = told_trouble(&code, answer.message());
                 Some(told.unwrap_or_else(|| code_trouble(&code)))
             };
-            let trouble = mysql::trouble(&**answer).or_else(by_code);
-            trouble.unwrap_or(Trouble::Answer)
+            let told = mysql::trouble(&**answer).or_else(|| postgres::trouble(&**answer));
+            told.or_else(by_code).unwrap_or(Trouble::Answer)
         }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
@@ -258,8 +262,6 @@ fn code_trouble(code: &str) -> Trouble {
         // Recovery conflict, deadlock with replay.
         "40001" | "40P01" => Trouble::Conflict,
         "57P01" | "57P02" | "57P03" => Trouble::Lost,
-        // The server ended a session that idled, as `idle_session_timeout` tells it.
-        "57P05" => Trouble::Idled,
         "53300" => Trouble::Busy,
         // A session of a role that is not there any more, or of a database being dropped.
         "57P04" => Trouble::Lost,
@@ -287,7 +289,7 @@ mod tests {
             ("40001", Trouble::Conflict),
             ("57P01", Trouble::Lost),
             ("57P03", Trouble::Lost),
-            ("57P05", Trouble::Idled),
+            ("57P05", Trouble::Answer),
             ("08006", Trouble::Lost),
             ("53300", Trouble::Busy),
             ("55000", Trouble::NotHere),

@@ -23,8 +23,11 @@ fn number_trouble(number: u16, message: &str) -> Option<Trouble> {
         1040 | 1203 | 1226 => Some(Trouble::Busy),
         // The server goes down; the connection was ended by KILL.
         1053 | 1927 => Some(Trouble::Lost),
-        // The server has ended the connection for idling, and says so to the statement that came after that.
-        4031 => Some(Trouble::Idled),
+        // The server has ended the connection for idling, and says so to the statement that came after that. MariaDB, which closes
+        // it without a word, has the number for something else: that a trigger is not there.
+        4031 if message.contains("disconnected by the server because of inactivity") => {
+            Some(Trouble::Idled)
+        }
         _ => None,
     }
 }
@@ -51,7 +54,12 @@ mod tests {
             (1836, "", Some(Trouble::ReadOnly)),
             (1040, "", Some(Trouble::Busy)),
             (1927, "", Some(Trouble::Lost)),
-            (4031, "", Some(Trouble::Idled)),
+            (
+                4031,
+                "The client was disconnected by the server because of inactivity. See wait_timeout",
+                Some(Trouble::Idled),
+            ),
+            (4031, "Referenced trigger 'nowhere' does not exist", None),
             (1062, "", None),
             (1146, "", None),
         ];

@@ -366,3 +366,19 @@ async fn a_session_that_the_server_ended_for_idling_leaves_no_doubt() {
     let count = postgres.primary().psql("select count(*) from event");
     assert_eq!(count.unwrap(), "1");
 }
+
+/// Only a session that the server ends was ended before the statement came.
+#[tokio::test]
+async fn a_function_that_raises_the_code_of_a_session_that_idled_is_not_run_again() {
+    let shop = Shop::open("pool_idled").await;
+    let db = alone(&shop, PoolConfig::default().max(3));
+    let db = db.connect().await.unwrap();
+    let procedure = "create procedure leave() language plpgsql as $$ begin \
+        insert into event (name) values ('once'); commit; \
+        raise 'left' using errcode = '57P05'; end $$";
+    db.execute_unprepared(procedure).await.unwrap();
+    let error = db.execute_unprepared("call leave()").await.unwrap_err();
+    assert!(error.to_string().contains("left"), "{error}");
+    let count: i64 = ask(&db, "select count(*) from event").await.unwrap();
+    assert_eq!(count, 1);
+}

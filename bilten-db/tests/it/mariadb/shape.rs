@@ -4,7 +4,7 @@ use bilten_db::page::{Keyset, KeysetRequest};
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, EntityTrait, QueryOrder, Statement};
 use bilten_db::{Cluster, Error, PageRequest};
 
-use super::{builder_for, port, private, url};
+use super::{builder_for, count, port, private, url};
 use crate::fixture::{event, tally};
 use crate::keyset_refused::{self, nulls_are_told};
 
@@ -182,4 +182,16 @@ async fn an_index_of_mariadb_is_made_once_and_used() {
     assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
     let error = unused(&db).await.unwrap_err();
     assert!(matches!(error, Error::Invalid { .. }), "{error}");
+}
+
+/// Its number is that by which MySQL tells of a connection that idled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_that_follows_none_is_told_once() {
+    let maria = private(0).await;
+    let db = builder_for(&maria).connect().await.unwrap();
+    let text = "insert into event (name) values ('once'); \
+        create trigger second before insert on event for each row follows nowhere set new.port = 1";
+    let error = db.execute_unprepared(text).await.unwrap_err();
+    assert!(error.to_string().contains("4031"), "{error}");
+    assert_eq!(count(maria.primary()), "1");
 }

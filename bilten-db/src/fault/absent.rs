@@ -1,4 +1,4 @@
-//! Stands in where the driver of MySQL is not compiled in.
+//! Stands in where the driver of a database is not compiled in.
 
 use sqlx::error::DatabaseError;
 
