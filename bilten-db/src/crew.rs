@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use crate::blueprint::Blueprint;
@@ -54,11 +55,13 @@ impl Crew {
         }
     }
 
-    /// Tells the subscribers for the last time: by another task, as this one may hold what `watch` lent it.
+    /// Tells the subscribers for the last time: by another task, as this one may hold what `watch` lent it. Where there is no runtime
+    /// any more they only hear that it was the last time.
     pub(crate) fn end(&self, router: &Arc<Router>) {
-        if let Some(status) = self.status().take() {
+        let status = self.status().take();
+        if let (Some(status), Ok(runtime)) = (status, Handle::try_current()) {
             let router = Arc::clone(router);
-            tokio::spawn(async move { tell(&status, &router) });
+            runtime.spawn(async move { tell(&status, &router) });
         }
     }
 
@@ -92,7 +95,43 @@ mod tests {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use futures_util::FutureExt as _;
+    use sea_orm::TransactionTrait as _;
+
     use crate::Cluster;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn who_watches_hears_of_the_end_though_nobody_waits_for_the_close() {
+        let db = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = db.await.unwrap();
+        let mut watched = db.watch();
+        let tx = db.begin().await.unwrap();
+        let closed = db.close().now_or_never();
+        assert!(closed.is_none(), "it waits for the transaction");
+        let end = async { while watched.changed().await.is_ok() {} };
+        let ended = tokio::time::timeout(LIMIT, end).await;
+        assert!(ended.is_ok(), "its loop goes on");
+        tx.rollback().await.unwrap();
+    }
+
+    #[test]
+    fn a_close_may_be_dropped_where_there_is_no_runtime_any_more() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let connect = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = runtime.block_on(connect).unwrap();
+        let tx = runtime.block_on(db.begin()).unwrap();
+        let watched = db.watch();
+        let mut close = Box::pin(db.close());
+        let closed = runtime.block_on(async { (&mut close).now_or_never() });
+        assert!(closed.is_none(), "it waits for the transaction");
+        drop(close);
+        // Nothing follows, once the task that told what changed is gone too.
+        bilten_testbed::eventually(LIMIT, || watched.has_changed().is_err());
+        let _within = runtime.enter();
+        drop((tx, db));
+    }
 
     #[tokio::test]
     async fn what_is_told_last_is_what_was_true_last() {

@@ -166,7 +166,7 @@ impl Cluster {
     ///
     /// # Cancellation
     ///
-    /// Dropped early, the cluster still refuses new calls.
+    /// Dropped early, the cluster still refuses new calls, and those who [`watch`](Self::watch) are told the end.
     pub async fn close(&self) {
         self.close_within(CLOSE_LIMIT).await;
     }
@@ -176,10 +176,11 @@ impl Cluster {
     ///
     /// # Cancellation
     ///
-    /// Dropped early, the cluster still refuses new calls.
+    /// As of [`close`](Self::close).
     pub async fn close_within(&self, limit: Duration) -> bool {
         let router = self.shared_router();
         router.close();
+        let _told = Ending(self);
         self.crew().watches.stop_all();
         let nodes: Vec<_> = router.topology().nodes().cloned().collect();
         for node in &nodes {
@@ -191,8 +192,16 @@ impl Cluster {
         if !drained {
             shut(&nodes, false).await;
         }
-        self.crew().end(router);
         drained
+    }
+}
+
+/// Tells those who watch a cluster that was closed the end of it, however long the closing is waited for.
+struct Ending<'a>(&'a Cluster);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.crew().end(self.0.shared_router());
     }
 }
 
