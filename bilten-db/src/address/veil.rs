@@ -38,10 +38,11 @@ fn secret(text: &str, from: usize) -> Option<(usize, usize)> {
     Some((value, value + length(&text[value..])))
 }
 
-/// In any letters, and in quotes as some clients print their settings.
+/// In any letters, and in quotes as some clients print their settings; those may be escaped, as in a text that was quoted as a whole.
 fn names_a_secret(text: &str) -> bool {
     const NAMES: [&str; 4] = ["password", "passwd", "pwd", "secret"];
-    let name = text.trim_end().trim_end_matches(['"', '\'']).as_bytes();
+    let name = text.trim_end().trim_end_matches(['"', '\'', '\\']);
+    let name = name.as_bytes();
     let ends_with = |known: &str| {
         let at = name.len().checked_sub(known.len());
         at.is_some_and(|at| name[at..].eq_ignore_ascii_case(known.as_bytes()))
@@ -51,17 +52,30 @@ fn names_a_secret(text: &str) -> bool {
 
 /// Up to the quote that ends it, or else the next blank: a password may hold every other character.
 fn length(value: &str) -> usize {
-    let quote = value.chars().next().filter(|c| matches!(c, '\'' | '"'));
-    let Some(quote) = quote else {
+    let Some(opening) = opening(value) else {
         return value.find(char::is_whitespace).unwrap_or(value.len());
     };
-    let mut escaped = false;
-    let end = value[1..].find(|c| {
-        let ends = c == quote && !escaped;
-        escaped = c == '\\' && !escaped;
-        ends
-    });
-    end.map_or(value.len(), |end| end + 2)
+    let (before, quoted) = value.split_at(opening);
+    let (quote, inside) = quoted.split_at(1);
+    // A quote that belongs to the password is escaped once more than those around it.
+    let escapes = backslashes(before);
+    let is_closing = |end: usize| backslashes(&inside[..end]) % (2 * escapes + 2) == escapes;
+    let mut quotes = inside.match_indices(quote).map(|(at, _)| at);
+    let end = quotes.find(|end| is_closing(*end));
+    end.map_or(value.len(), |end| opening + end + 2)
+}
+
+/// Where the quote stands that begins it: in front, escaped or not, or within brackets as in `Some("s3 cret")`.
+fn opening(value: &str) -> Option<usize> {
+    let at = value.find(['"', '\''])?;
+    let before = value[..at].trim_end_matches('\\');
+    let has_a_blank = |part: &str| part.trim_start().contains(char::is_whitespace);
+    let is_bracketed = before.trim_end().ends_with('(') && !before.split('(').any(has_a_blank);
+    (before.is_empty() || is_bracketed).then_some(at)
+}
+
+fn backslashes(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\\').len()
 }
 
 /// The text without user names and passwords of the URLs in it.
@@ -129,6 +143,20 @@ mod tests {
                 "{\"host\":\"db\",\"password\":\"s3cret\"}",
                 "{\"host\":\"db\",\"password\":..}",
             ),
+            (
+                "{\\\"host\\\":\\\"db\\\",\\\"password\\\":\\\"s3\\\\\\\" cret\\\\\\\\\\\",\\\"a\\\":1}",
+                "{\\\"host\\\":\\\"db\\\",\\\"password\\\":..,\\\"a\\\":1}",
+            ),
+            (
+                "password: Some(\"s3 \\\"cret\"), host: db",
+                "password: ..), host: db",
+            ),
+            (
+                "password: Some(\n    String(\"s3 cret\"),\n)",
+                "password: ..),\n)",
+            ),
+            ("pwd: a (see \"b\")", "pwd: .. (see \"b\")"),
+            ("password=(\"b c", "password=.."),
             ("Passwörter=a Password=ö", "Passwörter=a Password=.."),
             ("pwd=a pwd=b\tpwd=..", "pwd=.. pwd=..\tpwd=.."),
         ];
