@@ -88,7 +88,7 @@ pub(crate) fn is_alone(backend: DbBackend, sql: &str) -> bool {
 }
 
 /// Why a page has no end of its own in `sql`, a query at whose end a limit was put; nothing where it has, and where the text
-/// is not understood.
+/// is not understood. Behind `AS` the word is the name of a column.
 pub(crate) fn spoils_limit(backend: DbBackend, sql: &str) -> Option<&'static str> {
     let known: &[&str] = match backend {
         DbBackend::Postgres => &["limit", "fetch"],
@@ -104,7 +104,8 @@ pub(crate) fn spoils_limit(backend: DbBackend, sql: &str) -> Option<&'static str
             Token::End if limits > 1 => return Some("has a limit of its own"),
             Token::End | Token::Unknown => return None,
             Token::Punct(b';') => return Some("has a semicolon"),
-            Token::Word(word) if tokens.is_balanced() && before != Token::Punct(b'.') => {
+            Token::Word(_) if before == Token::Punct(b'.') || is(before, "as") => {}
+            Token::Word(word) if tokens.is_balanced() => {
                 limits += usize::from(is_any(word, known));
             }
             _ => {}
@@ -118,7 +119,6 @@ pub(crate) fn spoils_limit(backend: DbBackend, sql: &str) -> Option<&'static str
 /// The plan of a read is a read too; `EXPLAIN` with options may run what it explains, so it is not, but for the one that
 /// says nothing new.
 fn head<'a>(tokens: &mut Lexer<'a>) -> Option<Token<'a>> {
-    let is = |token: Token<'_>, name| matches!(token, Token::Word(word) if is_any(word, &[name]));
     let mut now = tokens.next_token();
     if is(now, "explain") {
         now = tokens.next_token();
@@ -172,6 +172,10 @@ fn writes(word: &str, next: Token<'_>) -> bool {
         19 => is_any(word, &["sql_calc_found_rows"]),
         _ => false,
     }
+}
+
+fn is(token: Token<'_>, name: &str) -> bool {
+    matches!(token, Token::Word(word) if is_any(word, &[name]))
 }
 
 fn is_any(word: &str, words: &[&str]) -> bool {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 use sea_orm::DatabaseBackend::{self as DbBackend, MySql, Postgres, Sqlite};
 
-use super::{Access, classify, classify_denying, is_alone, may_hide_a_write};
+use super::{Access, classify, classify_denying, is_alone, may_hide_a_write, spoils_limit};
 
 const READS: &[&str] = &[
     "select 1",
@@ -138,6 +138,20 @@ fn a_second_statement_is_seen() {
     ];
     for (sql, alone) in table {
         assert_eq!(is_alone(Sqlite, sql), alone, "{sql}");
+    }
+}
+
+#[test]
+fn a_column_that_is_named_as_a_limit_is_none() {
+    let own = Some("has a limit of its own");
+    let table = [
+        ("select seats as limit from event limit 5", None),
+        ("select x AS fetch, y as limit from a limit 5", None),
+        ("select seats as limit from event limit 7 limit 5", own),
+        ("select a.limit from a fetch first 7 rows only limit 5", own),
+    ];
+    for (sql, problem) in table {
+        assert_eq!(spoils_limit(Postgres, sql), problem, "{sql}");
     }
 }
 
