@@ -3,7 +3,7 @@
 use sea_orm::DbBackend;
 
 use super::lexer::{Lexer, Token};
-use super::{harmless, is_any};
+use super::{asks_for_format, behind_format, harmless, is, is_any};
 
 /// Whether a statement that looks like a read calls something that may do more: a function that is not known to be
 /// harmless. What a view, an operator or a rule calls is not seen.
@@ -12,7 +12,10 @@ pub(crate) fn may_hide_a_write(backend: DbBackend, sql: &str) -> bool {
     let mut lists = Lists::default();
     let (mut before, mut now) = (Token::End, tokens.next_token());
     while !matches!(now, Token::End | Token::Unknown) {
-        let next = tokens.next_token();
+        let mut next = tokens.next_token();
+        if before == Token::End && is(now, "explain") && asks_for_format(backend, next) {
+            next = behind_format(&mut tokens);
+        }
         lists.see(before, now);
         if next == Token::Punct(b'(') && !lists.names() && calls_unknown(before, now) {
             return true;

@@ -252,6 +252,15 @@ fn mysql_comments_quotes_and_variables() {
         ("select * from a into outfile 'b'", Access::Write),
         ("select get_lock('a', 1)", Access::Write),
         ("select last_insert_id()", Access::Write),
+        ("explain format=json select 1", Access::Read),
+        ("EXPLAIN FORMAT = tree (select 1)", Access::Read),
+        ("explain format=json delete from event", Access::Write),
+        ("explain format=json analyze select 1", Access::Write),
+        ("explain format=json for connection 7", Access::Write),
+        ("explain format=json format=json select 1", Access::Write),
+        ("explain analyze format=tree select 1", Access::Write),
+        ("analyze format=json select 1", Access::Write),
+        ("explain format", Access::Write),
     ];
     for (sql, access) in table {
         assert_eq!(classify(MySql, sql), access, "{sql}");
@@ -400,5 +409,17 @@ fn a_call_that_may_do_more_than_read_is_told() {
     ];
     for (sql, hides) in table {
         assert_eq!(may_hide_a_write(Postgres, sql), hides, "{sql}");
+    }
+    let table = [
+        ("explain format=json (select 1)", false),
+        (
+            "explain format=json with t(n) as (select 1) select n from t",
+            false,
+        ),
+        ("explain format=json select record_visit(7)", true),
+        ("explain format(select 1)", true),
+    ];
+    for (sql, hides) in table {
+        assert_eq!(may_hide_a_write(MySql, sql), hides, "{sql}");
     }
 }
