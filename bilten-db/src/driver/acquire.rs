@@ -168,6 +168,9 @@ fn begin_fault(error: DbErr, overdue: Fault) -> Fault {
 
 #[cfg(all(test, feature = "postgres"))]
 mod tests {
+    use std::time::Instant;
+
+    use bilten_testbed::FaultProxy;
     use metrics::Histogram;
     use sea_orm::{ConnectionTrait as _, Database, Statement};
     use sqlx::Postgres;
@@ -176,26 +179,40 @@ mod tests {
     use crate::PoolConfig;
     use crate::driver::Backend as _;
 
-    const OPEN: &str = "select count(*) from pg_stat_activity \
-        where state = 'idle in transaction' and datname = current_database()";
+    /// The server tells of the transaction before it tells its client, and waits for the client once it has.
+    const OPEN: &str = "select count(*) from pg_stat_activity where wait_event = 'ClientRead' \
+        and state = 'idle in transaction' and datname = current_database()";
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// With one connection open, which the pool gives out at once.
+    async fn with_one(url: &str, config: PoolConfig) -> Result<SqlxPool<Postgres>, Fault> {
+        let config = config.min(1).connect_timeout(LIMIT);
+        let pool = SqlxPool::<Postgres>::new(
+            Arc::from("primary"),
+            Postgres::parse(url).map_err(Fault::Unreachable)?,
+            config.ping_if_idle(None).idle_timeout(None),
+            false,
+            Arc::default(),
+            Histogram::noop(),
+        );
+        pool.fill().await?;
+        Ok(pool)
+    }
+
+    async fn until_idle(pool: &SqlxPool<Postgres>) {
+        let is_idle = || async { pool.load().idle == 1 };
+        bilten_testbed::eventually_async(LIMIT, is_idle).await;
+    }
 
     #[tokio::test]
     async fn what_began_just_before_another_node_became_the_primary_is_fenced() {
         let postgres = bilten_testbed::shared::postgres().unwrap();
         let database = postgres.database("begun_and_fenced").unwrap();
         let url = database.primary_url();
-        let pool = SqlxPool::<Postgres>::new(
-            Arc::from("primary"),
-            Postgres::parse(&url).unwrap(),
-            PoolConfig::default(),
-            false,
-            Arc::default(),
-            Histogram::noop(),
-        );
-        pool.sample().await.unwrap();
-        let is_idle = || async { pool.load().idle == 1 };
+        let pool = with_one(&url, PoolConfig::default()).await.unwrap();
         let begin = loop {
-            bilten_testbed::eventually_async(Duration::from_secs(20), is_idle).await;
+            until_idle(&pool).await;
             let mut begin = Box::pin(pool.begin_on(TransactionOptions::default()));
             let sent = poll_fn(|context| Poll::Ready(begin.as_mut().poll(context))).await;
             match sent {
@@ -211,10 +228,37 @@ mod tests {
             let row = other.query_one_raw(stmt).await.unwrap().unwrap();
             row.try_get_by_index::<i64>(0).unwrap() == 1
         };
-        bilten_testbed::eventually_async(Duration::from_secs(20), has_begun).await;
+        bilten_testbed::eventually_async(LIMIT, has_begun).await;
         pool.set_read_only(true);
         let tx = begin.await.unwrap();
         let error = tx.commit().await.unwrap_err().to_string();
         assert!(error.contains("another node became the primary"), "{error}");
+    }
+
+    /// Its only connection was forgotten on the way, and nobody knows it yet.
+    #[tokio::test]
+    async fn a_beginning_without_an_answer_is_no_full_pool() {
+        let postgres = bilten_testbed::shared::postgres().unwrap();
+        let database = postgres.database("begun_in_vain").unwrap();
+        let url = database.primary_url();
+        let address = Postgres::address(&Postgres::parse(&url).unwrap());
+        let proxy = FaultProxy::to_blocking(address.parse().unwrap()).unwrap();
+        let limit = Duration::from_secs(2);
+        let config = PoolConfig::default().acquire_timeout(limit / 8);
+        let through = proxy.url_like(&url).unwrap();
+        let pool = with_one(&through, config.query_timeout(limit));
+        let pool = pool.await.unwrap();
+        until_idle(&pool).await;
+        proxy.strand_all();
+        let begun = Instant::now();
+        let begin = || pool.begin_on(TransactionOptions::default());
+        let fault = begin().await.err().unwrap();
+        assert!(
+            matches!(fault, Fault::QueryTimeout(told) if told == limit),
+            "{fault:?}"
+        );
+        assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
+        let begins = || async { begin().await.is_ok() };
+        bilten_testbed::eventually_async(LIMIT, begins).await;
     }
 }

@@ -29,3 +29,43 @@ pub(super) async fn sift<D: Driver>(pool: &Pool<D>, (silences, origin): (u64, Or
     let answered = join_all(asked).await;
     answered.into_iter().filter(|answered| *answered).count()
 }
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use std::sync::Arc;
+
+    use bilten_testbed::FaultProxy;
+    use metrics::Histogram;
+    use sqlx::Postgres;
+
+    use crate::PoolConfig;
+    use crate::driver::pool::SqlxPool;
+    use crate::driver::{Backend as _, Driver as _};
+
+    use super::*;
+
+    const FAR: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn what_was_forgotten_on_the_way_leaves_the_pool() {
+        let postgres = bilten_testbed::shared::postgres().unwrap();
+        let database = postgres.database("sifted").unwrap();
+        let options = Postgres::parse(&database.primary_url()).unwrap();
+        let address = Postgres::address(&options).parse().unwrap();
+        let proxy = FaultProxy::to_blocking(address).unwrap();
+        let pool = SqlxPool::<Postgres>::new(
+            Arc::from("primary"),
+            options.port(proxy.addr().port()),
+            PoolConfig::default().min(4).connect_timeout(FAR),
+            false,
+            Arc::default(),
+            Histogram::noop(),
+        );
+        pool.fill().await.unwrap();
+        let is_idle = || async { pool.load().idle == 4 };
+        bilten_testbed::eventually_async(FAR, is_idle).await;
+        proxy.strand_all();
+        assert_eq!(pool.sift().await, 0);
+        assert_eq!(pool.load().size, 0);
+    }
+}
