@@ -7,7 +7,7 @@ use bilten_db::sea_orm::{
     TransactionTrait,
 };
 use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
-use bilten_testbed::{PgBouncer, Postgres, PostgresNode, eventually};
+use bilten_testbed::{FaultProxy, PgBouncer, Postgres, PostgresNode, eventually};
 use futures_util::future::join_all;
 
 use crate::fixture::{LIMIT, ask, event, is_up, port, private, seen, tally, until_up, who_reads};
@@ -121,22 +121,39 @@ fn until_probed(node: &PostgresNode) {
     eventually(LIMIT, || node.psql(&asked).unwrap() == "1");
 }
 
+/// What a replica is asked and answers when it is let; the lock is one that a standby knows too.
+const HELD: &str = "create function held() returns int language sql as \
+    $$ select inet_server_port() from pg_advisory_xact_lock(7) $$";
+
 /// Of two server connections one is the probe's; the other one works, and a stranger takes the probe's when it is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
     let poolers = Poolers::start("session");
     let replica = poolers.postgres.replica(0);
+    poolers.postgres.primary().psql(HELD).unwrap();
+    poolers.postgres.wait_for_replicas().unwrap();
+    let holder = Database::connect(replica.url()).await.unwrap();
+    let holder = holder.begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(7)";
+    holder.execute_unprepared(lock).await.unwrap();
+    let proxy = FaultProxy::to_blocking(poolers.replica.addr()).unwrap();
     let pool = PoolConfig::default().max(1).query_timeout(Some(FAR));
-    let db = poolers.builder().pool(pool).connect().await.unwrap();
+    let db = Cluster::builder()
+        .primary(poolers.primary.url())
+        .replica("r1", proxy.url_like(&poolers.replica.url()).unwrap())
+        .pool(pool.connect_timeout(LIMIT))
+        .connect()
+        .await
+        .unwrap();
     tally(&db, 4).await;
     // When the second question is asked the first one was answered: the pool's connection is one of before.
     (0..2).for_each(|_| until_probed(replica));
     let long = tokio::spawn({
         let db = db.clone();
-        async move { ask::<i32>(&db, "select inet_server_port() from pg_sleep(9)").await }
+        async move { ask::<i32>(&db, "select held()").await }
     });
-    let asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-    eventually(LIMIT, || replica.psql(asleep).unwrap() == "1");
+    let waits = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
+    eventually(LIMIT, || replica.psql(waits).unwrap() == "1");
     let stranger = tokio::spawn({
         let mut options = ConnectOptions::new(poolers.replica.url());
         options.max_connections(1).connect_timeout(FAR);
@@ -152,10 +169,11 @@ async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
         replica.psql(cut).unwrap();
         stranger.is_finished()
     });
-    assert!(
-        !long.is_finished(),
-        "the probe has nobody to ask from here on"
-    );
+    // The probe has nobody to ask from here on. Each that is in vain begins anew: when the third is there, two were in vain.
+    let before = proxy.accepted();
+    eventually(LIMIT, || proxy.accepted() >= before + 3);
+    assert!(!long.is_finished(), "nobody gave it up");
+    holder.rollback().await.unwrap();
     let from = long.await.unwrap().unwrap();
     assert_eq!(from, port(replica), "nobody gave it up");
     assert!(is_up(&db, "r1") && seen(&db, "r1").ejections == 0);
