@@ -21,7 +21,8 @@ const CALLERS: usize = 12;
 async fn a_pool_whose_every_connection_was_opened_at_once_by_a_stream_stands_not_still() {
     let postgres = private(1);
     let most = u32::try_from(CALLERS).unwrap();
-    let pool = PoolConfig::default().max(most).acquire_timeout(FAR);
+    let pool = PoolConfig::default().max(most).connect_timeout(FAR);
+    let pool = pool.acquire_timeout(FAR);
     let db = builder_for(&postgres).pool(pool).fallback(Fallback::Error);
     let db = db.connect().await.unwrap();
     let all_there = std::sync::Arc::new(Barrier::new(CALLERS));
