@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use bilten_db::retry::HedgeConfig;
 use bilten_db::scope::{Freshness, with_freshness};
 use bilten_db::sea_orm::{AccessMode, DatabaseBackend, Statement, StreamTrait, TransactionTrait};
-use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_db::{Fallback, PoolConfig};
 use bilten_testbed::{Direction, FaultProxy, eventually};
 use futures_util::TryStreamExt;
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::fixture::{LIMIT, builder_for, port, private, who_reads};
+use crate::fixture::{LIMIT, builder_for, cluster, port, private, who_reads};
 
 /// What may not be waited for.
-const FAR: Duration = Duration::from_secs(120);
+const FAR: Duration = Duration::from_secs(600);
 const CALLERS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +59,7 @@ async fn a_hedged_read_that_demands_something_asks_the_node_that_answered() {
     let proxy = FaultProxy::to_blocking(postgres.replica(0).addr()).unwrap();
     let slow = proxy.url_like(&postgres.replica(0).url()).unwrap();
     let pool = PoolConfig::default().max(1).connect_timeout(FAR);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", slow)
         .replica("r2", postgres.replica(1).url())

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::{AccessMode, TransactionTrait};
@@ -7,7 +7,10 @@ use bilten_db::{Balance, Cluster, PoolConfig, Replica};
 use bilten_testbed::{FaultProxy, eventually_async};
 use tokio::task::JoinHandle;
 
-use crate::fixture::{LIMIT, Shop, ask, builder_for, port, private, tally, until_up, who_reads};
+use crate::fixture::{
+    LIMIT, Shop, ask, builder_for, cluster, patient, port, private, tally, until_open, until_up,
+    who_reads,
+};
 
 /// One read that keeps its node busy until it is aborted.
 fn busy(db: &Cluster) -> JoinHandle<()> {
@@ -27,7 +30,7 @@ async fn until_busy(db: &Cluster, statements: u32) {
 #[tokio::test]
 async fn shares_follow_the_weights() {
     let shop = Shop::open("weights").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("large", Replica::new(&shop.replicas[0]).weight(3))
         .replica("small", &shop.replicas[1])
@@ -36,6 +39,7 @@ async fn shares_follow_the_weights() {
         .await
         .unwrap();
     let [large, small] = [0, 1].map(|n| shop.replica_ports()[n]);
+    until_open(&db).await;
     let shares = tally(&db, 400).await;
     assert!(shares[&large].abs_diff(300) <= 4, "{shares:?}");
     assert_eq!(shares[&large] + shares[&small], 400, "{shares:?}");
@@ -47,6 +51,7 @@ async fn the_fewest_in_flight_gets_the_next_read() {
     let shop = Shop::open("least_in_flight").await;
     let balance = Balance::LeastInFlight;
     let db = shop.builder().balance(balance).connect().await.unwrap();
+    until_open(&db).await;
     let sleeper = busy(&db);
     until_busy(&db, 1).await;
     let shares = tally(&db, 30).await;
@@ -63,7 +68,7 @@ async fn a_replica_that_became_slow_is_left_and_asked_again_later() {
     let upstream = format!("127.0.0.1:{}", ports[0]).parse().unwrap();
     let proxy = FaultProxy::to(upstream).await.unwrap();
     let through = proxy.url_like(&shop.replicas[0]).unwrap();
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("slow", &through)
         .replica("quick", &shop.replicas[1])
@@ -71,8 +76,9 @@ async fn a_replica_that_became_slow_is_left_and_asked_again_later() {
         .connect()
         .await
         .unwrap();
-    let before = tally(&db, 200).await;
-    assert!(before.len() == 2, "both are asked: {before:?}");
+    // A login that took long counts too, and is forgotten.
+    let both_are_asked = || async { tally(&db, 20).await.len() == 2 };
+    eventually_async(LIMIT, both_are_asked).await;
 
     proxy.delay(Duration::from_millis(200));
     // One slow answer is enough to learn it.
@@ -82,17 +88,20 @@ async fn a_replica_that_became_slow_is_left_and_asked_again_later() {
         slow > Duration::from_millis(100)
     })
     .await;
+    let begun = Instant::now();
     let during = tally(&db, 200).await;
     let asked = during.get(&ports[0]).copied().unwrap_or(0);
-    assert!(asked <= 4, "the slow one is left: {during:?}");
+    // What is known of it is forgotten with the time.
+    let most = 4 + usize::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(asked <= most, "the slow one is left: {during:?}");
 }
 
 #[tokio::test]
 async fn the_own_zone_comes_first_and_the_others_when_it_is_full() {
     let shop = Shop::open("zones").await;
     let near = Replica::new(&shop.replicas[0]).zone("eu-1a");
-    let near = near.pool(PoolConfig::default().max(1));
-    let db = Cluster::builder()
+    let near = near.pool(patient().max(1));
+    let db = cluster()
         .primary(&shop.primary)
         .zone("eu-1a")
         .replica("near", near)
@@ -118,7 +127,7 @@ async fn the_own_zone_comes_first_and_the_others_when_it_is_full() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_other_zone_takes_over_when_the_own_is_down() {
     let postgres = private(2);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .zone("eu-1a")
         .replica(
@@ -139,7 +148,7 @@ async fn the_other_zone_takes_over_when_the_own_is_down() {
 #[tokio::test]
 async fn a_group_serves_only_those_who_ask_for_it() {
     let shop = Shop::open("groups").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
         .replica("night", Replica::new(&shop.replicas[1]).group("reports"))
@@ -166,7 +175,7 @@ async fn a_group_serves_only_those_who_ask_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn work_that_was_set_apart_never_falls_on_others() {
     let postgres = private(2);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", postgres.replica(0).url())
         .replica(
@@ -236,7 +245,7 @@ async fn a_replica_with_senseless_settings_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_replica_left_takes_every_read_however_busy() {
     let postgres = private(2);
-    let pool = PoolConfig::default().max(2);
+    let pool = patient().max(2);
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     postgres.replica(0).kill().unwrap();
     until_up(&db, "r1", false).await;

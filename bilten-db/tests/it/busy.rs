@@ -3,21 +3,22 @@ use std::time::{Duration, Instant};
 use bilten_db::sea_orm::{
     AccessMode, ConnectionTrait, DatabaseBackend, Statement, StreamTrait, TransactionTrait,
 };
-use bilten_db::{Cluster, Error, Fallback, PoolConfig};
+use bilten_db::{Cluster, Error, Fallback};
 use bilten_testbed::{Postgres, eventually};
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, is_up, port, prepared, tally, until_up, who_reads,
+    LIMIT, Shop, ask, builder_for, cluster, is_up, patient, port, prepared, seen, tally,
+    until_open, until_up, who_reads,
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_replica_is_passed_over_and_not_ejected() {
     let shop = Shop::open("busy_full").await;
-    let pool = PoolConfig::default().max(4);
-    let db = Cluster::builder()
+    let pool = patient().max(4);
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
         .pool(pool.clone())
@@ -59,10 +60,10 @@ async fn a_full_replica_is_passed_over_and_not_ejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_wait_for_a_full_replica_and_not_one_goes_to_the_primary() {
     let shop = Shop::open("busy_waits").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
-        .pool(PoolConfig::default().max(2).acquire_timeout(LIMIT))
+        .pool(patient().max(2).acquire_timeout(LIMIT))
         .connect()
         .await
         .unwrap();
@@ -82,10 +83,8 @@ async fn reads_wait_for_a_full_replica_and_not_one_goes_to_the_primary() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_pool_is_told_with_the_setting_to_change() {
     let shop = Shop::open("busy_told").await;
-    let pool = PoolConfig::default()
-        .max(1)
-        .acquire_timeout(Duration::from_millis(300));
-    let db = Cluster::builder()
+    let pool = patient().max(1).acquire_timeout(Duration::from_millis(300));
+    let db = cluster()
         .primary(&shop.primary)
         .pool(pool)
         .connect()
@@ -95,7 +94,10 @@ async fn a_full_pool_is_told_with_the_setting_to_change() {
         let db = db.clone();
         async move { ask::<bool>(&db, "select pg_sleep(60) is null").await }
     });
-    eventually(LIMIT, || db.status().primary().in_flight == 1);
+    eventually(LIMIT, || {
+        let primary = seen(&db, "primary");
+        (primary.in_flight, primary.pool.size) == (1, 1)
+    });
     let error = who_reads(&db).await.unwrap_err().to_string();
     assert!(
         error.contains("primary") && error.contains("acquire_timeout") && error.contains("max"),
@@ -108,7 +110,7 @@ async fn a_full_pool_is_told_with_the_setting_to_change() {
 #[tokio::test]
 async fn a_statement_that_the_server_ended_is_not_run_elsewhere() {
     let shop = Shop::open("busy_timeout").await;
-    let pool = PoolConfig::default().statement_timeout(Duration::from_millis(100));
+    let pool = patient().statement_timeout(Duration::from_secs(1));
     let db = shop.builder().pool(pool).connect().await.unwrap();
     let begun = Instant::now();
     let error = ask::<bool>(&db, "select pg_sleep(60) is null")
@@ -136,28 +138,27 @@ async fn a_read_cancelled_for_replication_is_run_on_the_other_replica() {
     postgres.wait_for_replicas().unwrap();
     postgres.replica(1).pause_replay().unwrap();
     let db = builder_for(&postgres).connect().await.unwrap();
-    let read = |db: Cluster| async move {
-        ask::<i32>(
-            &db,
-            "select inet_server_port() from (select count(*) from event, pg_sleep(3)) as slow",
-        )
-        .await
-    };
-    let reads: Vec<_> = (0..2).map(|_| tokio::spawn(read(db.clone()))).collect();
-    eventually(LIMIT, || db.status().replicas().all(|r| r.in_flight == 1));
-    let started = "select count(*) from pg_stat_activity where query like '%pg_sleep(3)%' and wait_event = 'PgSleep'";
-    eventually(LIMIT, || postgres.replica(0).psql(started).unwrap() == "1");
+    until_open(&db).await;
+    // On the first replica it ends by the conflict or not at all.
+    let sql = format!(
+        "select inet_server_port() from (select count(*) from event, \
+            pg_sleep(case inet_server_port() when {} then 600 else 0 end)) as slow",
+        postgres.replica(0).port()
+    );
+    let read = |db: Cluster, sql: String| async move { ask::<i32>(&db, &sql).await };
+    let mut reads = Vec::new();
+    let asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+    eventually(LIMIT, || {
+        reads.push(tokio::spawn(read(db.clone(), sql.clone())));
+        postgres.replica(0).psql(asleep).unwrap() != "0"
+    });
     postgres.primary().psql("delete from event").unwrap();
     postgres.primary().psql("vacuum event").unwrap();
-    let mut ports = Vec::new();
     for read in reads {
-        ports.push(read.await.unwrap().unwrap());
+        let answered_by = read.await.unwrap().unwrap();
+        let other = port(postgres.replica(1));
+        assert_eq!(answered_by, other, "the conflict moved the read");
     }
-    assert_eq!(
-        ports,
-        [port(postgres.replica(1)); 2],
-        "the conflict moved the read"
-    );
     assert_eq!(db.status().replicas().map(|r| r.ejections).sum::<u64>(), 0);
 }
 
@@ -184,10 +185,10 @@ async fn an_answer_for_the_caller_is_not_asked_for_again() {
 #[tokio::test]
 async fn sessions_of_a_lone_primary_queue_as_plain_reads_do() {
     let shop = Shop::open("busy_lone").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .fallback(Fallback::Primary { max_in_flight: 1 })
-        .pool(PoolConfig::default().max(2).acquire_timeout(LIMIT))
+        .pool(patient().max(2).acquire_timeout(LIMIT))
         .connect()
         .await
         .unwrap();
@@ -228,7 +229,7 @@ async fn what_goes_on_on_the_primary_keeps_its_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_of_sessions_that_fill_a_new_pool_wait_for_no_place_in_it() {
     let postgres = prepared(Postgres::builder().replicas(1).start().unwrap());
-    let pool = PoolConfig::default().max(2);
+    let pool = patient().max(2);
     let pool = pool.acquire_timeout(3 * LIMIT);
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     let sql = "select inet_server_port() from generate_series(1, 2)";

@@ -9,13 +9,13 @@ use bilten_db::sea_orm::{
     AccessMode, ConnectionTrait, DbBackend, EntityTrait, Statement, StreamTrait, TransactionTrait,
 };
 use bilten_db::status::Rotation;
-use bilten_db::{Cluster, Fallback, PoolConfig};
+use bilten_db::{Cluster, Fallback};
 use bilten_testbed::{Postgres, PostgresNode, eventually_async};
 use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, ask, builder_for, event, private};
+use crate::fixture::{LIMIT, ask, builder_for, event, patient, private};
 
 const ROUNDS: u64 = 16;
 
@@ -143,7 +143,7 @@ fn sessions_on(node: &PostgresNode) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_come_and_go_under_load_cost_no_caller_anything() {
     let postgres = private(2);
-    let pool = PoolConfig::default().max(6).acquire_timeout(LIMIT);
+    let pool = patient().max(6);
     // For moments no replica is there; how many of the reads the primary then takes is not what this is about.
     let everybody = Fallback::Primary { max_in_flight: 100 };
     let db = builder_for(&postgres)

@@ -10,7 +10,9 @@ use futures_util::{FutureExt, TryStreamExt};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, tally, until_up, who_reads};
+use crate::fixture::{
+    LIMIT, ask, builder_for, cluster, is_up, patient, port, private, tally, until_up, who_reads,
+};
 
 /// Fifty callers that read without a pause until they are told to stop, half of them in sessions.
 struct Readers {
@@ -87,9 +89,13 @@ async fn a_killed_replica_costs_no_reader_an_error() {
 async fn a_killed_replica_is_left_within_a_probe_and_no_read_takes_a_second() {
     let postgres = private(2);
     let db = builder_for(&postgres).connect().await.unwrap();
-    // What happens to be slow on this machine is so only sometimes.
+    // What happens to be slow on this machine is so only sometimes, and shows in reads that nothing disturbs too.
     let mut rounds = Vec::new();
     for _ in 0..5 {
+        let undisturbed = Readers::start(&db);
+        eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
+        tally(&db, 50).await;
+        let (_, usual) = undisturbed.stop().await;
         let readers = Readers::start(&db);
         eventually(LIMIT, || db.status().replicas().all(|r| r.pool.size > 0));
         postgres.replica(0).kill().unwrap();
@@ -100,15 +106,15 @@ async fn a_killed_replica_is_left_within_a_probe_and_no_read_takes_a_second() {
         let moved = [(port(postgres.replica(1)), 50)].into();
         assert_eq!(after, moved, "{:?}", db.status());
         let (_, slowest) = readers.stop().await;
-        let second = Duration::from_secs(1);
+        let second = Duration::from_secs(1) + 2 * usual;
         if left <= second && slowest <= second {
             return;
         }
-        rounds.push((left, slowest));
+        rounds.push((left, slowest, usual));
         postgres.replica(0).restart().unwrap();
         until_up(&db, "r1", true).await;
     }
-    panic!("left after, and the slowest read: {rounds:?}");
+    panic!("left after, the slowest read, and that of before: {rounds:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -125,7 +131,7 @@ async fn a_replica_shut_down_in_order_costs_no_reader_an_error() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_replicas_the_primary_stands_in_up_to_its_cap() {
     let postgres = private(2);
-    let pool = PoolConfig::default().max(4);
+    let pool = patient().max(4);
     let fallback = Fallback::Primary { max_in_flight: 2 };
     let db = builder_for(&postgres)
         .pool(pool)
@@ -141,10 +147,10 @@ async fn without_replicas_the_primary_stands_in_up_to_its_cap() {
     until_up(&db, "r2", false).await;
     assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
 
-    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+    let slow = |db: Cluster| async move { ask::<bool>(&db, "select pg_sleep(600) is null").await };
     let busy: Vec<_> = (0..2).map(|_| tokio::spawn(slow(db.clone()))).collect();
     eventually(LIMIT, || db.status().primary().in_flight == 2);
-    // Refused at once: the two would have to end first, and they take half a minute.
+    // Refused at once: the two would have to end first, and they take ten minutes.
     let error = who_reads(&db).await.unwrap_err();
     assert_eq!(db.status().primary().in_flight, 2);
     assert!(
@@ -194,8 +200,8 @@ async fn a_frozen_replica_is_left_and_keeps_no_permits() {
     let postgres = private(2);
     let pool = PoolConfig::default()
         .max(3)
-        .connect_timeout(Duration::from_millis(500))
-        .query_timeout(Duration::from_millis(500));
+        .connect_timeout(Duration::from_secs(3))
+        .query_timeout(Duration::from_secs(3));
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     for round in 0..3 {
         until_up(&db, "r1", true).await;
@@ -328,7 +334,7 @@ async fn a_dead_primary_is_told_in_time_and_a_restarted_one_is_used_again() {
         .primary()
         .psql("create table event (id serial, name text)")
         .unwrap();
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .connect()
         .await

@@ -8,7 +8,9 @@ use bilten_db::discovery::{Discovery, Dns, Resolve};
 use bilten_db::{Cluster, ClusterBuilder, Error};
 use bilten_testbed::{Postgres, PostgresNode, eventually, eventually_async};
 
-use crate::fixture::{LIMIT, ask, builder_for, port, private, tally, until_up, who_reads};
+use crate::fixture::{
+    LIMIT, ask, builder_for, cluster, port, private, tally, until_open, until_up, who_reads,
+};
 
 /// A name service that says what the test tells it to.
 #[derive(Clone)]
@@ -63,7 +65,7 @@ impl Resolve for Names {
 }
 
 fn primary(postgres: &Postgres) -> ClusterBuilder {
-    Cluster::builder().primary(postgres.primary().url())
+    cluster().primary(postgres.primary().url())
 }
 
 fn ids(db: &Cluster) -> Vec<String> {
@@ -90,6 +92,7 @@ async fn replicas_come_and_go_with_the_name() {
     eventually(LIMIT, || {
         db.status().replicas().filter(|r| r.is_up()).count() == 2
     });
+    until_open(&db).await;
     assert_eq!(tally(&db, 10).await, [(port(r1), 5), (port(r2), 5)].into());
 
     // A statement that runs there may end.

@@ -11,7 +11,7 @@ use bilten_testbed::{Direction, FaultProxy, Postgres, eventually};
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, ask, builder_for, port, private, until_up};
+use crate::fixture::{self, LIMIT, ask, builder_for, port, private, until_up};
 
 const INSERT: &str = "insert into event (name) values ('a')";
 
@@ -25,7 +25,7 @@ async fn cluster(postgres: &Postgres) -> Cluster {
 
 /// Nobody waits for a query: only silence ends a wait.
 fn patient() -> PoolConfig {
-    PoolConfig::default().query_timeout(None)
+    fixture::patient().query_timeout(None)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,7 +152,8 @@ async fn a_stream_from_a_frozen_replica_ends_and_leaves_no_place_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_the_caller_reads_slowly_is_not_cut() {
     let postgres = private(1);
-    let pool = PoolConfig::default().query_timeout(Duration::from_millis(300));
+    let limit = Duration::from_secs(2);
+    let pool = fixture::patient().query_timeout(limit);
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     let mut rows = db
         .stream_raw(sql(
@@ -165,11 +166,11 @@ async fn a_stream_that_the_caller_reads_slowly_is_not_cut() {
         seen += 1;
         if seen == 100 {
             // Twice the limit, all of it the caller's own.
-            tokio::time::sleep(Duration::from_millis(600)).await;
+            tokio::time::sleep(2 * limit).await;
         }
     }
     assert_eq!(seen, 20_000);
-    let slow = db.stream_raw(sql("select pg_sleep(30)")).await;
+    let slow = db.stream_raw(sql("select pg_sleep(600)")).await;
     assert!(slow.unwrap_err().to_string().contains("query_timeout"));
 }
 
@@ -250,12 +251,12 @@ async fn only_a_write_without_an_answer_is_in_doubt() {
     let refused = refused.unwrap_err();
     assert!(!Error::outcome_is_unknown(&refused) && Error::of(&refused).is_none());
 
-    let slow = "insert into event (name) select 'slow' from pg_sleep(30)";
+    let slow = "insert into event (name) select 'slow' from pg_sleep(600)";
     let late = with_deadline(Duration::from_millis(200), db.execute_unprepared(slow)).await;
     assert!(Error::outcome_is_unknown(&late.unwrap_err()));
     let read = with_deadline(
         Duration::from_millis(200),
-        ask::<bool>(&db, "select pg_sleep(30) is null"),
+        ask::<bool>(&db, "select pg_sleep(600) is null"),
     )
     .await;
     let read = read.unwrap_err();
@@ -263,7 +264,7 @@ async fn only_a_write_without_an_answer_is_in_doubt() {
     assert!(matches!(Error::of(&read), Some(Error::Deadline { .. })));
 
     // The server may still be busy with the first.
-    let other = "insert into event (name) select 'other' from pg_sleep(30)";
+    let other = "insert into event (name) select 'other' from pg_sleep(600)";
     let write = tokio::spawn({
         let db = db.clone();
         async move { db.execute_unprepared(other).await }
@@ -287,7 +288,7 @@ async fn a_hidden_write_on_the_primary_whose_answer_is_lost_is_not_sent_again() 
     let postgres = private(0);
     let proxy = FaultProxy::to(postgres.primary().addr()).await.unwrap();
     let url = proxy.url_like(&postgres.primary().url()).unwrap();
-    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let db = fixture::cluster().primary(url).connect().await.unwrap();
     let count = || {
         postgres
             .primary()
@@ -360,12 +361,15 @@ async fn the_stream_of_a_write_that_is_cut_leaves_doubt() {
 async fn a_deadline_that_passes_in_a_hidden_write_leaves_doubt() {
     let postgres = private(1);
     let sleeper = "create function slow_write() returns int language plpgsql as \
-        $$ begin insert into event (name) values ('a'); perform pg_sleep(30); return 1; end $$";
+        $$ begin insert into event (name) values ('a'); perform pg_sleep(600); return 1; end $$";
     postgres.primary().psql(sleeper).unwrap();
     postgres.wait_for_replicas().unwrap();
     let db = cluster(&postgres).await;
+    // Both have a connection to spare, so that only the write takes its time.
+    db.execute_unprepared(INSERT).await.unwrap();
+    ask::<bool>(&db, "select true").await.unwrap();
     let write = async || ask::<i32>(&db, "select slow_write()").await;
-    let error = with_deadline(Duration::from_secs(2), write())
+    let error = with_deadline(Duration::from_secs(5), write())
         .await
         .unwrap_err();
     assert_eq!(db.status().learned_writes, 1, "{error}");
@@ -377,7 +381,7 @@ async fn a_cut_stream_that_may_hide_a_write_leaves_doubt_where_reads_begin_on_th
     let postgres = private(0);
     let proxy = FaultProxy::to_blocking(postgres.primary().addr()).unwrap();
     let url = proxy.url_like(&postgres.primary().url()).unwrap();
-    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let db = fixture::cluster().primary(url).connect().await.unwrap();
     // More than fits on the way.
     let rows = "repeat('x', 20000) from generate_series(1, 3000)";
     for (call, doubt) in [("hidden_write(),", true), ("", false)] {

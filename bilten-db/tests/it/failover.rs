@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bilten_db::sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
-use bilten_db::{Cluster, Error, PoolConfig};
+use bilten_db::{Cluster, Error};
 use bilten_testbed::{Postgres, eventually};
 
 use tokio::net::TcpStream;
 
-use crate::fixture::{LIMIT, ask, builder_for, is_up, port, private, reason, serving, who_reads};
+use crate::fixture::{
+    LIMIT, ask, builder_for, cluster, is_up, patient, port, private, reason, serving, who_reads,
+};
 
 const INSERT: &str = "insert into event (name) values ('a') returning port";
 
@@ -72,7 +74,7 @@ async fn a_promotion_beside_a_living_primary_moves_the_writes_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_turned_standby_before_the_start_is_found_among_the_replicas() {
     let postgres = private(2);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.replica(0).url())
         .replica("r1", postgres.primary().url())
         .replica("r2", postgres.replica(1).url())
@@ -85,7 +87,7 @@ async fn a_primary_that_turned_standby_before_the_start_is_found_among_the_repli
         port(postgres.primary())
     );
 
-    let error = Cluster::builder()
+    let error = cluster()
         .primary(postgres.replica(0).url())
         .connect()
         .await
@@ -98,7 +100,7 @@ async fn a_primary_that_turned_standby_before_the_start_is_found_among_the_repli
 async fn a_replica_that_is_a_primary_serves_nothing() {
     let postgres = private(0);
     let other = Postgres::start().unwrap();
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("other", other.primary().url())
         .replica("same", postgres.primary().url())
@@ -187,8 +189,8 @@ async fn read_only_loses_its_connections(in_transaction: bool) {
     .await;
     let url = format!("postgres://postgres@{address}/postgres");
     // One connection, so that none is opened to the new primary by chance.
-    let pool = PoolConfig::default().max(1).max_uses(None);
-    let db = Cluster::builder().primary(url).pool(pool);
+    let pool = patient().max(1).max_uses(None);
+    let db = cluster().primary(url).pool(pool);
     let db = db.connect().await.unwrap();
     let write = || insert(&db, in_transaction);
     assert_eq!(write().await.unwrap(), port(postgres.primary()));
@@ -227,7 +229,7 @@ async fn read_only_loses_its_connections(in_transaction: bool) {
 async fn a_standby_of_another_cluster_is_refused_in_words() {
     let postgres = private(0);
     let other = Postgres::builder().stranger().replicas(1).start().unwrap();
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("standby", other.replica(0).url())
         .replica("leader", other.primary().url())

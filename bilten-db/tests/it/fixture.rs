@@ -6,18 +6,32 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bilten_db::sea_orm::{
-    ConnectionTrait, Database, DbErr, EntityTrait, Statement, StreamTrait, TryGetable,
+    ConnectOptions, ConnectionTrait, Database, DatabaseTransaction, DbErr, EntityTrait, Statement,
+    StreamTrait, TransactionTrait, TryGetable,
 };
 use bilten_db::status::NodeStatus;
-use bilten_db::{Cluster, ClusterBuilder};
+use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
 use bilten_testbed::{Postgres, PostgresNode, eventually_async};
 use futures_util::TryStreamExt;
 use tokio::net::{TcpListener, TcpStream};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// For what comes by itself, on a machine that may be busy with a lot else.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// A pool for tests in which no time is the claim: a login may take long, and so may a place.
+pub(crate) fn patient() -> PoolConfig {
+    PoolConfig::default()
+        .connect_timeout(LIMIT / 3)
+        .acquire_timeout(LIMIT)
+}
+
+/// A cluster of such pools.
+pub(crate) fn cluster() -> ClusterBuilder {
+    Cluster::builder().pool(patient())
+}
 
 /// `event.port` holds the port of the server that took the insert; `place` answers with the port of the server that
-/// reads; `numbers` has as many rows as that port.
+/// reads; `numbers` has as many rows as that port; `held()` answers with it once it is let.
 const TABLES: &str = "
     create table event (id serial primary key, name text not null, port int not null default inet_server_port());
     create table ticket (id serial primary key, event_id int not null references event (id), seat text not null);
@@ -25,7 +39,23 @@ const TABLES: &str = "
     create view numbers as select n as id, inet_server_port() as port from generate_series(1, inet_server_port()) n;
     create function hidden_write() returns int language sql as
         $$ insert into event (name) values ('hidden') returning port $$;
+    create function held() returns int language sql as
+        $$ select inet_server_port() from pg_advisory_xact_lock_shared(7) $$;
 ";
+
+/// Holds up who asks for `held()` on this server, until it is dropped or rolled back. A standby knows such locks too.
+pub(crate) async fn hold(url: &str) -> DatabaseTransaction {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).connect_timeout(LIMIT);
+    let holder = Database::connect(options).await.unwrap();
+    let tx = holder.begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(7)";
+    tx.execute_unprepared(lock).await.unwrap();
+    tx
+}
+
+/// How many of `held()` are held up.
+pub(crate) const HELD: &str = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
 
 pub(crate) mod event {
     use bilten_db::sea_orm::{self, entity::prelude::*};
@@ -168,7 +198,7 @@ impl Shop {
     }
 
     pub(crate) fn builder(&self) -> ClusterBuilder {
-        with_replicas(Cluster::builder().primary(&self.primary), &self.replicas)
+        with_replicas(cluster().primary(&self.primary), &self.replicas)
     }
 
     pub(crate) async fn connect(&self) -> Cluster {
@@ -215,7 +245,7 @@ pub(crate) fn prepared(postgres: Postgres) -> Postgres {
 
 pub(crate) fn builder_for(postgres: &Postgres) -> ClusterBuilder {
     let urls: Vec<String> = postgres.replicas().iter().map(PostgresNode::url).collect();
-    with_replicas(Cluster::builder().primary(postgres.primary().url()), &urls)
+    with_replicas(cluster().primary(postgres.primary().url()), &urls)
 }
 
 fn with_replicas(builder: ClusterBuilder, urls: &[String]) -> ClusterBuilder {
@@ -306,6 +336,19 @@ pub(crate) fn is_up(db: &Cluster, id: &str) -> bool {
         .nodes
         .iter()
         .any(|node| node.id == id && node.is_up())
+}
+
+/// Until each replica has a connection to spare: where another could answer, a read does not wait for a login that takes long.
+pub(crate) async fn until_open(db: &Cluster) {
+    eventually_async(LIMIT, || async {
+        // Before the read: its own connection is on its way back after it.
+        let is_open = db.status().replicas().all(|replica| replica.pool.idle > 0);
+        if !is_open {
+            who_reads(db).await.unwrap();
+        }
+        is_open
+    })
+    .await;
 }
 
 pub(crate) async fn until_up(db: &Cluster, id: &str, up: bool) {

@@ -5,7 +5,7 @@ use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
 use bilten_db::{Cluster, Error, Fallback, Replica};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{LIMIT, builder_for, port, private, who_reads};
+use crate::fixture::{LIMIT, builder_for, cluster, port, private, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
 
@@ -73,7 +73,7 @@ async fn a_session_takes_the_same_demands() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_demand_does_not_send_set_apart_work_to_the_primary() {
     let postgres = private(1);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica(
             "r1",
@@ -163,7 +163,7 @@ async fn a_session_that_lives_longer_than_its_limit_of_lag_leaves_a_replica_that
     let postgres = private(1);
     let db = known(&postgres).await;
     let (primary, replica) = (port(postgres.primary()), port(postgres.replica(0)));
-    let limit = Duration::from_secs(4);
+    let limit = Duration::from_secs(8);
     let session = db.session().max_lag(limit);
     assert_eq!(who_reads(&session).await.unwrap(), replica);
     postgres.replica(0).pause_replay().unwrap();
@@ -199,7 +199,7 @@ async fn a_scope_of_one_node_that_has_its_replica_keeps_a_later_demand() {
 async fn a_session_in_the_scope_of_a_group_reads_from_that_group() {
     let postgres = private(2);
     let reports = Replica::new(postgres.replica(1).url()).group("reports");
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", postgres.replica(0).url())
         .replica("r2", reports);
@@ -239,14 +239,14 @@ async fn a_replica_that_is_far_behind_is_not_waited_for() {
     postgres.replica(0).pause_replay().unwrap();
     db.execute_unprepared(INSERT).await.unwrap();
     let far = |r: &bilten_db::status::NodeStatus| {
-        r.id != "r1" || r.lag.is_some_and(|lag| lag > Duration::from_secs(8))
+        r.id != "r1" || r.lag.is_some_and(|lag| lag > Duration::from_secs(12))
     };
     eventually(LIMIT, || db.status().replicas().all(far));
     for _ in 0..10 {
         let session = db.session();
         session.execute_unprepared(INSERT).await.unwrap();
         let token = session.token().await.unwrap().unwrap();
-        let next = db.session_with(token).wait(Duration::from_secs(3));
+        let next = db.session_with(token).wait(Duration::from_secs(6));
         assert_ne!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
         let by = next.node();
         assert_eq!(by.as_deref(), Some("r2"), "the turn of r1 goes to another");
@@ -258,7 +258,7 @@ async fn a_session_that_the_primary_answered_for_want_of_replicas_chooses_none_t
     let postgres = private(1);
     let (primary, replica) = (postgres.primary(), postgres.replica(0));
     for fallback in [Fallback::Error, Fallback::StaleReplica] {
-        let db = Cluster::builder().primary(primary.url()).fallback(fallback);
+        let db = cluster().primary(primary.url()).fallback(fallback);
         let db = db.connect().await.unwrap();
         let lenient = Freshness::MaxLag(Duration::from_secs(600));
         let [plain, limited] = [db.session(), db.session().freshness(lenient)];

@@ -8,11 +8,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bilten_db::sea_orm::{ConnectionTrait, Database, IsolationLevel, TransactionTrait};
-use bilten_db::{Cluster, PoolConfig, sea_orm};
+use bilten_db::{Cluster, sea_orm};
 use bilten_testbed::{Direction, FaultProxy};
 use tokio::time::timeout;
 
-use crate::fixture::{Shop, ask};
+use crate::fixture::{Shop, ask, cluster, patient};
 
 /// More than a transaction takes to begin.
 const POLLS: usize = 12;
@@ -62,7 +62,7 @@ pub(crate) async fn no_write_gets_into_a_lost_transaction(
 #[tokio::test(flavor = "multi_thread")]
 async fn no_write_is_lost_after_a_beginning_that_was_given_up() {
     let shop = Shop::open("given_up_begin").await;
-    let pool = PoolConfig::default().max(1);
+    let pool = patient().max(1);
     let db = shop.builder().pool(pool).connect().await.unwrap();
     let observer = Database::connect(&shop.primary).await.unwrap();
     no_write_gets_into_a_lost_transaction(&db, &observer).await;
@@ -116,7 +116,7 @@ async fn a_nested_transaction_whose_beginning_has_no_answer_takes_the_outer_one_
     let port = u16::try_from(shop.primary_port()).unwrap();
     let proxy = FaultProxy::to_blocking(([127, 0, 0, 1], port).into()).unwrap();
     let url = proxy.url_like(&shop.primary).unwrap();
-    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let db = cluster().primary(url).connect().await.unwrap();
     let tx = db.begin().await.unwrap();
     insert(&tx).await.unwrap();
     proxy.blackhole(Direction::Down);
@@ -170,6 +170,6 @@ async fn beginnings_that_were_given_up_wait_for_no_connection_that_was_adopted()
     tx.rollback().await.unwrap();
     db.begin().await.unwrap().rollback().await.unwrap();
     let after = taken.load(Ordering::Relaxed);
-    // A probe may take it in between.
-    assert!(after - before <= 3, "{} had it", after - before);
+    // Probes may take it in between, one a second; the twenty would be twenty more.
+    assert!(after - before < 20, "{} had it", after - before);
 }

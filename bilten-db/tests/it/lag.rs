@@ -5,7 +5,9 @@ use bilten_db::status::State;
 use bilten_db::{Cluster, Fallback};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{LIMIT, builder_for, limited, port, private, seen, tally, who_reads};
+use crate::fixture::{
+    LIMIT, builder_for, limited, port, private, seen, tally, until_open, who_reads,
+};
 
 fn state(db: &Cluster, id: &str) -> State {
     seen(db, id).state
@@ -51,6 +53,7 @@ async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
 
     postgres.replica(0).resume_replay().unwrap();
     eventually(LIMIT, || state(&db, "r1") == State::Up);
+    until_open(&db).await;
     assert_eq!(
         tally(&db, 20).await.values().copied().collect::<Vec<_>>(),
         [10, 10]
@@ -165,7 +168,7 @@ async fn a_replica_is_up_to_date_where_the_log_ends_with_a_page() {
         let token = session.token().await.unwrap().unwrap();
         let is_at_the_end = ["24", "40"].contains(&&*postgres.primary().psql(offset).unwrap());
         // The server writes something of its own every quarter of a minute, and then no replica waits any more.
-        let next = db.session_with(token).wait(Duration::from_secs(5));
+        let next = db.session_with(token).wait(Duration::from_secs(10));
         if is_at_the_end {
             assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
             return;
@@ -209,12 +212,17 @@ async fn a_lag_that_swings_around_the_limit_moves_the_replica_once() {
         moves
     });
     const SWINGS: usize = 6;
-    for _ in 0..SWINGS {
+    let (mut late, mut resumed) = (0, Instant::now());
+    for n in 0..SWINGS {
         postgres.replica(0).pause_replay().unwrap();
         write(&postgres);
+        // There was time for three good looks in a row.
+        let was_late = resumed.elapsed() > Duration::from_millis(1_500);
+        late += usize::from(n > 0 && was_late);
         eventually(LIMIT, || {
             lag(&db, "r1").is_some_and(|(_, time)| time > limit)
         });
+        resumed = Instant::now();
         postgres.replica(0).resume_replay().unwrap();
         eventually(LIMIT, || lag(&db, "r1") == Some((0, Duration::ZERO)));
     }
@@ -222,6 +230,10 @@ async fn a_lag_that_swings_around_the_limit_moves_the_replica_once() {
     eventually(LIMIT, || state(&db, "r1") == State::Up);
     drop(db);
     let moves = moves.await.unwrap();
-    // Out at the first and in at the last; a machine that is late by seconds may see one more of each.
-    assert!((2..=4).contains(&moves), "{moves} moves in {SWINGS} swings");
+    // Out at the first and in at the last; where this machine was late, one more of each.
+    let most = 2 + 2 * late;
+    assert!(
+        (2..=most).contains(&moves),
+        "{moves} moves in {SWINGS} swings, {late} of them late"
+    );
 }

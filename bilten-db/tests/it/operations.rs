@@ -1,24 +1,23 @@
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{AccessMode, ConnectionTrait, EntityTrait, TransactionTrait};
 use bilten_db::status::{Role, Rotation, State};
-use bilten_db::{Cluster, ClusterBuilder, Error, PageExt, PageRequest, PoolConfig, Replica};
+use bilten_db::{Cluster, ClusterBuilder, Error, PageExt, PageRequest, Replica};
 use bilten_testbed::{Direction, FaultProxy, Postgres, eventually_async};
+use futures_util::FutureExt;
 use tokio::task::JoinHandle;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, event, limited, port, private, serving, tally, until_up,
-    who_reads,
+    HELD, LIMIT, Shop, ask, builder_for, cluster, event, hold, limited, patient, port, private,
+    serving, tally, until_open, until_up, who_reads,
 };
 use crate::given_up::given_up_after;
 
-/// Reads that keep the replicas busy for `seconds`, or until they are given up.
-fn long_reads(db: &Cluster, count: usize, seconds: u32) -> Vec<JoinHandle<bool>> {
-    let read = |db: Cluster| async move {
-        let sql = format!("select pg_sleep({seconds}) is null");
-        ask::<bool>(&db, &sql).await.is_ok()
-    };
+/// Reads that keep the replicas busy for as long as they are held up, or until they are given up.
+fn held_reads(db: &Cluster, count: usize) -> Vec<JoinHandle<bool>> {
+    let read = |db: Cluster| async move { ask::<i32>(&db, "select held()").await.is_ok() };
     (0..count).map(|_| tokio::spawn(read(db.clone()))).collect()
 }
 
@@ -33,11 +32,10 @@ async fn until_running(db: &Cluster, id: &str, statements: u32) {
     .await;
 }
 
-/// Waits until the first replica works on so many long reads; one that waits for a connection is not there yet.
-async fn until_asleep(postgres: &Postgres, reads: u32) {
-    let sql = "select count(*) from pg_stat_activity where query like '%pg_sleep%' and state = 'active' and pid <> pg_backend_pid()";
+/// Waits until the first replica works on so many of them; one that waits for a connection is not there yet.
+async fn until_held(postgres: &Postgres, reads: u32) {
     eventually_async(LIMIT, || async {
-        postgres.replica(0).psql(sql).unwrap() == reads.to_string()
+        postgres.replica(0).psql(HELD).unwrap() == reads.to_string()
     })
     .await;
 }
@@ -51,7 +49,7 @@ fn sessions_on(postgres: &Postgres) -> usize {
 #[tokio::test]
 async fn a_replica_added_at_run_time_takes_its_share() {
     let shop = Shop::open("add").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
         .connect()
@@ -60,6 +58,7 @@ async fn a_replica_added_at_run_time_takes_its_share() {
     let ports = shop.replica_ports();
     assert_eq!(tally(&db, 10).await, BTreeMap::from([(ports[0], 10)]));
     db.add_replica("r2", &shop.replicas[1]).await.unwrap();
+    until_open(&db).await;
     assert_eq!(
         tally(&db, 20).await,
         BTreeMap::from([(ports[0], 10), (ports[1], 10)])
@@ -83,17 +82,12 @@ async fn a_replica_that_joins_gets_no_read_before_a_good_probe_and_its_connectio
     let postgres = private(3);
     let proxy = FaultProxy::to_blocking(postgres.replica(2).addr()).unwrap();
     let through = proxy.url_like(&postgres.replica(2).url()).unwrap();
-    let pool = PoolConfig::default()
-        .min(3)
-        .connect_timeout(Duration::from_millis(500));
+    let pool = patient().min(3).connect_timeout(Duration::from_secs(4));
     let first_two = |builder: ClusterBuilder, n: usize| {
         builder.replica(format!("r{}", n + 1), postgres.replica(n).url())
     };
     let db = (0..2)
-        .fold(
-            Cluster::builder().primary(postgres.primary().url()),
-            first_two,
-        )
+        .fold(cluster().primary(postgres.primary().url()), first_two)
         .pool(pool)
         .connect()
         .await
@@ -122,7 +116,7 @@ async fn a_replica_that_joins_gets_no_read_before_a_good_probe_and_its_connectio
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_added_while_it_is_away_joins_when_it_is_back() {
     let postgres = private(2);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", postgres.replica(0).url())
         .connect()
@@ -137,6 +131,7 @@ async fn a_replica_added_while_it_is_away_joins_when_it_is_back() {
     assert_eq!(tally(&db, 10).await, BTreeMap::from([(first, 10)]));
     postgres.replica(1).restart().unwrap();
     until_up(&db, "r2", true).await;
+    until_open(&db).await;
     assert_eq!(tally(&db, 10).await.len(), 2);
 }
 
@@ -144,7 +139,8 @@ async fn a_replica_added_while_it_is_away_joins_when_it_is_back() {
 async fn a_removed_replica_ends_its_work_and_gets_no_more() {
     let shop = Shop::open("remove").await;
     let db = shop.connect().await;
-    let reads = long_reads(&db, 20, 2);
+    let holders = [hold(&shop.replicas[0]).await, hold(&shop.replicas[1]).await];
+    let reads = held_reads(&db, 20);
     until_running(&db, "r1", 10).await;
     let removed = tokio::spawn({
         let db = db.clone();
@@ -153,6 +149,8 @@ async fn a_removed_replica_ends_its_work_and_gets_no_more() {
     eventually_async(LIMIT, || async { db.status().nodes.len() == 2 }).await;
     let second = shop.replica_ports()[1];
     assert_eq!(tally(&db, 10).await, BTreeMap::from([(second, 10)]));
+    assert!(!removed.is_finished(), "what runs there may end");
+    drop(holders);
     assert!(
         removed.await.unwrap().unwrap(),
         "everything ended by itself"
@@ -166,10 +164,14 @@ async fn a_removed_replica_ends_its_work_and_gets_no_more() {
 async fn what_outlasts_the_drain_is_given_up_and_reads_go_elsewhere() {
     let postgres = private(2);
     let db = builder_for(&postgres).connect().await.unwrap();
-    let reads = long_reads(&db, 4, 5);
+    let [first, second] = [postgres.replica(0).url(), postgres.replica(1).url()];
+    let _held = hold(&first).await;
+    let holder = hold(&second).await;
+    let reads = held_reads(&db, 4);
     until_running(&db, "r1", 2).await;
     let drained = db.remove_replica("r1", Duration::from_millis(300)).await;
-    assert!(!drained.unwrap(), "nothing sleeps as short as that");
+    assert!(!drained.unwrap(), "nothing ends there by itself");
+    drop(holder);
     for read in reads {
         assert!(read.await.unwrap(), "a read given up runs again elsewhere");
     }
@@ -304,13 +306,17 @@ async fn who_watches_a_closed_cluster_hears_of_the_end() {
 async fn close_under_load_leaves_no_session_on_the_server() {
     let postgres = private(1);
     let db = builder_for(&postgres).connect().await.unwrap();
-    let reads = long_reads(&db, 4, 5);
-    until_asleep(&postgres, 4).await;
+    let holder = hold(&postgres.replica(0).url()).await;
+    let reads = held_reads(&db, 4);
+    until_held(&postgres, 4).await;
     db.execute_unprepared("insert into event (name) values ('a')")
         .await
         .unwrap();
     assert!(sessions_on(&postgres) > 0);
-    assert!(db.close_within(LIMIT).await, "what runs may end");
+    let mut closing = pin!(db.close_within(LIMIT));
+    assert!((&mut closing).now_or_never().is_none(), "it waits");
+    drop(holder);
+    assert!(closing.await, "what runs may end");
     for read in reads {
         assert!(
             read.await.unwrap(),
@@ -334,7 +340,7 @@ async fn close_under_load_leaves_no_session_on_the_server() {
 #[tokio::test]
 async fn a_replica_whose_joining_was_given_up_is_not_there() {
     let shop = Shop::open("add_given_up").await;
-    let db = Cluster::builder().primary(&shop.primary);
+    let db = cluster().primary(&shop.primary);
     let db = db.connect().await.unwrap();
     for polls in 1..8 {
         let joining = db.add_replica("r1", &shop.replicas[0]);
@@ -352,7 +358,9 @@ async fn a_replica_whose_joining_was_given_up_is_not_there() {
 #[tokio::test]
 async fn a_closed_cluster_takes_no_replica() {
     let shop = Shop::open("add_closed").await;
-    let db = Cluster::builder().primary(&shop.primary);
+    // Nobody waits for more of the silent one than this.
+    let pool = patient().connect_timeout(Duration::from_secs(2));
+    let db = cluster().primary(&shop.primary).pool(pool);
     let db = db.connect().await.unwrap();
     // It answers nothing, so the cluster is closed before it is looked at.
     let silent = serving("127.0.0.1:0", |stream| async move {
@@ -383,8 +391,9 @@ async fn a_closed_cluster_takes_no_replica() {
 async fn close_waits_no_longer_than_its_limit() {
     let postgres = private(1);
     let db = builder_for(&postgres).connect().await.unwrap();
-    let reads = long_reads(&db, 2, 600);
-    until_asleep(&postgres, 2).await;
+    let _held = hold(&postgres.replica(0).url()).await;
+    let reads = held_reads(&db, 2);
+    until_held(&postgres, 2).await;
     assert!(!db.close_within(Duration::from_millis(100)).await);
     for read in reads {
         assert!(
@@ -402,7 +411,8 @@ async fn close_does_not_wait_for_a_transaction_that_nobody_ends() {
     let begun = Instant::now();
     assert!(!db.close_within(Duration::from_millis(100)).await);
     let took = begun.elapsed();
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    // Whoever ends it would wait for this test.
+    assert!(took < LIMIT, "{took:?}");
     tx.rollback().await.unwrap();
 }
 

@@ -6,11 +6,14 @@ use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, EntityTrait,
     TransactionTrait,
 };
-use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
+use bilten_db::{ClusterBuilder, PoolConfig};
 use bilten_testbed::{FaultProxy, PgBouncer, Postgres, PostgresNode, eventually};
 use futures_util::future::join_all;
 
-use crate::fixture::{LIMIT, ask, event, is_up, port, private, seen, tally, until_up, who_reads};
+use crate::fixture::{
+    HELD, LIMIT, ask, cluster, event, hold, is_up, patient, port, private, seen, tally, until_up,
+    who_reads,
+};
 use crate::warnings::Warnings;
 
 /// What the driver sends at the start of a session and PgBouncer would refuse.
@@ -43,7 +46,7 @@ impl Poolers {
     }
 
     fn builder(&self) -> ClusterBuilder {
-        Cluster::builder()
+        cluster()
             .primary(self.primary.url())
             .replica("r1", self.replica.url())
     }
@@ -53,7 +56,7 @@ impl Poolers {
 async fn a_pooler_for_sessions_is_not_noticed() {
     let poolers = Poolers::start("session");
     // Two server connections: one for the probe, and one for the pool.
-    let db = poolers.builder().pool(PoolConfig::default().max(1));
+    let db = poolers.builder().pool(patient().max(1));
     let db = db.connect().await.unwrap();
     let [primary, replica] = [poolers.postgres.primary(), poolers.postgres.replica(0)];
     assert_eq!(tally(&db, 20).await, [(port(replica), 20)].into());
@@ -77,8 +80,8 @@ async fn a_pooler_for_sessions_is_not_noticed() {
     assert_eq!(written, port(primary), "the replica refused it");
 }
 
-/// What may not be waited for: a pooler keeps who waits for a server of it for two minutes.
-const FAR: Duration = Duration::from_secs(120);
+/// What may not be waited for; a pooler keeps who waits for a server of it for two minutes.
+const FAR: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
@@ -121,27 +124,18 @@ fn until_probed(node: &PostgresNode) {
     eventually(LIMIT, || node.psql(&asked).unwrap() == "1");
 }
 
-/// What a replica is asked and answers when it is let; the lock is one that a standby knows too.
-const HELD: &str = "create function held() returns int language sql as \
-    $$ select inet_server_port() from pg_advisory_xact_lock(7) $$";
-
 /// Of two server connections one is the probe's; the other one works, and a stranger takes the probe's when it is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
     let poolers = Poolers::start("session");
     let replica = poolers.postgres.replica(0);
-    poolers.postgres.primary().psql(HELD).unwrap();
-    poolers.postgres.wait_for_replicas().unwrap();
-    let holder = Database::connect(replica.url()).await.unwrap();
-    let holder = holder.begin().await.unwrap();
-    let lock = "select pg_advisory_xact_lock(7)";
-    holder.execute_unprepared(lock).await.unwrap();
+    let holder = hold(&replica.url()).await;
     let proxy = FaultProxy::to_blocking(poolers.replica.addr()).unwrap();
-    let pool = PoolConfig::default().max(1).query_timeout(Some(FAR));
-    let db = Cluster::builder()
+    let pool = patient().max(1).query_timeout(Some(FAR));
+    let db = cluster()
         .primary(poolers.primary.url())
         .replica("r1", proxy.url_like(&poolers.replica.url()).unwrap())
-        .pool(pool.connect_timeout(LIMIT))
+        .pool(pool)
         .connect()
         .await
         .unwrap();
@@ -152,8 +146,7 @@ async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
         let db = db.clone();
         async move { ask::<i32>(&db, "select held()").await }
     });
-    let waits = "select count(*) from pg_stat_activity where wait_event = 'advisory'";
-    eventually(LIMIT, || replica.psql(waits).unwrap() == "1");
+    eventually(LIMIT, || replica.psql(HELD).unwrap() == "1");
     let stranger = tokio::spawn({
         let mut options = ConnectOptions::new(poolers.replica.url());
         options.max_connections(1).connect_timeout(FAR);

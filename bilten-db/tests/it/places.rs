@@ -6,12 +6,12 @@ use bilten_db::scope::{Freshness, Route, with_freshness, with_route};
 use bilten_db::sea_orm::{
     AccessMode, ConnectionTrait, EntityTrait, Statement, StreamTrait, TransactionTrait,
 };
-use bilten_db::{Cluster, Error, Fallback, PoolConfig};
+use bilten_db::{Cluster, Error, Fallback};
 use bilten_testbed::eventually_async;
 use futures_util::TryStreamExt;
 use tokio::time::timeout;
 
-use crate::fixture::{LIMIT, Shop, ask, event, seen, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, cluster, event, patient, seen, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
 /// Nobody waits so long in vain.
@@ -19,8 +19,8 @@ const TWO_MINUTES: Duration = Duration::from_secs(120);
 
 /// One connection for each node, which is waited for so long.
 async fn narrow(shop: &Shop, patience: Duration) -> Cluster {
-    let pool = PoolConfig::default().max(1).acquire_timeout(patience);
-    Cluster::builder()
+    let pool = patient().max(1).acquire_timeout(patience);
+    cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
         .pool(pool)
@@ -174,7 +174,7 @@ async fn a_table_that_changed_its_columns_is_read_and_written_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_and_transactions_run_on_their_node_until_they_end() {
     let shop = Shop::open("places_flights").await;
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.replicas[0])
         .connect();
@@ -203,7 +203,7 @@ async fn reads_that_were_promised_the_primary_do_not_flood_it_either() {
     let newest = Freshness::MaxLag(Duration::ZERO);
     let slow = || {
         let db = db.clone();
-        let read = async move { ask::<bool>(&db, "select pg_sleep(30) is null").await };
+        let read = async move { ask::<bool>(&db, "select pg_sleep(60) is null").await };
         tokio::spawn(with_freshness(newest, read))
     };
     let busy = [slow(), slow()];

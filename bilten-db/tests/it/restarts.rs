@@ -3,16 +3,15 @@
 use std::process::Command;
 use std::time::Duration;
 
-use bilten_db::PoolConfig;
 use bilten_testbed::{PostgresNode, eventually};
 
-use crate::fixture::{LIMIT, ask, builder_for, port, private, until_up, who_reads};
+use crate::fixture::{LIMIT, ask, builder_for, patient, port, private, until_up, who_reads};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_leaves_a_replica_that_was_started_again_behind_its_back() {
     let postgres = private(1);
     // Each connection is tested before its use, and a new one takes the place of a dead one without a word.
-    let pool = PoolConfig::default().ping_if_idle(Duration::ZERO);
+    let pool = patient().ping_if_idle(Duration::ZERO);
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     for _ in 0..3 {
         until_up(&db, "r1", true).await;
@@ -44,7 +43,7 @@ fn crash(replica: &PostgresNode, pid: i32) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_leaves_a_replica_that_began_anew_after_a_crash() {
     let postgres = private(1);
-    let pool = PoolConfig::default().ping_if_idle(Duration::ZERO);
+    let pool = patient().ping_if_idle(Duration::ZERO);
     let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
     for _ in 0..3 {
         until_up(&db, "r1", true).await;

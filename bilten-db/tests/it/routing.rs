@@ -9,13 +9,16 @@ use bilten_db::sea_orm::{
 };
 use futures_util::TryStreamExt;
 
-use crate::fixture::{Shop, ask, builder_for, event, place, private, tally, ticket, who_reads};
+use crate::fixture::{
+    Shop, ask, builder_for, cluster, event, place, private, tally, ticket, until_open, who_reads,
+};
 use crate::pieces::Pieces;
 
 #[tokio::test]
 async fn reads_are_dealt_evenly_over_the_replicas() {
     let shop = Shop::open("even").await;
     let db = shop.connect().await;
+    until_open(&db).await;
     let replicas = shop.replica_ports();
     let tally = tally(&db, 150 * replicas.len()).await;
     let expected = replicas.into_iter().map(|port| (port, 150)).collect();
@@ -239,6 +242,7 @@ async fn cursors_loaders_and_counts_read_from_replicas() {
 async fn reads_of_a_one_node_scope_stay_with_one_replica() {
     let shop = Shop::open("one_node").await;
     let db = shop.connect().await;
+    until_open(&db).await;
     for _ in 0..4 {
         let ports = with_route(Route::OneNode, tally(&db, 20)).await;
         assert_eq!(ports.len(), 1, "{ports:?}");
@@ -257,11 +261,7 @@ async fn hints_send_reads_to_the_primary_or_to_replicas_only() {
     let port = with_route(Route::Replica, who_reads(&db)).await.unwrap();
     assert!(shop.replica_ports().contains(&port));
 
-    let alone = bilten_db::Cluster::builder()
-        .primary(&shop.primary)
-        .connect()
-        .await
-        .unwrap();
+    let alone = cluster().primary(&shop.primary).connect().await.unwrap();
     let error = with_route(Route::Replica, who_reads(&alone))
         .await
         .unwrap_err();
@@ -274,11 +274,7 @@ async fn hints_send_reads_to_the_primary_or_to_replicas_only() {
 #[tokio::test]
 async fn without_replicas_the_primary_serves_everything() {
     let shop = Shop::open("alone").await;
-    let db = bilten_db::Cluster::builder()
-        .primary(&shop.primary)
-        .connect()
-        .await
-        .unwrap();
+    let db = cluster().primary(&shop.primary).connect().await.unwrap();
     let tally = tally(&db, 30).await;
     assert_eq!(tally, [(shop.primary_port(), 30)].into());
     let primary: DatabaseConnection = db.primary();
@@ -289,7 +285,7 @@ async fn without_replicas_the_primary_serves_everything() {
 async fn a_replica_session_refuses_writes_even_on_a_writable_server() {
     let shop = Shop::open("read_only").await;
     // By mistake the primary is named as a replica too.
-    let db = bilten_db::Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", &shop.primary)
         .independent_replicas()
@@ -311,7 +307,7 @@ async fn adopted_connections_are_routed_too() {
     let connect = Database::connect::<&str>;
     let primary = connect(&shop.primary).await.unwrap();
     let replica = connect(&shop.replicas[0]).await.unwrap();
-    let db = bilten_db::Cluster::builder()
+    let db = cluster()
         .from_connections(primary, [("r1".to_owned(), replica)])
         .connect()
         .await
@@ -402,8 +398,6 @@ async fn tags_reach_the_server_and_change_no_route() {
     assert!(shop.replica_ports().contains(&from.unwrap()));
     let insert = "insert into event (name) values ('a')";
     db.execute_unprepared(insert).await.unwrap();
-    let empty = bilten_db::Cluster::builder()
-        .primary(&shop.primary)
-        .tag("", "x");
+    let empty = cluster().primary(&shop.primary).tag("", "x");
     assert!(empty.connect().await.is_err());
 }

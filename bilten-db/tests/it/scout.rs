@@ -12,7 +12,7 @@ use bilten_testbed::eventually_async;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tokio::runtime::Builder;
 
-use crate::fixture::{LIMIT, Shop, is_up, until_up, who_reads};
+use crate::fixture::{LIMIT, Shop, cluster, is_up, until_up, who_reads};
 use crate::warnings::Warnings;
 
 const GOOD: u8 = 0;
@@ -82,7 +82,7 @@ fn a_discovery_that_panics_is_asked_again_and_told_once() {
                 replica: shop.replicas[0].clone(),
             };
             let discovery = Discovery::new(moody.clone()).every(Duration::from_millis(20));
-            let db = Cluster::builder()
+            let db = cluster()
                 .primary(&shop.primary)
                 .discovery(discovery)
                 .connect()
@@ -142,7 +142,7 @@ async fn a_wrong_url_among_the_discovered_is_told_once_and_the_others_serve() {
     let list = list.map(|(id, url)| (id.to_owned(), url.to_owned()));
     let listed = Listed(Arc::new(Mutex::new(list.into())));
     let asking = Arc::clone(&listed.0);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .discovery(Discovery::new(listed).every(Duration::from_millis(20)))
         .connect()

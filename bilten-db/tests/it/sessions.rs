@@ -7,13 +7,13 @@ use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, LoaderTrait,
     PaginatorTrait, QueryFilter, QueryOrder, TransactionTrait,
 };
-use bilten_db::{Cluster, Error, Fallback, PageExt, PageRequest, PoolConfig, Token};
+use bilten_db::{Cluster, Error, Fallback, PageExt, PageRequest, Token};
 use bilten_testbed::{Direction, FaultProxy, Postgres, eventually, eventually_async};
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, event, numbers, place, port, prepared, private, until_up,
-    who_reads,
+    LIMIT, Shop, ask, builder_for, cluster, event, numbers, patient, place, port, prepared,
+    private, until_open, until_up, who_reads,
 };
 
 fn named(name: String) -> event::ActiveModel {
@@ -64,8 +64,8 @@ async fn a_session_never_misses_its_own_write_where_plain_reads_do() {
     }
     assert_eq!((missed_session, missed_next), (0, 0));
     assert!(
-        missed_plain > 300,
-        "the test proves nothing: plain reads missed only {missed_plain}"
+        missed_plain > 0,
+        "the test proves nothing: no plain read missed anything"
     );
 }
 
@@ -83,7 +83,7 @@ async fn a_token_made_without_waiting_for_the_disk_is_honoured_too() {
         let session = db.session();
         let id = named(format!("{n}")).insert(&session).await.unwrap().id;
         let token = session.token().await.unwrap().unwrap();
-        let next = db.session_with(token).wait(Duration::from_secs(2));
+        let next = db.session_with(token).wait(LIMIT);
         assert!(is_there(&next, id).await, "write {n} was missed");
         next.node()
     };
@@ -108,6 +108,7 @@ async fn parent_and_child(db: &impl ConnectionTrait) -> (i32, i32) {
 async fn a_loader_in_a_session_reads_children_where_it_read_the_parents() {
     let shop = Shop::open("session_loader").await;
     let db = shop.connect().await;
+    until_open(&db).await;
     let (parent, child) = parent_and_child(&db).await;
     assert_ne!(
         parent, child,
@@ -189,7 +190,7 @@ async fn a_token_is_waited_for_within_the_budget_and_then_the_primary_answers() 
     // Once it has caught up, the replica serves.
     postgres.replica(0).resume_replay().unwrap();
     postgres.wait_for_replicas().unwrap();
-    let next = db.session_with(token).wait(Duration::from_secs(5));
+    let next = db.session_with(token).wait(LIMIT);
     assert!(is_there(&next, id).await);
     assert_eq!(who_reads(&next).await.unwrap(), port(postgres.replica(0)));
 }
@@ -202,7 +203,7 @@ async fn of_a_sessions_token_and_its_tasks_the_later_one_counts() {
     named("early".into()).insert(&writer).await.unwrap();
     let early = writer.token().await.unwrap().unwrap();
     postgres.wait_for_replicas().unwrap();
-    let session = db.session_with(early).wait(Duration::from_secs(5));
+    let session = db.session_with(early).wait(LIMIT);
     assert_eq!(
         who_reads(&session).await.unwrap(),
         port(postgres.replica(0))
@@ -227,10 +228,10 @@ async fn a_token_that_is_seconds_away_costs_no_more_than_the_budget() {
     let five_seconds = Duration::from_secs(5);
     let lags = |r: &bilten_db::status::NodeStatus| r.lag.is_some_and(|lag| lag > five_seconds);
     eventually(LIMIT, || db.status().replicas().all(lags));
-    // Waiting for it each time would take a minute and more.
+    // Waiting for it each time would take three minutes.
     let begun = Instant::now();
     for _ in 0..60 {
-        let next = db.session_with(token).wait(Duration::from_secs(1));
+        let next = db.session_with(token).wait(Duration::from_secs(3));
         assert!(is_there(&next, id).await);
         assert_eq!(next.node().as_deref(), Some("primary"));
     }
@@ -394,11 +395,11 @@ async fn a_session_that_lost_its_replica_keeps_to_the_fallback() {
 async fn a_session_does_not_wait_for_a_replica_that_is_known_to_be_away() {
     let postgres = private(1);
     let proxy = FaultProxy::to(postgres.replica(0).addr()).await.unwrap();
-    let limit = Duration::from_secs(4);
-    let db = Cluster::builder()
+    let limit = 5 * LIMIT;
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", proxy.url_like(&postgres.replica(0).url()).unwrap())
-        .pool(PoolConfig::default().connect_timeout(limit))
+        .pool(patient().connect_timeout(limit))
         .connect()
         .await
         .unwrap();
@@ -411,7 +412,7 @@ async fn a_session_does_not_wait_for_a_replica_that_is_known_to_be_away() {
     until_up(&db, "r1", false).await;
     let begun = Instant::now();
     assert_eq!(who_reads(&session).await.unwrap(), port(postgres.primary()));
-    assert!(begun.elapsed() < limit, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -419,7 +420,7 @@ async fn a_session_does_not_go_back_with_a_replica_that_was_started_again() {
     let postgres = private(1);
     let replica = postgres.replica(0);
     let db = builder_for(&postgres)
-        .pool(PoolConfig::default().idle_timeout(Duration::from_millis(100)))
+        .pool(patient().idle_timeout(Duration::from_millis(100)))
         .connect()
         .await
         .unwrap();

@@ -8,7 +8,7 @@ use bilten_db::status::Rotation;
 use bilten_db::{Cluster, Error, Fallback, Replica};
 use bilten_testbed::{Postgres, eventually};
 
-use crate::fixture::{LIMIT, builder_for, port, private, who_reads};
+use crate::fixture::{LIMIT, builder_for, cluster, port, private, who_reads};
 
 const REPORTS: Route = Route::Group("reports");
 const NOW: Freshness = Freshness::MaxLag(Duration::ZERO);
@@ -16,7 +16,7 @@ const NOW: Freshness = Freshness::MaxLag(Duration::ZERO);
 /// One replica for all, and one for reports.
 async fn divided(postgres: &Postgres) -> Cluster {
     let reports = Replica::new(postgres.replica(1).url()).group("reports");
-    let built = Cluster::builder()
+    let built = cluster()
         .primary(postgres.primary().url())
         .replica("r1", postgres.replica(0).url())
         .replica("r2", reports);

@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-use crate::fixture::{LIMIT, Shop, ask, who_reads};
+use crate::fixture::{LIMIT, Shop, ask, until_open, who_reads};
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -60,6 +60,8 @@ async fn each_statement_has_a_span_with_its_node_reason_attempt_waits_and_lag() 
     let db = shop.connect().await;
     let lag_is_known = || async { db.status().replicas().all(|r| r.lag.is_some()) };
     eventually_async(LIMIT, lag_is_known).await;
+    until_open(&db).await;
+    spans.kept().clear();
     who_reads(&db).await.unwrap();
     db.execute_unprepared("insert into event (name) values ('a')")
         .await

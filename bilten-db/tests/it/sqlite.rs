@@ -7,7 +7,7 @@ use bilten_db::status::State;
 use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use tokio::task::JoinSet;
 
-use crate::fixture::ask;
+use crate::fixture::{LIMIT, ask};
 
 /// A folder that goes with the test.
 struct Folder(std::path::PathBuf);
@@ -34,6 +34,7 @@ async fn shop(folder: &Folder) -> Cluster {
     let db = Cluster::builder()
         .sqlite(folder.file("shop.db"))
         .readers(4)
+        .pool(PoolConfig::default().acquire_timeout(LIMIT))
         .connect()
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use bilten_testbed::Postgres;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::fixture::{LIMIT, Shop, is_up, reason, serving, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, Shop, cluster, is_up, reason, serving, tally, until_up, who_reads};
 
 /// A port on which nobody listens.
 fn refused() -> String {
@@ -37,7 +37,7 @@ async fn an_address_of_ipv6_is_connected_to() {
     let (before, database) = shop.primary.rsplit_once('/').unwrap();
     let (user, _) = before.rsplit_once('@').unwrap();
     let url = format!("{user}@{address}/{database}");
-    let db = Cluster::builder().primary(url).connect().await.unwrap();
+    let db = cluster().primary(url).connect().await.unwrap();
     assert_eq!(who_reads(&db).await.unwrap(), port);
     assert_eq!(db.status().primary().address, address.to_string());
 }
@@ -62,7 +62,7 @@ async fn a_server_of_another_kind_is_told_by_what_to_check() {
     })
     .await;
     let url = format!("postgres://app@{address}/shop");
-    let error = Cluster::builder().primary(url).connect().await.unwrap_err();
+    let error = cluster().primary(url).connect().await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("is another kind of server"), "{error:?}");
 }
@@ -124,7 +124,7 @@ async fn a_refused_replica_does_not_stop_the_start_and_joins_no_rotation() {
 async fn a_replica_whose_name_is_unknown_does_not_stop_the_start() {
     let shop = Shop::open("start_unknown").await;
     let url = "postgres://app:s3cret@no-such-host.invalid/shop";
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(&shop.primary)
         .replica("r1", url)
         .connect()
@@ -145,7 +145,7 @@ async fn a_wrong_password_is_told_without_being_shown() {
     postgres.wait_for_replicas().unwrap();
     let wrong = |node: &bilten_testbed::PostgresNode| node.url_as("app", "s3cret");
 
-    let error = Cluster::builder()
+    let error = cluster()
         .primary(wrong(postgres.primary()))
         .connect()
         .await
@@ -154,7 +154,7 @@ async fn a_wrong_password_is_told_without_being_shown() {
     assert!(text.contains("refused the user or the password"), "{text}");
     assert!(!text.contains("s3cret"), "{text}");
 
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url_as("app", "right"))
         .replica("r1", wrong(postgres.replica(0)))
         .connect()

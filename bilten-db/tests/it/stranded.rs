@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use bilten_db::Cluster;
 use bilten_db::sea_orm::ConnectionTrait;
-use bilten_db::{Cluster, PoolConfig};
 use bilten_testbed::{FaultProxy, eventually, eventually_async};
 use futures_util::future::join_all;
 
-use crate::fixture::{LIMIT, ask, private, seen};
+use crate::fixture::{LIMIT, ask, patient, private, seen};
 
 /// What may not be waited for.
 const FAR: Duration = Duration::from_secs(600);
@@ -17,7 +17,7 @@ async fn connections_that_were_forgotten_on_the_way_leave_their_pool_unasked() {
     let postgres = private(0);
     let proxy = FaultProxy::to_blocking(postgres.primary().addr()).unwrap();
     let url = proxy.url_like(&postgres.primary().url()).unwrap();
-    let pool = PoolConfig::default().max(4).query_timeout(Some(FAR));
+    let pool = patient().max(4).query_timeout(Some(FAR));
     let db = Cluster::builder().primary(url).pool(pool);
     let db = db.connect().await.unwrap();
     let has_all = || async {

@@ -1,11 +1,11 @@
 //! Servers and databases that are not the primary's.
 
 use bilten_db::sea_orm::ConnectionTrait;
-use bilten_db::{Cluster, Error, Fallback};
+use bilten_db::{Error, Fallback};
 use bilten_testbed::{Postgres, eventually_async};
 
 use crate::fixture::{
-    LIMIT, ask, builder_for, is_up, port, private, reason, tally, until_up, who_reads,
+    LIMIT, ask, builder_for, cluster, is_up, port, private, reason, tally, until_up, who_reads,
 };
 
 /// A database beside that of the cluster, on its own servers, in which `place` answers with -1. Returns its name.
@@ -22,7 +22,7 @@ async fn a_replica_that_opens_another_database_serves_no_read_and_says_why() {
     let postgres = private(2);
     let name = another_database(&postgres);
     let there = postgres.replica(1).url_for(&name);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("r1", postgres.replica(0).url())
         .replica("beside", &there)
@@ -38,7 +38,7 @@ async fn a_replica_that_opens_another_database_serves_no_read_and_says_why() {
         let told = [id, &name, &ours, "in the URL of", "independent_replicas()"];
         assert!(told.iter().all(|word| reason.contains(word)), "{reason}");
     }
-    let only = Cluster::builder()
+    let only = cluster()
         .primary(postgres.primary().url())
         .replica("beside", &there)
         .fallback(Fallback::Error)
@@ -52,7 +52,7 @@ async fn a_replica_that_opens_another_database_serves_no_read_and_says_why() {
     );
 
     // Whoever says that replicas are something else is believed.
-    let other = Cluster::builder()
+    let other = cluster()
         .primary(postgres.primary().url())
         .replica("beside", &there)
         .independent_replicas()
@@ -100,7 +100,7 @@ async fn a_stranger_does_not_come_in_while_the_primary_is_down() {
 async fn a_promoted_replica_of_another_database_takes_no_write() {
     let postgres = private(1);
     let name = another_database(&postgres);
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(postgres.primary().url())
         .replica("beside", postgres.replica(0).url_for(&name))
         .connect()

@@ -3,7 +3,7 @@ use bilten_db::sea_orm::{
     IntoDatabaseExecutor, IsolationLevel, PaginatorTrait, TransactionError, TransactionTrait,
 };
 
-use crate::fixture::{Shop, ask, event, who_reads};
+use crate::fixture::{Shop, ask, event, patient, who_reads};
 
 fn named(name: &str) -> event::ActiveModel {
     event::ActiveModel {
@@ -113,7 +113,7 @@ async fn a_dropped_transaction_rolls_back_and_gives_its_connection_back() {
     let shop = Shop::open("tx_drop").await;
     let db = shop
         .builder()
-        .pool(bilten_db::PoolConfig::default().max(1))
+        .pool(patient().max(1))
         .connect()
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{builder_for, count, port, private, url};
-use crate::fixture::{LIMIT, ask, is_up, reason, tally, until_up, who_reads};
+use crate::fixture::{LIMIT, ask, is_up, patient, reason, tally, until_up, who_reads};
 
 const INSERT: &str = "insert into event (name) values ('a')";
 
@@ -123,8 +123,8 @@ async fn a_frozen_replica_of_mariadb_is_left_and_keeps_no_permits() {
     let maria = private(2).await;
     let pool = PoolConfig::default()
         .max(3)
-        .connect_timeout(Duration::from_millis(500))
-        .query_timeout(Duration::from_millis(500));
+        .connect_timeout(Duration::from_secs(3))
+        .query_timeout(Duration::from_secs(3));
     let db = builder_for(&maria).pool(pool).connect().await.unwrap();
     tally(&db, 20).await;
     maria.replica(0).pause().unwrap();
@@ -146,7 +146,7 @@ async fn a_frozen_replica_of_mariadb_is_left_and_keeps_no_permits() {
 async fn a_mariadb_that_is_full_is_busy_and_not_dead() {
     let maria = private(1).await;
     let db = builder_for(&maria)
-        .replica_pool(PoolConfig::default().max(2))
+        .replica_pool(patient().max(2))
         .connect()
         .await
         .unwrap();

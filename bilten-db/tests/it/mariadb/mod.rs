@@ -5,9 +5,11 @@ mod routing;
 mod sessions;
 mod shape;
 
+use bilten_db::ClusterBuilder;
 use bilten_db::sea_orm::{ConnectionTrait, Database};
-use bilten_db::{Cluster, ClusterBuilder};
 use bilten_testbed::{MariaDb, MariaDbNode};
+
+use crate::fixture::cluster;
 
 /// `event.port` holds the port of the server that took the insert; `place` answers with the port of the server that
 /// reads, and so does `who()`.
@@ -46,7 +48,7 @@ fn url(node: &MariaDbNode) -> String {
 }
 
 fn builder_for(maria: &MariaDb) -> ClusterBuilder {
-    let builder = Cluster::builder().primary(url(maria.primary()));
+    let builder = cluster().primary(url(maria.primary()));
     let numbered = maria.replicas().iter().enumerate();
     numbered.fold(builder, |builder, (i, node)| {
         builder.replica(format!("r{}", i + 1), url(node))

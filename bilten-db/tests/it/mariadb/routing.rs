@@ -2,10 +2,12 @@ use bilten_db::sea_orm::{
     AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, Database, EntityTrait,
     LoaderTrait, TransactionTrait,
 };
-use bilten_db::{Cluster, Error, PoolConfig};
+use bilten_db::{Cluster, Error};
 
 use super::{builder_for, count, port, private, url};
-use crate::fixture::{ask, event, places_of_stream, tally, ticket, who_reads};
+use crate::fixture::{
+    ask, cluster, event, patient, places_of_stream, tally, ticket, until_open, who_reads,
+};
 use crate::given_up::no_write_gets_into_a_lost_transaction;
 use crate::pieces::Pieces;
 
@@ -15,6 +17,7 @@ const INSERT: &str = "insert into event (name) values ('a')";
 async fn mariadb_reads_are_dealt_over_the_replicas_and_writes_go_to_the_primary() {
     let maria = private(2).await;
     let db = builder_for(&maria).connect().await.unwrap();
+    until_open(&db).await;
     let shares = tally(&db, 40).await;
     let expected = maria.replicas().iter().map(|node| (port(node), 20));
     assert_eq!(shares, expected.collect());
@@ -182,7 +185,7 @@ async fn no_statement_called_a_read_is_refused_by_a_replica_of_mariadb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_write_to_mariadb_is_lost_after_a_beginning_that_was_given_up() {
     let maria = private(0).await;
-    let pool = PoolConfig::default().max(1);
+    let pool = patient().max(1);
     let db = builder_for(&maria).pool(pool).connect().await.unwrap();
     let observer = Database::connect(url(maria.primary())).await.unwrap();
     no_write_gets_into_a_lost_transaction(&db, &observer).await;
@@ -213,7 +216,7 @@ async fn a_wrong_password_or_database_of_mariadb_is_told_without_being_shown() {
     assert!(password.contains("refused the user"), "{password}");
     let database = told(node.url_as("needs_password", "right", "no_such")).await;
     assert!(database.contains("knows no such database"), "{database}");
-    let right = Cluster::builder().primary(node.url_as("needs_password", "right", "shop"));
+    let right = cluster().primary(node.url_as("needs_password", "right", "shop"));
     let right = right.connect().await.unwrap();
     assert_eq!(who_reads(&right).await.unwrap(), port(node));
 }

@@ -56,8 +56,8 @@ async fn a_session_on_mariadb_never_misses_its_own_write_where_plain_reads_do() 
     }
     assert_eq!((missed_session, missed_next), (0, 0));
     assert!(
-        missed_plain > 50,
-        "the test proves nothing: plain reads missed only {missed_plain}"
+        missed_plain > 0,
+        "the test proves nothing: no plain read missed anything"
     );
 }
 
@@ -75,7 +75,7 @@ async fn a_gtid_is_waited_for_within_the_budget_and_then_the_primary_answers() {
 
     maria.replica(0).resume_replay().unwrap();
     maria.wait_for_replicas().unwrap();
-    let next = db.session_with(token).wait(Duration::from_secs(5));
+    let next = db.session_with(token).wait(LIMIT);
     assert!(is_there(&next, id).await);
     assert_eq!(who_reads(&next).await.unwrap(), port(maria.replica(0)));
 

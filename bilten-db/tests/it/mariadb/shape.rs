@@ -5,7 +5,7 @@ use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, EntityTrait, QueryOrd
 use bilten_db::{Cluster, Error, PageRequest};
 
 use super::{builder_for, count, port, private, url};
-use crate::fixture::{event, tally};
+use crate::fixture::{cluster, event, tally};
 use crate::keyset_refused::{self, nulls_are_told};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +135,7 @@ async fn a_replica_of_mariadb_that_opens_another_schema_serves_no_read() {
     let view = "create view place as select 1 as id, -1 as port";
     maria.primary().sql_in("beside", view).unwrap();
     maria.wait_for_replicas().unwrap();
-    let db = Cluster::builder()
+    let db = cluster()
         .primary(url(maria.primary()))
         .replica("r1", url(maria.replica(0)))
         .replica("beside", maria.replica(1).url_for("beside"))
