@@ -1,9 +1,10 @@
 //! What a node is asked between two probes, for one call.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::driver::Sample;
+use crate::driver::{Sample, Sifted};
 use crate::node::Node;
 use crate::past::Question;
 
@@ -43,7 +44,9 @@ impl Node {
             return false;
         };
         if self.past.restarted(started, self.backend.moves()) {
+            self.outdate();
             self.backend.discard();
+            self.suspicion.notify_one();
         }
         self.past.told_after(mark);
         true
@@ -67,17 +70,22 @@ impl Node {
         asked.await.ok()?
     }
 
-    /// Whether connections of before still work where a new one gets no answer: then a pooler on the way has none left to
-    /// give, and otherwise its server is gone. One that is idle is asked; one that waits for an answer would have been cut with
-    /// the server, while one that a transaction or a stream holds would not know yet.
-    pub(crate) async fn still_serves(&self) -> bool {
-        if !self.backend.is_watched() || self.backend.sift().await > 0 {
-            return true;
+    /// Whether the connections of now work where a new one gets no answer: then a pooler on the way has none left to give, and
+    /// otherwise its server is gone. One that is idle is asked; one that waits for an answer would have been cut with the
+    /// server, while one that a transaction or a stream holds and does not wait on would not know yet.
+    ///
+    /// What it returns is to be waited for: the idle connections are in there.
+    pub(crate) fn still_serves(&self) -> impl Future<Output = bool> + Send + '_ {
+        let sifted = self.backend.is_watched().then(|| self.backend.sift());
+        async move {
+            let Some(sifted) = sifted else {
+                return true;
+            };
+            let Sifted { answered, used } = sifted.await;
+            let opened_since = self.past.opened_since(self.backend.opened());
+            let at_rest = self.held().saturating_sub(self.backend.waits_inside());
+            answered > 0 || u64::from(used) > opened_since + u64::from(at_rest)
         }
-        let load = self.backend.load();
-        let opened_since = self.past.opened_since(self.backend.opened());
-        let used = u64::from(load.size.saturating_sub(load.idle));
-        used > opened_since + u64::from(self.held())
     }
 
     /// Asks the node itself, on a new connection.
@@ -99,7 +107,10 @@ mod tests {
     use crate::driver::Prober;
     use crate::driver::nowhere::{Nowhere, Part};
     use crate::fault::Fault;
+    use crate::freshness::Want;
+    use crate::lag::Lag;
     use crate::metrics::{Names, NodeMetrics};
+    use crate::seen::Seen;
     use crate::traits::Traits;
 
     /// Counts what it is asked, and answers each question when it is let.
@@ -211,6 +222,47 @@ mod tests {
         let told = sure.iter().filter(|sure| **sure).count();
         assert_eq!(told, 1, "who asked before heard it");
         assert_eq!(asked.questions.load(Ordering::SeqCst), 1);
+    }
+
+    /// A node that proved something when it told this start.
+    fn proven(node: &Node, started: i64) {
+        let now = Instant::now();
+        let lag = Lag {
+            bytes: 0,
+            time: Duration::ZERO,
+            as_of: now,
+            is_proven: true,
+        };
+        let sample = Sample {
+            started: Some(started),
+            ..Sample::default()
+        };
+        node.past.restarted(sample.started, 0);
+        node.set_seen(Some(Seen::new(now, sample, Some(lag))));
+    }
+
+    #[tokio::test]
+    async fn what_a_server_proved_before_it_was_started_again_counts_no_more() {
+        let want = Want {
+            group: None,
+            max_lag: Some(Duration::from_secs(3600)),
+            at_least: None,
+        };
+        // Found out by a question of a read, or by anything else.
+        let (node, asked) = opened(Some(8));
+        asked.answers.add_permits(1);
+        proven(&node, 7);
+        assert!(node.meets(&want, &node));
+        assert!(node.is_sure_of_start().await);
+        assert!(!node.meets(&want, &node));
+        assert!(node.seen().is_none(), "nobody goes by it");
+        proven(&node, 8);
+        assert!(node.meets(&want, &node));
+        node.past.restarted(Some(9), 0);
+        assert!(!node.meets(&want, &node));
+        // Several servers under one name tell now this one and now that one.
+        node.past.may_be_many();
+        assert!(node.meets(&want, &node));
     }
 
     #[tokio::test(start_paused = true)]

@@ -133,7 +133,11 @@ impl Node {
         if self.traits.same_file {
             return true;
         }
-        let Some(seen) = self.seen() else {
+        // Of a start that is over nothing is proven.
+        let Some(seen) = self
+            .seen()
+            .filter(|seen| self.past.is_of_now(seen.sample.started))
+        else {
             return false;
         };
         let in_time = want.max_lag.is_none_or(|limit| {
@@ -160,8 +164,13 @@ impl Node {
 
     /// The server may have been started again: what it had replayed before proves nothing now.
     pub(crate) fn doubt(&self) {
-        self.metrics.lag(None);
         self.past.doubt();
+        self.outdate();
+    }
+
+    /// It was started again.
+    pub(crate) fn outdate(&self) {
+        self.metrics.lag(None);
         if let Some(seen) = self.seen_slot().as_mut() {
             seen.holds = false;
         }

@@ -127,15 +127,16 @@ impl Past {
 
     /// The question that began with this mark was answered.
     pub(crate) fn told_after(&self, mark: Mark) {
-        self.told_after.fetch_max(mark.opened, Ordering::Relaxed);
-        self.told_in_doubt.fetch_max(mark.doubts, Ordering::Relaxed);
+        // Behind the start itself: whoever finds that it was told finds which one.
+        self.told_after.fetch_max(mark.opened, Ordering::Release);
+        self.told_in_doubt.fetch_max(mark.doubts, Ordering::Release);
     }
 
     /// Whether the start was told since the last of so many connections was opened, and since the last doubt: one that was
     /// opened later may lead to a server that was started meanwhile.
     pub(crate) fn knows(&self, opened: u64) -> bool {
-        opened <= self.told_after.load(Ordering::Relaxed)
-            && self.doubts.load(Ordering::Acquire) <= self.told_in_doubt.load(Ordering::Relaxed)
+        opened <= self.told_after.load(Ordering::Acquire)
+            && self.doubts.load(Ordering::Acquire) <= self.told_in_doubt.load(Ordering::Acquire)
     }
 
     /// From now on a start that is not later than the last one tells of another server under the same name.
@@ -155,8 +156,8 @@ impl Past {
         started.is_some_and(|started| {
             let is_many = self.many.load(Ordering::Relaxed);
             let before = match is_many {
-                true => self.started.fetch_max(started, Ordering::Relaxed),
-                false => self.started.swap(started, Ordering::Relaxed),
+                true => self.started.fetch_max(started, Ordering::AcqRel),
+                false => self.started.swap(started, Ordering::AcqRel),
             };
             let at_the_same_place = self.moves.swap(moves, Ordering::Relaxed) == moves;
             let is_new = before != started && (before < started || !is_many);
@@ -166,7 +167,13 @@ impl Past {
 
     /// The start of the server that was last seen; 0 when it never told one.
     pub(crate) fn started(&self) -> i64 {
-        self.started.load(Ordering::Relaxed)
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Whether the server that told this start is the one that was last seen; of several under one name each may be.
+    pub(crate) fn is_of_now(&self, started: Option<i64>) -> bool {
+        let is_now = |started| started == self.started() || self.many.load(Ordering::Relaxed);
+        started.is_none_or(is_now)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
@@ -33,6 +33,8 @@ pub(crate) struct Patience {
     heard: Arc<AtomicBool>,
     /// What it answered outside of single calls: statements of transactions, rows.
     answers: Arc<AtomicU64>,
+    /// How many of these wait for an answer right now.
+    inside: Arc<AtomicU32>,
     /// How often another server may have come to stand under the address, and how often it had when this clone was taken.
     moves: Arc<AtomicU64>,
     known_moves: u64,
@@ -56,6 +58,7 @@ impl Patience {
             silences: Arc::default(),
             heard: Arc::new(AtomicBool::new(true)),
             answers: Arc::default(),
+            inside: Arc::default(),
             moves: Arc::default(),
             known_moves: 0,
             fences: Arc::default(),
@@ -154,6 +157,17 @@ impl Patience {
         self.answers.load(Ordering::Relaxed)
     }
 
+    /// A transaction or a stream waits for an answer until this is dropped.
+    pub(crate) fn inside(&self) -> Inside {
+        self.inside.fetch_add(1, Ordering::Relaxed);
+        Inside(Arc::clone(&self.inside))
+    }
+
+    /// How many do.
+    pub(crate) fn waits_inside(&self) -> u32 {
+        self.inside.load(Ordering::Relaxed)
+    }
+
     /// The server of this transaction takes no writes any more.
     pub(crate) fn refused(&self) {
         self.refused_after(self.known_moves);
@@ -198,6 +212,16 @@ impl Patience {
     /// What a caller of SeaORM sees.
     pub(crate) fn db_err(&self, fault: Fault) -> DbErr {
         fault.into_db_err(&self.node, &self.address)
+    }
+}
+
+/// The wait of a transaction or a stream. With its server it would be cut, so it shows that this one is there.
+#[derive(Debug)]
+pub(crate) struct Inside(Arc<AtomicU32>);
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -135,8 +135,11 @@ impl Rows {
             return Poll::Pending;
         };
         let wait = self.wait.get_or_insert_with(|| {
-            let patience = patience.clone();
-            Box::pin(async move { patience.run_out(patience.silences()).await })
+            let (patience, inside) = (patience.clone(), patience.inside());
+            Box::pin(async move {
+                let _inside = inside;
+                patience.run_out(patience.silences()).await
+            })
         });
         match wait.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
@@ -164,7 +167,7 @@ impl Rows {
     }
 
     fn interrupted(&mut self, source: DbErr) -> DbErr {
-        self.stream = None;
+        (self.stream, self.wait) = (None, None);
         let Some(patience) = &self.patience else {
             return source;
         };

@@ -301,14 +301,14 @@ impl Session {
             return self.leave_replica(call, attempt).await;
         }
         self.router.deposit();
-        let fault = match node.run(call, attempt).await {
-            Ok(output) => {
-                // It may have come on a connection that was opened for it, to a server that was started meanwhile.
-                if node.is_sure_of_start().await && pinned.is_the_same() {
-                    return Ok(output);
-                }
-                Fault::Unsure
-            }
+        // It may have come on a connection that was opened for it, to a server that was started meanwhile; an error too, of a
+        // table that is not there yet.
+        let outcome = node.run(call, attempt).await;
+        let tells = outcome.as_ref().map_or_else(Fault::is_answer, |_| true);
+        let is_sure = !tells || (node.is_sure_of_start().await && pinned.is_the_same());
+        let fault = match outcome {
+            _ if !is_sure => Fault::Unsure,
+            Ok(output) => return Ok(output),
             Err(fault) => fault,
         };
         match step(Access::Read, true, fault.trouble()) {
@@ -370,8 +370,12 @@ impl Session {
     /// The replica for all reads; `None` when only the primary will do.
     async fn choose(&self) -> Option<Pinned> {
         let want = self.want();
-        if let Some(node) = self.router.pick(&want) {
-            return Some(Pinned::new(node));
+        // Once more: since it was chosen another start may have been told, of which nothing is proven.
+        let primary = Arc::clone(&self.router.topology().primary);
+        let is_proven = |pinned: &Pinned| want.is_any() || pinned.node.meets(&want, &primary);
+        let pinned = self.router.pick(&want).map(Pinned::new);
+        if let Some(pinned) = pinned.filter(is_proven) {
+            return Some(pinned);
         }
         let token = want.at_least?;
         let any = Want {

@@ -106,15 +106,20 @@ impl Watch {
         outcome
     }
 
-    /// Whether PostgreSQL goes on with the transaction. After an error that nobody undid it does not, and answers the end
-    /// of it as if all were well.
-    async fn is_whole(&self, inner: &DatabaseTransaction) -> bool {
+    /// An error unless PostgreSQL goes on with the transaction. After an error that nobody undid it does not, and answers
+    /// the end of it as if all were well. With whatever error it ends here, its end was not asked for: nothing is committed.
+    async fn is_whole(&self, inner: &DatabaseTransaction) -> Result<(), DbErr> {
         let is_postgres = ConnectionTrait::get_database_backend(inner) == DbBackend::Postgres;
         if !is_postgres || !self.failed.load(Ordering::Relaxed) {
-            return true;
+            return Ok(());
         }
-        let asked = self.wait(inner.execute_unprepared("select 1")).await;
-        asked.err().is_none_or(|error| !is_aborted(&error))
+        match self.wait(inner.execute_unprepared("select 1")).await {
+            Err(error) if is_aborted(&error) => Err(internal(format!(
+                "{}an earlier statement of this transaction failed, so PostgreSQL undoes all of it: nothing is committed",
+                self.place()
+            ))),
+            asked => asked.map(drop),
+        }
     }
 
     /// The answer, in time.
@@ -138,6 +143,7 @@ impl Watch {
             )));
         }
         let silences = patience.silences_since(self.silences);
+        let _inside = patience.inside();
         let fault = match patience.wait(silences, answer).await {
             Ok(outcome) => {
                 self.learn(patience, outcome.as_ref().err());
@@ -280,12 +286,7 @@ impl Tx {
         if watch.is_lost() {
             return watch.wait(std::future::pending()).await;
         }
-        if !watch.is_whole(&inner).await {
-            return Err(internal(format!(
-                "{}an earlier statement of this transaction failed, so PostgreSQL undoes all of it: nothing is committed",
-                watch.place()
-            )));
-        }
+        watch.is_whole(&inner).await?;
         let source = match watch.wait(inner.commit()).await {
             Err(error) if is_unanswered(&watch, &error) => error,
             outcome => return outcome,

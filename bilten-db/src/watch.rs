@@ -156,7 +156,7 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
         Ok(sample) => {
             router.roster().observe(node, asked, sample);
             if prober.found_stranded() {
-                let left = node.backend.sift().await;
+                let left = node.backend.sift().await.answered;
                 tracing::warn!(node = %node.id, address = node.backend.address(), left, "connections are dead that nobody closed");
             }
         }
@@ -168,8 +168,14 @@ pub(crate) async fn look(router: &Router, node: &Node, prober: &mut dyn Prober) 
         }
         Err(fault) => {
             let answers = node.answers_so_far() != answers;
+            // Before its pool is given up, of which nobody could tell any more.
+            let is_told = fault.is_of_a_pooler() && !answers && router.topology().is_replica(node);
+            let serves = is_told.then(|| node.still_serves());
             router.roster().missed(node, &fault, answers);
-            if !answers && has_left(router, node) && !node.still_serves().await {
+            if let Some(serves) = serves
+                && !serves.await
+                && has_left(router, node)
+            {
                 // A pooler says at once that its server is gone, and lets those wait who asked before.
                 node.backend.give_up();
             }

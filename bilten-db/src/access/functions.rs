@@ -35,7 +35,6 @@ const POSTGRES: &[&str] = &[
     "pg_logical_emit_message",
     "pg_promote",
     "pg_reload_conf",
-    "pg_rotate_logfile",
     "pg_switch_wal",
     "pg_terminate_backend",
     "pg_cancel_backend",
@@ -53,6 +52,19 @@ const POSTGRES: &[&str] = &[
     "pg_log_backend_memory_contexts",
     "pg_log_standby_snapshot",
     "pg_stat_statements_reset",
+    // Large objects: also what is only read has to be opened first, for this transaction.
+    "loread",
+    "lowrite",
+    // For this session, or for the server itself.
+    "pg_stat_clear_snapshot",
+    "pg_stat_force_next_flush",
+    "pg_nextoid",
+    "pg_stop_making_pinned_objects",
+    "pg_extension_config_dump",
+    "pg_import_system_collations",
+    "pg_truncate_visibility_map",
+    "postgres_fdw_disconnect",
+    "postgres_fdw_disconnect_all",
 ];
 
 const POSTGRES_PREFIXES: &[&str] = &[
@@ -74,6 +86,11 @@ const POSTGRES_PREFIXES: &[&str] = &[
     "brin_summarize_",
     "brin_desummarize_",
     "pg_file_",
+    "pg_rotate_logfile",
+    "pg_restore_",
+    "pg_clear_",
+    "binary_upgrade_",
+    "heap_force_",
 ];
 
 // Locks, and what belongs to one session or changes the server.
@@ -95,7 +112,17 @@ const MYSQL: &[&str] = &[
     "service_release_locks",
 ];
 
-const MYSQL_PREFIXES: &[&str] = &["group_replication_", "asynchronous_connection_failover_"];
+// What waits for a position (`source_pos_wait`, `wait_for_executed_gtid_set`) is not here: it changes nothing, and means something
+// on a replica only.
+const MYSQL_PREFIXES: &[&str] = &[
+    "group_replication_",
+    "asynchronous_connection_failover_",
+    "keyring_key_",
+    "version_tokens_",
+    "audit_log_",
+    "mysql_firewall_",
+    "masking_dictionary_",
+];
 
 const SQLITE: &[&str] = &[
     "last_insert_rowid",

@@ -186,6 +186,8 @@ fn writes(word: &str, next: Token<'_>) -> bool {
         7 if word.eq_ignore_ascii_case("replace") => next != Token::Punct(b'('),
         8 if word.eq_ignore_ascii_case("previous") => followed_by(&["value"]),
         8 => is_any(word, &["truncate"]) && next != Token::Punct(b'('),
+        // MySQL before 8.0 and MariaDB: it stands behind the query and is no part of it.
+        9 if word.eq_ignore_ascii_case("procedure") => followed_by(&["analyse"]),
         // For the session that asks for FOUND_ROWS() next.
         19 => is_any(word, &["sql_calc_found_rows"]),
         _ => false,

@@ -198,6 +198,9 @@ fn postgres_quotes_and_functions() {
         ("select set_config('a.b', 'c', false)", Access::Write),
         ("select pg_export_snapshot()", Access::Write),
         ("select lo_create(0)", Access::Write),
+        ("select LoWrite(0, 'a')", Access::Write),
+        ("select loread(0, 1)", Access::Write),
+        ("select pg_rotate_logfile_old()", Access::Write),
         ("select txid_current()", Access::Write),
         ("select pg_notify('a', 'b')", Access::Write),
         ("select pg_current_wal_insert_lsn()", Access::Write),
@@ -261,6 +264,9 @@ fn mysql_comments_quotes_and_variables() {
         ("explain analyze format=tree select 1", Access::Write),
         ("analyze format=json select 1", Access::Write),
         ("explain format", Access::Write),
+        ("select a from b procedure analyse(10)", Access::Write),
+        ("select a.procedure from a", Access::Read),
+        ("select source_pos_wait('a', 4), sleep(1)", Access::Read),
     ];
     for (sql, access) in table {
         assert_eq!(classify(MySql, sql), access, "{sql}");

@@ -117,7 +117,10 @@ impl<D: Driver> SqlxPool<D> {
         let taken = Taken::default();
         let begin = closed.do_until(connection.begin_with_options(options));
         let mut begin = pin!(taken.told_by(begin));
-        let begun = match self.watched(limit, taken.or_done(begin.as_mut())).await {
+        let wait = self.wait();
+        let taken = self.watched(limit, taken.or_done(begin.as_mut())).await;
+        drop(wait);
+        let begun = match taken {
             Some(Some(begun)) => begun,
             Some(None) => patience.wait(silences, begin).await?,
             None => return Err(overdue),

@@ -22,10 +22,11 @@ mod taken;
 pub(crate) mod target;
 
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use sea_orm::{
     DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
@@ -72,8 +73,13 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn fill(&self) -> Result<(), Fault> {
         Ok(())
     }
-    /// Asks each idle connection whether anybody answers on it, and throws away those where nobody does. How many are left.
-    async fn sift(&self) -> usize {
+    /// Asks each connection that is idle now whether anybody answers on it, and throws away those where nobody does. The
+    /// pool is that of now, also where another one takes its place before the end.
+    fn sift(&self) -> BoxFuture<'static, Sifted> {
+        Box::pin(ready(Sifted::default()))
+    }
+    /// How many transactions and streams wait for an answer right now.
+    fn waits_inside(&self) -> u32 {
         0
     }
     /// Gives up every connection and begins with a fresh pool; waiters fail at once.
@@ -172,6 +178,15 @@ impl Sample {
         let told = self.system_id.is_some() && self.started.is_some();
         told && self.system_id == other.system_id && self.started == other.started
     }
+}
+
+/// What came of asking the idle connections of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sifted {
+    /// So many answered.
+    pub(crate) answered: usize,
+    /// So many others were in use after that.
+    pub(crate) used: u32,
 }
 
 /// Connections of a pool at one moment.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use metrics::Histogram;
 use sea_orm::{
     DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
@@ -21,7 +22,7 @@ use super::lease::{Lease, Origin};
 use super::probe::OwnConnection;
 use super::sift::sift;
 use super::stream::stream;
-use super::{Backend, Driver, PoolLoad, Prober, Sample, exec_err, query_err};
+use super::{Backend, Driver, PoolLoad, Prober, Sample, Sifted, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::{Fault, Trouble};
 use crate::patience::Patience;
@@ -115,17 +116,22 @@ impl<D: Driver> SqlxPool<D> {
     }
 
     async fn lease(&self, hurried: bool) -> Result<Lease<D>, Fault> {
-        let begun = Instant::now();
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
+        let wait = self.wait();
         let acquired = self.acquire(&pool, hurried).await;
-        let waited = begun.elapsed();
-        self.acquire_seconds.record(waited);
-        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        tracing::Span::current().record("waited_us", waited);
+        drop(wait);
         let lease = |conn| Lease::new(conn, self.config.max_uses, silences, origin);
         acquired.map(lease)
+    }
+
+    /// A wait for a connection begins, and ends where this is dropped.
+    pub(super) fn wait(&self) -> Wait<'_> {
+        Wait {
+            seconds: &self.acquire_seconds,
+            begun: Instant::now(),
+        }
     }
 
     fn settle<T>(
@@ -152,6 +158,21 @@ impl<D: Driver> SqlxPool<D> {
         if fault.trouble() == Trouble::ReadOnly && origin.writes {
             self.patience.refused_after(origin.moves);
         }
+    }
+}
+
+/// Told however it ends, also where nobody waits any more.
+pub(super) struct Wait<'a> {
+    seconds: &'a Histogram,
+    begun: Instant,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let waited = self.begun.elapsed();
+        self.seconds.record(waited);
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        tracing::Span::current().record("waited_us", waited);
     }
 }
 
@@ -303,10 +324,14 @@ where
         fill::<D>(&pool, &options, &self.config).await
     }
 
-    async fn sift(&self) -> usize {
+    fn sift(&self) -> BoxFuture<'static, Sifted> {
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
-        sift(&pool, (silences, origin)).await
+        Box::pin(sift(pool, (silences, origin)))
+    }
+
+    fn waits_inside(&self) -> u32 {
+        self.patience.waits_inside()
     }
 
     fn discard(&self) {

@@ -1,5 +1,6 @@
 //! Finds the connections of a pool that died in silence.
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -7,7 +8,7 @@ use sqlx::{Connection as _, Pool};
 use tokio::time::timeout;
 
 use super::lease::{Lease, Origin};
-use super::{Driver, query_err};
+use super::{Driver, Sifted, query_err};
 use crate::fault::Fault;
 
 /// For the answer to a ping, where a new connection was answered within less.
@@ -17,17 +18,29 @@ const LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # Cancellation
 ///
-/// What was asked and has not answered leaves the pool.
-pub(super) async fn sift<D: Driver>(pool: &Pool<D>, (silences, origin): (u64, Origin)) -> usize {
+/// What was idle at the call and has not answered leaves the pool.
+pub(super) fn sift<D: Driver>(
+    pool: Pool<D>,
+    (silences, origin): (u64, Origin),
+) -> impl Future<Output = Sifted> + Send + 'static {
     let idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
-    let asked = idle.into_iter().map(|conn| async move {
-        let mut lease = Lease::new(conn, None, silences, origin);
-        let answer = timeout(LIMIT, lease.ping()).await;
-        let answer = answer.map_err(|_| Fault::Silent(LIMIT));
-        lease.settle(answer, query_err).is_ok()
-    });
-    let answered = join_all(asked).await;
-    answered.into_iter().filter(|answered| *answered).count()
+    let idle = idle
+        .into_iter()
+        .map(move |conn| Lease::new(conn, None, silences, origin));
+    let idle: Vec<_> = idle.collect();
+    async move {
+        let asked = idle.into_iter().map(|mut lease| async move {
+            let answer = timeout(LIMIT, lease.ping()).await;
+            let answer = answer.map_err(|_| Fault::Silent(LIMIT));
+            lease.settle(answer, query_err).is_ok()
+        });
+        let answered = join_all(asked).await;
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(0);
+        Sifted {
+            answered: answered.into_iter().filter(|answered| *answered).count(),
+            used: pool.size().saturating_sub(idle),
+        }
+    }
 }
 
 #[cfg(all(test, feature = "postgres"))]
@@ -65,7 +78,7 @@ mod tests {
         let is_idle = || async { pool.load().idle == 4 };
         bilten_testbed::eventually_async(FAR, is_idle).await;
         proxy.strand_all();
-        assert_eq!(pool.sift().await, 0);
+        assert_eq!(pool.sift().await.answered, 0);
         assert_eq!(pool.load().size, 0);
     }
 }

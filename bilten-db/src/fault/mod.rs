@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use sqlx::error::DatabaseError;
 
 use crate::error::internal;
 
@@ -109,6 +110,20 @@ impl Fault {
         matches!(self.trouble(), Trouble::Answer | Trouble::NotHere)
     }
 
+    /// Whether something on the way said that the server is gone: of itself a server says nothing like it.
+    pub(crate) fn is_of_a_pooler(&self) -> bool {
+        let answer = match self {
+            Self::Unreachable(error) => error.as_database_error(),
+            Self::Statement(error) => answer_of(error),
+            _ => None,
+        };
+        let tells = |code: &str| code.starts_with("08") || code == "58000";
+        self.trouble() != Trouble::Busy
+            && answer
+                .and_then(DatabaseError::code)
+                .is_some_and(|code| tells(&code))
+    }
+
     /// Whether the node may have worked on the statement.
     pub(crate) fn was_sent(&self) -> bool {
         match self {
@@ -141,13 +156,10 @@ impl Fault {
 
     /// Whether a prepared statement of ours is missing, or there before it was made: another client's session answers.
     pub(crate) fn tells_of_a_pooler(&self) -> bool {
-        let Self::Statement(DbErr::Exec(inner) | DbErr::Query(inner)) = self else {
+        let Self::Statement(error) = self else {
             return false;
         };
-        let RuntimeErr::SqlxError(error) = inner else {
-            return false;
-        };
-        let Some(answer) = error.as_database_error() else {
+        let Some(answer) = answer_of(error) else {
             return false;
         };
         let is_about_one = matches!(answer.code().as_deref(), Some("26000" | "42P05"));
@@ -196,6 +208,16 @@ impl Fault {
                 "{node} at {address} answers nothing any more: given up after {waited:?}"
             )),
         }
+    }
+}
+
+/// What the server answered to a statement, if it is that.
+fn answer_of(error: &DbErr) -> Option<&dyn DatabaseError> {
+    match error {
+        DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error)) => {
+            error.as_database_error()
+        }
+        _ => None,
     }
 }
 

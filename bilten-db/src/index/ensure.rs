@@ -60,14 +60,18 @@ impl IndexSpec {
     pub async fn ensure<C: ConnectionTrait>(&self, db: &C) -> Result<Ensured, Error> {
         let sql = self.to_sql(db.get_database_backend())?;
         with_route(Route::Primary, async {
+            let mut was_ended = false;
             for attempt in 1..TRIES {
                 match self.ensure_once(db, &sql).await {
-                    Err(Error::Db(error)) if is_clash(&error) => {
-                        let pause = PAUSE * attempt;
-                        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
+                    Err(Error::Db(error)) if clash_of(&error).is_some() => {
+                        was_ended |= clash_of(&error) == Some(Clash::Ended);
                     }
+                    // Our own, perhaps, which the server has not cleared away yet.
+                    Ok(Ensured::Building) if was_ended => {}
                     done => return done,
                 }
+                let pause = PAUSE * attempt;
+                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             }
             self.ensure_once(db, &sql).await
         })
@@ -160,21 +164,32 @@ fn is_inside_transaction(error: &DbErr) -> bool {
     has_code(error, &["25001"])
 }
 
-/// Dead-locked with another session, or overtaken by one: the name, or its row in the catalog, was taken meanwhile or is gone.
-fn is_clash(error: &DbErr) -> bool {
-    // A catalog's own uniqueness: that of the rows is told as 23505 too, and looking again does not help there.
-    let in_catalog = |error: &dyn DatabaseError| {
-        error
-            .constraint()
-            .is_some_and(|name| name.starts_with("pg_"))
-    };
-    has_code(error, &["40P01", "42P07", "42704"])
-        || of_database(error)
-            .is_some_and(|error| error.code().as_deref() == Some("23505") && in_catalog(error))
+/// How another session got in the way of a build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clash {
+    /// It has taken the name.
+    Taken,
+    /// This build was ended, as both waited for each other, or what it worked on is gone.
+    Ended,
+}
+
+fn clash_of(error: &DbErr) -> Option<Clash> {
+    let error = of_database(error)?;
+    clash(&error.code()?, error.constraint())
+}
+
+fn clash(code: &str, constraint: Option<&str>) -> Option<Clash> {
+    match code {
+        "42P07" => Some(Clash::Taken),
+        // A catalog's own uniqueness: that of the rows is told as 23505 too, and looking again does not help there.
+        "23505" if constraint.is_some_and(|name| name.starts_with("pg_")) => Some(Clash::Taken),
+        "40P01" | "42704" => Some(Clash::Ended),
+        _ => None,
+    }
 }
 
 fn is_overtaken(error: &Error) -> bool {
-    matches!(error, Error::Db(error) if is_clash(error))
+    matches!(error, Error::Db(error) if clash_of(error) == Some(Clash::Taken))
 }
 
 fn has_code(error: &DbErr, codes: &[&str]) -> bool {
@@ -189,4 +204,29 @@ fn of_database(error: &DbErr) -> Option<&dyn DatabaseError> {
         return None;
     };
     error.as_database_error()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_was_taken_tells_of_a_build_of_another_session() {
+        let table = [
+            ("42P07", None, Some(Clash::Taken)),
+            (
+                "23505",
+                Some("pg_class_relname_nsp_index"),
+                Some(Clash::Taken),
+            ),
+            ("23505", Some("event_name"), None),
+            ("23505", None, None),
+            ("40P01", None, Some(Clash::Ended)),
+            ("42704", None, Some(Clash::Ended)),
+            ("42601", None, None),
+        ];
+        for (code, constraint, expected) in table {
+            assert_eq!(clash(code, constraint), expected, "{code} {constraint:?}");
+        }
+    }
 }

@@ -218,11 +218,11 @@ impl Roster {
         note_pool(node);
         node.backend.heard();
         node.past.told(&sample);
-        node.past.told_as_asked();
         if node.past.restarted(sample.started, node.backend.moves()) {
             // Its old connections are dead, and each would cost a caller an error.
             node.backend.discard();
         }
+        node.past.told_as_asked();
         node.set_seen(Some(Seen::new(asked, sample.clone(), None)));
         let topology = self.hold_election(Instant::now());
         if topology.is_primary(node) {

@@ -225,15 +225,23 @@ impl Router {
     /// replayed before was no proof.
     async fn run_kept<C: Call>(
         &self,
+        topology: &Topology,
         node: &Arc<Node>,
         call: &C,
         attempt: impl Into<Attempt>,
     ) -> Result<C::Output, Fault> {
+        let want = scope::hinted();
         let started = node.past.started();
-        let output = node.run(call, attempt).await?;
+        // Once more: since it was chosen another start may have been told, of which nothing is proven.
+        if !want.is_any() && !node.meets(&want, &topology.primary) {
+            return Err(Fault::Discarded);
+        }
+        let outcome = node.run(call, attempt).await;
         let is_same = async || node.is_sure_of_start().await && node.past.started() == started;
-        match scope::hinted().is_any() || is_same().await {
-            true => Ok(output),
+        // An error may tell of an earlier state too, as that of a table that is not there yet.
+        let tells = outcome.as_ref().map_or_else(Fault::is_answer, |_| true);
+        match want.is_any() || !tells || is_same().await {
+            true => outcome,
             false => Err(Fault::Unsure),
         }
     }
@@ -263,12 +271,12 @@ impl Router {
         self.policy.retries.deposit();
         let hedge = match &self.policy.hedge {
             Some(hedge) if call.may_run_twice() && !scope::pins() => hedge,
-            _ => return self.run_kept(node, call, attempt).await,
+            _ => return self.run_kept(topology, node, call, attempt).await,
         };
         hedge.budget.deposit();
         let first = async {
             let begun = Instant::now();
-            let answer = self.run_kept(node, call, attempt).await;
+            let answer = self.run_kept(topology, node, call, attempt).await;
             if answer.is_ok() && begun.elapsed() <= hedge.after {
                 node.sluggish.was_in_time();
             }
@@ -277,7 +285,7 @@ impl Router {
         let second = || {
             let second = self.hedge_with(hedge, topology, node)?;
             Some(async move {
-                let answer = self.run_kept(&second, call, Reason::Hedge).await;
+                let answer = self.run_kept(topology, &second, call, Reason::Hedge).await;
                 if answer.is_ok() {
                     second.metrics.hedge_won();
                     node.sluggish.lost(Instant::now());

@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_db::sea_orm::{AccessMode, ConnectionTrait, TransactionTrait};
 use bilten_db::{Cluster, ClusterBuilder};
-use bilten_testbed::{Postgres, eventually, eventually_async};
+use bilten_testbed::{Postgres, PostgresNode, eventually, eventually_async};
 use futures_util::future::join_all;
 
 use crate::fixture::{
-    LIMIT, ask, cluster, patient, port, private, tally, until_open, until_up, who_reads,
+    HELD, LIMIT, ask, cluster, hold, patient, port, private, tally, until_open, until_up, who_reads,
 };
+
+/// What may not be waited for.
+const FAR: Duration = Duration::from_secs(120);
 
 /// A role of its own, from which the test takes the right to answer probes.
 fn connected_as(role: &str, postgres: &Postgres) -> ClusterBuilder {
@@ -68,6 +71,49 @@ async fn probes_that_fail_on_all_replicas_leave_as_many_in_rotation_as_told() {
     postgres.replica(0).restart().unwrap();
     let well = |node: &bilten_db::status::NodeStatus| node.is_up() && node.reason.is_none();
     eventually_async(LIMIT, || async { all.status().replicas().all(well) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_works_on_a_replica_goes_on_when_a_probe_is_refused_there() {
+    let postgres = private(2);
+    with_role(&postgres);
+    postgres.wait_for_replicas().unwrap();
+    let db = connected_as("app", &postgres).min_in_rotation(0);
+    let pool = patient().query_timeout(Some(FAR));
+    let db = db.pool(pool).connect().await.unwrap();
+    let urls: Vec<_> = postgres.replicas().iter().map(PostgresNode::url).collect();
+    let gates = join_all(urls.iter().map(|url| hold(url))).await;
+    let read = || {
+        let db = db.clone();
+        tokio::spawn(async move { ask::<i32>(&db, "select held()").await })
+    };
+    let read_only = Some(AccessMode::ReadOnly);
+    let tx = db.begin_with_config(None, read_only).await.unwrap();
+    let on = who_reads(&tx).await.unwrap();
+    let reads = [read(), read()];
+    let inside = tokio::spawn(async move { ask::<i32>(&tx, "select held()").await });
+    for node in postgres.replicas() {
+        let waiting = if port(node) == on { "2" } else { "1" };
+        eventually(LIMIT, || node.psql(HELD).unwrap() == waiting);
+    }
+    let deny = format!("revoke execute on {FUNCTION} from public");
+    postgres.primary().psql(&deny).unwrap();
+    until_up(&db, "r1", false).await;
+    until_up(&db, "r2", false).await;
+    // Longer than a wait goes on for that was given up.
+    postgres.primary().psql("select pg_sleep(0.5)").unwrap();
+    for gate in gates {
+        gate.rollback().await.unwrap();
+    }
+    let mut ports = Vec::new();
+    for read in reads {
+        ports.push(read.await.unwrap().unwrap());
+    }
+    ports.sort_unstable();
+    let mut replicas: Vec<_> = postgres.replicas().iter().map(port).collect();
+    replicas.sort_unstable();
+    assert_eq!(ports, replicas, "each was answered where it began");
+    assert_eq!(inside.await.unwrap().unwrap(), on);
 }
 
 const PID: &str = "select pg_backend_pid()";

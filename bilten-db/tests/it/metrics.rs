@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use bilten_db::Cluster;
 use bilten_db::retry::HedgeConfig;
+use bilten_db::scope::with_deadline;
 use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
 use bilten_testbed::{FaultProxy, eventually_async};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
@@ -80,17 +81,26 @@ fn a_wait_for_a_connection_that_was_in_vain_is_a_wait() {
             let db = db.connect().await.unwrap();
             let tx = db.begin().await.unwrap();
             who_reads(&db).await.unwrap_err();
+            assert!(db.begin().await.is_err(), "the pool is full");
+            let left = with_deadline(limit / 2, who_reads(&db)).await;
+            left.unwrap_err();
             drop(tx);
         });
     });
     let waits = snapshotter.snapshot().into_vec().into_iter();
     let waits = waits.filter(|(key, ..)| key.key().name() == "bilten_db_acquire_seconds");
     let waits: Vec<_> = waits.map(|(_, _, _, value)| value).collect();
-    let is_long = |wait: &DebugValue| match wait {
-        DebugValue::Histogram(waits) => waits.iter().any(|wait| **wait >= limit.as_secs_f64()),
-        _ => false,
+    let seconds = |wait: &DebugValue| match wait {
+        DebugValue::Histogram(waits) => waits.iter().map(|wait| **wait).collect(),
+        _ => Vec::new(),
     };
-    assert!(waits.iter().any(is_long), "{waits:?}");
+    let seconds: Vec<f64> = waits.iter().flat_map(seconds).collect();
+    let as_long_as = |limit: Duration| {
+        let limit = limit.as_secs_f64();
+        seconds.iter().filter(|wait| **wait >= limit).count()
+    };
+    assert!(as_long_as(limit) >= 2, "a read and a beginning: {waits:?}");
+    assert!(as_long_as(limit / 2) >= 3, "and who went away: {waits:?}");
 }
 
 /// The levels by node and metric, those of the pool as one sum. A snapshot leaves zeros behind.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database, EntityTrait,
-    TransactionTrait,
+    AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database,
+    EntityTrait, TransactionTrait,
 };
 use bilten_db::{ClusterBuilder, PoolConfig};
 use bilten_testbed::{FaultProxy, PgBouncer, Postgres, PostgresNode, eventually};
@@ -219,4 +219,51 @@ async fn a_pooler_that_mixes_prepared_statements_can_give_the_answer_of_another(
     let (one, two) = both().await;
     assert_eq!(one, two, "the same statement answered both");
     tx.rollback().await.unwrap();
+}
+
+/// Of two server connections one is the probe's, which a stranger takes when it is lost; the other one is that of a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_waits_for_an_answer_shows_that_its_server_is_there() {
+    let poolers = Poolers::start("session");
+    let replica = poolers.postgres.replica(0);
+    let proxy = FaultProxy::to_blocking(poolers.replica.addr()).unwrap();
+    let pool = patient().max(1).query_timeout(Some(FAR));
+    let db = cluster()
+        .primary(poolers.primary.url())
+        .replica("r1", proxy.url_like(&poolers.replica.url()).unwrap())
+        .pool(pool)
+        .connect()
+        .await
+        .unwrap();
+    tally(&db, 4).await;
+    // When the second question is asked the first one was answered: the pool's connection is one of before.
+    (0..2).for_each(|_| until_probed(replica));
+    let gate = hold(&replica.url()).await;
+    let read_only = Some(AccessMode::ReadOnly);
+    let tx = db.begin_with_config(None, read_only).await.unwrap();
+    let work = tokio::spawn(async move { ask::<i32>(&tx, "select held()").await });
+    eventually(LIMIT, || replica.psql(HELD).unwrap() == "1");
+    let stranger = tokio::spawn({
+        let mut options = ConnectOptions::new(poolers.replica.url());
+        options.max_connections(1).connect_timeout(FAR);
+        async move {
+            let db = Database::connect(options).await.unwrap();
+            ask::<i32>(&db, "select 1").await.unwrap();
+            db
+        }
+    });
+    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+        where query like '%pg_control_system%' and pid <> pg_backend_pid()";
+    eventually(LIMIT, || {
+        replica.psql(cut).unwrap();
+        stranger.is_finished()
+    });
+    // The probe has nobody to ask from here on. Each that is in vain begins anew: when the third is there, two were in vain.
+    let before = proxy.accepted();
+    eventually(LIMIT, || proxy.accepted() >= before + 3);
+    gate.rollback().await.unwrap();
+    let from = work.await.unwrap().unwrap();
+    assert_eq!(from, port(replica), "nobody gave it up");
+    assert_eq!(seen(&db, "r1").ejections, 0);
+    drop(stranger);
 }

@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use bilten_db::sea_orm::{
     AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectionTrait, DbErr, EntityTrait,
     IntoDatabaseExecutor, IsolationLevel, PaginatorTrait, TransactionError, TransactionTrait,
 };
+use bilten_testbed::{Direction, FaultProxy};
 
-use crate::fixture::{Shop, ask, event, patient, who_reads};
+use crate::fixture::{Shop, ask, cluster, event, patient, private, who_reads};
 
 fn named(name: &str) -> event::ActiveModel {
     event::ActiveModel {
@@ -193,4 +196,24 @@ async fn a_commit_says_so_when_an_error_inside_has_undone_all() {
     inner.rollback().await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(event::Entity::find().count(&db.primary()).await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_never_sent_leaves_no_doubt() {
+    let postgres = private(0);
+    let proxy = FaultProxy::to_blocking(postgres.primary().addr()).unwrap();
+    let url = proxy.url_like(&postgres.primary().url()).unwrap();
+    let pool = patient().query_timeout(Some(Duration::from_secs(2)));
+    let db = cluster().primary(url).pool(pool);
+    let db = db.connect().await.unwrap();
+    let tx = db.begin().await.unwrap();
+    named("a").insert(&tx).await.unwrap();
+    let inner = tx.begin().await.unwrap();
+    let wrong = "insert into nowhere values (1)";
+    inner.execute_unprepared(wrong).await.unwrap_err();
+    inner.rollback().await.unwrap();
+    // Whether the transaction is whole has to be asked first, and nobody answers that.
+    proxy.blackhole(Direction::Both);
+    let error = tx.commit().await.unwrap_err();
+    assert!(!bilten_db::Error::outcome_is_unknown(&error), "{error}");
 }
