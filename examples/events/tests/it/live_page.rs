@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +13,7 @@ use bilten_events::app::App;
 use bilten_events::config::Config;
 use bilten_health::{Health, Verdict, check};
 use bilten_monitor::prometheus::{self, Options};
-use bilten_monitor::{Monitor, RequestContext};
+use bilten_monitor::{Clock, Monitor, RequestContext};
 use bilten_testbed::Browser;
 use tokio::runtime::Handle;
 
@@ -93,23 +93,44 @@ async fn a_degraded_check_and_a_busy_runtime_are_told_in_words_and_signs() {
     drop(metrics);
 }
 
+/// Stands still until it is turned: nothing is over before the browser has seen that it was slow.
+#[derive(Clone, Default)]
+struct Turned(Arc<AtomicU64>);
+
+impl Turned {
+    fn advance(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for Turned {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn that_something_slow_is_over_is_told_from_its_alert_without_colours() {
     const QUERIES: [&str; 3] = ["report", "export", "import"];
+    let clock = Turned::default();
     let monitor = Monitor::builder()
-        .slow_query(Duration::from_nanos(1))
-        .alert_window(Duration::from_secs(2))
+        .clock(clock.clone())
+        // Nor is it told of while it runs.
+        .watchdog(None)
+        .alert_window(Duration::from_secs(60))
         .recovery_notices(true)
         .build()
         .unwrap();
     let page = monitor.dashboard();
+    let turned = clock.clone();
     let slow = async move |Segment(name): Segment<String>| {
         let name = QUERIES.into_iter().find(|query| *query == name).unwrap();
         let query = monitor.query(name);
-        query.run_infallible(tokio::task::yield_now()).await;
+        query.run_infallible(async { turned.advance(1) }).await;
     };
     let router = Router::new()
         .route("/slow/{query}", get(slow))
+        .route("/later", get(async move || clock.advance(61)))
         .route_service("/live", page);
     let base = serve(router).await;
     let arguments = [&*base].into_iter().chain(QUERIES);

@@ -31,6 +31,7 @@ await run(async ({ open, audit, overflow, claim }) => {
     claim('the verdict', await page.locator('#verdicts [href="#alerts"]').innerText(), verdict);
     const news = await page.locator('#news').textContent();
     claim('what is read out', news.startsWith(`Alert: slow query ${query}, `), true);
+    await fetch(`${base}/later`);
     await wait(page, query, 2);
     claim('the notice and the alert', await told(page, query), ['✓ slow query: over', '▲ slow query']);
     claim('the verdict after it', await page.locator('#verdicts [href="#alerts"]').innerText(), verdict);
