@@ -132,6 +132,15 @@ pub(crate) fn unique() -> String {
     )
 }
 
+/// Until everything that either one knows of has come to both.
+pub(crate) async fn in_step(one: &Node, two: &Node) {
+    eventually("everything came", || {
+        let (here, there) = (one.cache.status(), two.cache.status());
+        here.log_lag == 0 && there.log_lag == 0 && here.log_position == there.log_position
+    })
+    .await;
+}
+
 /// Polls until it is so.
 pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + DEADLINE;

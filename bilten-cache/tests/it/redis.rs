@@ -9,7 +9,7 @@ use bilten_cache::status::Connection;
 use bilten_cache::{Ack, Cache, Loaded, Pattern, Redis, RedisClient};
 use bilten_testbed::Redis as Server;
 
-use crate::harness::{DEADLINE, Node, PATIENCE, eventually, unique, with_each_client};
+use crate::harness::{DEADLINE, Node, PATIENCE, eventually, in_step, unique, with_each_client};
 
 with_each_client! {
     a_value_travels_through_redis,
@@ -49,15 +49,6 @@ async fn two_nodes(client: RedisClient) -> (Node, Node) {
         node(client, &name, url.clone()).await,
         node(client, &name, url).await,
     )
-}
-
-/// Until everything that the first one knows of has come to both.
-async fn in_step(one: &Node, two: &Node) {
-    eventually("everything came", || {
-        let (here, there) = (one.cache.status(), two.cache.status());
-        here.log_lag == 0 && here.log_position == there.log_position
-    })
-    .await;
 }
 
 async fn a_value_travels_through_redis(client: RedisClient) {

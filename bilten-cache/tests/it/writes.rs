@@ -10,7 +10,7 @@ use bilten_cache::{Cache, Pattern, Redis, RedisClient};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::harness::{Node, PATIENCE, eventually, unique, with_each_client};
+use crate::harness::{Node, PATIENCE, eventually, in_step, unique, with_each_client};
 use crate::hooked::Hooked;
 
 /// A write whose test says when it commits, and when its caller hears of that.
@@ -90,6 +90,8 @@ async fn the_second_begins_and_ends_within_the_first(one: &Node, two: &Node) {
 
 async fn writes_in_turn_are_kept(one: &Node, two: &Node) {
     for (node, value) in [(one, 7), (two, 8), (one, 9)] {
+        // The record of an earlier write, heard during a later one, is taken for news.
+        in_step(one, two).await;
         let mut write = Write::begin(node).await;
         write.commit(value);
         write.end().await;
