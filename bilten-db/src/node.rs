@@ -394,7 +394,7 @@ impl Node {
     /// Whether nothing runs, and every connection of the pool is idle.
     pub(crate) fn is_idle(&self) -> bool {
         let load = self.backend.load();
-        self.in_flight() == 0 && load.size <= load.idle
+        self.in_flight() == 0 && load.size <= load.idle + load.parked
     }
 
     /// The error of a write that had no answer.

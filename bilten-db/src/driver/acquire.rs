@@ -14,8 +14,10 @@ use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::Driver;
+use super::parking::Parking;
 use super::pool::SqlxPool;
 use super::taken::Taken;
+use super::way_back::{Origin, back_in_time};
 use crate::fault::Fault;
 use crate::transaction::Tx;
 
@@ -30,11 +32,12 @@ impl<D: Driver> SqlxPool<D> {
     pub(super) async fn acquire(
         &self,
         pool: &Pool<D>,
+        origin: Origin,
         hurried: bool,
     ) -> Result<PoolConnection<D>, Fault> {
         let (limit, overdue) = self.acquire_limit(pool);
         if hurried && limit > HURRY && matches!(overdue, Fault::ConnectTimeout(_)) {
-            return Box::pin(self.acquire_soon(pool, limit)).await;
+            return Box::pin(self.acquire_soon(pool, origin, limit)).await;
         }
         let mut acquiring = pin!(pool.acquire());
         // Almost always one is idle. What else may happen is too large to carry through each statement.
@@ -42,8 +45,13 @@ impl<D: Driver> SqlxPool<D> {
         {
             Poll::Ready(acquired) => acquired,
             Poll::Pending => {
+                let (parked, _queued) = self.parking.come_first(origin, self.is_full(pool));
+                if let Some(parked) = parked {
+                    return Ok(parked);
+                }
                 let mut closed = pool.close_event();
-                let acquired = closed.do_until(first_free(pool, acquiring));
+                let acquired = first_free(pool, (&self.parking, origin), acquiring);
+                let acquired = closed.do_until(acquired);
                 match Box::pin(self.watched(limit, acquired)).await {
                     Some(Ok(acquired)) => acquired,
                     Some(Err(_closed)) => return Err(Fault::Discarded),
@@ -59,12 +67,13 @@ impl<D: Driver> SqlxPool<D> {
     async fn acquire_soon(
         &self,
         pool: &Pool<D>,
+        origin: Origin,
         limit: Duration,
     ) -> Result<PoolConnection<D>, Fault> {
-        let own = pool.clone();
+        let (own, parking) = (pool.clone(), Arc::clone(&self.parking));
         let mut opening = Box::pin(async move {
             let acquiring = pin!(own.acquire());
-            first_free(&own, acquiring).await
+            first_free(&own, (&parking, origin), acquiring).await
         });
         let mut closed = pool.close_event();
         let opened = self.watched(HURRY, closed.do_until(&mut opening)).await;
@@ -79,11 +88,15 @@ impl<D: Driver> SqlxPool<D> {
         }
     }
 
+    fn is_full(&self, pool: &Pool<D>) -> bool {
+        pool.size() >= self.config.max
+    }
+
     /// How long to wait, and what it means when that was not enough: with a connection to be opened the server is
     /// slow, otherwise the pool is full.
     fn acquire_limit(&self, pool: &Pool<D>) -> (Duration, Fault) {
         let max = self.config.max;
-        if pool.num_idle() == 0 && pool.size() < max {
+        if pool.num_idle() == 0 && !self.is_full(pool) {
             let limit = self.config.connect_timeout;
             (limit, Fault::ConnectTimeout(limit))
         } else {
@@ -113,13 +126,23 @@ impl<D: Driver> SqlxPool<D> {
         let writes = origin.writes && options.access_mode != Some(AccessMode::ReadOnly);
         let (limit, overdue) = self.acquire_limit(&pool);
         let mut closed = pool.close_event();
+        // The driver knows only of those in its pool, and would wait for one, or open it.
+        let (parked, queued) = match pool.num_idle() {
+            0 => self.parking.come_first(origin, self.is_full(&pool)),
+            _ => (None, None),
+        };
         let connection = D::wrap(pool);
         let taken = Taken::default();
-        let begin = closed.do_until(connection.begin_with_options(options));
+        let begin = closed.do_until(async {
+            if let Some(parked) = parked {
+                back_soon(parked).await;
+            }
+            connection.begin_with_options(options).await
+        });
         let mut begin = pin!(taken.told_by(begin));
         let wait = self.wait();
         let taken = self.watched(limit, taken.or_done(begin.as_mut())).await;
-        drop(wait);
+        drop((wait, queued));
         let begun = match taken {
             Some(Some(begun)) => begun,
             Some(None) => patience.wait(silences, begin).await?,
@@ -133,17 +156,27 @@ impl<D: Driver> SqlxPool<D> {
     }
 }
 
+/// Takes one back to its pool, and is not waited for where nobody answers on it.
+async fn back_soon<D: Driver>(conn: PoolConnection<D>) {
+    let mut back = Box::pin(back_in_time(conn));
+    if timeout(SLOW_ACQUIRE, &mut back).await.is_err() {
+        tokio::spawn(back);
+    }
+}
+
 /// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
 /// pool would go on asking for as long as it may.
 async fn first_free<D: Driver>(
     pool: &Pool<D>,
+    (parking, origin): (&Parking<D>, Origin),
     mut acquiring: Pin<&mut impl Future<Output = Acquired<D>>>,
 ) -> Acquired<D> {
     loop {
         if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {
             return acquired;
         }
-        if let Some(back) = pool.try_acquire() {
+        let parked = || parking.come_first(origin, false).0;
+        if let Some(back) = pool.try_acquire().or_else(parked) {
             return Ok(back);
         }
     }

@@ -160,6 +160,7 @@ impl Backend for Adopted {
     fn load(&self) -> PoolLoad {
         PoolLoad {
             size: 0,
+            parked: 0,
             idle: 0,
             max: u32::MAX,
         }

@@ -7,7 +7,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Pool};
 use tokio::time::timeout;
 
-use super::lease::return_in_time;
+use super::way_back::return_in_time;
 use super::{ConnectOptions, Driver, taken};
 use crate::PoolConfig;
 

@@ -1,54 +1,17 @@
 //! A connection on loan, and what happens to it when the loan ends early.
 
 use std::ops::{Deref, DerefMut};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::Instant;
 
-use sqlx::Connection;
-use sqlx::pool::{PoolConnection, PoolOptions};
+use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Driver;
+use super::parking::Parking;
+use super::way_back::{Origin, RETURN_LIMIT, back_in_time};
 use crate::fault::{Fault, Trouble, driver_trouble};
-use crate::patience::GIVEN_UP_LIMIT;
-
-/// The driver tests each returned connection without a time limit. On a silent host, or behind a statement that goes on,
-/// that would keep the permit as long.
-const RETURN_LIMIT: Duration = Duration::from_secs(2);
-
-tokio::task_local! {
-    /// Set where the whole return has its limit already.
-    static IN_TIME: ();
-}
-
-/// Bounds the return of connections that were not on loan here: those of transactions, which go back by themselves. Looks
-/// at them, and at those whose statement failed. One with a transaction that nobody has a handle of is closed, or the next writes on it would never be committed.
-pub(super) fn return_in_time<D: Driver>(pool: PoolOptions<D>) -> PoolOptions<D> {
-    if !D::DETACH {
-        return pool;
-    }
-    pool.after_release(|conn, _| {
-        Box::pin(async move {
-            if IN_TIME.try_with(|()| ()).is_ok() {
-                return Ok(true);
-            }
-            if !matches!(timeout(GIVEN_UP_LIMIT, conn.flush()).await, Ok(Ok(()))) {
-                return Ok(false);
-            }
-            let tested = timeout(RETURN_LIMIT, D::is_outside_transactions(conn)).await;
-            tested.unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        })
-    })
-}
-
-/// What the pool of a connection was when it was asked for. Told apart later it could be another one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin {
-    /// How often another server may have come to stand under the address when the pool was made.
-    pub(crate) moves: u64,
-    /// Whether its sessions take writes.
-    pub(crate) writes: bool,
-}
 
 /// A connection that is thrown away unless it is known to be clean.
 ///
@@ -60,6 +23,8 @@ pub(crate) struct Lease<D: Driver> {
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
     pub(crate) origin: Origin,
+    /// Where it may wait for the next statement, and when it left its pool.
+    parking: Option<(Arc<Parking<D>>, Instant)>,
 }
 
 impl<D: Driver> Lease<D> {
@@ -74,7 +39,20 @@ impl<D: Driver> Lease<D> {
             max_uses,
             silences,
             origin,
+            parking: None,
         }
+    }
+
+    /// It may wait there for the next statement; it left its pool at `out`.
+    pub(super) fn parked_at(mut self, parking: &Arc<Parking<D>>, out: Instant) -> Self {
+        self.parking = Some((Arc::clone(parking), out));
+        self
+    }
+
+    /// What runs on it may leave something behind that is not for the next statement.
+    pub(super) fn alone(mut self) -> Self {
+        self.parking = None;
+        self
     }
 
     /// Ends the loan according to how the statement ended.
@@ -112,12 +90,17 @@ impl<D: Driver> Lease<D> {
             conn.close_on_drop();
             return;
         }
+        if is_clean && let Some((parking, out)) = &self.parking {
+            match parking.put(conn, self.origin, *out) {
+                Some(back) => conn = back,
+                None => return,
+            }
+        }
         if let Ok(runtime) = Handle::try_current() {
-            let back = timeout(RETURN_LIMIT, conn.return_to_pool());
             if is_clean {
-                runtime.spawn(IN_TIME.scope((), back));
+                runtime.spawn(back_in_time(conn));
             } else {
-                runtime.spawn(back);
+                runtime.spawn(timeout(RETURN_LIMIT, conn.return_to_pool()));
             }
         } else if D::DETACH {
             // The driver could not test it without a runtime either.

@@ -10,6 +10,7 @@ pub(crate) mod mysql;
 #[cfg(test)]
 pub(crate) mod nowhere;
 pub(crate) mod open;
+mod parking;
 pub(crate) mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
@@ -20,6 +21,7 @@ pub(crate) mod sqlite;
 pub(crate) mod stream;
 mod taken;
 pub(crate) mod target;
+mod way_back;
 
 use std::fmt::Debug;
 use std::future::{Future, ready};
@@ -189,18 +191,30 @@ pub(crate) struct Sifted {
     pub(crate) used: u32,
 }
 
+impl Sifted {
+    /// So many of those in use wait for nothing.
+    fn without(self, parked: u32) -> Self {
+        Self {
+            used: self.used.saturating_sub(parked),
+            ..self
+        }
+    }
+}
+
 /// Connections of a pool at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PoolLoad {
     pub(crate) size: u32,
     pub(crate) idle: u32,
+    /// Of the others, how many wait for the next statement.
+    pub(crate) parked: u32,
     pub(crate) max: u32,
 }
 
 impl PoolLoad {
     /// A connection is to spare, or may be opened.
     pub(crate) fn is_free(self) -> bool {
-        self.idle > 0 || self.size < self.max
+        self.idle + self.parked > 0 || self.size < self.max
     }
 }
 
@@ -211,6 +225,8 @@ pub(crate) trait Driver: sqlx::Database + HasStatementCache {
     const DETACH: bool;
     /// Whether nodes are probed even when nothing failed.
     const WATCHED: bool;
+    /// Whether nothing of an answer is left unread on a connection whose statement ended well, so that the next one has its own.
+    const READS_ALL: bool;
 
     type Options: Clone + Debug + Send + Sync + 'static;
 

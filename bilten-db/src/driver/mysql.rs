@@ -46,6 +46,8 @@ impl Driver for MySql {
     const BACKEND: DbBackend = DbBackend::MySql;
     const DETACH: bool = true;
     const WATCHED: bool = true;
+    // Behind the first row of `fetch_optional` something may be left.
+    const READS_ALL: bool = false;
 
     type Options = MySqlConnectOptions;
 

@@ -70,6 +70,7 @@ impl<P: Part> Backend for Nowhere<P> {
     fn load(&self) -> PoolLoad {
         PoolLoad {
             size: 0,
+            parked: 0,
             idle: 0,
             max: 1,
         }

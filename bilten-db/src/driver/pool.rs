@@ -7,21 +7,24 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use metrics::Histogram;
 use sea_orm::{
     DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
 };
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Pool};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::build::build;
 use super::fill::fill;
-use super::lease::{Lease, Origin};
+use super::lease::Lease;
+use super::parking::Parking;
 use super::probe::OwnConnection;
 use super::sift::sift;
 use super::stream::stream;
+use super::way_back::Origin;
 use super::{Backend, Driver, PoolLoad, Prober, Sample, Sifted, exec_err, query_err};
 use crate::PoolConfig;
 use crate::fault::{Fault, Trouble};
@@ -39,6 +42,7 @@ pub(crate) struct SqlxPool<D: Driver> {
     pub(super) suspicion: Arc<Notify>,
     pub(super) patience: Patience,
     acquire_seconds: Histogram,
+    pub(super) parking: Arc<Parking<D>>,
     /// Connections that were opened so far, by all pools.
     opened: Arc<AtomicU64>,
 }
@@ -46,6 +50,8 @@ pub(crate) struct SqlxPool<D: Driver> {
 struct Present<D: Driver> {
     pool: Pool<D>,
     read_only: bool,
+    /// How many there were before it.
+    pools: u64,
     /// How often another server may have come to stand under the address when it was made.
     moves: u64,
 }
@@ -66,11 +72,13 @@ impl<D: Driver> SqlxPool<D> {
         let suspect = D::WATCHED.then(|| Arc::clone(&suspicion));
         Self {
             patience: Patience::new(id, address, config.query_timeout, suspect),
+            parking: Arc::new(Parking::new(config.ping_if_idle)),
             options,
             config,
             present: RwLock::new(Present {
                 pool,
                 read_only,
+                pools: 0,
                 moves: 0,
             }),
             suspicion,
@@ -87,6 +95,7 @@ impl<D: Driver> SqlxPool<D> {
         }
         let present = self.present();
         let origin = Origin {
+            pools: present.pools,
             moves: present.moves,
             writes: !present.read_only,
         };
@@ -108,9 +117,11 @@ impl<D: Driver> SqlxPool<D> {
             moves: self.patience.moves(),
             pool: build::<D>(&self.options, &self.config, read_only, &self.opened),
             read_only,
+            pools: present.pools + 1,
         };
         let old = std::mem::replace(&mut *present, new);
         drop(present);
+        self.parking.clear();
         // Polled once, `close` fails all waiters; the rest waits for connections in use.
         tokio::spawn(async move { timeout(CLOSE_LIMIT, old.pool.close()).await.is_ok() });
     }
@@ -119,19 +130,37 @@ impl<D: Driver> SqlxPool<D> {
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
+        let lease = |conn: PoolConnection<D>, out| {
+            let lease = Lease::new(conn, self.config.max_uses, silences, origin);
+            lease.parked_at(&self.parking, out)
+        };
+        let parked = match pool.is_closed() {
+            true => None,
+            false => self.parking.take(origin),
+        };
+        if let Some((conn, out)) = parked {
+            self.waited(Duration::ZERO);
+            return Ok(lease(conn, out));
+        }
         let wait = self.wait();
-        let acquired = self.acquire(&pool, hurried).await;
+        let acquired = self.acquire(&pool, origin, hurried).await;
         drop(wait);
-        let lease = |conn| Lease::new(conn, self.config.max_uses, silences, origin);
-        acquired.map(lease)
+        acquired.map(|conn| lease(conn, Instant::now()))
     }
 
     /// A wait for a connection begins, and ends where this is dropped.
-    pub(super) fn wait(&self) -> Wait<'_> {
+    pub(super) fn wait(&self) -> Wait<'_, D> {
         Wait {
-            seconds: &self.acquire_seconds,
+            pool: self,
             begun: Instant::now(),
         }
+    }
+
+    /// So long a wait for a connection was.
+    fn waited(&self, waited: Duration) {
+        self.acquire_seconds.record(waited);
+        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        tracing::Span::current().record("waited_us", waited);
     }
 
     fn settle<T>(
@@ -162,17 +191,14 @@ impl<D: Driver> SqlxPool<D> {
 }
 
 /// Told however it ends, also where nobody waits any more.
-pub(super) struct Wait<'a> {
-    seconds: &'a Histogram,
+pub(super) struct Wait<'a, D: Driver> {
+    pool: &'a SqlxPool<D>,
     begun: Instant,
 }
 
-impl Drop for Wait<'_> {
+impl<D: Driver> Drop for Wait<'_, D> {
     fn drop(&mut self) {
-        let waited = self.begun.elapsed();
-        self.seconds.record(waited);
-        let waited = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
-        tracing::Span::current().record("waited_us", waited);
+        self.pool.waited(self.begun.elapsed());
     }
 }
 
@@ -231,7 +257,7 @@ where
         // The driver prepares nothing here: of a text that executes what it prepared itself something may have had an effect.
         let mut taken = 0;
         loop {
-            let mut lease = self.lease(hurried).await?;
+            let mut lease = self.lease(hurried).await?.alone();
             let silences = lease.silences;
             let outcome = {
                 let asked = pin!(D::execute_unprepared(&mut lease, sql));
@@ -306,6 +332,7 @@ where
             size: present.pool.size(),
             // For a moment the driver has counted one out that it has not counted in yet, and is below zero.
             idle: u32::try_from(present.pool.num_idle()).unwrap_or(0),
+            parked: self.parking.count(),
             max: self.config.max,
         }
     }
@@ -327,7 +354,9 @@ where
     fn sift(&self) -> BoxFuture<'static, Sifted> {
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
-        Box::pin(sift(pool, (silences, origin)))
+        let parking = Arc::clone(&self.parking);
+        let sifted = sift(pool, (silences, origin));
+        Box::pin(sifted.map(move |sifted| sifted.without(parking.count())))
     }
 
     fn waits_inside(&self) -> u32 {
@@ -375,6 +404,7 @@ where
             drop(present.pool.close());
             present.pool.clone()
         };
+        self.parking.clear();
         pool.close().await;
     }
 

@@ -51,6 +51,7 @@ impl Driver for Postgres {
     const BACKEND: DbBackend = DbBackend::Postgres;
     const DETACH: bool = true;
     const WATCHED: bool = true;
+    const READS_ALL: bool = true;
 
     type Options = PgConnectOptions;
 

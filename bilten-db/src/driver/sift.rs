@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use sqlx::{Connection as _, Pool};
 use tokio::time::timeout;
 
-use super::lease::{Lease, Origin};
+use super::lease::Lease;
+use super::way_back::Origin;
 use super::{Driver, Sifted, query_err};
 use crate::fault::Fault;
 

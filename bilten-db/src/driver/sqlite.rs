@@ -49,6 +49,7 @@ impl Driver for Sqlite {
     const BACKEND: DbBackend = DbBackend::Sqlite;
     const DETACH: bool = false;
     const WATCHED: bool = false;
+    const READS_ALL: bool = true;
 
     type Options = SqliteConnectOptions;
 

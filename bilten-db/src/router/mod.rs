@@ -249,7 +249,7 @@ impl Router {
     /// Whether one more replica could serve the read, so that a slow start on this one is not waited out.
     fn is_another(&self, topology: &Topology, node: &Arc<Node>, tried: Option<&Arc<Node>>) -> bool {
         let load = node.backend.load();
-        if load.idle > 0 || load.size >= load.max {
+        if load.idle + load.parked > 0 || load.size >= load.max {
             return false;
         }
         let want = scope::hinted();

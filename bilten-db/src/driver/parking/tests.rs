@@ -1,0 +1,236 @@
+use std::sync::atomic::AtomicBool;
+
+use bilten_testbed::eventually_async;
+use futures_util::future::join_all;
+use metrics::Histogram;
+use sea_orm::{DbBackend, Statement, TransactionOptions, TransactionTrait as _};
+use sqlx::{Postgres, Sqlite};
+use tokio::runtime::{Builder, Runtime};
+
+use super::*;
+use crate::PoolConfig;
+use crate::driver::Backend as _;
+use crate::driver::pool::SqlxPool;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Nothing goes back by itself while a test runs.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn pool_of<D: Driver>(url: &str, config: PoolConfig) -> SqlxPool<D> {
+    let options = D::parse(url).unwrap();
+    let suspicion = Arc::default();
+    let id = Arc::from("primary");
+    SqlxPool::new(id, options, config, false, suspicion, Histogram::noop())
+}
+
+fn pool(config: PoolConfig) -> SqlxPool<Postgres> {
+    let url = bilten_testbed::shared::postgres().unwrap().primary_url();
+    pool_of(&url, config.max_uses(None))
+}
+
+/// A pool at which a connection waits for as long as a test takes.
+fn patient(max: u32) -> SqlxPool<Postgres> {
+    let mut pool = pool(PoolConfig::default().max(max));
+    pool.parking = Arc::new(Parking::of(Some(HOUR)));
+    pool
+}
+
+async fn pid(pool: &SqlxPool<Postgres>) -> i32 {
+    number(pool, DbBackend::Postgres, "select pg_backend_pid()").await
+}
+
+async fn number<D: Driver>(pool: &SqlxPool<D>, backend: DbBackend, sql: &str) -> i32
+where
+    <D::Connection as sqlx::Connection>::Options: Clone,
+{
+    let asked = Statement::from_string(backend, sql);
+    let row = pool.query_one(&asked, false).await.unwrap().unwrap();
+    row.try_get_by_index(0).unwrap()
+}
+
+/// Opens three, which are in the pool then.
+async fn open_three(pool: &SqlxPool<Postgres>) {
+    join_all((0..3).map(|_| pool.sample())).await;
+    pool.parking.clear();
+    until_back(pool, 3).await;
+}
+
+async fn until_back(pool: &SqlxPool<Postgres>, count: u32) {
+    let all = || async { pool.parking.count() == 0 && pool.load().idle == count };
+    eventually_async(LIMIT, all).await;
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+#[tokio::test]
+async fn statements_in_a_row_run_on_one_connection() {
+    let pool = patient(3);
+    open_three(&pool).await;
+    let first = pid(&pool).await;
+    let load = pool.load();
+    assert_eq!((load.idle, load.parked), (2, 1));
+    for _ in 0..20 {
+        // The driver deals its idle ones in turn.
+        assert_eq!(pid(&pool).await, first);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_takes_goes_back_after_a_moment() {
+    let pool = pool(PoolConfig::default().max(3));
+    open_three(&pool).await;
+    for _ in 0..10 {
+        pid(&pool).await;
+        until_back(&pool, 3).await;
+    }
+}
+
+/// The task that takes it back has no turn while its only thread is held up.
+#[tokio::test]
+async fn what_waited_for_longer_than_a_moment_serves_nobody() {
+    let pool = pool(PoolConfig::default().max(3));
+    open_three(&pool).await;
+    let mut last = pid(&pool).await;
+    // On a machine that is busy a statement takes too long for its connection to wait.
+    while pool.parking.count() == 0 {
+        last = pid(&pool).await;
+    }
+    std::thread::sleep(20 * MOMENT);
+    assert_ne!(pid(&pool).await, last, "not asked whether it still works");
+    until_back(&pool, 3).await;
+}
+
+#[tokio::test]
+async fn after_a_long_statement_a_connection_goes_back_at_once() {
+    let pool = pool(PoolConfig::default().max(1));
+    let long = "select 1 from pg_sleep(0.02)";
+    for _ in 0..3 {
+        number(&pool, DbBackend::Postgres, long).await;
+        assert_eq!(pool.parking.count(), 0);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_full_pool_comes_first_and_nobody_else_does() {
+    let pool = patient(2);
+    let (driver, origin) = pool.pool();
+    let now = Instant::now();
+    let put = async || {
+        let conn = driver.acquire().await.unwrap();
+        pool.parking.put(conn, origin, now)
+    };
+    assert!(put().await.is_none() && put().await.is_none());
+    // Of a pool that may open one more nobody waits for another's.
+    let (first, queued) = pool.parking.come_first(origin, false);
+    assert!(first.is_some() && queued.is_none());
+    let (second, _) = pool.parking.take(origin).unwrap();
+    assert!(pool.parking.put(second, origin, now).is_none());
+    // Whoever comes gets what is there, or stands before all others.
+    let (second, queued) = pool.parking.come_first(origin, true);
+    assert!(pool.parking.put(second.unwrap(), origin, now).is_some());
+    drop(first);
+    drop(queued);
+    let back = || async { pool.load().idle > 0 };
+    eventually_async(LIMIT, back).await;
+    assert!(put().await.is_none());
+    let queued = pool.parking.come_first(Origin { pools: 9, ..origin }, true);
+    assert!(queued.0.is_none(), "of another pool");
+    assert!(pool.parking.take(origin).is_none(), "somebody waits");
+    drop(queued);
+    assert!(pool.parking.take(origin).is_some());
+}
+
+#[tokio::test]
+async fn a_transaction_takes_what_waits_only_where_the_pool_has_none() {
+    let pool = patient(3);
+    open_three(&pool).await;
+    pid(&pool).await;
+    let begin = || pool.begin(TransactionOptions::default());
+    let [first, second] = [begin().await.unwrap(), begin().await.unwrap()];
+    assert_eq!(pool.load().parked, 1, "two others were idle");
+    let third = begin().await.unwrap();
+    assert_eq!((pool.load().parked, pool.load().size), (0, 3));
+    drop((first, second, third));
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_connection_gets_one_from_those_who_go_on_and_on() {
+    let pool = pool(PoolConfig::default().max(1));
+    for is_known in [true, false] {
+        let is_done = AtomicBool::new(false);
+        let begin = async {
+            match is_known {
+                true => drop(pool.begin(TransactionOptions::default()).await.unwrap()),
+                false => drop(pool.connection().begin().await.unwrap()),
+            }
+            is_done.store(true, Ordering::Relaxed);
+        };
+        let go_on = async {
+            let mut statements = 0;
+            while !is_done.load(Ordering::Relaxed) {
+                assert!(statements < 100_000, "nobody else gets it: {is_known}");
+                pid(&pool).await;
+                statements += 1;
+            }
+        };
+        tokio::join!(go_on, begin);
+    }
+}
+
+#[tokio::test]
+async fn nothing_waits_of_a_pool_that_was_given_up_or_closed() {
+    let pool = patient(3);
+    let first = pid(&pool).await;
+    pool.discard();
+    assert_eq!(pool.parking.count(), 0);
+    assert_ne!(pid(&pool).await, first);
+    assert_eq!(pool.parking.count(), 1);
+    tokio::time::timeout(LIMIT, pool.close()).await.unwrap();
+    assert_eq!(pool.parking.count(), 0);
+    assert!(pool.sample().await.is_err());
+}
+
+#[tokio::test]
+async fn where_each_is_to_be_pinged_and_after_raw_text_nothing_waits() {
+    let pinged = pool(PoolConfig::default().ping_if_idle(Duration::ZERO));
+    pinged.sample().await.unwrap();
+    assert_eq!(pinged.parking.count(), 0);
+    let raw = patient(1);
+    raw.execute_unprepared("begin; rollback", false)
+        .await
+        .unwrap();
+    assert_eq!(raw.parking.count(), 0);
+}
+
+#[test]
+fn what_waits_of_a_runtime_that_ended_serves_nobody() {
+    let pool = runtime().block_on(async {
+        let pool = patient(1);
+        pool.sample().await.unwrap();
+        assert_eq!(pool.parking.count(), 1);
+        pool
+    });
+    assert_eq!((pool.parking.count(), pool.load().size), (0, 0));
+    runtime().block_on(async { pool.sample().await.unwrap() });
+}
+
+#[test]
+fn a_database_in_memory_outlives_the_runtime_that_used_it() {
+    let mut pool = runtime().block_on(async {
+        let config = PoolConfig::default().max(1).max_lifetime(None);
+        pool_of::<Sqlite>("sqlite::memory:", config.idle_timeout(None).max_uses(None))
+    });
+    pool.parking = Arc::new(Parking::of(Some(HOUR)));
+    let first = runtime();
+    first.block_on(async {
+        let table = Statement::from_string(DbBackend::Sqlite, "create table a as select 7 as n");
+        pool.execute(&table, false).await.unwrap();
+        assert_eq!(number(&pool, DbBackend::Sqlite, "select n from a").await, 7);
+    });
+    assert_eq!(pool.parking.count(), 1);
+    drop(first);
+    let again = number(&pool, DbBackend::Sqlite, "select n from a");
+    assert_eq!(runtime().block_on(again), 7);
+}
