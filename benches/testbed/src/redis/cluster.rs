@@ -177,26 +177,35 @@ impl RedisCluster {
     /// Makes a replica of the key's owner take over in order, and waits for it.
     ///
     /// # Errors
-    /// When the owner has no replica that answers, or it takes longer than 26 s.
+    /// When the owner gets no replica that answers in 20 s, or it takes longer than 26 s from there.
     pub fn fail_over(&self, key: &str) -> Result<&Redis, Error> {
-        let old = self.owner(key)?;
-        let id = old.cli(&["CLUSTER", "MYID"])?;
-        let table = old.cli(&["CLUSTER", "REPLICAS", &id])?;
-        let address = rows(&table)
-            .find(|row| !row.flags.contains("fail"))
-            .and_then(|row| row.address);
-        let replica =
-            address.and_then(|address| self.nodes.iter().find(|node| node.is_at(address)));
-        let replica = replica.ok_or_else(|| {
-            Error::refused("CLUSTER FAILOVER", format!("{} has no replica", old.addr()))
+        // The nodes hear of each other by gossip: one that has just come back may count as lost for a moment.
+        let what = format!("a replica that takes over the slot of {key}");
+        let (old, replica) = until(&what, READY_LIMIT, || {
+            let (owner, replica) = self.owner_and_replica(key)?;
+            let answer = replica.cli(&["CLUSTER", "FAILOVER"]);
+            answer.map_err(|e| e.to_string())?;
+            Ok((owner, replica))
         })?;
-        replica.cli(&["CLUSTER", "FAILOVER"])?;
         if let Ok(new) = self.new_owner_within(GIVEN_UP, key, old) {
             return Ok(new);
         }
         // Refused by one that took over in the meantime.
         drop(replica.cli(&["CLUSTER", "FAILOVER"]));
         self.wait_for_new_owner(key, old)
+    }
+
+    fn owner_and_replica(&self, key: &str) -> Result<(&Redis, &Redis), String> {
+        let owner = self.owner(key).map_err(|e| e.to_string())?;
+        let ask = |words: &[&str]| owner.cli(words).map_err(|e| e.to_string());
+        let table = ask(&["CLUSTER", "REPLICAS", &ask(&["CLUSTER", "MYID"])?])?;
+        let address = rows(&table)
+            .find(|row| !row.is_lost())
+            .and_then(|row| row.address);
+        let replica =
+            address.and_then(|address| self.nodes.iter().find(|node| node.is_at(address)));
+        let replica = replica.ok_or_else(|| format!("{} has none:\n{table}", owner.addr()))?;
+        Ok((owner, replica))
     }
 
     /// Waits until every node sees a whole cluster and every replica follows its primary.
@@ -301,7 +310,12 @@ fn rows(table: &str) -> impl Iterator<Item = Row<'_>> {
 
 impl Row<'_> {
     fn is_live_primary(&self) -> bool {
-        self.flags.contains("master") && !self.flags.contains("fail")
+        self.flags.contains("master") && !self.is_lost()
+    }
+
+    /// Not what is only suspected (`fail?`): whoever asks may have been stopped himself.
+    fn is_lost(&self) -> bool {
+        self.flags.split(',').any(|flag| flag == "fail")
     }
 
     fn owns(&self, slot: usize) -> bool {
