@@ -82,6 +82,48 @@ async fn each_format_comes_back_on_another_node() {
     }
 }
 
+/// The program before [`Event`] got its last fields.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Before {
+    id: u64,
+}
+
+/// The same as [`Event`], but for programs that can do without a title.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct After {
+    id: u64,
+    #[serde(default)]
+    title: String,
+}
+
+#[tokio::test]
+async fn a_field_that_was_added_is_no_miss_to_the_program_before_nor_after() {
+    for packs in [false, true] {
+        let store = FaultyRemote::new();
+        let (before, after) = (node(&store).await, node(&store).await);
+        let (before, after) = (before.region("event"), after.region("event"));
+        let (before, after) = match packs {
+            true => (before.message_pack(), after.message_pack()),
+            false => (before, after),
+        };
+        let before: Region<u64, Before> = before.build().unwrap();
+        let after: Region<u64, After> = after.build().unwrap();
+        let _ = before.set(&1, Before { id: 1 }).await.unwrap();
+        let title = "tea".to_owned();
+        let _ = after.set(&2, After { id: 2, title }).await.unwrap();
+        let title = String::new();
+        assert_eq!(
+            after.get(&1).await.as_deref(),
+            Some(&After { id: 1, title })
+        );
+        assert_eq!(before.get(&2).await.as_deref(), Some(&Before { id: 2 }));
+        assert_eq!(
+            (before.stats().undecodable, after.stats().undecodable),
+            (0, 0)
+        );
+    }
+}
+
 #[tokio::test]
 async fn message_pack_is_smaller_than_json_and_zstd_smaller_still() {
     let mut sizes = Vec::new();

@@ -246,37 +246,48 @@ async fn an_entry_that_is_read_does_not_outlive_its_expiry() {
     assert_eq!(region.get(&1).await, None);
 }
 
+/// On one clock with the second level, a second at a time: whatever memory is told and whatever jitter was drawn, nobody who has the entry in
+/// memory has it when a node without memory gets it no more.
 #[tokio::test]
 async fn memory_never_keeps_an_entry_longer_than_the_second_level() {
-    let store = FaultyRemote::new();
-    for memory in [
-        None,
-        Some(Duration::from_secs(5)),
-        Some(Duration::from_secs(500)),
-    ] {
-        let (clock, later) = (ManualClock::new(), ManualClock::new());
-        let node = async |clock: &ManualClock| {
-            let cache = Cache::builder("shop")
-                .remote(store.another_node())
-                .clock(clock);
-            let cache = cache.build().await.unwrap();
-            let region = cache
-                .region::<i64, i64>("number")
-                .time_to_live(Duration::from_secs(60));
-            region
-                .memory_time_to_live(memory)
-                .jitter(Duration::from_secs(5))
-                .build()
-                .unwrap()
+    const SECOND: Duration = Duration::from_secs(1);
+    // The second level counts in whole milliseconds.
+    const SLACK: Duration = Duration::from_millis(5);
+    for memory in [None, Some(5), Some(500)] {
+        let clock = ManualClock::new();
+        let store = FaultyRemote::new().with_clock(&clock);
+        let node = async |bytes: u64| {
+            let cache = Cache::builder("shop").remote(store.another_node());
+            // What is in memory must be trusted all the time, or it would not matter how long it stays there.
+            let cache = cache.clock(&clock).isolated_ttl(SECOND * 86_400);
+            let cache = cache.memory_bytes(bytes).build().await.unwrap();
+            let region = cache.region::<i64, i64>("number").time_to_live(SECOND * 60);
+            let region = region.memory_time_to_live(memory.map(Duration::from_secs));
+            region.jitter(SECOND * 5).build().unwrap()
         };
-        let (one, two) = (node(&clock).await, node(&later).await);
+        let (one, two) = (node(1 << 20).await, node(1 << 20).await);
+        let without = node(0).await;
         let _ = one.set(&1, 1).await.unwrap();
         assert!(two.get(&1).await.is_some());
-        let most = memory.unwrap_or(Duration::MAX).min(Duration::from_secs(65));
-        for (region, clock) in [(&one, &clock), (&two, &later)] {
-            clock.advance(most);
-            assert_eq!(region.peek(&1), None, "{memory:?}");
+        let (mut lasted, mut there) = ([0; 2], 0);
+        for second in 1..=70 {
+            clock.advance(SECOND - SLACK);
+            let is_there = without.get(&1).await.is_some();
+            clock.advance(SLACK);
+            there = if is_there { second } else { there };
+            for (region, lasted) in [&one, &two].into_iter().zip(&mut lasted) {
+                let has = region.peek(&1).is_some();
+                assert!(is_there || !has, "{memory:?}: at {second} s");
+                *lasted = if has { second } else { *lasted };
+            }
         }
+        assert!((59..=65).contains(&there), "{memory:?}: {there}");
+        // It is memory that is looked at: it has the entry up to a second before its own end and that of the other.
+        let least = memory.map_or(there, |memory| there.min(memory)) - 1;
+        assert!(
+            lasted.iter().all(|lasted| *lasted >= least),
+            "{lasted:?}, {least}"
+        );
     }
 }
 

@@ -131,6 +131,8 @@ async fn a_load_that_began_while_l2_was_down_is_not_stored() {
     store.fail(false);
     held.finish(7);
     reader.await.unwrap().unwrap();
+    // Stores are made behind the caller.
+    let _ = node.cache.shutdown(DEADLINE).await;
     assert_eq!(
         (store.calls(Call::Store), store.bytes("stock:tea")),
         (0, None)

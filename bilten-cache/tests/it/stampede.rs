@@ -385,6 +385,8 @@ async fn who_waits_longer_than_a_load_may_take_loads_alone_and_does_not_store() 
         7
     );
     assert_eq!(stock.peek("tea").as_deref(), Some(&7));
+    // Stores are made behind the caller.
+    let _ = cache.shutdown(DEADLINE).await;
     assert_eq!(
         (store.calls(Call::Store), store.bytes("stock:tea")),
         (0, None)

@@ -338,6 +338,63 @@ async fn an_entry_lives_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
+async fn entries_stored_together_do_not_run_out_together() {
+    const KEYS: usize = 300;
+    let second = Duration::from_secs(1);
+    let clock = ManualClock::new();
+    let store = FaultyRemote::new().with_clock(&clock);
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        let cache = cache.clock(&clock).isolated_ttl(second * 86_400);
+        let region = cache.build().await.unwrap().region::<usize, usize>("aging");
+        region
+            .time_to_live(second * 60)
+            .jitter(second * 60)
+            .build()
+            .unwrap()
+    };
+    let nodes = [node().await, node().await];
+    let values = (0..KEYS).map(|key| (key, key));
+    assert_eq!(nodes[0].set_many(values).await.unwrap(), Ack::Everywhere);
+    let keys: Vec<usize> = (0..KEYS).collect();
+    for node in &nodes {
+        // Also who has written them: a key whose place among the tickets another one shared is in the second level alone.
+        let found = node.get_many(&keys).await;
+        assert!(found.iter().all(Option::is_some));
+    }
+    let there = |node: usize| -> Vec<bool> {
+        keys.iter()
+            .map(|key| nodes[node].peek(key).is_some())
+            .collect()
+    };
+    let count = |there: &[bool]| there.iter().filter(|is_there| **is_there).count();
+    // A little before its end: the second level counts in whole milliseconds.
+    clock.advance(second * 60 - Duration::from_millis(5));
+    assert_eq!((count(&there(0)), count(&there(1))), (KEYS, KEYS));
+    let mut ends = [vec![0; KEYS], vec![0; KEYS]];
+    for at in 61..=121 {
+        clock.advance(second);
+        for (node, ends) in ends.iter_mut().enumerate() {
+            for (end, is_there) in ends.iter_mut().zip(there(node)) {
+                *end = if is_there { at } else { *end };
+            }
+        }
+        if at == 90 {
+            // Half of them, give or take ten times what chance may do.
+            let left = count(&there(0));
+            assert!((60..=240).contains(&left), "{left} of {KEYS}");
+        }
+    }
+    assert_eq!((count(&there(0)), count(&there(1))), (0, 0));
+    // What was drawn when it was stored is its end everywhere.
+    let alike = ends[0]
+        .iter()
+        .zip(&ends[1])
+        .all(|(one, two): (&i32, &i32)| (one - two).abs() <= 1);
+    assert!(alike, "{ends:?}");
+}
+
+#[tokio::test]
 async fn memory_never_outlives_l2() {
     let store = FaultyRemote::new();
     let writer = Node::on(&store).await;
