@@ -175,8 +175,15 @@ impl Tail<'_> {
         let asked = engine.clock.now();
         let may_try = self.next_try.is_none_or(|next| Instant::now() >= next);
         let waits = engine.recovery.has_news() || may_try && engine.recovery.len() > 0;
-        // Not without any wait: that takes the way of the calls, and would say nothing of the log's own.
-        let read = self.read(if waits { SHORTEST_WAIT } else { self.wait });
+        // Not beyond the next look at the log, which alone tells that it is gone. And not without any wait: that takes the way of the calls,
+        // and would say nothing of the log's own.
+        let left = Duration::from_nanos(self.next_pulse.saturating_sub(asked));
+        let wait = if waits {
+            SHORTEST_WAIT
+        } else {
+            self.wait.min(left)
+        };
+        let read = self.read(wait.max(SHORTEST_WAIT));
         if read.await? {
             engine.coherence.contact(asked);
         }

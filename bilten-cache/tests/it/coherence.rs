@@ -290,6 +290,45 @@ async fn a_store_that_lost_everything_empties_every_l1() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_store_that_lost_everything_is_noticed_within_the_poll_interval() {
+    const STEP: Duration = Duration::from_millis(5);
+    let (store, clock) = (FaultyRemote::new(), ManualClock::new());
+    let node = async || {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        // Nobody is to doubt himself because he has heard nothing.
+        let cache = cache
+            .clock(&clock)
+            .isolated_ttl(Duration::from_secs(86_400));
+        Node::of(cache.build().await.unwrap())
+    };
+    let (one, two) = (node().await, node().await);
+    // The clock of the caches and that of the store go in step.
+    let until = async |is_so: &dyn Fn() -> bool| {
+        let begun = tokio::time::Instant::now();
+        while !is_so() {
+            let waited = begun.elapsed();
+            assert!(waited < Duration::from_secs(60), "still not so");
+            clock.advance(STEP);
+            tokio::time::sleep(STEP).await;
+        }
+        begun.elapsed()
+    };
+    for round in 0..12 {
+        let both = |state| [&one, &two].map(|node| node.cache.status().connection == state);
+        until(&|| both(Connection::Connected) == [true; 2]).await;
+        // What is written at another moment each time moves the reads of the log.
+        let begun = tokio::time::Instant::now();
+        until(&|| begun.elapsed() >= Duration::from_millis(170) * round).await;
+        let _ = one.stock.set("tea", 1).await.unwrap();
+        assert!(two.stock.get("tea").await.is_some());
+        store.lose_everything();
+        let gone = || one.stock.peek("tea").is_none() && two.stock.peek("tea").is_none();
+        let took = until(&gone).await;
+        assert!(took <= Duration::from_millis(1_050), "{round}: {took:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_fail_over_to_an_older_copy_begins_a_new_incarnation() {
     let store = FaultyRemote::new();
@@ -421,36 +460,4 @@ async fn one_set_causes_no_reads_until_somebody_asks() {
         assert_eq!(node.stock.get("tea").await.as_deref(), Some(&2));
     }
     assert_eq!(store.calls(Call::Read), before + 50);
-}
-
-#[tokio::test]
-async fn a_tag_takes_any_entry_that_carries_it_and_a_tag_for_the_pair_those_with_both() {
-    let store = FaultyRemote::new();
-    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
-    let entries: [(&str, &[&str]); 3] = [
-        ("a", &["berlin"]),
-        ("b", &["jazz"]),
-        ("c", &["berlin", "jazz", "berlin+jazz"]),
-    ];
-    for (key, tags) in entries {
-        let value = Loaded::new(1).tags(tags.iter().copied());
-        let _ = one.stock.set(key, value).await.unwrap();
-    }
-    for (tag, left) in [("berlin+jazz", vec!["a", "b"]), ("berlin", vec!["b"])] {
-        assert_eq!(one.cache.invalidate_tag(tag).await, Ack::Everywhere);
-        eventually("it came", || {
-            two.cache.status().log_position == one.cache.status().log_position
-                && one.cache.status().log_lag == 0
-        })
-        .await;
-        for node in [&one, &two] {
-            let mut found = Vec::new();
-            for (key, _) in entries {
-                if node.stock.get(key).await.is_some() {
-                    found.push(key);
-                }
-            }
-            assert_eq!(found, left, "after {tag}");
-        }
-    }
 }
