@@ -33,6 +33,8 @@
 mod cache;
 mod human;
 mod region;
+#[cfg(test)]
+mod taken;
 
 use std::collections::BTreeMap;
 use std::fmt;
