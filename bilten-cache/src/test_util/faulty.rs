@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::clock::ManualClock;
+use super::faults::Faults;
 use super::late::{HeldBack, Requests};
 use super::store::{Store, Time};
 use super::trap::{Call, Moment, Trap, Traps};
@@ -22,6 +23,8 @@ pub struct FaultyRemote {
     cut: Arc<AtomicBool>,
     slots: bool,
     together: bool,
+    reversed: bool,
+    doubled: bool,
 }
 
 #[derive(Debug)]
@@ -30,6 +33,7 @@ struct Inner {
     traps: Traps,
     late: Requests,
     failing: AtomicBool,
+    faults: Faults,
     calls: Mutex<HashMap<Call, u64>>,
     news: watch::Sender<u64>,
 }
@@ -49,6 +53,7 @@ impl FaultyRemote {
             traps: Traps::default(),
             late: Requests::default(),
             failing: AtomicBool::new(false),
+            faults: Faults::default(),
             calls: Mutex::default(),
             news: watch::Sender::new(0),
         };
@@ -57,6 +62,8 @@ impl FaultyRemote {
             cut: Arc::default(),
             slots: false,
             together: false,
+            reversed: false,
+            doubled: false,
         }
     }
 
@@ -86,6 +93,40 @@ impl FaultyRemote {
         self.inner.failing.store(yes, Ordering::SeqCst);
     }
 
+    /// Makes each call of this kind take so long until it gets there, of every node; zero is no time again. In a test with a paused clock it
+    /// takes exactly that.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use bilten_cache::Cache;
+    /// use bilten_cache::test_util::{Call, FaultyRemote};
+    ///
+    /// let store = FaultyRemote::new();
+    /// store.takes(Call::Read, Duration::from_millis(20)); // a slow network
+    /// store.fails(Call::Store, true); // a server that is full
+    /// let cache = Cache::builder("shop").remote(store.clone()).build().await?;
+    /// let prices = cache.region::<str, u32>("price").build()?;
+    /// assert_eq!(*prices.get_or_load("tea", async |_| Ok::<_, std::io::Error>(3)).await?, 3);
+    /// # Ok(()) }
+    /// ```
+    pub fn takes(&self, call: Call, time: Duration) {
+        self.inner.faults.takes(call, time);
+    }
+
+    /// Makes each call of this kind fail before it has done anything, of every node, or no longer.
+    pub fn fails(&self, call: Call, yes: bool) {
+        self.inner.faults.fails(call, yes);
+    }
+
+    /// Makes this share of all calls fail, from 0 for none to 1 for all, as chance has it. With the same seed the same ones do, as long
+    /// as calls come in the same order.
+    pub fn fail_some(&self, share: f64, seed: u64) {
+        self.inner.faults.fail_some(share, seed);
+    }
+
     /// Another way to the same store, with a log connection that can be cut on its own.
     #[must_use]
     pub fn another_node(&self) -> Self {
@@ -94,6 +135,8 @@ impl FaultyRemote {
             cut: Arc::default(),
             slots: self.slots,
             together: self.together,
+            reversed: self.reversed,
+            doubled: self.doubled,
         }
     }
 
@@ -112,6 +155,24 @@ impl FaultyRemote {
     pub fn reading_together(self) -> Self {
         Self {
             together: true,
+            ..self
+        }
+    }
+
+    /// The same store, which hands this node records of the log that come together in the wrong order.
+    #[must_use]
+    pub fn reversing_records(self) -> Self {
+        Self {
+            reversed: true,
+            ..self
+        }
+    }
+
+    /// The same store, which hands this node each record of the log twice, and with each new one all that there are.
+    #[must_use]
+    pub fn doubling_records(self) -> Self {
+        Self {
+            doubled: true,
             ..self
         }
     }
@@ -220,6 +281,8 @@ impl FaultyRemote {
                 return std::future::pending().await;
             }
             self.inner.traps.pass(call, Moment::Before).await;
+            self.inner.faults.delay(call).await;
+            self.inner.faults.arrives(call)?;
             self.is_up()?;
             let answer = work(&mut self.store());
             self.tell();
@@ -241,6 +304,17 @@ impl FaultyRemote {
             let append = move |store: &mut Store| store.append(&scope, author);
             self.answer(Call::Append, append).await
         })
+    }
+
+    fn as_they_come(&self, mut records: Vec<Record>, most: u16) -> Vec<Record> {
+        if self.doubled && !records.is_empty() {
+            let all = self.store().tail(0, most);
+            records = all.iter().chain(&all).cloned().collect();
+        }
+        if self.reversed {
+            records.reverse();
+        }
+        records
     }
 
     fn is_up(&self) -> Result<(), RemoteError> {
@@ -392,9 +466,12 @@ impl Remote for FaultyRemote {
             let mut news = self.inner.news.subscribe();
             let deadline = tokio::time::Instant::now() + wait;
             self.inner.traps.pass(Call::Tail, Moment::Before).await;
+            self.inner.faults.delay(Call::Tail).await;
+            self.inner.faults.arrives(Call::Tail)?;
             loop {
                 self.log_is_up()?;
-                let records = self.store().tail(position, most);
+                let next = self.store().tail(position, most);
+                let records = self.as_they_come(next, most);
                 if !records.is_empty() || tokio::time::Instant::now() >= deadline {
                     self.inner.traps.pass(Call::Tail, Moment::After).await;
                     self.log_is_up()?;

@@ -23,6 +23,7 @@
 //! ```
 
 mod clock;
+mod faults;
 mod faulty;
 mod flaw;
 mod late;

@@ -14,15 +14,12 @@ pub(crate) struct Hooked {
     after_claim: Box<dyn Fn() + Send + Sync>,
     refused: Option<Arc<AtomicU32>>,
     refused_key: Option<&'static str>,
-    reversed: bool,
-    doubled: bool,
     impatient: bool,
     panics: Arc<AtomicBool>,
     panics_in_calls: Arc<AtomicBool>,
     each_record_takes: Duration,
     split: Arc<Split>,
     busy: Arc<AtomicU32>,
-    leases_take: Duration,
     set_back: Arc<AtomicU64>,
     forgets_over: bool,
     unreadable: Option<&'static str>,
@@ -70,15 +67,12 @@ impl Hooked {
             after_claim: Box::new(|| {}),
             refused: None,
             refused_key: None,
-            reversed: false,
-            doubled: false,
             impatient: false,
             panics: Arc::default(),
             panics_in_calls: Arc::default(),
             each_record_takes: Duration::ZERO,
             split: Arc::default(),
             busy: Arc::default(),
-            leases_take: Duration::ZERO,
             set_back: Arc::default(),
             forgets_over: false,
             unreadable: None,
@@ -138,14 +132,6 @@ impl Hooked {
         }
     }
 
-    /// Answers so late who asks for a lease.
-    pub(crate) fn leases_take(self, time: Duration) -> Self {
-        Self {
-            leases_take: time,
-            ..self
-        }
-    }
-
     /// Its clock was set back by so many milliseconds.
     pub(crate) fn set_back(self, millis: &Arc<AtomicU64>) -> Self {
         Self {
@@ -186,26 +172,10 @@ impl Hooked {
         }
     }
 
-    /// Hands out each record twice, and all that there ever were with each new one.
-    pub(crate) fn doubled(self) -> Self {
-        Self {
-            doubled: true,
-            ..self
-        }
-    }
-
     /// Has its log from one server and its calls from another, once that is told.
     pub(crate) fn split(self, split: &Arc<Split>) -> Self {
         Self {
             split: Arc::clone(split),
-            ..self
-        }
-    }
-
-    /// Hands out records that come together in the wrong order.
-    pub(crate) fn reversed(self) -> Self {
-        Self {
-            reversed: true,
             ..self
         }
     }
@@ -242,9 +212,6 @@ impl Remote for Hooked {
     ) -> Reply<'a, Lease> {
         self.may_be_called();
         Box::pin(async move {
-            if !self.leases_take.is_zero() {
-                tokio::time::sleep(self.leases_take).await;
-            }
             let over = over.filter(|_| !self.forgets_over);
             let lease = self.inner.lease(key, token, hold, over).await;
             if let Ok(Lease::Busy) = lease {
@@ -332,14 +299,7 @@ impl Remote for Hooked {
             return Box::pin(async { Err(broken) });
         }
         Box::pin(async move {
-            let mut records = self.inner.tail(position, wait, most).await?;
-            if self.doubled && !records.is_empty() {
-                let again = self.inner.tail(0, Duration::ZERO, most).await?;
-                records = again.iter().chain(&again).cloned().collect();
-            }
-            if self.reversed {
-                records.reverse();
-            }
+            let records = self.inner.tail(position, wait, most).await?;
             let takes = self.each_record_takes * u32::try_from(records.len()).unwrap();
             if !takes.is_zero() {
                 tokio::time::sleep(takes).await;

@@ -19,6 +19,7 @@ mod disk;
 mod elsewhere;
 mod events;
 mod explain;
+mod faults;
 mod formats;
 mod garbage;
 mod harness;

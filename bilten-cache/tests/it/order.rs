@@ -96,7 +96,7 @@ async fn records_in_the_wrong_order_cost_a_flush_and_no_value() {
     let store = FaultyRemote::new();
     let near = Node::on(&store).await;
     let way = store.another_node();
-    let cache = Cache::builder("shop").remote(Hooked::new(Arc::new(way.clone())).reversed());
+    let cache = Cache::builder("shop").remote(way.clone().reversing_records());
     let far = Node::of(cache.build().await.unwrap());
     way.cut_log(true);
     let _ = near.stock.remove("tea").await.unwrap();
@@ -120,7 +120,7 @@ async fn records_that_come_again_drop_nothing_and_are_no_gap() {
     let store = FaultyRemote::new();
     let near = Node::on(&store).await;
     let way = store.another_node();
-    let cache = Cache::builder("shop").remote(Hooked::new(Arc::new(way)).doubled());
+    let cache = Cache::builder("shop").remote(way.doubling_records());
     let far = Node::of(cache.build().await.unwrap());
     let before = far.cache.stats();
     let all_came = || far.cache.status().log_position == store.log_position();

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::harness::{eventually, held, with_each_client};
-use crate::hooked::Hooked;
 use crate::staleness::SECOND;
 
 with_each_client! {
@@ -38,8 +37,9 @@ fn loader(asked: &Asked) -> impl Fn(Vec<i64>) -> Rows + use<> {
 #[tokio::test(start_paused = true)]
 async fn cold_keys_wait_for_leases_no_longer_than_twice_the_budget() {
     let store = FaultyRemote::new();
-    let slow = Hooked::new(Arc::new(store.another_node())).leases_take(SECOND / 5);
-    let cache = Cache::builder("shop").remote(slow).remote_concurrency(10);
+    store.takes(Call::Lease, SECOND / 5);
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_concurrency(10);
     let cache = cache.build().await.unwrap();
     let region: Numbers = cache.region("number").build().unwrap();
     let (asked, begun) = (Asked::default(), Instant::now());

@@ -1,0 +1,64 @@
+//! What is wrong with calls for as long as a test says so.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::trap::Call;
+use crate::remote::RemoteError;
+
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    takes: HashMap<Call, Duration>,
+    fail: HashMap<Call, bool>,
+    /// The share of all calls that fails, and what decides which.
+    some: Option<(f64, Rng)>,
+}
+
+impl Faults {
+    pub(super) fn takes(&self, call: Call, time: Duration) {
+        self.said().takes.insert(call, time);
+    }
+
+    pub(super) fn fails(&self, call: Call, yes: bool) {
+        self.said().fail.insert(call, yes);
+    }
+
+    pub(super) fn fail_some(&self, share: f64, seed: u64) {
+        self.said().some = (share > 0.0).then(|| (share, Rng::with_seed(seed)));
+    }
+
+    /// The time that a call takes until it gets there.
+    pub(super) async fn delay(&self, call: Call) {
+        let takes = self.said().takes.get(&call).copied();
+        if let Some(takes) = takes.filter(|takes| !takes.is_zero()) {
+            tokio::time::sleep(takes).await;
+        }
+    }
+
+    /// Whether it gets there at all.
+    pub(super) fn arrives(&self, call: Call) -> Result<(), RemoteError> {
+        let mut said = self.said();
+        let unlucky = said
+            .some
+            .as_mut()
+            .is_some_and(|(share, rng)| rng.f64() < *share);
+        if unlucky || said.fail.get(&call).copied().unwrap_or(false) {
+            return Err(RemoteError::Unavailable(format!(
+                "made to fail in {call:?}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
