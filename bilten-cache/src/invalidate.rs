@@ -167,7 +167,7 @@ pub(crate) fn drop_from_memory(engine: &Engine, scope: &Scope) {
             engine.memory.expire(key);
         }
         Scope::All => engine.memory.clear(),
-        Scope::Tag(_) | Scope::Pattern(_) => {}
+        Scope::Tag(_) | Scope::Tags(_) | Scope::Pattern(_) => {}
     }
 }
 

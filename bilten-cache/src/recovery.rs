@@ -140,7 +140,7 @@ impl Queue {
                     Scope::Key(_) | Scope::Expired(_) => false,
                     Scope::Pattern(pattern) => pattern.matches(key),
                     // The tags of what the store holds are not known before it is read.
-                    Scope::Tag(_) | Scope::All => true,
+                    Scope::Tag(_) | Scope::Tags(_) | Scope::All => true,
                 })
     }
 

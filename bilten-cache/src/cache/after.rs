@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::Cache;
 use crate::invalidate::{self, Ack};
 use crate::pattern::Pattern;
@@ -37,6 +39,16 @@ impl<'c> CacheAfter<'c> {
     pub async fn invalidate_tag(&self, tag: &str) -> Ack {
         let after = Some(self.demand.clone());
         self.cache.invalidate_tag_after(tag, after).await
+    }
+
+    /// [`Cache::invalidate_all_of_tags`].
+    pub async fn invalidate_all_of_tags<T: Into<Arc<str>>>(
+        &self,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Ack {
+        let after = Some(self.demand.clone());
+        let scope = Scope::all_of(tags);
+        self.cache.invalidate_all_of_tags_after(scope, after).await
     }
 
     /// [`Cache::clear`].

@@ -68,7 +68,9 @@ impl Demands {
             Scope::Key(key) | Scope::Expired(key) => self.add_key(key, due, now),
             Scope::Pattern(pattern) => self.add_pattern(pattern, due, now),
             // The tags of a value are not known before it is loaded.
-            Scope::Tag(_) | Scope::All => raise(&self.order, &mut self.everything, due, now),
+            Scope::Tag(_) | Scope::Tags(_) | Scope::All => {
+                raise(&self.order, &mut self.everything, due, now)
+            }
         }
     }
 

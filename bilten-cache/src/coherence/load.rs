@@ -47,12 +47,17 @@ impl Coherence {
 
     /// Notes what loads of a scope must reflect, and what to tell the second level of it.
     pub(crate) fn demand(&self, scope: &Scope, demand: &Demand) -> Wanted {
+        // Older versions can read no set of tags. It asks the same of every load as one on everything, and that they can read.
+        let scope = match scope {
+            Scope::Tags(_) => &Scope::All,
+            scope => scope,
+        };
         let mut view = self.write();
         view.demands.add(scope, demand);
         let here = match scope {
             Scope::Key(key) | Scope::Expired(key) => view.demands.of(key),
             Scope::All => view.demands.total(),
-            Scope::Tag(_) | Scope::Pattern(_) => None,
+            Scope::Tag(_) | Scope::Tags(_) | Scope::Pattern(_) => None,
         };
         let here = here.unwrap_or_else(|| demand.clone());
         let everywhere = view.demands.total().unwrap_or_else(|| demand.clone());

@@ -32,7 +32,7 @@ impl Coherence {
         &self,
         view: &View,
         key: &str,
-        tags: impl IntoIterator<Item = &'t Arc<str>>,
+        tags: impl IntoIterator<Item = &'t Arc<str>, IntoIter: Clone>,
         began: Began,
     ) -> bool {
         began.generation >= self.flushed.load(Ordering::Acquire)

@@ -6,7 +6,9 @@ use crate::remote::Scope;
 
 /// True globs are tried one by one, so there are few; above this the widest literal prefix stands in.
 const MAX_GLOBS: usize = 256;
-/// Prefixes and tags that are remembered; above this they become one marker on everything.
+/// Sets of tags that begin with the same one; above this that tag stands in for those that come.
+const MAX_SETS: usize = 256;
+/// Prefixes, tags and sets of them that are remembered; above this they become one marker on everything.
 const MAX_MARKERS: usize = 65_536;
 
 /// Which keys, tags and patterns were invalidated at which position of the log.
@@ -19,6 +21,8 @@ pub(crate) struct Markers {
     all: u64,
     newest_tag: u64,
     tags: HashMap<Arc<str>, u64>,
+    /// Tags that count together, by the first of them.
+    sets: HashMap<Arc<str>, Vec<(Arc<[Arc<str>]>, u64)>>,
     /// By length, so that a key is looked up once per length that occurs.
     prefixes: BTreeMap<usize, HashMap<Arc<str>, u64>>,
     globs: Vec<(Pattern, u64)>,
@@ -36,10 +40,32 @@ impl Markers {
                 self.newest_tag = self.newest_tag.max(position);
                 raise(&mut self.tags, tag, position, &mut self.count);
             }
+            Scope::Tags(tags) => {
+                self.newest_tag = self.newest_tag.max(position);
+                self.mark_set(tags, position);
+            }
             Scope::Pattern(pattern) => self.mark_pattern(pattern, position),
         }
         if self.count > MAX_MARKERS {
             self.collapse();
+        }
+    }
+
+    fn mark_set(&mut self, tags: &Arc<[Arc<str>]>, position: u64) {
+        // Of none, which no version writes, it would be everything.
+        let Some(first) = tags.first() else {
+            self.all = self.all.max(position);
+            return;
+        };
+        let sets = self.sets.entry(Arc::clone(first)).or_default();
+        if let Some(known) = sets.iter_mut().find(|(set, _)| set == tags) {
+            known.1 = known.1.max(position);
+        } else if sets.len() < MAX_SETS {
+            sets.push((Arc::clone(tags), position));
+            self.count += 1;
+        } else {
+            self.overflows += 1;
+            raise(&mut self.tags, first, position, &mut self.count);
         }
     }
 
@@ -101,17 +127,32 @@ impl Markers {
     pub(crate) fn newest_for<'t>(
         &self,
         key: &str,
-        tags: impl IntoIterator<Item = &'t Arc<str>>,
+        tags: impl IntoIterator<Item = &'t Arc<str>, IntoIter: Clone>,
     ) -> u64 {
-        if self.tags.is_empty() {
-            return self.newest_for_key(key);
+        let mut newest = self.newest_for_key(key);
+        let tags = tags.into_iter();
+        if !self.tags.is_empty() {
+            let single = tags.clone().filter_map(|tag| self.tags.get(tag));
+            newest = single.copied().fold(newest, u64::max);
         }
-        let tags = tags
-            .into_iter()
-            .filter_map(|tag| self.tags.get(tag))
-            .copied()
-            .max();
-        self.newest_for_key(key).max(tags.unwrap_or(0))
+        if !self.sets.is_empty() {
+            let sets = self.sets_of(tags).map(|(_, position)| *position);
+            newest = sets.fold(newest, u64::max);
+        }
+        newest
+    }
+
+    /// The sets of which all tags are among these.
+    fn sets_of<'t>(
+        &self,
+        tags: impl Iterator<Item = &'t Arc<str>> + Clone,
+    ) -> impl Iterator<Item = &(Arc<[Arc<str>]>, u64)> {
+        let all = tags.clone();
+        let begun = tags.filter_map(|tag| self.sets.get(tag)).flatten();
+        begun.filter(move |(set, _)| {
+            let is_there = |wanted| all.clone().any(|tag| tag == wanted);
+            set.iter().all(is_there)
+        })
     }
 
     /// As [`newest_for`](Self::newest_for), for a load whose tags are not known yet: any tag counts.
@@ -143,6 +184,8 @@ impl Markers {
     /// What [`newest_for`](Self::newest_for) found, in words. For people: it may look at everything and allocate.
     pub(crate) fn decider(&self, key: &str, tags: &[Arc<str>]) -> (String, u64) {
         let all = std::iter::once(("everything".to_owned(), self.all));
+        let sets = self.sets_of(tags.iter());
+        let sets = sets.map(|(set, at)| (format!("tags {}", set.join(" and ")), *at));
         let tags = tags
             .iter()
             .filter_map(|tag| Some((format!("tag {tag}"), *self.tags.get(tag)?)));
@@ -155,6 +198,7 @@ impl Markers {
         let globs = self.globs.iter().filter(|(glob, _)| glob.matches(key));
         let globs = globs.map(|(glob, at)| (format!("pattern {}", glob.source()), *at));
         all.chain(tags)
+            .chain(sets)
             .chain(prefixes)
             .chain(globs)
             .max_by_key(|(_, at)| *at)
@@ -166,12 +210,18 @@ impl Markers {
     pub(crate) fn prune(&mut self, position: u64) {
         self.all = self.all.max(position);
         self.tags.retain(|_, at| *at > position);
+        self.sets.retain(|_, sets| {
+            sets.retain(|(_, at)| *at > position);
+            !sets.is_empty()
+        });
         self.prefixes.retain(|_, same_length| {
             same_length.retain(|_, at| *at > position);
             !same_length.is_empty()
         });
         self.globs.retain(|(_, at)| *at > position);
-        self.count = self.tags.len() + self.prefixes.values().map(HashMap::len).sum::<usize>();
+        let sets = self.sets.values().map(Vec::len);
+        let prefixes = self.prefixes.values().map(HashMap::len);
+        self.count = self.tags.len() + sets.chain(prefixes).sum::<usize>();
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -267,15 +317,62 @@ mod tests {
     }
 
     #[test]
+    fn a_set_of_tags_takes_what_carries_all_of_them() {
+        let mut markers = Markers::default();
+        markers.mark(&Scope::all_of(["jazz", "berlin"]), 3);
+        markers.mark(&Scope::all_of(["berlin", "free", "jazz"]), 5);
+        markers.mark(&Scope::all_of(["jazz", "paris"]), 4);
+        for (with, expected) in [
+            (&["berlin"][..], 0),
+            (&["jazz"], 0),
+            (&["berlin", "free"], 0),
+            (&["jazz", "berlin"], 3),
+            (&["x", "jazz", "y", "berlin"], 3),
+            (&["free", "berlin", "jazz"], 5),
+            (&["paris", "berlin", "jazz"], 4),
+        ] {
+            assert_eq!(markers.newest_for("a", &tags(with)), expected, "{with:?}");
+        }
+        assert_eq!(markers.newest_for_load("a"), 5, "its tags are not known");
+        let (by, at) = markers.decider("a", &tags(&["jazz", "berlin"]));
+        assert_eq!((by.as_str(), at), ("tags berlin and jazz", 3));
+        assert_eq!(markers.len(), 3);
+        markers.prune(4);
+        assert_eq!(markers.len(), 2, "one set, and one on everything");
+        assert_eq!(markers.newest_for("a", &tags(&["paris", "jazz"])), 4);
+        assert_eq!(
+            markers.newest_for("a", &tags(&["free", "berlin", "jazz"])),
+            5
+        );
+    }
+
+    #[test]
+    fn too_many_sets_of_one_tag_widen_to_that_tag() {
+        let mut markers = Markers::default();
+        for n in 0..=MAX_SETS as u64 {
+            markers.mark(
+                &Scope::all_of(["berlin".to_owned(), format!("n{n}")]),
+                n + 1,
+            );
+        }
+        let newest = MAX_SETS as u64 + 1;
+        assert_eq!(markers.newest_for("a", &tags(&["berlin"])), newest);
+        assert_eq!(markers.newest_for("a", &tags(&["n1"])), 0);
+        assert_eq!(markers.overflows(), 1);
+    }
+
+    #[test]
     fn an_older_record_never_lowers_a_marker() {
         let mut markers = Markers::default();
         for position in [5, 3] {
             markers.mark(&pattern("a*"), position);
             markers.mark(&pattern("a*b"), position);
             markers.mark(&Scope::Tag("t".into()), position);
+            markers.mark(&Scope::all_of(["u", "v"]), position);
             markers.mark(&Scope::All, position);
         }
         assert_eq!(markers.newest_for("ab", &tags(&["t"])), 5);
+        assert_eq!(markers.newest_for("x", &tags(&["u", "v"])), 5);
         assert_eq!(markers.newest_for("x", &[]), 5);
     }
 

@@ -1,3 +1,4 @@
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::Demand;
@@ -13,6 +14,8 @@ pub enum Scope {
     Expired(Arc<str>),
     /// Everything that carries a tag.
     Tag(Arc<str>),
+    /// Everything that carries all of these tags: two or more, in order, from [`all_of`](Self::all_of).
+    Tags(Arc<[Arc<str>]>),
     /// Every key that a pattern takes.
     Pattern(Pattern),
     /// Everything.
@@ -20,22 +23,40 @@ pub enum Scope {
 }
 
 impl Scope {
+    /// Everything that carries all of these tags. Of one it is that tag; everything carries all of none.
+    pub fn all_of<T: Into<Arc<str>>>(tags: impl IntoIterator<Item = T>) -> Self {
+        let mut tags: Vec<Arc<str>> = tags.into_iter().map(Into::into).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        match &*tags {
+            [] => Self::All,
+            [tag] => Self::Tag(Arc::clone(tag)),
+            _ => Self::Tags(tags.into()),
+        }
+    }
+
     /// The key, if it is about one only: then no marker is needed.
     #[must_use]
     pub fn key(&self) -> Option<&Arc<str>> {
         match self {
             Self::Key(key) | Self::Expired(key) => Some(key),
-            Self::Tag(_) | Self::Pattern(_) | Self::All => None,
+            Self::Tag(_) | Self::Tags(_) | Self::Pattern(_) | Self::All => None,
         }
     }
 
-    /// The scope as one text, as it stands in the log and in the marker hash.
+    /// The scope as one text, as it stands in the log and in the marker hash. To who does not know its kind it is about everything, so a
+    /// kind that is added takes at least as much from older versions as it should.
     #[must_use]
     pub fn encode(&self) -> String {
         match self {
             Self::Key(key) => format!("k:{key}"),
             Self::Expired(key) => format!("x:{key}"),
             Self::Tag(tag) => format!("t:{tag}"),
+            Self::Tags(tags) => tags.iter().fold("T:".to_owned(), |mut text, tag| {
+                // A tag may be any text, so each is preceded by its length.
+                let _ = write!(text, "{}:{tag}", tag.len());
+                text
+            }),
             Self::Pattern(pattern) => match pattern.as_prefix() {
                 Some(prefix) => format!("p:{prefix}"),
                 None => format!("g:{}", pattern.source()),
@@ -52,12 +73,25 @@ impl Scope {
             "k" => Self::Key(name.into()),
             "x" => Self::Expired(name.into()),
             "t" => Self::Tag(name.into()),
+            "T" => Self::all_of(with_lengths(name)?),
             "p" => Self::Pattern(Pattern::from_encoded_prefix(name)),
             "g" => Self::Pattern(Pattern::glob(name).ok()?),
             "a" => Self::All,
             _ => return None,
         })
     }
+}
+
+/// The texts of which each has its length before it: one at least.
+fn with_lengths(mut text: &str) -> Option<Vec<&str>> {
+    let mut all = Vec::new();
+    while !text.is_empty() || all.is_empty() {
+        let (length, rest) = text.split_once(':')?;
+        let (one, after) = rest.split_at_checked(length.parse().ok()?)?;
+        all.push(one);
+        text = after;
+    }
+    Some(all)
 }
 
 /// Who appends a record, and what it last knew of the log.
@@ -239,6 +273,7 @@ mod tests {
             Scope::Key("event:4:2".into()),
             Scope::Expired("event:4:2".into()),
             Scope::Tag("city:berlin".into()),
+            Scope::all_of(["jazz", "city:berlin", "", "5:ü"]),
             Scope::Pattern(Pattern::glob("events:list:*").unwrap()),
             Scope::Pattern(Pattern::glob("events:*:[ab]").unwrap()),
             Scope::All,
@@ -254,6 +289,16 @@ mod tests {
     }
 
     #[test]
+    fn all_of_some_tags_is_the_same_in_whatever_order_they_come() {
+        let both = Scope::all_of(["jazz", "berlin", "jazz"]);
+        assert_eq!(both, Scope::Tags(["berlin".into(), "jazz".into()].into()));
+        assert_eq!(both.encode(), "T:6:berlin4:jazz");
+        assert_eq!(Scope::decode("T:4:jazz6:berlin"), Some(both));
+        assert_eq!(Scope::all_of(["jazz", "jazz"]), Scope::Tag("jazz".into()));
+        assert_eq!(Scope::all_of([""; 0]), Scope::All);
+    }
+
+    #[test]
     fn a_demand_in_the_log_is_no_scope_to_those_who_know_only_scopes() {
         let wanted = super::super::Wanted::new(Scope::All, Demand::Newest, Demand::Newest);
         assert_eq!(Scope::decode(&wanted.encode()), None);
@@ -261,7 +306,19 @@ mod tests {
 
     #[test]
     fn what_no_version_wrote_is_not_a_scope() {
-        for text in ["", "x", "y:z", "g:", "g:["] {
+        for text in [
+            "",
+            "x",
+            "y:z",
+            "g:",
+            "g:[",
+            "T:",
+            "T:4",
+            "T:5:jazz",
+            "T:1:ü",
+            "T:4:jazz6:berli",
+            "T:-1:a",
+        ] {
             assert_eq!(Scope::decode(text), None, "{text}");
         }
     }

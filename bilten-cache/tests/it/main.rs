@@ -63,6 +63,7 @@ mod slow_link;
 mod sources;
 mod staleness;
 mod stampede;
+mod tag_sets;
 mod together;
 mod trimmed;
 mod upkeep;

@@ -31,10 +31,11 @@ async fn author(nodes: Nodes<'_>, node: u64) -> Result<Author, Found> {
     Ok(Author::new(node, at.incarnation, at.number))
 }
 
-fn wide_scopes() -> Result<[Scope; 4], Found> {
+fn wide_scopes() -> Result<[Scope; 5], Found> {
     let glob = |text| Pattern::glob(text).map_err(|error| Found(error.to_string()));
     Ok([
         Scope::Tag("city:berlin %*".into()),
+        Scope::all_of(["city:berlin %*", "jazz"]),
         Scope::Pattern(glob("events:list:*")?),
         Scope::Pattern(glob("events:*:[ab]")?),
         Scope::All,
@@ -59,8 +60,9 @@ async fn dense(nodes: Nodes<'_>) -> Result<(), Found> {
 
 async fn told(nodes: Nodes<'_>) -> Result<(), Found> {
     let start = position(nodes).await?.number;
-    let [tag, prefix, glob, all] = wide_scopes()?;
-    let scopes = [Scope::Key("told:%7B".into()), tag, prefix, glob, all];
+    let [tag, tags, prefix, glob, all] = wide_scopes()?;
+    let key = Scope::Key("told:%7B".into());
+    let scopes = [key, tag, tags, prefix, glob, all];
     for (node, scope) in (10..).zip(&scopes) {
         nodes
             .one
