@@ -4,10 +4,13 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use crate::engine::Engine;
 use crate::envelope::Draft;
 use crate::invalidate::{self, Ack, Change, Written, drop_from_memory, note, put_in_memory, tell};
 use crate::remote::{Author, Each, Gate, Parcel, Position, RemoteError, Scope, Turn};
+use crate::spans;
 
 /// The largest value that is stored together with others: a larger one would hold them up.
 const LARGEST: usize = 64 << 10;
@@ -35,7 +38,8 @@ pub(crate) async fn remove(engine: &Arc<Engine>, keys: Vec<Arc<str>>) -> Ack {
     }
     let task = Arc::clone(engine);
     let removal = async move { remove_both(&task, keys).await };
-    let removal = engine.tasks.spawn(removal).await;
+    let span = spans::invalidation(&engine.name, "keys");
+    let removal = engine.tasks.spawn(removal.instrument(span)).await;
     removal.unwrap_or(Ack::Deferred)
 }
 
@@ -70,9 +74,10 @@ pub(crate) async fn write(engine: &Arc<Engine>, changes: Vec<Change>) -> Vec<(Ar
         .map(|change| Arc::clone(&change.key))
         .collect();
     let task = Arc::clone(engine);
+    let span = spans::write(&engine.name, keys.len());
     let written = engine
         .tasks
-        .spawn(async move { write_both(&task, changes).await });
+        .spawn(async move { write_both(&task, changes).await }.instrument(span));
     let unknown = |_| vec![Written::of(Ack::Deferred); keys.len()];
     let written = written.await.unwrap_or_else(unknown);
     keys.into_iter().zip(written).collect()
@@ -134,6 +139,7 @@ async fn claim(
         let hold = invalidate::hold(gate.budget(), 2);
         gate.each(
             turn,
+            "claim",
             &keys,
             |remote| remote.claim_many(&keys, hold, author),
             |remote, (key, token)| remote.claim(key, *token, hold, author),
@@ -161,6 +167,7 @@ async fn remove_in(
 ) -> Result<Each<Position>, RemoteError> {
     gate.each(
         turn,
+        "invalidate",
         keys,
         |remote| remote.remove_many(keys, author),
         |remote, key| {

@@ -164,7 +164,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             return Verdict::NotAsked(why.to_owned());
         }
         let start = self.engine.start(key);
-        match gate.call(|remote| remote.read(key)).await {
+        match gate.call("read", |remote| remote.read(key)).await {
             Err(error) => Verdict::NotAsked(error.to_string()),
             Ok(None) => Verdict::Absent,
             Ok(Some(bytes)) => self.explain_bytes(key, &bytes, start.began.generation),

@@ -8,12 +8,15 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::envelope::Draft;
 use crate::events::Event;
 use crate::remote::{Author, Demand, Gate, Position, RemoteError, Scope, Turn};
+use crate::spans;
 
 /// However long the budget is: loads wait for a claim whose writer has died.
 const LONGEST_CLAIM: Duration = Duration::from_secs(10);
@@ -61,24 +64,32 @@ pub(crate) async fn invalidate_after(
     engine.meters.invalidations.add(1);
     tell(engine, || scope.clone());
     if engine.gate.is_none() {
-        if let Some(after) = &after {
-            engine.coherence.demand(&scope, after);
-        }
-        if let Some(key) = scope.key() {
-            let mut writes = engine.writes.lock().unwrap_or_else(PoisonError::into_inner);
-            writes.interrupt(key);
-        }
-        engine.coherence.mark_here(&scope);
-        drop_from_memory(engine, &scope);
-        return Ack::Local;
+        let span = spans::invalidation(&engine.name, scope.kind());
+        return span.in_scope(|| invalidate_here(engine, &scope, after.as_ref()));
     }
-    let task = Arc::clone(engine);
     // Only a panic or a runtime that shuts down end the task early; nothing is known then.
-    let tasks = &engine.tasks;
-    tasks
-        .spawn(async move { invalidate_both(&task, scope, after).await })
-        .await
-        .unwrap_or(Ack::Deferred)
+    let told = invalidate_behind(engine, scope, after);
+    told.await.unwrap_or(Ack::Deferred)
+}
+
+fn invalidate_here(engine: &Engine, scope: &Scope, after: Option<&Demand>) -> Ack {
+    if let Some(after) = after {
+        engine.coherence.demand(scope, after);
+    }
+    if let Some(key) = scope.key() {
+        let mut writes = engine.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.interrupt(key);
+    }
+    engine.coherence.mark_here(scope);
+    drop_from_memory(engine, scope);
+    Ack::Local
+}
+
+fn invalidate_behind(engine: &Arc<Engine>, scope: Scope, after: Option<Demand>) -> JoinHandle<Ack> {
+    let task = Arc::clone(engine);
+    let span = spans::invalidation(&engine.name, scope.kind());
+    let work = async move { invalidate_both(&task, scope, after).await };
+    engine.tasks.spawn(work.instrument(span))
 }
 
 async fn invalidate_both(engine: &Engine, scope: Scope, after: Option<Demand>) -> Ack {
@@ -110,8 +121,10 @@ async fn change_in(
 ) -> Result<Position, RemoteError> {
     demand(engine, gate, turn, scope, after).await?;
     let author = engine.coherence.author();
-    gate.call_in(turn, |remote| remote.invalidate(scope, author))
-        .await
+    gate.call_in(turn, "invalidate", |remote| {
+        remote.invalidate(scope, author)
+    })
+    .await
 }
 
 /// Tells everybody what later loads must reflect, before the change itself: who sees the change must know.
@@ -125,7 +138,7 @@ async fn demand(
     let Some(after) = after else { return Ok(()) };
     let wanted = engine.coherence.demand(scope, after);
     let author = engine.coherence.author();
-    let told = gate.call_in(turn, |remote| remote.demand(&wanted, author));
+    let told = gate.call_in(turn, "demand", |remote| remote.demand(&wanted, author));
     let told = told.await?;
     if let Some(position) = told {
         engine.acknowledge_demand(position);
@@ -248,12 +261,16 @@ pub(crate) async fn write(engine: &Arc<Engine>, mut change: Change) -> Written {
         }
         return Written::of(Ack::Local);
     }
+    let written = write_behind(engine, change);
+    written.await.unwrap_or(Written::of(Ack::Deferred))
+}
+
+/// Not where it is waited for: what a task is made of would be in the future of each write as well.
+fn write_behind(engine: &Arc<Engine>, change: Change) -> JoinHandle<Written> {
     let task = Arc::clone(engine);
-    let tasks = &engine.tasks;
-    tasks
-        .spawn(async move { write_both(&task, change).await })
-        .await
-        .unwrap_or(Written::of(Ack::Deferred))
+    let span = spans::write(&engine.name, 1);
+    let work = async move { write_both(&task, change).await };
+    engine.tasks.spawn(work.instrument(span))
 }
 
 async fn write_both(engine: &Engine, mut change: Change) -> Written {
@@ -346,7 +363,7 @@ impl<'a> Way<'a> {
         let key = scope.key().map_or("", |key| key);
         // Of a write of the source the end comes in between.
         let hold = hold(gate.budget(), if is_older { 3 } else { 2 });
-        gate.call_in(turn, |remote| {
+        gate.call_in(turn, "claim", |remote| {
             remote.claim(key, self.token, hold, self.author)
         })
         .await
@@ -355,7 +372,7 @@ impl<'a> Way<'a> {
     /// Nothing will be stored. If this fails, the claim runs out by itself.
     async fn release(&self, key: &str) {
         let (gate, turn) = (self.gate, &self.turn);
-        let release = gate.call_in(turn, |remote| remote.release(key, self.token));
+        let release = gate.call_in(turn, "release", |remote| remote.release(key, self.token));
         let _ = release.await;
     }
 

@@ -64,7 +64,7 @@ async fn look_who_has_it<V: Send + Sync + 'static>(
     kept: Option<Kept>,
 ) {
     let start = state.engine.start(key);
-    let there = gate.change(|remote| remote.read(key)).await;
+    let there = gate.change("read", |remote| remote.read(key)).await;
     let there = there.ok().flatten();
     if there.as_ref() == Some(envelope) {
         // The client has sent it twice.
@@ -132,7 +132,7 @@ pub(crate) async fn renew<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     let gate = state.engine.gate.as_ref()?;
     let turn = gate.aside().await.ok()?;
-    let renewed = gate.call_in(&turn, |remote| remote.renew(key, token, hold));
+    let renewed = gate.call_in(&turn, "renew", |remote| remote.renew(key, token, hold));
     renewed.await.ok()
 }
 
@@ -148,7 +148,7 @@ pub(crate) async fn release<V: Send + Sync + 'static>(
     // If this fails, the lease runs out by itself.
     let release = async {
         let turn = gate.aside().await?;
-        gate.call_in(&turn, |remote| remote.release(key, token))
+        gate.call_in(&turn, "release", |remote| remote.release(key, token))
             .await
     };
     Box::pin(release).await.is_ok()

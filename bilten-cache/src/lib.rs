@@ -64,6 +64,7 @@ pub mod remote;
 
 mod clock;
 mod error;
+mod spans;
 mod staleness;
 mod stats;
 

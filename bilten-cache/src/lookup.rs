@@ -227,7 +227,7 @@ pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
         return vec![Err(None); keys.len()];
     }
     let plain = How::default();
-    let found = gate.call(|remote| remote.read_many(&asked)).await;
+    let found = gate.call("read", |remote| remote.read_many(&asked)).await;
     let mut found = found.unwrap_or_default().into_iter();
     let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
         let bytes = readable.then(|| found.next().flatten()).flatten();
@@ -311,7 +311,9 @@ async fn lease<V: Send + Sync + 'static>(
             return Look::Missing(None);
         };
         let start = state.engine.start(key);
-        let asked = gate.call(|remote| remote.lease(key, token, hold, over.as_deref()));
+        let asked = gate.call("lease", |remote| {
+            remote.lease(key, token, hold, over.as_deref())
+        });
         let answer = asked.await;
         drop(turn);
         match answer {

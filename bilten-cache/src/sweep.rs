@@ -25,7 +25,7 @@ pub(crate) async fn run(engine: &Engine) -> Swept {
         if !engine.coherence.is_synced() {
             break;
         }
-        let Ok(page) = gate.call(|remote| remote.scan(after)).await else {
+        let Ok(page) = gate.call("scan", |remote| remote.scan(after)).await else {
             break;
         };
         seen.fetch_add(page.keys.len() as u64, Ordering::Relaxed);
@@ -47,7 +47,7 @@ pub(crate) async fn run(engine: &Engine) -> Swept {
 
 /// Removes the value of a key if it is dead. What does not answer, or is not ours, stays.
 async fn discard(engine: &Engine, gate: &Gate, key: &str) -> bool {
-    let Ok(bytes) = gate.call(|remote| remote.head(key, LOOK)).await else {
+    let Ok(bytes) = gate.call("head", |remote| remote.head(key, LOOK)).await else {
         return false;
     };
     let Some(head) = Head::decode(&bytes) else {
@@ -60,6 +60,8 @@ async fn discard(engine: &Engine, gate: &Gate, key: &str) -> bool {
         return false;
     }
     // A value that was stored since does not begin like this.
-    let gone = gate.call(|remote| remote.discard(key, bytes)).await;
+    let gone = gate
+        .call("discard", |remote| remote.discard(key, bytes))
+        .await;
     gone.unwrap_or(false)
 }

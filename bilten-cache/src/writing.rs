@@ -43,7 +43,9 @@ impl Writing {
         writing.alone = match &engine.gate {
             None => lock(&engine.writes).begin(key, token),
             Some(gate) => {
-                let begun = gate.change(|remote| remote.begin_write(key, token, LONGEST));
+                let begun = gate.change("begin_write", |remote| {
+                    remote.begin_write(key, token, LONGEST)
+                });
                 // Without the second level nobody knows what other processes write.
                 begun.await.unwrap_or(false)
             }
@@ -90,9 +92,12 @@ impl Ending for Writing {
 async fn end(engine: &Engine, key: &Arc<str>, token: u64, turn: Option<&Turn<'_>>) -> bool {
     let ended = match (&engine.gate, turn) {
         (None, _) => return lock(&engine.writes).end(key, token),
-        (Some(gate), None) => gate.change(|remote| remote.end_write(key, token)).await,
+        (Some(gate), None) => {
+            gate.change("end_write", |remote| remote.end_write(key, token))
+                .await
+        }
         (Some(gate), Some(turn)) => {
-            let end = gate.call_in(turn, |remote| remote.end_write(key, token));
+            let end = gate.call_in(turn, "end_write", |remote| remote.end_write(key, token));
             end.await
         }
     };

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::future::{Either, join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::Instrument;
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
 use super::outage::{Noticed, Outage};
@@ -17,6 +18,7 @@ use super::together::Together;
 use super::{Each, Parcel, Remote, RemoteError, Reply};
 use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
+use crate::spans;
 use crate::stats::CacheMeters;
 
 /// A place among the calls, for one of them after the other. Between two of a write nobody else has to come to their turn. Or several places,
@@ -40,6 +42,7 @@ pub(crate) struct Limits {
 /// more than so many at once, and a store that keeps failing is left alone for a while.
 #[derive(Debug)]
 pub(crate) struct Gate {
+    cache: Arc<str>,
     remote: Arc<dyn Remote>,
     limits: Limits,
     permits: Semaphore,
@@ -65,6 +68,7 @@ impl Gate {
     ) -> Self {
         let address = remote.address().to_owned();
         Self {
+            cache: Arc::clone(cache),
             together: Together::new(Arc::clone(&remote), limits.budget),
             remote,
             limits,
@@ -79,16 +83,17 @@ impl Gate {
         }
     }
 
-    /// Makes one call under all limits.
-    pub(crate) async fn call<'a, T>(
+    /// Makes one call under all limits, in a span that has this name for it.
+    pub(crate) async fn call<'a, T: 'a>(
         &'a self,
+        name: &'static str,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         let Ok(_place) = self.permits.try_acquire() else {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
         };
-        self.ask(ask).await
+        self.ask(name, ask).await
     }
 
     /// Reads one key under all limits: by itself, or with others in one call while many are under way.
@@ -100,8 +105,8 @@ impl Gate {
         let under_way = self.limits.concurrent - self.permits.available_permits();
         let under_way = under_way + self.limits.crowd;
         let answer = match self.together.is_better(under_way) {
-            true => self.watched(pin!(self.together.read(key))).await,
-            false => self.ask(|remote| remote.read(key)).await,
+            true => self.watched(pin!(self.read_together(key))).await,
+            false => self.ask("read", |remote| remote.read(key)).await,
         };
         if let Ok(Some(bytes)) = &answer {
             self.together.saw(bytes.len());
@@ -109,14 +114,27 @@ impl Gate {
         answer
     }
 
+    fn read_together(
+        &self,
+        key: &Arc<str>,
+    ) -> impl Future<Output = Result<Option<Bytes>, RemoteError>> {
+        let read = self.together.read(key);
+        let span = spans::call(&self.cache, "read");
+        match span.is_disabled() {
+            true => Either::Left(read),
+            false => Either::Right(Box::pin(read.instrument(span))),
+        }
+    }
+
     /// The same for a change, and for what others wait for. What cannot be made now has to be made later, so it waits for its
     /// [`turn`](Self::turn).
-    pub(crate) async fn change<'a, T>(
+    pub(crate) async fn change<'a, T: 'a>(
         &'a self,
+        name: &'static str,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         let turn = self.turn().await?;
-        self.call_in(&turn, ask).await
+        self.call_in(&turn, name, ask).await
     }
 
     /// Waits for a place among the calls, as long as one may take, before all reads that come meanwhile.
@@ -169,26 +187,42 @@ impl Gate {
     }
 
     /// Makes one call in a turn that the caller has, under all other limits.
-    pub(crate) async fn call_in<'a, T>(
+    pub(crate) async fn call_in<'a, T: 'a>(
         &'a self,
         _: &Turn<'_>,
+        name: &'static str,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
-        self.ask(ask).await
+        self.ask(name, ask).await
     }
 
-    async fn ask<'a, T>(
+    async fn ask<'a, T: 'a>(
         &'a self,
+        name: &'static str,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         // Pinned where they are, here and below: what is handed on by value has its room twice.
-        let asked = pin!(whole(async { ask(&*self.remote).await }));
+        let asked = pin!(whole(async { self.spanned(name, ask).await }));
         let mut asked = pin!(tokio::time::timeout(self.limits.budget, asked));
         let bounded = async {
             let answer = asked.as_mut().await;
             answer.unwrap_or(Err(RemoteError::Timeout))
         };
         self.watched(pin!(bounded)).await
+    }
+
+    /// Where nobody looks at the span, there is none: it would be in each future that asks.
+    fn spanned<'a, T: 'a>(
+        &'a self,
+        name: &'static str,
+        ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
+    ) -> Reply<'a, T> {
+        let span = spans::call(&self.cache, name);
+        if span.is_disabled() {
+            return ask(&*self.remote);
+        }
+        let reply = span.in_scope(|| ask(&*self.remote));
+        Box::pin(reply.instrument(span))
     }
 
     /// Makes a call that keeps to the budget by itself, unless the breaker is open.
@@ -237,7 +271,9 @@ impl Gate {
         keep: Duration,
     ) -> Result<bool, RemoteError> {
         let stored = self
-            .call_in(turn, |remote| remote.store(key, token, envelope, keep))
+            .call_in(turn, "store", |remote| {
+                remote.store(key, token, envelope, keep)
+            })
             .await;
         if matches!(stored, Ok(true)) {
             self.outage.works(Noticed::Refusal);
@@ -247,9 +283,10 @@ impl Gate {
 
     /// A change of many keys, in a turn for so many. Each of them counts as a call of its own that failed or did not; where they are
     /// calls of their own, each has the time of one, and a slow one takes no other with it.
-    pub(crate) async fn each<'a, K, T>(
+    pub(crate) async fn each<'a, K, T: 'a>(
         &'a self,
         turn: &Turn<'_>,
+        name: &'static str,
         keys: &'a [K],
         many: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
         one: impl Fn(&'a dyn Remote, &'a K) -> Reply<'a, T>,
@@ -258,10 +295,10 @@ impl Gate {
             let one = &one;
             let calls = keys
                 .iter()
-                .map(|key| self.ask(move |remote| one(remote, key)));
+                .map(|key| self.ask(name, move |remote| one(remote, key)));
             return Ok(join_all(calls).await);
         }
-        let answers = self.call_in(turn, many).await?;
+        let answers = self.call_in(turn, name, many).await?;
         for answer in &answers {
             self.note(answer.as_ref().err());
         }
@@ -278,7 +315,7 @@ impl Gate {
             remote.store(&value.key, value.token, value.envelope.clone(), value.keep)
         };
         let many = |remote: &'a dyn Remote| remote.store_many(values);
-        let stored = self.each(turn, values, many, one).await;
+        let stored = self.each(turn, "store", values, many, one).await;
         if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
             self.outage.works(Noticed::Refusal);
         }

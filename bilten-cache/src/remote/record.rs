@@ -44,6 +44,18 @@ impl Scope {
         }
     }
 
+    /// What kind of scope it is, in a word.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Key(_) => "key",
+            Self::Expired(_) => "expired",
+            Self::Tag(_) => "tag",
+            Self::Tags(_) => "tags",
+            Self::Pattern(_) => "pattern",
+            Self::All => "all",
+        }
+    }
+
     /// The scope as one text, as it stands in the log and in the marker hash. To who does not know its kind it is about everything, so a
     /// kind that is added takes at least as much from older versions as it should.
     #[must_use]

@@ -61,6 +61,7 @@ mod shutdown;
 mod site;
 mod slow_link;
 mod sources;
+mod spans;
 mod staleness;
 mod stampede;
 mod tag_sets;
