@@ -11,6 +11,7 @@ use bilten_testbed::RedisCluster;
 
 use crate::conformance::conforms;
 use crate::harness::{DEADLINE, Node, eventually, with_each_client};
+use crate::wire::commands_go_to_each_primary_together;
 
 with_each_client! {
     a_lost_owner_of_the_log_is_replaced,
@@ -60,6 +61,7 @@ async fn each_client_works_on_a_cluster_and_follows_a_planned_fail_over() {
         conforms(Redis::url(cluster.url()).client(client)).await;
         values_and_records_arrive(client, &cluster).await;
         many_keys_at_once_and_what_takes_them_arrive(client, &cluster).await;
+        commands_go_to_each_primary_together(client, &cluster).await;
         every_primary_is_swept(client, &cluster).await;
         a_planned_fail_over_under_load_is_followed(client, &cluster).await;
         a_password_that_is_not_needed(client, &cluster).await;

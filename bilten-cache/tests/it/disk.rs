@@ -17,11 +17,17 @@ use crate::harness::{DEADLINE, eventually};
 
 /// Set in a child: the folder.
 const CHILD: &str = "BILTEN_DISK_CHILD";
+/// Set in a child whose changes wait for the disk.
+const SYNC: &str = "BILTEN_DISK_SYNC";
 /// Before each of the child's lines, because the test runner writes to the same place.
 const MARK: char = '~';
 
 async fn cache(folder: &Path) -> Cache {
-    built(DiskOptions::folder(folder)).await.unwrap()
+    synced(folder, false).await
+}
+
+async fn synced(folder: &Path, sync: bool) -> Cache {
+    built(DiskOptions::folder(folder).sync(sync)).await.unwrap()
 }
 
 async fn built(options: DiskOptions) -> Result<Cache, Error> {
@@ -242,7 +248,7 @@ fn say(line: &str) {
 
 /// The life of a child: it changes things, and says so before and after, until it is killed.
 async fn live(folder: &str) {
-    let cache = cache(Path::new(folder)).await;
+    let cache = synced(Path::new(folder), std::env::var(SYNC).is_ok()).await;
     let stock = stock(&cache);
     say("open");
     loop {
@@ -254,10 +260,17 @@ async fn live(folder: &str) {
 }
 
 /// Lets a child live for a while and kills it. What it had under way then.
-async fn one_life(folder: &Path, known: &mut Known, test: &str, from_start: bool) -> Option<Step> {
+async fn one_life(
+    folder: &Path,
+    known: &mut Known,
+    test: &str,
+    from_start: bool,
+    sync: bool,
+) -> Option<Step> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, folder)
+        .envs(sync.then_some((SYNC, "")))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -309,8 +322,10 @@ async fn a_process_killed_at_any_moment_loses_nothing_and_brings_nothing_back() 
     let mut known: Known = (0..20).map(|key| (key, None)).collect();
     let mut there = 0;
     for round in 0..30 {
-        let under_way = one_life(folder.path(), &mut known, TEST, round % 4 == 3).await;
-        let cache = cache(folder.path()).await;
+        // Two lives without and two with `sync`, in whatever way they begin.
+        let sync = round / 2 % 2 == 1;
+        let under_way = one_life(folder.path(), &mut known, TEST, round % 4 == 3, sync).await;
+        let cache = synced(folder.path(), sync).await;
         let stock = stock(&cache);
         for (key, value) in &mut known {
             let found = stock.get(&key.to_string()).await.map(|value| *value);

@@ -33,6 +33,9 @@ async fn a_hit_hands_out_the_stored_value_itself() {
 
 #[tokio::test]
 async fn a_hit_allocates_nothing() {
+    // Also where somebody wants to see each span.
+    let subscriber = tracing_subscriber::registry();
+    let _subscriber = tracing::subscriber::set_default(subscriber);
     let node = Node::on(&FaultyRemote::new()).await;
     let pages = node
         .cache
@@ -162,6 +165,23 @@ async fn the_state_of_the_log_is_told_to_the_recorder_that_was_there_when_the_ca
         ("bilten_cache_log_lag_records", 1.0),
     ];
     tells("it hears nothing", &cut).await;
+    let age = || {
+        let told = snapshotter.snapshot().into_vec();
+        let is_age = |name: &str| name == "bilten_cache_log_age_seconds";
+        let value = told.into_iter().find(|(key, ..)| is_age(key.key().name()));
+        value.and_then(|(.., value)| match value {
+            DebugValue::Gauge(age) => Some(age.0),
+            _ => None,
+        })
+    };
+    let before = node.cache.status().log_age.unwrap();
+    clock.advance(Duration::from_secs(100));
+    eventually("what it knows is old", || {
+        age().is_some_and(|age| age >= before.as_secs_f64() + 99.0)
+    })
+    .await;
+    way.cut_log(false);
+    eventually("it is told anew", || age().is_some_and(|age| age < 99.0)).await;
     store.fail(true);
     let _ = node.stock.remove("tea").await.unwrap();
     tells("a change waits", &[("bilten_cache_waiting", 1.0)]).await;

@@ -70,4 +70,5 @@ mod trimmed;
 mod upkeep;
 mod values;
 mod windows;
+mod wire;
 mod writes;

@@ -280,15 +280,20 @@ async fn a_recorder_is_told_of_each_change_once_and_of_each_failure() {
     assert_eq!(shop.cache.invalidate_tag("hot").await, Ack::Everywhere);
     assert_eq!(shop.stock.clear().await, Ack::Everywhere);
     assert_eq!(shop.cache.clear().await, Ack::Everywhere);
+    let two = shop.stock.set_many([("milk", 1), ("bread", 2)]);
+    assert_eq!(two.await.unwrap(), Ack::Everywhere);
+    let write = async { Ok::<_, io::Error>(3) };
+    assert_eq!(*shop.stock.write_through("salt", write).await.unwrap(), 3);
+    // A write is no invalidation, and each key has its own record.
     let well = [
         ("invalidations_total", 8),
         ("deferred_total", 0),
-        ("log_records_total", 10),
+        ("log_records_total", 13),
         ("remote_failures_total", 0),
         ("flushes_total", 0),
     ];
     eventually("its own records came back", || {
-        shop.cache.stats().log_records == 10
+        shop.cache.stats().log_records == 13
     })
     .await;
     shop.tells(&well);

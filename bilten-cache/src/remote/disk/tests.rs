@@ -55,7 +55,8 @@ async fn the_disk_keeps_to_its_budget_and_lets_go_what_ends_first() {
         assert!(stored.into_iter().all(|stored| stored));
     }
     let took = on_disk(folder.path());
-    assert!((1 << 20..12 << 20).contains(&took), "{took}");
+    // About twice the budget, as the documentation has it.
+    assert!((1 << 20..9 << 20).contains(&took), "{took}");
     assert!(disk.read("long").await.unwrap().is_some());
     assert!(disk.read("k0").await.unwrap().is_none());
     assert!(disk.read("k2999").await.unwrap().is_some());
