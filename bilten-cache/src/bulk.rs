@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::envelope::Draft;
 use crate::invalidate::{self, Ack, Change, Written, drop_from_memory, note, put_in_memory, tell};
 use crate::remote::{Author, Each, Gate, Parcel, Position, RemoteError, Scope, Turn};
-use crate::spans;
+use crate::spans::{self, Ask};
 
 /// The largest value that is stored together with others: a larger one would hold them up.
 const LARGEST: usize = 64 << 10;
@@ -139,7 +139,7 @@ async fn claim(
         let hold = invalidate::hold(gate.budget(), 2);
         gate.each(
             turn,
-            "claim",
+            Ask::Claim,
             &keys,
             |remote| remote.claim_many(&keys, hold, author),
             |remote, (key, token)| remote.claim(key, *token, hold, author),
@@ -167,7 +167,7 @@ async fn remove_in(
 ) -> Result<Each<Position>, RemoteError> {
     gate.each(
         turn,
-        "invalidate",
+        Ask::Invalidate,
         keys,
         |remote| remote.remove_many(keys, author),
         |remote, key| {

@@ -12,6 +12,7 @@ use crate::entry::Began;
 use crate::envelope::Envelope;
 use crate::region_state::RegionState;
 use crate::remote::Demand;
+use crate::spans::Ask;
 use crate::staleness::{Windows, end_of, signed};
 
 /// Where a key is and why it is served or not, from [`Region::explain`](crate::Region::explain). Its `Display` is a line for each level.
@@ -164,7 +165,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
             return Verdict::NotAsked(why.to_owned());
         }
         let start = self.engine.start(key);
-        match gate.call("read", |remote| remote.read(key)).await {
+        match gate.call(Ask::Read, |remote| remote.read(key)).await {
             Err(error) => Verdict::NotAsked(error.to_string()),
             Ok(None) => Verdict::Absent,
             Ok(Some(bytes)) => self.explain_bytes(key, &bytes, start.began.generation),

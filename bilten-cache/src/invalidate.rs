@@ -16,7 +16,7 @@ use crate::entry::Entry;
 use crate::envelope::Draft;
 use crate::events::Event;
 use crate::remote::{Author, Demand, Gate, Position, RemoteError, Scope, Turn};
-use crate::spans;
+use crate::spans::{self, Ask};
 
 /// However long the budget is: loads wait for a claim whose writer has died.
 const LONGEST_CLAIM: Duration = Duration::from_secs(10);
@@ -121,7 +121,7 @@ async fn change_in(
 ) -> Result<Position, RemoteError> {
     demand(engine, gate, turn, scope, after).await?;
     let author = engine.coherence.author();
-    gate.call_in(turn, "invalidate", |remote| {
+    gate.call_in(turn, Ask::Invalidate, |remote| {
         remote.invalidate(scope, author)
     })
     .await
@@ -138,7 +138,7 @@ async fn demand(
     let Some(after) = after else { return Ok(()) };
     let wanted = engine.coherence.demand(scope, after);
     let author = engine.coherence.author();
-    let told = gate.call_in(turn, "demand", |remote| remote.demand(&wanted, author));
+    let told = gate.call_in(turn, Ask::Demand, |remote| remote.demand(&wanted, author));
     let told = told.await?;
     if let Some(position) = told {
         engine.acknowledge_demand(position);
@@ -363,7 +363,7 @@ impl<'a> Way<'a> {
         let key = scope.key().map_or("", |key| key);
         // Of a write of the source the end comes in between.
         let hold = hold(gate.budget(), if is_older { 3 } else { 2 });
-        gate.call_in(turn, "claim", |remote| {
+        gate.call_in(turn, Ask::Claim, |remote| {
             remote.claim(key, self.token, hold, self.author)
         })
         .await
@@ -372,7 +372,7 @@ impl<'a> Way<'a> {
     /// Nothing will be stored. If this fails, the claim runs out by itself.
     async fn release(&self, key: &str) {
         let (gate, turn) = (self.gate, &self.turn);
-        let release = gate.call_in(turn, "release", |remote| remote.release(key, self.token));
+        let release = gate.call_in(turn, Ask::Release, |remote| remote.release(key, self.token));
         let _ = release.await;
     }
 

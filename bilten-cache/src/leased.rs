@@ -13,6 +13,7 @@ use crate::job::Job;
 use crate::kept::Kept;
 use crate::region_state::RegionState;
 use crate::remote::{Gate, RemoteError};
+use crate::spans::Ask;
 
 /// What goes to L2, and for how long.
 pub(crate) type Parcel = (Result<Bytes, SharedError>, Duration);
@@ -64,7 +65,7 @@ async fn look_who_has_it<V: Send + Sync + 'static>(
     kept: Option<Kept>,
 ) {
     let start = state.engine.start(key);
-    let there = gate.change("read", |remote| remote.read(key)).await;
+    let there = gate.change(Ask::Read, |remote| remote.read(key)).await;
     let there = there.ok().flatten();
     if there.as_ref() == Some(envelope) {
         // The client has sent it twice.
@@ -132,7 +133,7 @@ pub(crate) async fn renew<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     let gate = state.engine.gate.as_ref()?;
     let turn = gate.aside().await.ok()?;
-    let renewed = gate.call_in(&turn, "renew", |remote| remote.renew(key, token, hold));
+    let renewed = gate.call_in(&turn, Ask::Renew, |remote| remote.renew(key, token, hold));
     renewed.await.ok()
 }
 
@@ -148,7 +149,7 @@ pub(crate) async fn release<V: Send + Sync + 'static>(
     // If this fails, the lease runs out by itself.
     let release = async {
         let turn = gate.aside().await?;
-        gate.call_in(&turn, "release", |remote| remote.release(key, token))
+        gate.call_in(&turn, Ask::Release, |remote| remote.release(key, token))
             .await
     };
     Box::pin(release).await.is_ok()

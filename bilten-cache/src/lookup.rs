@@ -15,6 +15,7 @@ use crate::kept::Kept;
 use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
 use crate::remote::{Demand, Gate, Lease};
+use crate::spans::Ask;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
@@ -227,7 +228,9 @@ pub(crate) async fn fresh_many<V: Send + Sync + 'static>(
         return vec![Err(None); keys.len()];
     }
     let plain = How::default();
-    let found = gate.call("read", |remote| remote.read_many(&asked)).await;
+    let found = gate
+        .call(Ask::Read, |remote| remote.read_many(&asked))
+        .await;
     let mut found = found.unwrap_or_default().into_iter();
     let take = |((key, start), readable): ((&Arc<str>, Start), bool)| {
         let bytes = readable.then(|| found.next().flatten()).flatten();
@@ -311,7 +314,7 @@ async fn lease<V: Send + Sync + 'static>(
             return Look::Missing(None);
         };
         let start = state.engine.start(key);
-        let asked = gate.call("lease", |remote| {
+        let asked = gate.call(Ask::Lease, |remote| {
             remote.lease(key, token, hold, over.as_deref())
         });
         let answer = asked.await;

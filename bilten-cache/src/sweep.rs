@@ -7,6 +7,7 @@ use futures_util::StreamExt;
 use crate::engine::Engine;
 use crate::envelope::Head;
 use crate::remote::Gate;
+use crate::spans::Ask;
 use crate::status::Swept;
 
 /// How much of a value is looked at: its header and the first tags.
@@ -25,7 +26,7 @@ pub(crate) async fn run(engine: &Engine) -> Swept {
         if !engine.coherence.is_synced() {
             break;
         }
-        let Ok(page) = gate.call("scan", |remote| remote.scan(after)).await else {
+        let Ok(page) = gate.call(Ask::Scan, |remote| remote.scan(after)).await else {
             break;
         };
         seen.fetch_add(page.keys.len() as u64, Ordering::Relaxed);
@@ -47,7 +48,7 @@ pub(crate) async fn run(engine: &Engine) -> Swept {
 
 /// Removes the value of a key if it is dead. What does not answer, or is not ours, stays.
 async fn discard(engine: &Engine, gate: &Gate, key: &str) -> bool {
-    let Ok(bytes) = gate.call("head", |remote| remote.head(key, LOOK)).await else {
+    let Ok(bytes) = gate.call(Ask::Head, |remote| remote.head(key, LOOK)).await else {
         return false;
     };
     let Some(head) = Head::decode(&bytes) else {
@@ -61,7 +62,7 @@ async fn discard(engine: &Engine, gate: &Gate, key: &str) -> bool {
     }
     // A value that was stored since does not begin like this.
     let gone = gate
-        .call("discard", |remote| remote.discard(key, bytes))
+        .call(Ask::Discard, |remote| remote.discard(key, bytes))
         .await;
     gone.unwrap_or(false)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::engine::{Engine, Start};
 use crate::invalidate::{self, Ending};
 use crate::remote::{Scope, Turn};
+use crate::spans::Ask;
 use crate::writes::Writes;
 
 /// A write that takes longer counts as one that overlapped with another.
@@ -43,7 +44,7 @@ impl Writing {
         writing.alone = match &engine.gate {
             None => lock(&engine.writes).begin(key, token),
             Some(gate) => {
-                let begun = gate.change("begin_write", |remote| {
+                let begun = gate.change(Ask::BeginWrite, |remote| {
                     remote.begin_write(key, token, LONGEST)
                 });
                 // Without the second level nobody knows what other processes write.
@@ -93,11 +94,11 @@ async fn end(engine: &Engine, key: &Arc<str>, token: u64, turn: Option<&Turn<'_>
     let ended = match (&engine.gate, turn) {
         (None, _) => return lock(&engine.writes).end(key, token),
         (Some(gate), None) => {
-            gate.change("end_write", |remote| remote.end_write(key, token))
+            gate.change(Ask::EndWrite, |remote| remote.end_write(key, token))
                 .await
         }
         (Some(gate), Some(turn)) => {
-            let end = gate.call_in(turn, "end_write", |remote| remote.end_write(key, token));
+            let end = gate.call_in(turn, Ask::EndWrite, |remote| remote.end_write(key, token));
             end.await
         }
     };

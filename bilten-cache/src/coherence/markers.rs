@@ -11,6 +11,9 @@ const MAX_SETS: usize = 256;
 /// Prefixes, tags and sets of them that are remembered; above this they become one marker on everything.
 const MAX_MARKERS: usize = 65_536;
 
+/// Tags of which an entry must carry all, and the position.
+type Set = (Arc<[Arc<str>]>, u64);
+
 /// Which keys, tags and patterns were invalidated at which position of the log.
 ///
 /// Pure: it knows positions and names, nothing of time, locks or Redis. It grows with the
@@ -22,7 +25,7 @@ pub(crate) struct Markers {
     newest_tag: u64,
     tags: HashMap<Arc<str>, u64>,
     /// Tags that count together, by the first of them.
-    sets: HashMap<Arc<str>, Vec<(Arc<[Arc<str>]>, u64)>>,
+    sets: HashMap<Arc<str>, Vec<Set>>,
     /// By length, so that a key is looked up once per length that occurs.
     prefixes: BTreeMap<usize, HashMap<Arc<str>, u64>>,
     globs: Vec<(Pattern, u64)>,
@@ -146,7 +149,7 @@ impl Markers {
     fn sets_of<'t>(
         &self,
         tags: impl Iterator<Item = &'t Arc<str>> + Clone,
-    ) -> impl Iterator<Item = &(Arc<[Arc<str>]>, u64)> {
+    ) -> impl Iterator<Item = &Set> {
         let all = tags.clone();
         let begun = tags.filter_map(|tag| self.sets.get(tag)).flatten();
         begun.filter(move |(set, _)| {

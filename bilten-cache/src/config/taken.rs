@@ -11,8 +11,11 @@ type Region = RegionBuilder<str, Option<u32>>;
 
 const SECONDS: fn(u64) -> Duration = Duration::from_secs;
 
-/// A setting, what a configuration says, and the same in a program. No value is that of another one or the default.
-const OF_REGIONS: [(&str, &str, fn(Region) -> Region); 20] = [
+/// A setting, what a configuration says of it, and the same in a program.
+type Row<B> = (&'static str, &'static str, fn(B) -> B);
+
+/// No value is that of another one or the default.
+const OF_REGIONS: [Row<Region>; 20] = [
     ("time_to_live", r#""11s""#, |r| r.time_to_live(SECONDS(11))),
     ("memory_time_to_live", r#""12s""#, |r| {
         r.memory_time_to_live(SECONDS(12))
@@ -48,7 +51,7 @@ const OF_REGIONS: [(&str, &str, fn(Region) -> Region); 20] = [
 ];
 
 /// The same of caches.
-const OF_CACHES: [(&str, &str, fn(CacheBuilder) -> CacheBuilder); 8] = [
+const OF_CACHES: [Row<CacheBuilder>; 8] = [
     ("memory", r#""11MiB""#, |c| c.memory_bytes(11 << 20)),
     #[cfg(feature = "quick-cache")]
     ("clock_pro", "true", CacheBuilder::clock_pro),
@@ -80,7 +83,7 @@ fn settings_in(text: &str) -> Vec<String> {
     quoted.into_iter().map(str::to_owned).collect()
 }
 
-fn sorted<T>(table: &[(&str, &str, T)]) -> Vec<String> {
+fn sorted<B>(table: &[Row<B>]) -> Vec<String> {
     let mut names: Vec<_> = table.iter().map(|(name, ..)| (*name).to_owned()).collect();
     names.sort_unstable();
     names.dedup();

@@ -18,7 +18,7 @@ use super::together::Together;
 use super::{Each, Parcel, Remote, RemoteError, Reply};
 use crate::clock::{Clock, Nanos, nanos};
 use crate::error::panic_message;
-use crate::spans;
+use crate::spans::{self, Ask};
 use crate::stats::CacheMeters;
 
 /// A place among the calls, for one of them after the other. Between two of a write nobody else has to come to their turn. Or several places,
@@ -83,17 +83,17 @@ impl Gate {
         }
     }
 
-    /// Makes one call under all limits, in a span that has this name for it.
+    /// Makes one call under all limits, in a span of its own.
     pub(crate) async fn call<'a, T: 'a>(
         &'a self,
-        name: &'static str,
+        what: Ask,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         let Ok(_place) = self.permits.try_acquire() else {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
         };
-        self.ask(name, ask).await
+        self.ask(what, ask).await
     }
 
     /// Reads one key under all limits: by itself, or with others in one call while many are under way.
@@ -106,7 +106,7 @@ impl Gate {
         let under_way = under_way + self.limits.crowd;
         let answer = match self.together.is_better(under_way) {
             true => self.watched(pin!(self.read_together(key))).await,
-            false => self.ask("read", |remote| remote.read(key)).await,
+            false => self.ask(Ask::Read, |remote| remote.read(key)).await,
         };
         if let Ok(Some(bytes)) = &answer {
             self.together.saw(bytes.len());
@@ -119,7 +119,7 @@ impl Gate {
         key: &Arc<str>,
     ) -> impl Future<Output = Result<Option<Bytes>, RemoteError>> {
         let read = self.together.read(key);
-        let span = spans::call(&self.cache, "read");
+        let span = spans::call(&self.cache, Ask::Read);
         match span.is_disabled() {
             true => Either::Left(read),
             false => Either::Right(Box::pin(read.instrument(span))),
@@ -130,11 +130,11 @@ impl Gate {
     /// [`turn`](Self::turn).
     pub(crate) async fn change<'a, T: 'a>(
         &'a self,
-        name: &'static str,
+        what: Ask,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         let turn = self.turn().await?;
-        self.call_in(&turn, name, ask).await
+        self.call_in(&turn, what, ask).await
     }
 
     /// Waits for a place among the calls, as long as one may take, before all reads that come meanwhile.
@@ -190,19 +190,19 @@ impl Gate {
     pub(crate) async fn call_in<'a, T: 'a>(
         &'a self,
         _: &Turn<'_>,
-        name: &'static str,
+        what: Ask,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
-        self.ask(name, ask).await
+        self.ask(what, ask).await
     }
 
     async fn ask<'a, T: 'a>(
         &'a self,
-        name: &'static str,
+        what: Ask,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Result<T, RemoteError> {
         // Pinned where they are, here and below: what is handed on by value has its room twice.
-        let asked = pin!(whole(async { self.spanned(name, ask).await }));
+        let asked = pin!(whole(async { self.spanned(what, ask).await }));
         let mut asked = pin!(tokio::time::timeout(self.limits.budget, asked));
         let bounded = async {
             let answer = asked.as_mut().await;
@@ -214,10 +214,10 @@ impl Gate {
     /// Where nobody looks at the span, there is none: it would be in each future that asks.
     fn spanned<'a, T: 'a>(
         &'a self,
-        name: &'static str,
+        what: Ask,
         ask: impl FnOnce(&'a dyn Remote) -> Reply<'a, T>,
     ) -> Reply<'a, T> {
-        let span = spans::call(&self.cache, name);
+        let span = spans::call(&self.cache, what);
         if span.is_disabled() {
             return ask(&*self.remote);
         }
@@ -271,7 +271,7 @@ impl Gate {
         keep: Duration,
     ) -> Result<bool, RemoteError> {
         let stored = self
-            .call_in(turn, "store", |remote| {
+            .call_in(turn, Ask::Store, |remote| {
                 remote.store(key, token, envelope, keep)
             })
             .await;
@@ -286,7 +286,7 @@ impl Gate {
     pub(crate) async fn each<'a, K, T: 'a>(
         &'a self,
         turn: &Turn<'_>,
-        name: &'static str,
+        what: Ask,
         keys: &'a [K],
         many: impl FnOnce(&'a dyn Remote) -> Reply<'a, Each<T>>,
         one: impl Fn(&'a dyn Remote, &'a K) -> Reply<'a, T>,
@@ -295,10 +295,10 @@ impl Gate {
             let one = &one;
             let calls = keys
                 .iter()
-                .map(|key| self.ask(name, move |remote| one(remote, key)));
+                .map(|key| self.ask(what, move |remote| one(remote, key)));
             return Ok(join_all(calls).await);
         }
-        let answers = self.call_in(turn, name, many).await?;
+        let answers = self.call_in(turn, what, many).await?;
         for answer in &answers {
             self.note(answer.as_ref().err());
         }
@@ -315,7 +315,7 @@ impl Gate {
             remote.store(&value.key, value.token, value.envelope.clone(), value.keep)
         };
         let many = |remote: &'a dyn Remote| remote.store_many(values);
-        let stored = self.each(turn, "store", values, many, one).await;
+        let stored = self.each(turn, Ask::Store, values, many, one).await;
         if stored.iter().flatten().any(|one| matches!(one, Ok(true))) {
             self.outage.works(Noticed::Refusal);
         }
