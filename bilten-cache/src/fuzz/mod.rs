@@ -2,7 +2,8 @@
 //! parser.
 //!
 //! cargo-fuzz needs a nightly compiler, and so does bolero with a coverage engine, and this crate is tested with the compiler that its
-//! users have. So the inputs are changed here, beginning from a kept corpus, and an input is kept for the run when what came of
+//! users have. Without one, bolero 0.13.7 tries the corpus and then random bytes, which is less than this does, and it asks for exactly one version of
+//! indexmap (`=2.11.2`), which would hold the whole workspace back. So the inputs are changed here, beginning from a kept corpus, and an input is kept for the run when what came of
 //! it is new, which is a coarse coverage. Each target runs for [`SECONDS`] of them, or 2.
 //!
 //! An input that breaks a target is written to the corpus, where every later run tries it first.
