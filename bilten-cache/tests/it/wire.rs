@@ -90,10 +90,9 @@ pub(crate) async fn commands_go_to_each_primary_together(
         let after = work(&primaries, &kinds);
         let (ran, reads) = (after.commands - before.commands, after.reads - before.reads);
         let found = format!("{client:?} {what}: {ran} commands in {reads} reads");
-        eprintln!("{found}");
         assert!(after.fewest > before.fewest, "{found}: not all primaries");
         assert!(ran >= commands * 300, "{found}");
-        assert!(reads < ran / 3, "{found}");
+        assert!(reads < ran / 2, "{found}");
     }
 }
 
