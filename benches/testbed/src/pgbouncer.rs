@@ -37,6 +37,14 @@ impl PgBouncer {
     /// # Errors
     /// When the program is not here (the message is the line to type), or it does not get ready.
     pub fn before(node: &PostgresNode, settings: &[(&str, &str)]) -> Result<Self, Error> {
+        Self::at(node.addr(), settings)
+    }
+
+    /// As [`Self::before`], of whatever listens at this address, such as a [`FaultProxy`](crate::FaultProxy).
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub fn at(server: SocketAddr, settings: &[(&str, &str)]) -> Result<Self, Error> {
         let program = program::find("pgbouncer")
             .ok_or_else(|| Error::missing("pgbouncer", install::remedy()))?;
         let directory = RunDirectory::make("pgbouncer")?;
@@ -52,10 +60,7 @@ impl PgBouncer {
             user.own(&file)
         };
         write("users.txt", "\"postgres\" \"\"\n")?;
-        write(
-            "pgbouncer.ini",
-            &config(node.addr(), port.number(), settings),
-        )?;
+        write("pgbouncer.ini", &config(server, port.number(), settings))?;
         let launch = Launch {
             command: vec![
                 program.to_string_lossy().into_owned(),
@@ -64,8 +69,10 @@ impl PgBouncer {
             work,
             polite: "INT",
         };
-        let server = Server::start(directory, launch)?;
-        let pooler = Self { server, port };
+        let pooler = Self {
+            server: Server::start(directory, launch)?,
+            port,
+        };
         pooler.wait_ready()?;
         Ok(pooler)
     }
@@ -96,12 +103,12 @@ impl PgBouncer {
     }
 }
 
-fn config(node: SocketAddr, port: u16, settings: &[(&str, &str)]) -> String {
+fn config(server: SocketAddr, port: u16, settings: &[(&str, &str)]) -> String {
     let mut text = format!(
         "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
          unix_socket_dir =\nauth_type = trust\nauth_file = users.txt\n",
-        node.ip(),
-        node.port()
+        server.ip(),
+        server.port()
     );
     for (name, value) in settings {
         let _ = writeln!(text, "{name} = {value}");

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{
     AccessMode, ActiveModelTrait, ActiveValue::Set, ConnectOptions, ConnectionTrait, Database,
-    EntityTrait, TransactionTrait,
+    DatabaseConnection, EntityTrait, TransactionTrait,
 };
-use bilten_db::{ClusterBuilder, PoolConfig};
-use bilten_testbed::{FaultProxy, PgBouncer, Postgres, PostgresNode, eventually};
+use bilten_db::{Cluster, ClusterBuilder, PoolConfig};
+use bilten_testbed::{Direction, FaultProxy, PgBouncer, Postgres, PostgresNode, eventually};
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::fixture::{
-    HELD, LIMIT, ask, cluster, event, hold, is_up, patient, port, private, seen, tally, until_up,
+    HELD, LIMIT, ask, cluster, event, hold, is_up, patient, port, private, reason, seen, tally,
     who_reads,
 };
 use crate::warnings::Warnings;
@@ -50,6 +51,42 @@ impl Poolers {
             .primary(self.primary.url())
             .replica("r1", self.replica.url())
     }
+
+    /// A cluster with one connection to the replica beside its probe's, and what counts the connections to that.
+    async fn connect_by_proxy(&self) -> (FaultProxy, Cluster) {
+        let proxy = FaultProxy::to_blocking(self.replica.addr()).unwrap();
+        let pool = patient().max(1).query_timeout(Some(FAR));
+        let built = cluster()
+            .primary(self.primary.url())
+            .replica("r1", proxy.url_like(&self.replica.url()).unwrap())
+            .pool(pool);
+        let db = built.connect().await.unwrap();
+        tally(&db, 4).await;
+        // When the second question is asked the first one was answered: the pool's connection is one of before.
+        (0..2).for_each(|_| until_probed(self.postgres.replica(0)));
+        (proxy, db)
+    }
+
+    /// Cuts the probe of the replica until a stranger has taken its place, and waits until two probes were in vain.
+    async fn displace_the_probe(&self, proxy: &FaultProxy) -> DatabaseConnection {
+        let mut options = ConnectOptions::new(self.replica.url());
+        options.max_connections(1).connect_timeout(FAR);
+        let stranger = tokio::spawn(async move {
+            let db = Database::connect(options).await.unwrap();
+            ask::<i32>(&db, "select 1").await.unwrap();
+            db
+        });
+        let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+            where query like '%pg_control_system%' and pid <> pg_backend_pid()";
+        eventually(LIMIT, || {
+            self.postgres.replica(0).psql(cut).unwrap();
+            stranger.is_finished()
+        });
+        // The probe has nobody to ask from here on. Each that is in vain begins anew: when the third is there, two were.
+        let before = proxy.accepted();
+        eventually(LIMIT, || proxy.accepted() >= before + 3);
+        stranger.await.unwrap()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,20 +120,33 @@ async fn a_pooler_for_sessions_is_not_noticed() {
 /// What may not be waited for; a pooler keeps who waits for a server of it for two minutes.
 const FAR: Duration = Duration::from_secs(600);
 
+/// The pooler's connections are cut, and what it opens anew has no answer: it tells nobody that its server is gone. The first reads
+/// meet connections that were cut; those after them are let in and wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
-    let poolers = Poolers::start_with("session", "9");
-    let pool = PoolConfig::default().max(4).query_timeout(Some(FAR));
-    let db = poolers.builder().pool(pool).connect().await.unwrap();
-    let [primary, replica] = [poolers.postgres.primary(), poolers.postgres.replica(0)];
+    let postgres = private(1);
+    let [primary, replica] = [postgres.primary(), postgres.replica(0)];
+    let way = FaultProxy::to_blocking(replica.addr()).unwrap();
+    let far = FAR.as_secs().to_string();
+    // So long the pooler waits for its server, and lets others wait for it.
+    let waits = ["server_connect_timeout", "query_wait_timeout"].map(|name| (name, &*far));
+    let settings = [("pool_mode", "session"), IGNORED, waits[0], waits[1]];
+    let pooler = PgBouncer::at(way.addr(), &settings).unwrap();
+    let pool = patient().max(4).query_timeout(Some(FAR));
+    let built = Cluster::builder().primary(primary.url());
+    let built = built.replica("r1", pooler.url()).pool(pool);
+    let db = built.connect().await.unwrap();
     assert_eq!(tally(&db, 20).await, [(port(replica), 20)].into());
-    replica.kill().unwrap();
-    let begun = Instant::now();
-    let reads = (0..8).map(|_| async { who_reads(&db).await.unwrap() });
-    let ports = join_all(reads).await;
-    assert!(ports.iter().all(|from| *from == port(primary)), "{ports:?}");
-    assert!(begun.elapsed() < LIMIT, "{:?}", begun.elapsed());
-    until_up(&db, "r1", false).await;
+    way.blackhole(Direction::Both);
+    way.reset_all();
+    let answers = timeout(LIMIT, async {
+        while is_up(&db, "r1") {
+            assert_eq!(who_reads(&db).await.unwrap(), port(primary));
+        }
+    });
+    answers.await.expect("a read that waits for nothing");
+    let why = reason(&db, "r1");
+    assert!(why.contains("no answer to anything"), "{why}");
 }
 
 /// The first to come after the server went waits in the pooler for it, which tells all others at once that it is gone.
@@ -130,41 +180,13 @@ async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
     let poolers = Poolers::start("session");
     let replica = poolers.postgres.replica(0);
     let holder = hold(&replica.url()).await;
-    let proxy = FaultProxy::to_blocking(poolers.replica.addr()).unwrap();
-    let pool = patient().max(1).query_timeout(Some(FAR));
-    let db = cluster()
-        .primary(poolers.primary.url())
-        .replica("r1", proxy.url_like(&poolers.replica.url()).unwrap())
-        .pool(pool)
-        .connect()
-        .await
-        .unwrap();
-    tally(&db, 4).await;
-    // When the second question is asked the first one was answered: the pool's connection is one of before.
-    (0..2).for_each(|_| until_probed(replica));
+    let (proxy, db) = poolers.connect_by_proxy().await;
     let long = tokio::spawn({
         let db = db.clone();
         async move { ask::<i32>(&db, "select held()").await }
     });
     eventually(LIMIT, || replica.psql(HELD).unwrap() == "1");
-    let stranger = tokio::spawn({
-        let mut options = ConnectOptions::new(poolers.replica.url());
-        options.max_connections(1).connect_timeout(FAR);
-        async move {
-            let db = Database::connect(options).await.unwrap();
-            ask::<i32>(&db, "select 1").await.unwrap();
-            db
-        }
-    });
-    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-        where query like '%pg_control_system%' and pid <> pg_backend_pid()";
-    eventually(LIMIT, || {
-        replica.psql(cut).unwrap();
-        stranger.is_finished()
-    });
-    // The probe has nobody to ask from here on. Each that is in vain begins anew: when the third is there, two were in vain.
-    let before = proxy.accepted();
-    eventually(LIMIT, || proxy.accepted() >= before + 3);
+    let stranger = poolers.displace_the_probe(&proxy).await;
     assert!(!long.is_finished(), "nobody gave it up");
     holder.rollback().await.unwrap();
     let from = long.await.unwrap().unwrap();
@@ -226,41 +248,13 @@ async fn a_pooler_that_mixes_prepared_statements_can_give_the_answer_of_another(
 async fn a_transaction_that_waits_for_an_answer_shows_that_its_server_is_there() {
     let poolers = Poolers::start("session");
     let replica = poolers.postgres.replica(0);
-    let proxy = FaultProxy::to_blocking(poolers.replica.addr()).unwrap();
-    let pool = patient().max(1).query_timeout(Some(FAR));
-    let db = cluster()
-        .primary(poolers.primary.url())
-        .replica("r1", proxy.url_like(&poolers.replica.url()).unwrap())
-        .pool(pool)
-        .connect()
-        .await
-        .unwrap();
-    tally(&db, 4).await;
-    // When the second question is asked the first one was answered: the pool's connection is one of before.
-    (0..2).for_each(|_| until_probed(replica));
+    let (proxy, db) = poolers.connect_by_proxy().await;
     let gate = hold(&replica.url()).await;
     let read_only = Some(AccessMode::ReadOnly);
     let tx = db.begin_with_config(None, read_only).await.unwrap();
     let work = tokio::spawn(async move { ask::<i32>(&tx, "select held()").await });
     eventually(LIMIT, || replica.psql(HELD).unwrap() == "1");
-    let stranger = tokio::spawn({
-        let mut options = ConnectOptions::new(poolers.replica.url());
-        options.max_connections(1).connect_timeout(FAR);
-        async move {
-            let db = Database::connect(options).await.unwrap();
-            ask::<i32>(&db, "select 1").await.unwrap();
-            db
-        }
-    });
-    let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-        where query like '%pg_control_system%' and pid <> pg_backend_pid()";
-    eventually(LIMIT, || {
-        replica.psql(cut).unwrap();
-        stranger.is_finished()
-    });
-    // The probe has nobody to ask from here on. Each that is in vain begins anew: when the third is there, two were in vain.
-    let before = proxy.accepted();
-    eventually(LIMIT, || proxy.accepted() >= before + 3);
+    let stranger = poolers.displace_the_probe(&proxy).await;
     gate.rollback().await.unwrap();
     let from = work.await.unwrap().unwrap();
     assert_eq!(from, port(replica), "nobody gave it up");
