@@ -8,6 +8,8 @@ use super::spec::IndexSpec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) state: State,
+    /// Its number; an index that is made anew has another one. 0 where an index is there or is not.
+    pub(super) id: i64,
     pub(super) table: String,
     /// Empty for expressions.
     pub(super) columns: Vec<String>,
@@ -25,44 +27,73 @@ pub(super) struct Found {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Valid,
-    /// Being made by some session right now.
+    /// Being made by some session right now, whether anybody waits for that or not.
     Building,
     /// What a failed concurrent build left behind: kept up to date by every write, used by no query.
     Invalid,
 }
 
-const POSTGRES: &str = "select i.indisvalid, i.indisunique, i.indpred is not null, t.relname::text, \
+/// Who may not look into the session of another role sees that it makes an index, and not which. It holds the table against other builds
+/// then, so what is not ready on that table is its.
+macro_rules! is_being_made {
+    () => {
+        "exists (select from pg_stat_progress_create_index p \
+            where p.datname = current_database() and (p.index_relid = i.indexrelid or p.index_relid is null \
+                and exists (select from pg_locks l where l.pid = p.pid and l.relation = i.indrelid and l.granted \
+                    and l.mode = 'ShareUpdateExclusiveLock')))"
+    };
+}
+pub(super) use is_being_made;
+
+const POSTGRES: &str = concat!(
+    "select i.indisvalid, i.indisunique, i.indpred is not null, t.relname::text, \
     array_to_string(array(select coalesce(a.attname::text, '') from unnest(i.indkey) with ordinality as k(num, nth) \
         left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num and k.num > 0 \
         order by k.nth), chr(1)), \
-    i.indnkeyatts::int, \
-    exists (select from pg_stat_progress_create_index p where p.index_relid = i.indexrelid), \
+    i.indnkeyatts::int, ",
+    is_being_made!(),
+    ", \
     array_to_string(array(select o & 1 from unnest(i.indoption) with ordinality as k(o, nth) order by k.nth), ''), \
-    m.amname::text \
+    m.amname::text, i.indexrelid::bigint \
     from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid \
         join pg_am m on m.oid = c.relam \
-    where c.relname = $1 and c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2))";
+    where c.relname = $1 and c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2))"
+);
 
 const SQLITE: &str = "select 1, l.\"unique\", l.partial, m.tbl_name, \
     (select group_concat(coalesce(name, ''), char(1)) from (select name from pragma_index_info(m.name) order by seqno)), \
     -1, 0, \
     (select group_concat(way, '') from (select \"desc\" as way from pragma_index_xinfo(m.name) where key = 1 order by seqno)), \
-    null from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
+    null, 0 from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
     where m.type = 'index' and m.name = ? collate nocase";
 
 /// MySQL before 8.0 and MariaDB before 10.8 take `DESC` and pass over it.
 const MYSQL: &str = "select 1, min(non_unique) = 0, 0, min(table_name), \
     group_concat(coalesce(column_name, '') order by seq_in_index separator '\\u0001'), -1, 0, \
     if(0 /*!80000 + 1 */ /*M!100800 + 1 */, group_concat(if(collation = 'D', '1', '0') order by seq_in_index separator ''), null), \
-    nullif(lower(min(index_type)), 'hash') \
+    nullif(lower(min(index_type)), 'hash'), 0 \
     from information_schema.statistics where index_name = ? and table_name = ? and table_schema = database() \
     having count(*) > 0";
 
-/// Looks the index up.
+/// Looks the index up. What seems to be left behind is looked at once more: one look sees the catalog as it was and the builds as they
+/// are, and a build may have ended well in between.
 pub(super) async fn look_up<C: ConnectionTrait>(
     db: &C,
     spec: &IndexSpec,
 ) -> Result<Option<Found>, DbErr> {
+    let mut left = None;
+    loop {
+        let found = look(db, spec).await?;
+        let invalid = found.as_ref().filter(|found| found.state == State::Invalid);
+        let suspect = invalid.map(|found| found.id);
+        if suspect.is_none() || suspect == left {
+            return Ok(found);
+        }
+        left = suspect;
+    }
+}
+
+async fn look<C: ConnectionTrait>(db: &C, spec: &IndexSpec) -> Result<Option<Found>, DbErr> {
     let backend = db.get_database_backend();
     let plain = spec
         .table
@@ -110,6 +141,7 @@ fn found(row: &QueryResult, backend: DbBackend) -> Result<Found, DbErr> {
     let include = columns.split_off(keys.unwrap_or(columns.len()).min(columns.len()));
     Ok(Found {
         state,
+        id: row.try_get_by_index(9)?,
         table: row.try_get_by_index(3)?,
         columns,
         include,
@@ -194,6 +226,7 @@ mod tests {
     fn each_difference_is_named() {
         let there = Found {
             state: State::Valid,
+            id: 7,
             table: "events".to_owned(),
             columns: vec!["a".to_owned(), "b".to_owned()],
             include: Vec::new(),

@@ -23,8 +23,17 @@ pub enum Ensured {
     Created,
     /// The rest of a failed build was there; it was dropped, and the index made anew.
     Rebuilt,
-    /// Another session makes it right now.
+    /// The server makes it right now, for another process, or for a caller that went away meanwhile. No query uses it yet, and
+    /// nobody knows whether its build ends well.
     Building,
+}
+
+impl Ensured {
+    /// Whether the index is there and queries can use it.
+    #[must_use]
+    pub fn is_ready(self) -> bool {
+        self != Self::Building
+    }
 }
 
 impl IndexSpec {
@@ -48,6 +57,33 @@ impl IndexSpec {
     /// # Ok(()) }
     /// ```
     ///
+    /// # While it is built concurrently
+    ///
+    /// PostgreSQL goes on with a build whose client has gone, and does not stop for the pool's
+    /// [`query_timeout`](crate::PoolConfig::query_timeout), which ends the wait with an error: give the cluster that makes the
+    /// indexes of large tables none.
+    ///
+    /// | the build | `ensure` |
+    /// |---|---|
+    /// | goes on, for whomever | [`Ensured::Building`] at once; an error if it makes another index of that name |
+    /// | has ended well | [`Ensured::Present`] |
+    /// | has failed, or was cancelled | [`Ensured::Rebuilt`] |
+    ///
+    /// Who needs the index before the next step asks until it [is ready](Ensured::is_ready):
+    ///
+    /// ```
+    /// # use bilten_db::{Cluster, index::IndexSpec, sea_orm::ConnectionTrait};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// # db.execute_unprepared("CREATE TABLE events (id integer primary key, start_date text)").await?;
+    /// # let index = IndexSpec::new("idx_events_start_date", "events").column("start_date").concurrently();
+    /// while !index.ensure(&db.primary()).await?.is_ready() {
+    ///     tokio::time::sleep(Duration::from_secs(1)).await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when the index has no meaning for this database, another one has its name, or a concurrent
@@ -56,7 +92,8 @@ impl IndexSpec {
     ///
     /// # Cancellation
     ///
-    /// A build that was begun may go on in the database, or leave an unfinished index that the next call mends.
+    /// A build that was begun may go on in the database, and the next call says so, or leave an unfinished index, which the next
+    /// call mends.
     pub async fn ensure<C: ConnectionTrait>(&self, db: &C) -> Result<Ensured, Error> {
         let sql = self.to_sql(db.get_database_backend())?;
         with_route(Route::Primary, async {
@@ -81,7 +118,9 @@ impl IndexSpec {
     async fn ensure_once<C: ConnectionTrait>(&self, db: &C, sql: &str) -> Result<Ensured, Error> {
         match look_up(db, self).await? {
             None => self.make(db, sql, Ensured::Created).await,
-            Some(found) if found.state == State::Building => Ok(Ensured::Building),
+            Some(found) if found.state == State::Building => {
+                self.compare(&found).map(|()| Ensured::Building)
+            }
             Some(found) if found.state == State::Invalid => {
                 tracing::warn!(
                     index = self.name,
@@ -112,7 +151,7 @@ impl IndexSpec {
             }
             // Not after an error of the build itself, which the server may still show as going on.
             Ok(Some(found)) if found.state == State::Building && is_overtaken(&error) => {
-                Ok(Ensured::Building)
+                self.compare(&found).map(|()| Ensured::Building)
             }
             _ => Err(error),
         }

@@ -6,6 +6,7 @@ mod fixture;
 mod asking;
 mod bad_input;
 mod balance;
+mod builds;
 mod builtins;
 mod busy;
 mod churn;
