@@ -386,6 +386,12 @@ impl Node {
         self.health.pause_left(Instant::now())
     }
 
+    /// Tells the metrics of the connections of its pool.
+    pub(crate) fn note_pool(&self) {
+        let load = self.backend.load();
+        self.metrics.pool(load.size, load.at_hand());
+    }
+
     /// From now on waiters are told that the pool was closed on purpose.
     pub(crate) fn closing(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -394,7 +400,7 @@ impl Node {
     /// Whether nothing runs, and every connection of the pool is idle.
     pub(crate) fn is_idle(&self) -> bool {
         let load = self.backend.load();
-        self.in_flight() == 0 && load.size <= load.idle + load.parked
+        self.in_flight() == 0 && load.size <= load.at_hand()
     }
 
     /// The error of a write that had no answer.

@@ -39,7 +39,7 @@ fn node_status(node: &Node, role: Role) -> NodeStatus {
         latency: Duration::from_micros(node.latency_us().into()),
         pool: PoolStatus {
             size: load.size,
-            idle: load.idle,
+            idle: load.at_hand(),
             max: load.max,
         },
         ejections: node.health.ejections(),
@@ -58,5 +58,61 @@ fn state(node: &Node) -> State {
         (_, false, _) => State::Ejected,
         (_, true, true) => State::Lagging,
         (_, true, false) => State::Up,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use metrics::with_local_recorder;
+    use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+
+    use super::*;
+    use crate::driver::PoolLoad;
+    use crate::driver::nowhere::{Nowhere, Part};
+    use crate::metrics::{Names, NodeMetrics};
+    use crate::traits::Traits;
+
+    /// Of five connections two are in use, two in the pool, and one waits for the next statement.
+    #[derive(Debug)]
+    struct Busy;
+
+    impl Part for Busy {
+        fn load(&self) -> PoolLoad {
+            PoolLoad {
+                size: 5,
+                idle: 2,
+                parked: 1,
+                max: 9,
+            }
+        }
+    }
+
+    fn node() -> Node {
+        let id = Arc::from("primary");
+        let metrics = NodeMetrics::new(&id, &Names::default());
+        let [suspicion, changed] = [(); 2].map(|()| Arc::default());
+        let backend = Arc::new(Nowhere(Arc::new(Busy)));
+        Node::new(id, backend, metrics, suspicion, changed, Traits::default())
+    }
+
+    #[test]
+    fn what_waits_beside_the_pool_is_told_as_idle() {
+        let told = node_status(&node(), Role::Primary).pool;
+        assert_eq!((told.size, told.idle, told.max), (5, 3, 9));
+        let recorder = DebuggingRecorder::new();
+        let snapshotter = recorder.snapshotter();
+        with_local_recorder(&recorder, || node().note_pool());
+        let told = snapshotter.snapshot().into_vec();
+        let level = |state: &str| {
+            let is_it = |label: &metrics::Label| label.value() == state;
+            let mut levels = told.iter().filter_map(|(key, _, _, value)| match value {
+                DebugValue::Gauge(level) if key.key().labels().any(is_it) => Some(level.0),
+                _ => None,
+            });
+            levels.next()
+        };
+        assert_eq!([level("used"), level("idle")], [Some(2.0), Some(3.0)]);
     }
 }

@@ -126,7 +126,7 @@ impl NodeStatus {
 pub struct PoolStatus {
     /// Open, or being opened.
     pub size: u32,
-    /// Waiting for work.
+    /// Waiting for work, in the pool or for a moment beside it.
     pub idle: u32,
     /// Most that may be open.
     pub max: u32,

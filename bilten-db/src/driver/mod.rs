@@ -212,9 +212,14 @@ pub(crate) struct PoolLoad {
 }
 
 impl PoolLoad {
+    /// So many wait for work, wherever.
+    pub(crate) fn at_hand(self) -> u32 {
+        self.idle + self.parked
+    }
+
     /// A connection is to spare, or may be opened.
     pub(crate) fn is_free(self) -> bool {
-        self.idle + self.parked > 0 || self.size < self.max
+        self.at_hand() > 0 || self.size < self.max
     }
 }
 

@@ -20,6 +20,14 @@ pub(crate) trait Part: Debug + Send + Sync + 'static {
     fn opened(&self) -> u64 {
         0
     }
+    fn load(&self) -> PoolLoad {
+        PoolLoad {
+            size: 0,
+            parked: 0,
+            idle: 0,
+            max: 1,
+        }
+    }
     fn prober(self: Arc<Self>) -> Box<dyn Prober> {
         unreachable!("nobody looks at it")
     }
@@ -68,12 +76,7 @@ impl<P: Part> Backend for Nowhere<P> {
     }
 
     fn load(&self) -> PoolLoad {
-        PoolLoad {
-            size: 0,
-            parked: 0,
-            idle: 0,
-            max: 1,
-        }
+        self.0.load()
     }
 
     async fn sample(&self) -> Result<Sample, Fault> {

@@ -134,11 +134,7 @@ impl<D: Driver> SqlxPool<D> {
             let lease = Lease::new(conn, self.config.max_uses, silences, origin);
             lease.parked_at(&self.parking, out)
         };
-        let parked = match pool.is_closed() {
-            true => None,
-            false => self.parking.take(origin),
-        };
-        if let Some((conn, out)) = parked {
+        if let Some((conn, out)) = self.parking.take(origin) {
             self.waited(Duration::ZERO);
             return Ok(lease(conn, out));
         }
@@ -404,7 +400,7 @@ where
             drop(present.pool.close());
             present.pool.clone()
         };
-        self.parking.clear();
+        self.parking.close();
         pool.close().await;
     }
 

@@ -215,7 +215,7 @@ impl Roster {
 
     /// Takes in what a node that was asked at `asked` said about itself.
     pub(crate) fn observe(&self, node: &Node, asked: Instant, sample: Sample) {
-        note_pool(node);
+        node.note_pool();
         node.backend.heard();
         node.past.told(&sample);
         if node.past.restarted(sample.started, node.backend.moves()) {
@@ -265,7 +265,7 @@ impl Roster {
 
     /// Takes in that a node gave no answer to a probe; whether it `answers` statements meanwhile.
     pub(crate) fn missed(&self, node: &Node, fault: &Fault, answers: bool) {
-        note_pool(node);
+        node.note_pool();
         if fault.trouble() == Trouble::Busy {
             // Too many clients: full is not dead. One that is out waits for its next trial all the same.
             match node.health.is_up() {
@@ -439,11 +439,6 @@ impl Roster {
     fn trail(&self) -> MutexGuard<'_, Trail> {
         self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn note_pool(node: &Node) {
-    let load = node.backend.load();
-    node.metrics.pool(load.size, load.idle);
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ struct Lot<D: Driver> {
     waiting: u32,
     /// When the task that takes them back last did.
     watched: Option<Instant>,
+    /// Nothing waits here any more.
+    closed: bool,
 }
 
 struct Parked<D: Driver> {
@@ -69,6 +71,7 @@ impl<D: Driver> Parking<D> {
             parked: Vec::new(),
             waiting: 0,
             watched: None,
+            closed: false,
         };
         Self {
             lot: Mutex::new(lot),
@@ -131,7 +134,7 @@ impl<D: Driver> Parking<D> {
             return Some(conn);
         }
         let mut lot = self.lot();
-        if lot.waiting > 0 {
+        if lot.waiting > 0 || lot.closed {
             return Some(conn);
         }
         lot.parked.push(Parked {
@@ -155,10 +158,16 @@ impl<D: Driver> Parking<D> {
         None
     }
 
-    /// Sends all back: their pool is closed, or given up.
+    /// Sends all back: their pool is given up.
     pub(super) fn clear(&self) {
         let all = self.remove(&mut self.lot(), |_| true);
         send_back(all);
+    }
+
+    /// Sends all back, and keeps none of those that are in use now: who closes their pool waits for each.
+    pub(super) fn close(&self) {
+        self.lot().closed = true;
+        self.clear();
     }
 
     fn pop(&self, lot: &mut Lot<D>, origin: Origin, now: Instant) -> Option<Parked<D>> {

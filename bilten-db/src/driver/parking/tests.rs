@@ -1,4 +1,6 @@
+use std::future::poll_fn;
 use std::sync::atomic::AtomicBool;
+use std::task::Poll;
 
 use bilten_testbed::eventually_async;
 use futures_util::future::join_all;
@@ -6,6 +8,7 @@ use metrics::Histogram;
 use sea_orm::{DbBackend, Statement, TransactionOptions, TransactionTrait as _};
 use sqlx::{Postgres, Sqlite};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 use super::*;
 use crate::PoolConfig;
@@ -187,9 +190,44 @@ async fn nothing_waits_of_a_pool_that_was_given_up_or_closed() {
     assert_eq!(pool.parking.count(), 0);
     assert_ne!(pid(&pool).await, first);
     assert_eq!(pool.parking.count(), 1);
-    tokio::time::timeout(LIMIT, pool.close()).await.unwrap();
+    timeout(LIMIT, pool.close()).await.unwrap();
     assert_eq!(pool.parking.count(), 0);
     assert!(pool.sample().await.is_err());
+}
+
+/// It was sent before the pool is closed, and answered after that.
+#[tokio::test]
+async fn a_statement_that_ends_while_its_pool_is_closed_keeps_nobody_waiting() {
+    let pool = patient(2);
+    let asked = loop {
+        pid(&pool).await;
+        let mut asked = Box::pin(pid(&pool));
+        match poll_fn(|context| Poll::Ready(asked.as_mut().poll(context))).await {
+            Poll::Pending => break asked,
+            // So quick was the server.
+            Poll::Ready(_) => {}
+        }
+    };
+    let mut closing = Box::pin(pool.close());
+    let begun = poll_fn(|context| Poll::Ready(closing.as_mut().poll(context))).await;
+    assert!(begun.is_pending(), "one is in use");
+    asked.await;
+    assert_eq!(pool.parking.count(), 0);
+    timeout(LIMIT, closing).await.unwrap();
+    assert_eq!(pool.load().size, 0);
+    assert!(pool.sample().await.is_err());
+}
+
+#[tokio::test]
+async fn raw_text_that_leaves_a_transaction_open_does_not_wait_for_the_next_statement() {
+    let pool = patient(2);
+    for text in ["begin", "select 1; begin", "begin; select 1"] {
+        pool.execute_unprepared(text, false).await.unwrap();
+        assert_eq!(pool.parking.count(), 0, "{text}");
+        let end = "rollback";
+        pool.execute_unprepared(end, false).await.unwrap();
+        assert_eq!(pool.parking.count(), 0, "{text}");
+    }
 }
 
 #[tokio::test]
@@ -214,6 +252,31 @@ fn what_waits_of_a_runtime_that_ended_serves_nobody() {
     });
     assert_eq!((pool.parking.count(), pool.load().size), (0, 0));
     runtime().block_on(async { pool.sample().await.unwrap() });
+}
+
+/// What takes connections back is a task of the first; of those that wait one is of the other.
+#[test]
+fn a_runtime_that_ends_leaves_nothing_behind_and_another_goes_on() {
+    // It goes on by itself.
+    let first = Runtime::new().unwrap();
+    let second = runtime();
+    let pool = first.block_on(async { patient(3) });
+    let one = first.block_on(pid(&pool));
+    let both = || async { tokio::join!(pid(&pool), pid(&pool)) };
+    let (taken, opened) = second.block_on(both());
+    assert_eq!((taken, pool.parking.count()), (one, 2));
+    drop(first);
+    assert_eq!((pool.parking.count(), pool.load().size), (0, 0));
+    let sessions = "select count(*)::int from pg_stat_activity where pid in";
+    let sessions = format!("{sessions} ({one}, {opened})");
+    second.block_on(async {
+        for _ in 0..20 {
+            let next = pid(&pool).await;
+            assert!(next != one && next != opened);
+        }
+        let none = || async { number(&pool, DbBackend::Postgres, &sessions).await == 0 };
+        eventually_async(LIMIT, none).await;
+    });
 }
 
 #[test]
