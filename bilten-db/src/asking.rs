@@ -100,6 +100,7 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
+    use futures_util::FutureExt as _;
     use futures_util::future::join_all;
     use tokio::sync::Semaphore;
 
@@ -256,6 +257,8 @@ mod tests {
         assert!(node.is_sure_of_start().await);
         assert!(!node.meets(&want, &node));
         assert!(node.seen().is_none(), "nobody goes by it");
+        let asked_for = node.suspicion.notified().now_or_never();
+        assert!(asked_for.is_some(), "it is looked at");
         proven(&node, 8);
         assert!(node.meets(&want, &node));
         node.past.restarted(Some(9), 0);

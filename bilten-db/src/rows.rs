@@ -225,3 +225,40 @@ impl fmt::Debug for Rows {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::stream;
+    use sea_orm::{ConnectionTrait as _, Database, DbBackend, Statement};
+
+    use super::*;
+
+    /// One row, and then nothing more.
+    async fn stuck(patience: &Patience) -> Rows {
+        let db = Database::connect("sqlite::memory:").await.unwrap();
+        let select = Statement::from_string(DbBackend::Sqlite, "select 7");
+        let row = db.query_one_raw(select).await.unwrap();
+        let rows = stream::iter([Ok(row.unwrap())]).chain(stream::pending());
+        let opened = Rows::open(rows, Some(patience.clone()), patience.silences());
+        let mut rows = opened.await.unwrap();
+        rows.try_next().await.unwrap();
+        rows
+    }
+
+    #[tokio::test]
+    async fn a_stream_waits_for_an_answer_until_it_has_one_or_is_given_up() {
+        let limit = Some(Duration::from_millis(50));
+        let patience = Patience::new(Arc::from("r1"), Arc::from("db-2"), limit, None);
+        let mut rows = stuck(&patience).await;
+        assert_eq!(patience.waits_inside(), 0, "between two rows");
+        let poll = std::future::poll_fn(|context| Poll::Ready(rows.poll_next_unpin(context)));
+        assert!(poll.await.is_pending());
+        assert_eq!(patience.waits_inside(), 1);
+        rows.try_next().await.unwrap_err();
+        assert_eq!(patience.waits_inside(), 0, "whether it is dropped or not");
+        assert!(rows.try_next().await.unwrap().is_none());
+    }
+}

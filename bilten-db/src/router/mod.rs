@@ -249,7 +249,7 @@ impl Router {
     /// Whether one more replica could serve the read, so that a slow start on this one is not waited out.
     fn is_another(&self, topology: &Topology, node: &Arc<Node>, tried: Option<&Arc<Node>>) -> bool {
         let load = node.backend.load();
-        if load.idle + load.parked > 0 || load.size >= load.max {
+        if load.at_hand() > 0 || load.size >= load.max {
             return false;
         }
         let want = scope::hinted();
@@ -395,10 +395,18 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::Cluster;
+    use crate::call::ExecuteUnprepared;
+    use crate::driver::nowhere::{Nowhere, Part};
+    use crate::metrics::{Names, NodeMetrics};
     use crate::retry::RetryConfig;
+    use crate::scope::{Freshness, with_freshness};
+    use crate::traits::Traits;
 
     #[tokio::test]
     async fn the_choice_of_a_node_allocates_nothing() {
@@ -424,6 +432,34 @@ mod tests {
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", file.display()));
         }
+    }
+
+    #[derive(Debug)]
+    struct Unknown;
+
+    impl Part for Unknown {}
+
+    #[tokio::test]
+    async fn a_read_that_demands_something_is_not_sent_where_it_is_not_proven_any_more() {
+        let db = Cluster::builder().primary("sqlite::memory:").connect();
+        let db = db.await.unwrap();
+        let id = Arc::from("r1");
+        let metrics = NodeMetrics::new(&id, &Names::default());
+        let [suspicion, changed] = [(); 2].map(|()| Arc::default());
+        let backend = Arc::new(Nowhere(Arc::new(Unknown)));
+        let traits = Traits::default();
+        let node = Node::new(id, backend, metrics, suspicion, changed, traits);
+        let node = Arc::new(node);
+        let (router, topology) = (db.router(), db.router().topology());
+        let call = ExecuteUnprepared("select 1");
+        let read = || router.run_kept(&topology, &node, &call, Reason::Read);
+        // What is sent there fails, and asks for a look.
+        let was_sent = || node.suspicion.notified().now_or_never().is_some();
+        let hour = Freshness::MaxLag(Duration::from_secs(3600));
+        let fault = with_freshness(hour, read()).await.unwrap_err();
+        assert!(matches!(fault, Fault::Discarded) && !was_sent());
+        read().await.unwrap_err();
+        assert!(was_sent());
     }
 
     #[tokio::test]

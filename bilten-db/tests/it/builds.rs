@@ -1,10 +1,12 @@
 //! Builds of indexes that go on, end or fail without whoever asked for them.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
 use async_trait::async_trait;
 use bilten_db::index::{Ensured, IndexSpec, invalid};
 use bilten_db::sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
-    Statement, TransactionTrait,
+    ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, Statement,
+    TransactionTrait,
 };
 use bilten_db::transaction::Tx;
 use bilten_db::{Cluster, Error};
@@ -47,6 +49,13 @@ async fn until(db: &Cluster, sql: &str) {
         ask::<bool>(&primary, sql).await.unwrap()
     })
     .await;
+}
+
+/// Ends the build that goes on.
+async fn cancel_build(db: &Cluster) {
+    let cancel = "select count(pg_cancel_backend(pid)) > 0 from pg_stat_progress_create_index \
+        where datname = current_database()";
+    assert!(ask::<bool>(&db.primary(), cancel).await.unwrap());
 }
 
 async fn number_of_index(db: &Cluster) -> i32 {
@@ -96,9 +105,7 @@ async fn a_build_that_fails_without_its_caller_is_made_anew() {
     let build = begin(&db, by_name()).await;
     build.abort();
     assert!(build.await.unwrap_err().is_cancelled());
-    let cancel = "select count(pg_cancel_backend(pid)) > 0 from pg_stat_progress_create_index \
-        where datname = current_database()";
-    assert!(ask::<bool>(&db.primary(), cancel).await.unwrap());
+    cancel_build(&db).await;
     // It is told only when nobody makes it any more.
     eventually_async(LIMIT, || async { !invalid(&db).await.unwrap().is_empty() }).await;
     old.commit().await.unwrap();
@@ -145,14 +152,36 @@ async fn a_build_of_another_index_of_that_name_is_an_error() {
     assert_eq!(build.await.unwrap().unwrap(), Ensured::Created);
 }
 
-/// A connection whose first answer comes late: meanwhile another process has mended the index.
-struct Late {
-    db: DatabaseConnection,
-    meanwhile: Mutex<Option<IndexSpec>>,
+/// A connection, and what happens while it is asked.
+struct Played<P> {
+    db: Cluster,
+    looks: AtomicU32,
+    play: P,
+}
+
+/// What happens, by the number of looks so far.
+#[async_trait]
+trait Play: Send + Sync {
+    async fn before_look(&self, _db: &Cluster, _nth: u32) {}
+    async fn after_look(&self, _db: &Cluster, _nth: u32) {}
+    /// Whether a statement ends in this error instead of being run.
+    async fn fails(&self, _db: &Cluster, _sql: &str) -> Option<DbErr> {
+        None
+    }
+}
+
+impl<P: Play> Played<P> {
+    fn new(db: &Cluster, play: P) -> Self {
+        Self {
+            db: db.clone(),
+            looks: AtomicU32::new(0),
+            play,
+        }
+    }
 }
 
 #[async_trait]
-impl ConnectionTrait for Late {
+impl<P: Play> ConnectionTrait for Played<P> {
     fn get_database_backend(&self) -> DbBackend {
         DbBackend::Postgres
     }
@@ -162,19 +191,64 @@ impl ConnectionTrait for Late {
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.db.execute_unprepared(sql).await
+        match self.play.fails(&self.db, sql).await {
+            Some(error) => Err(error),
+            None => self.db.execute_unprepared(sql).await,
+        }
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        let nth = self.looks.fetch_add(1, Ordering::Relaxed);
+        self.play.before_look(&self.db, nth).await;
         let answer = self.db.query_one_raw(stmt).await;
-        if let Some(spec) = self.meanwhile.lock().await.take() {
-            assert_eq!(spec.ensure(&self.db).await.unwrap(), Ensured::Rebuilt);
-        }
+        self.play.after_look(&self.db, nth).await;
         answer
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.db.query_all_raw(stmt).await
+    }
+}
+
+/// Another process mends the index while the first answer is on its way.
+struct Mended(IndexSpec);
+
+#[async_trait]
+impl Play for Mended {
+    async fn after_look(&self, db: &Cluster, nth: u32) {
+        if nth == 0 {
+            assert_eq!(self.0.ensure(db).await.unwrap(), Ensured::Rebuilt);
+        }
+    }
+}
+
+/// The build ends in a dead-lock, and the server shows it as going on for one more look.
+#[derive(Default)]
+struct Lingers {
+    shown: Mutex<Option<(Tx, Build)>>,
+    is_over: AtomicBool,
+}
+
+#[async_trait]
+impl Play for Lingers {
+    async fn fails(&self, db: &Cluster, sql: &str) -> Option<DbErr> {
+        if self.is_over.swap(true, Ordering::Relaxed) || !sql.starts_with("CREATE") {
+            return None;
+        }
+        let old = writer(db).await;
+        *self.shown.lock().await = Some((old, begin(db, by_name()).await));
+        let raised = "do $$ begin raise 'dead-lock' using errcode = '40P01'; end $$";
+        db.execute_unprepared(raised).await.err()
+    }
+
+    async fn before_look(&self, db: &Cluster, nth: u32) {
+        if nth != 2 {
+            return;
+        }
+        let (old, build) = self.shown.lock().await.take().unwrap();
+        cancel_build(db).await;
+        build.await.unwrap().unwrap_err();
+        old.commit().await.unwrap();
     }
 }
 
@@ -184,14 +258,20 @@ async fn an_index_that_was_finished_since_it_was_looked_at_is_not_dropped() {
     let db = shop.connect().await;
     leave_behind(&db).await;
     let unique = by_name().unique();
-    let late = Late {
-        db: db.primary(),
-        meanwhile: Mutex::new(Some(unique.clone())),
-    };
-    assert_eq!(unique.ensure(&late).await.unwrap(), Ensured::Present);
+    let played = Played::new(&db, Mended(unique.clone()));
+    assert_eq!(unique.ensure(&played).await.unwrap(), Ensured::Present);
     let made = number_of_index(&db).await;
     assert_eq!(unique.ensure(&db).await.unwrap(), Ensured::Present);
     assert_eq!(number_of_index(&db).await, made);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_a_dead_lock_ended_is_not_told_as_that_of_another_session() {
+    let shop = Shop::open("build_lingers").await;
+    let db = shop.connect().await;
+    let played = Played::new(&db, Lingers::default());
+    assert_eq!(by_name().ensure(&played).await.unwrap(), Ensured::Rebuilt);
+    assert!(invalid(&db).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use bilten_db::sea_orm::{
 };
 use bilten_testbed::{Postgres, eventually, eventually_async};
 use futures_util::TryStreamExt;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::fixture::{LIMIT, Shop, ask, builder_for, cluster, is_up, patient, private, who_reads};
@@ -42,7 +43,7 @@ async fn idle_connections_close_down_to_min() {
     let pool = patient().max(6).min(2).idle_timeout(Duration::from_secs(3));
     let db = alone(&shop, pool).connect().await.unwrap();
     let reads = (0..6).map(|_| ask::<bool>(&db, "select pg_sleep(0.1) is null"));
-    futures_util::future::join_all(reads).await;
+    join_all(reads).await;
     assert!(db.status().primary().pool.size > 2);
     eventually_async(LIMIT, || async { db.status().primary().pool.size == 2 }).await;
 }
@@ -326,6 +327,40 @@ async fn a_text_whose_own_plan_is_stale_is_not_run_a_second_time() {
     assert_eq!(count, 1);
 }
 
+/// The first try waits for a lock before it is refused, the second one sleeps: neither takes as long as a statement may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_is_prepared_anew_has_the_time_of_one() {
+    let shop = Shop::open("pool_stale_in_time").await;
+    let limit = Duration::from_secs(2);
+    let pool = patient().max(1).max_uses(None).query_timeout(limit);
+    let db = alone(&shop, pool).connect().await.unwrap();
+    let part = limit.mul_f64(0.7);
+    let sql = format!("select seat from ticket, pg_sleep({})", part.as_secs_f64());
+    let ask_all = async || {
+        let stmt = Statement::from_string(DatabaseBackend::Postgres, &sql);
+        db.query_all_raw(stmt).await
+    };
+    // The table is empty, and read first.
+    while ask_all().await.is_err() {}
+    let other = cluster().primary(&shop.primary).connect().await.unwrap();
+    let change = other.begin().await.unwrap();
+    let text = "alter table ticket alter seat type varchar(10); insert into event (name) values ('a'); \
+        insert into ticket (event_id, seat) select id, 'a1' from event";
+    change.execute_unprepared(text).await.unwrap();
+    let waits =
+        "select exists (select from pg_locks where not granted and relation = 'ticket'::regclass)";
+    let (told, ()) = tokio::join!(ask_all(), async {
+        eventually_async(LIMIT, || async {
+            ask::<bool>(&change, waits).await.unwrap()
+        })
+        .await;
+        tokio::time::sleep(part).await;
+        change.commit().await.unwrap();
+    });
+    let error = told.unwrap_err().to_string();
+    assert!(error.contains("query_timeout"), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_the_server_ended_for_idling_leaves_no_doubt() {
     let postgres = private(1);
@@ -352,6 +387,35 @@ async fn a_session_that_the_server_ended_for_idling_leaves_no_doubt() {
     assert!(lag(), "nothing was wrong with the server");
     let count = postgres.primary().psql("select count(*) from event");
     assert_eq!(count.unwrap(), "1");
+}
+
+/// As many as the pool has, and more than the tries of a read: however it is asked, it takes one after the other until one works.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_meets_sessions_that_the_server_ended_for_idling_hears_of_none() {
+    let postgres = private(0);
+    let pool = patient().max(3).max_uses(None).ping_if_idle(None);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    let select = Statement::from_string(DatabaseBackend::Postgres, "select 1 as n");
+    for way in 0..6 {
+        let all = join_all((0..3).map(|_| db.begin())).await;
+        for tx in all {
+            let tx = tx.unwrap();
+            let short = "set idle_session_timeout = 50";
+            tx.execute_unprepared(short).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let idle = "select count(*) from pg_stat_activity where query = 'COMMIT'";
+        eventually(LIMIT, || postgres.primary().psql(idle).unwrap() == "0");
+        let told = match way {
+            0 => db.execute_raw(select.clone()).await.map(drop),
+            1 => db.execute_unprepared("select 1").await.map(drop),
+            2 => db.query_one_raw(select.clone()).await.map(drop),
+            3 => db.query_all_raw(select.clone()).await.map(drop),
+            4 => db.stream_raw(select.clone()).await.map(drop),
+            _ => db.begin().await.map(drop),
+        };
+        assert!(told.is_ok(), "way {way}: {told:?}");
+    }
 }
 
 /// Only a session that the server ends was ended before the statement came.

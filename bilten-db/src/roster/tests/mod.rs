@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicBool;
 use std::sync::{OnceLock, Weak};
 
 use super::*;
@@ -25,11 +26,17 @@ struct Told {
     roster: OnceLock<Weak<Roster>>,
     too_late: OnceLock<bool>,
     discards: AtomicU32,
+    /// Whose start is looked at when its connections are given up, and whether it was known by then.
+    node: OnceLock<Weak<Node>>,
+    knew: AtomicBool,
 }
 
 impl Part for Told {
     fn discard(&self) {
         self.discards.fetch_add(1, Ordering::Relaxed);
+        if let Some(node) = self.node.get().and_then(Weak::upgrade) {
+            self.knew.store(node.past.knows(0), Ordering::Relaxed);
+        }
     }
 
     fn set_read_only(&self, read_only: bool) {
@@ -398,6 +405,27 @@ fn a_name_that_spreads_over_several_servers_does_not_lose_its_connections_with_e
         }
         assert_eq!(backend.discards.load(Ordering::Relaxed), discards);
     }
+}
+
+/// Whoever finds that its start is known goes on with its connections.
+#[test]
+fn a_start_is_known_only_when_the_connections_of_before_were_given_up() {
+    let (roster, [_, replica], backend) = pair(true);
+    let look = |started| {
+        let told = Sample {
+            started: Some(started),
+            ..node(7, true)
+        };
+        replica.past.asks(0);
+        roster.observe(&replica, Instant::now(), told);
+    };
+    look(100);
+    backend.node.set(Arc::downgrade(&replica)).unwrap();
+    replica.past.doubt();
+    look(200);
+    assert_eq!(backend.discards.load(Ordering::Relaxed), 1);
+    assert!(!backend.knew.load(Ordering::Relaxed));
+    assert!(replica.past.knows(0));
 }
 
 #[test]
