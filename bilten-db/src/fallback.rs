@@ -26,7 +26,9 @@ pub enum Fallback {
         /// until they end. At least 1: see [`Error`](Self::Error) for none.
         max_in_flight: u32,
     },
-    /// A replica that lags more than allowed serves it; without any replica it fails with [`Error::NoReplica`].
+    /// The replica that lags least serves it, although that is more than allowed; without any replica it fails with [`Error::NoReplica`].
+    /// Such a read counts with the reason `stale` in `bilten_db_statements_total` and in its span, and
+    /// [`Session::is_stale`](crate::Session::is_stale) tells a session of it.
     StaleReplica,
     /// It fails with [`Error::NoReplica`].
     Error,

@@ -29,10 +29,12 @@ pub(crate) enum Reason {
     Retry,
     /// The same read on a second replica, because the first was slow.
     Hedge,
+    /// A read on a replica that lags more than the cluster allows: what it shows may be older than that.
+    Stale,
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Read,
         Self::Write,
         Self::Transaction,
@@ -40,6 +42,7 @@ impl Reason {
         Self::Fallback,
         Self::Retry,
         Self::Hedge,
+        Self::Stale,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -51,6 +54,7 @@ impl Reason {
             Self::Fallback => "fallback",
             Self::Retry => "retry",
             Self::Hedge => "hedge",
+            Self::Stale => "stale",
         }
     }
 }
@@ -83,7 +87,7 @@ impl Names {
 /// The handles of one node.
 #[derive(Debug)]
 pub(crate) struct NodeMetrics {
-    statements: [[Counter; 3]; 7],
+    statements: [[Counter; 3]; Reason::ALL.len()],
     seconds: Histogram,
     acquire_seconds: Histogram,
     in_flight: Gauge,

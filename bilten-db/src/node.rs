@@ -21,7 +21,7 @@ use crate::health::Health;
 use crate::identity::Identity;
 use crate::lag::{Hysteresis, Lag};
 use crate::latency::Latency;
-use crate::metrics::NodeMetrics;
+use crate::metrics::{NodeMetrics, Reason};
 use crate::past::{Past, Question};
 use crate::route::View;
 use crate::running::Running;
@@ -224,6 +224,19 @@ impl Node {
 
     pub(crate) fn is_lagging(&self) -> bool {
         self.lagging.is_lagging()
+    }
+
+    /// Everything that was committed before this it has, as far as that is known.
+    pub(crate) fn lag_as_of(&self) -> Option<Instant> {
+        self.seen().and_then(|seen| seen.lag).map(|lag| lag.as_of)
+    }
+
+    /// Why a read goes there: one that lags too much serves for lack of a better one, or by order.
+    pub(crate) fn reason_or_stale(&self, reason: Reason) -> Reason {
+        match self.is_lagging() {
+            true => Reason::Stale,
+            false => reason,
+        }
     }
 
     fn seen_slot(&self) -> MutexGuard<'_, Option<Seen>> {

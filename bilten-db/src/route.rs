@@ -1,5 +1,7 @@
 //! Picks the replica that serves a read: a pure function over a snapshot of what is known about each.
 
+use std::time::Instant;
+
 use crate::balance::{Balance, Load, Mask};
 
 /// What the choice needs to know about a replica.
@@ -64,8 +66,30 @@ pub(crate) fn pick(balance: Balance, views: &Views, turn: u64) -> Option<usize> 
         .or_else(|| choose(Balance::LeastInFlight, full()))
 }
 
+/// As [`pick`] where all lag more than allowed: one that lags least, whatever its zone.
+///
+/// `as_of` tells until when a replica has everything, and is asked once of each; one of which nobody knows comes last. A full replica
+/// is passed over all the same.
+pub(crate) fn pick_stale(
+    balance: Balance,
+    views: &Views,
+    as_of: impl Fn(usize) -> Option<Instant>,
+    turn: u64,
+) -> Option<usize> {
+    let free = views.mask(|view| view.eligible && view.free);
+    let mut seen = [None; Mask::MOST];
+    free.iter().for_each(|index| seen[index] = as_of(index));
+    let Some(newest) = free.iter().map(|index| seen[index]).max() else {
+        return pick(balance, views, turn);
+    };
+    let least = free.iter().filter(|index| seen[*index] == newest).collect();
+    Some(balance.choose(least, |index| views.views[index].load, turn))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const FREE: View = view(true, true, true, 3);
@@ -126,6 +150,33 @@ mod tests {
                 expected,
                 "{views:?}"
             );
+        }
+    }
+
+    #[test]
+    fn of_those_that_lag_the_one_that_lags_least_serves() {
+        let now = Instant::now();
+        let ago = |seconds| Some(now - Duration::from_secs(seconds));
+        let table: [(&[View], &[Option<Instant>], &[usize]); 8] = [
+            (&[], &[], &[]),
+            (&[FREE, FREE], &[ago(9), ago(3)], &[0, 60]),
+            (&[FREE, FAR], &[ago(9), ago(3)], &[0, 60]),
+            (&[FREE, FREE, FREE], &[ago(3), ago(9), ago(3)], &[30, 0, 30]),
+            (&[FREE, OUT], &[ago(9), ago(3)], &[60, 0]),
+            (&[FREE, FREE], &[None, ago(900)], &[0, 60]),
+            (&[FREE, FULL], &[ago(9), ago(3)], &[60, 0]),
+            (&[FULL, FULLER], &[ago(9), ago(3)], &[60, 0]),
+        ];
+        for (views, as_of, expected) in table {
+            let mut shares = vec![0; views.len()];
+            let all: Views = views.iter().copied().collect();
+            for turn in 0..60 {
+                let chosen = pick_stale(Balance::RoundRobin, &all, |index| as_of[index], turn);
+                if let Some(index) = chosen {
+                    shares[index] += 1;
+                }
+            }
+            assert_eq!(shares, expected, "{views:?} {as_of:?}");
         }
     }
 

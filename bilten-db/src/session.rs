@@ -171,6 +171,18 @@ impl Session {
         }
     }
 
+    /// Whether the replica that serves the reads lags more than
+    /// [`ClusterBuilder::max_lag`](crate::ClusterBuilder::max_lag) allows, so that what they show may be older than that: it was all that
+    /// [`Fallback::StaleReplica`](crate::Fallback::StaleReplica) had, or it fell behind after the first read.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let is_left = [&self.left, &self.outrun].map(|left| left.load(Ordering::Acquire));
+        let pinned = self.replica.get().and_then(Option::as_ref);
+        !self.stays_on_primary()
+            && is_left == [false; 2]
+            && pinned.is_some_and(|pinned| pinned.node.is_lagging())
+    }
+
     /// The point that the next session must have reached to see the writes of this one.
     ///
     /// Without a write here it is the token that this session began with, if any. Call it after the last commit: it asks
@@ -285,7 +297,7 @@ impl Session {
 
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
-        let attempt = Attempt::from(Reason::Pinned);
+        let attempt = Attempt::from(node.reason_or_stale(Reason::Pinned));
         let want = self.want();
         if !node.is_of(want.group) {
             // No replica of the other group is known to be as far as the one that answered before.

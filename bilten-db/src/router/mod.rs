@@ -28,7 +28,7 @@ use crate::metrics::Reason;
 use crate::node::Node;
 use crate::policy::{Hedge, Policy};
 use crate::roster::{Roster, Topology};
-use crate::route::pick;
+use crate::route::{Views, pick, pick_stale};
 use crate::routing::{Course, Mode, course};
 use crate::scope::{self, Route};
 use crate::tags;
@@ -306,8 +306,9 @@ impl Router {
         first: &Arc<Node>,
     ) -> Option<Arc<Node>> {
         let second = self.pick_from(topology, &scope::hinted(), Some(first))?;
-        let is_free = second.backend.load().is_free();
-        (is_free && hedge.budget.withdraw(Instant::now())).then_some(second)
+        // One that lags serves for lack of another, and here is another.
+        let may = second.backend.load().is_free() && !second.is_lagging();
+        (may && hedge.budget.withdraw(Instant::now())).then_some(second)
     }
 
     /// A read is sent: what that allows of second tries.
@@ -337,7 +338,8 @@ impl Router {
         };
         if let Some(node) = scope::pinned(self.id()).filter(serves) {
             let fits = want.is_any() || node.meets(&want, &topology.primary);
-            return (fits && topology.is_replica(&node)).then_some((node, Reason::Pinned));
+            let reason = node.reason_or_stale(Reason::Pinned);
+            return (fits && topology.is_replica(&node)).then_some((node, reason));
         }
         let node = self.pick_from(topology, &want, tried)?;
         scope::pin(self.id(), &node);
@@ -349,6 +351,7 @@ impl Router {
         Some((node, reason))
     }
 
+        let reason = node.reason_or_stale(reason);
     /// A replica that meets `want`; one that lags only when that is better than none.
     pub(crate) fn pick(&self, want: &Want<'_>) -> Option<Arc<Node>> {
         self.pick_from(&self.topology(), want, None)
@@ -368,17 +371,22 @@ impl Router {
         };
         let hedged = self.policy.hedge.is_some().then(Instant::now);
         let timed = self.policy.balance == Balance::PeakEwma;
-        let among = |stale: bool| {
+        let views = |stale: bool| -> Views {
             let views = topology.replicas.iter().map(|node| {
                 let mut view = node.view(want, &topology.primary, stale, timed);
                 view.eligible &= tried.is_none_or(|t| !Arc::ptr_eq(t, node));
                 view.slow = hedged.is_some_and(|now| node.sluggish.is_passed_over(now));
                 view
             });
-            pick(self.policy.balance, &views.collect(), turn)
+            views.collect()
         };
         let stale_is_fine = self.policy.fallback == Fallback::StaleReplica && want.is_any();
-        let index = among(false).or_else(|| stale_is_fine.then(|| among(true))?)?;
+        let stale = || {
+            let seen_as_of = |index: usize| topology.replicas[index].lag_as_of();
+            pick_stale(self.policy.balance, &views(true), seen_as_of, turn)
+        };
+        let index = pick(self.policy.balance, &views(false), turn)
+            .or_else(|| stale_is_fine.then(stale)?)?;
         let node = &topology.replicas[index];
         if let Some(now) = hedged {
             node.sluggish.chosen(now);

@@ -41,6 +41,7 @@ mod sessions;
 mod set_apart;
 mod spans;
 mod sqlite;
+mod stale;
 mod start;
 mod stranded;
 mod strangers;

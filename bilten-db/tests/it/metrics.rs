@@ -15,7 +15,7 @@ use crate::fixture::{
 };
 
 /// The statements with this label, or all of them.
-fn counted(snapshotter: &Snapshotter, label: Option<(&str, &str)>) -> u64 {
+pub(crate) fn counted(snapshotter: &Snapshotter, label: Option<(&str, &str)>) -> u64 {
     let mut sum = 0;
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let key = key.key();

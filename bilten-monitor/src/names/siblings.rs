@@ -169,7 +169,7 @@ pub(crate) const DB: &[Spec] = &[
     counter(
         same("bilten_db_statements_total"),
         &[NODE, REASON, PLAIN_OUTCOME],
-        "Statements by node, reason of the choice, and outcome: `ok`, `error`, or `cancelled` when nobody waited for the end (a deadline, a caller who left, the loser of a hedge).",
+        "Statements by node, reason of the choice (`stale`: the replica lags more than `max_lag`), and outcome: `ok`, `error`, or `cancelled` when nobody waited for the end (a deadline, a caller who left, the loser of a hedge).",
     ),
     histogram(
         same("bilten_db_statement_seconds"),
