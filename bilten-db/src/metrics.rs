@@ -92,6 +92,7 @@ pub(crate) struct NodeMetrics {
     acquire_seconds: Histogram,
     in_flight: Gauge,
     up: Gauge,
+    fenced: Gauge,
     ejections: Counter,
     learned: Counter,
     failovers: Counter,
@@ -136,6 +137,7 @@ impl NodeMetrics {
             // Counted up and down, so here they are.
             in_flight: metrics::gauge!("bilten_db_in_flight", "node" => node.to_owned()),
             up,
+            fenced: gauge("bilten_db_node_fenced"),
             ejections: counter("bilten_db_ejections_total"),
             failovers: counter("bilten_db_failovers_total"),
             learned: counter("bilten_db_misread_total"),
@@ -182,11 +184,20 @@ impl NodeMetrics {
         self.set(&self.up, 1.0);
     }
 
+    /// Whether it takes writes although another node is the primary.
+    pub(crate) fn fenced(&self, is_fenced: bool) {
+        self.set(&self.fenced, f64::from(u8::from(is_fenced)));
+    }
+
     /// The node left the cluster: its levels are no numbers any more, so that no alert waits for it.
     pub(crate) fn gone(&self) {
         self.gone.store(true, Ordering::SeqCst);
         let [used, unused] = &self.pool;
-        for level in [&self.up, &self.lag_seconds, &self.lag_bytes, used, unused] {
+        let lag = [&self.lag_seconds, &self.lag_bytes];
+        for level in [&self.up, &self.fenced, used, unused]
+            .into_iter()
+            .chain(lag)
+        {
             level.set(f64::NAN);
         }
     }
@@ -292,6 +303,10 @@ pub(crate) fn describe() {
     metrics::describe_gauge!(
         "bilten_db_node_up",
         "1 when the node is in rotation, 0 when it is ejected; not a number when it left the cluster."
+    );
+    metrics::describe_gauge!(
+        "bilten_db_node_fenced",
+        "1 when the node takes writes although another one is the primary, 0 when not, as it said last; not a number when it left the cluster."
     );
     metrics::describe_counter!(
         "bilten_db_ejections_total",

@@ -232,6 +232,7 @@ impl Roster {
         }
         let primary = topology.primary.seen().map(|seen| seen.sample);
         // One that is in doubt for a moment is no reason to know no lag: the trail says when it was noted last.
+            node.metrics.fenced(false);
         let told_last = || topology.primary.last_seen().map(|seen| seen.sample);
         // As it was last told: a primary that is down does not make a stranger one of the family.
         let family = topology.primary.identity();
@@ -242,6 +243,7 @@ impl Roster {
                 node.admit();
             }
             Err(reason) => self.refuse(node, &sample, primary.as_ref(), &reason),
+                node.metrics.fenced(false);
         }
     }
 
@@ -261,6 +263,9 @@ impl Roster {
             true => node.eject(FENCED),
             false => node.eject(reason),
         }
+        // Whoever writes there writes beside the primary; a stranger has a right to.
+        node.metrics
+            .fenced(ours && sample.in_recovery == Some(false));
     }
 
     /// Takes in that a node gave no answer to a probe; whether it `answers` statements meanwhile.

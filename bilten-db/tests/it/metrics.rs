@@ -146,6 +146,7 @@ fn a_node_that_left_has_no_level_that_an_alert_could_wait_for() {
             let left = [
                 "in_flight",
                 "node_up",
+                "node_fenced",
                 "lag_seconds",
                 "lag_bytes",
                 "pool_connections",
@@ -340,6 +341,11 @@ fn an_old_primary_that_comes_back_is_told_by_an_alarm_and_asked_nothing() {
                     .is_some_and(|r| r.contains("takes writes"))
             };
             eventually_async(LIMIT, fenced).await;
+            let levels = levels(&snapshotter);
+            let level = |node: &str, metric: &str| levels[&(node.to_owned(), metric.to_owned())];
+            let told = ["primary", "r1", "r2"].map(|node| level(node, "bilten_db_node_fenced"));
+            assert_eq!(told, [1.0, 0.0, 0.0]);
+            assert_eq!(level("primary", "bilten_db_node_up"), 0.0);
             counted(&snapshotter, None);
             for _ in 0..40 {
                 who_reads(&db).await.unwrap();
@@ -347,7 +353,6 @@ fn an_old_primary_that_comes_back_is_told_by_an_alarm_and_asked_nothing() {
                 db.execute_unprepared(insert).await.unwrap();
             }
             assert_eq!(counted(&snapshotter, Some(("node", "primary"))), 0);
-            assert_eq!(node_up(), Some(0.0));
             let rows = "select count(*) from event";
             assert_eq!(postgres.primary().psql(rows).unwrap(), "0");
         });

@@ -195,6 +195,11 @@ pub(crate) const DB: &[Spec] = &[
         ON_NODE,
         "1 when the node is in rotation, 0 when it is ejected, NaN (no value) when it left the cluster.",
     ),
+    gauge(
+        same("bilten_db_node_fenced"),
+        ON_NODE,
+        "1 when the node takes writes although another one is the primary, 0 when not, as it said last, NaN (no value) when it left the cluster.",
+    ),
     counter(
         same("bilten_db_ejections_total"),
         ON_NODE,

@@ -140,6 +140,7 @@ mod tests {
             "bilten_cache_log_position",
             "bilten_cache_markers",
             "bilten_cache_disk_bytes",
+            "bilten_db_node_fenced",
             "bilten_db_misread_total",
             "bilten_db_hedges_won_total",
             "bilten_db_retries_refused_total",

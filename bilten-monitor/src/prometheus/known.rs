@@ -55,9 +55,20 @@ pub(super) const KNOWN: &[Known] = &[
     known(
         "DatabaseNodeDown",
         "page",
-        ("2m", "[[bilten_db_node_up]] == 0"),
+        // One that is fenced answers, and comes back only when somebody acts: it has an alert of its own.
+        (
+            "2m",
+            "[[bilten_db_node_up]] == 0 unless [[bilten_db_node_fenced]] == 1",
+        ),
         "{{ $labels.node }} is out of rotation",
         "Look at the node itself; reads go to the others and come back by themselves when it answers.",
+    ),
+    known(
+        "DatabaseNodeFenced",
+        "page",
+        ("1m", "[[bilten_db_node_fenced]] == 1"),
+        "{{ $labels.node }} takes writes beside the primary",
+        "Two histories: stop whoever still writes there, look for what it took, and make it a standby of the primary; only then it comes back.",
     ),
     known(
         "DatabaseReplicaLags",

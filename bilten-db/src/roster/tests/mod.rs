@@ -444,4 +444,5 @@ fn a_replica_that_joins_later_may_be_many_servers_too() {
     assert_eq!(backend.discards.load(Ordering::Relaxed), 0);
 }
 
+mod fenced;
 mod promises;
