@@ -31,8 +31,8 @@ pub enum Freshness {
     /// Any state that a replica in rotation shows. The default.
     #[default]
     Any,
-    /// Everything up to this long ago. Replicas are asked once a second, and not knowing counts as lag: below two
-    /// seconds, most reads go to the primary.
+    /// Everything up to this long ago. The primary and the replicas are asked about once a second each, and what is not known
+    /// counts as lag: below three seconds some reads go to the primary, below one second most.
     MaxLag(Duration),
     /// Everything that was committed before this token was made. A session waits for a replica that is nearly there.
     AtLeast(Token),

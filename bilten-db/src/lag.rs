@@ -132,6 +132,23 @@ impl Hysteresis {
     }
 }
 
+/// Why a replica that lags is out of rotation.
+pub(crate) fn why_it_lags(lag: Option<Lag>, limit: Duration) -> String {
+    match lag {
+        None => format!(
+            "how far it is behind the primary is not known, which counts as more than the {limit:?} of max_lag"
+        ),
+        Some(lag) if lag.time > limit => format!(
+            "is {:.1} s behind the primary ({} bytes or transactions), and max_lag is {limit:?}",
+            lag.time.as_secs_f64(),
+            lag.bytes
+        ),
+        Some(_) => format!(
+            "was more than the {limit:?} of max_lag behind the primary; {GOOD_IN_A_ROW} good probes in a row bring it back"
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +275,28 @@ mod tests {
             Some(true),
             "unknown is too much"
         );
+    }
+
+    #[test]
+    fn a_replica_that_lags_says_why() {
+        let behind = |millis| Lag {
+            bytes: 7,
+            time: Duration::from_millis(millis),
+            as_of: Instant::now(),
+            is_proven: true,
+        };
+        let limit = Duration::from_secs(1);
+        let table = [
+            (None, "is not known"),
+            (
+                Some(behind(3_200)),
+                "is 3.2 s behind the primary (7 bytes or transactions), and max_lag is 1s",
+            ),
+            (Some(behind(900)), "3 good probes in a row"),
+        ];
+        for (lag, expected) in table {
+            let told = why_it_lags(lag, limit);
+            assert!(told.contains(expected), "{told}");
+        }
     }
 }

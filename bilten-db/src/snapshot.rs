@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::lag::why_it_lags;
 use crate::node::Node;
 use crate::router::Router;
 use crate::status::{ClusterStatus, NodeStatus, PoolStatus, Role, Rotation, State};
@@ -9,12 +10,13 @@ use crate::status::{ClusterStatus, NodeStatus, PoolStatus, Role, Rotation, State
 /// What is known about each node right now.
 pub(crate) fn snapshot(router: &Router) -> ClusterStatus {
     let topology = router.topology();
+    let max_lag = router.roster().max_lag();
     let replicas = topology
         .replicas
         .iter()
-        .map(|node| node_status(node, Role::Replica));
+        .map(|node| node_status(node, Role::Replica, max_lag));
     ClusterStatus {
-        nodes: std::iter::once(node_status(&topology.primary, Role::Primary))
+        nodes: std::iter::once(node_status(&topology.primary, Role::Primary, max_lag))
             .chain(replicas)
             .collect(),
         learned_writes: router.learned(),
@@ -22,15 +24,20 @@ pub(crate) fn snapshot(router: &Router) -> ClusterStatus {
     }
 }
 
-fn node_status(node: &Node, role: Role) -> NodeStatus {
+fn node_status(node: &Node, role: Role, max_lag: Option<Duration>) -> NodeStatus {
     let load = node.backend.load();
     let lag = node.seen().and_then(|seen| seen.lag);
+    let lags = || {
+        max_lag
+            .filter(|_| node.is_lagging())
+            .map(|limit| why_it_lags(lag, limit))
+    };
     NodeStatus {
         id: node.id.to_string(),
         address: node.backend.address().to_owned(),
         role,
         state: state(node),
-        reason: node.health.reason(),
+        reason: node.health.reason().or_else(lags),
         next_trial: (!node.health.is_up()).then(|| node.pause_left()),
         rotation: node.health.rotation(),
         in_flight: node.in_flight(),

@@ -85,7 +85,7 @@ pub struct NodeStatus {
     pub role: Role,
     /// Whether it is in rotation.
     pub state: State,
-    /// Why it is not.
+    /// Why it is not, or what is wrong with it although it is.
     pub reason: Option<String>,
     /// For how long it is left alone before the next trial, of a node that is out of rotation: 1 s doubling to about a
     /// minute, and that at once when it refused the user or the password.

@@ -168,6 +168,11 @@ impl Roster {
         self.topology.load_full()
     }
 
+    /// From which lag on a replica is out of rotation.
+    pub(crate) fn max_lag(&self) -> Option<Duration> {
+        self.max_lag
+    }
+
     /// One more replica. `Err` when there are as many as there may be, or its id is taken.
     pub(crate) fn add(&self, node: &Arc<Node>) -> Result<(), Error> {
         let _dealing = self.dealing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,23 +232,23 @@ impl Roster {
         let topology = self.hold_election(Instant::now());
         if topology.is_primary(node) {
             self.note_primary(asked, &sample);
+            node.metrics.fenced(false);
             node.admit();
             return;
         }
         let primary = topology.primary.seen().map(|seen| seen.sample);
         // One that is in doubt for a moment is no reason to know no lag: the trail says when it was noted last.
-            node.metrics.fenced(false);
         let told_last = || topology.primary.last_seen().map(|seen| seen.sample);
         // As it was last told: a primary that is down does not make a stranger one of the family.
         let family = topology.primary.identity();
         match standing(self.strict, &node.id, &sample, &family) {
             Ok(()) => {
+                node.metrics.fenced(false);
                 let primary = primary.or_else(told_last).unwrap_or_default();
                 self.note_replica(asked, node, sample, &primary, &family);
                 node.admit();
             }
             Err(reason) => self.refuse(node, &sample, primary.as_ref(), &reason),
-                node.metrics.fenced(false);
         }
     }
 
@@ -258,14 +263,14 @@ impl Roster {
         }
         let topology = self.topology();
         let ours = node.identity().may_replace(&topology.primary.identity());
+        // Whoever writes there writes beside the primary; a stranger has a right to.
+        node.metrics
+            .fenced(ours && sample.in_recovery == Some(false));
         let is_fenced = ours && node.past.is_rival() && sample.in_recovery == Some(false);
         match is_fenced && topology.vacant(Instant::now()).is_some() {
             true => node.eject(FENCED),
             false => node.eject(reason),
         }
-        // Whoever writes there writes beside the primary; a stranger has a right to.
-        node.metrics
-            .fenced(ours && sample.in_recovery == Some(false));
     }
 
     /// Takes in that a node gave no answer to a probe; whether it `answers` statements meanwhile.

@@ -6,7 +6,7 @@ use bilten_db::{Cluster, Fallback};
 use bilten_testbed::{Postgres, eventually};
 
 use crate::fixture::{
-    LIMIT, builder_for, limited, port, private, seen, tally, until_open, who_reads,
+    LIMIT, builder_for, limited, port, private, reason, seen, tally, until_open, who_reads,
 };
 
 fn state(db: &Cluster, id: &str) -> State {
@@ -33,6 +33,10 @@ async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
     postgres.replica(0).pause_replay().unwrap();
     write(&postgres);
     eventually(LIMIT, || state(&db, "r1") == State::Lagging);
+    eventually(LIMIT, || {
+        let reason = reason(&db, "r1");
+        reason.contains("s behind the primary (") && reason.ends_with("max_lag is 1s")
+    });
     assert_eq!(
         tally(&db, 20).await,
         [(port(postgres.replica(1)), 20)].into()
@@ -53,6 +57,7 @@ async fn a_replica_that_lags_leaves_the_rotation_and_comes_back() {
 
     postgres.replica(0).resume_replay().unwrap();
     eventually(LIMIT, || state(&db, "r1") == State::Up);
+    assert_eq!(reason(&db, "r1"), "");
     until_open(&db).await;
     assert_eq!(
         tally(&db, 20).await.values().copied().collect::<Vec<_>>(),
