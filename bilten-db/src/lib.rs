@@ -75,8 +75,10 @@ mod patience;
 mod fault;
 mod flight;
 
-pub mod access;
 mod learned;
+mod texts;
+
+pub mod access;
 
 mod address;
 mod metrics;

@@ -6,6 +6,7 @@
 //! session settings). Functions written by users can still hide a write; a read-only replica refuses those before any
 //! effect, and the cluster then runs them on the primary and remembers.
 
+mod fingerprint;
 mod functions;
 mod harmless;
 mod hidden;
@@ -13,6 +14,7 @@ mod lexer;
 
 use sea_orm::DbBackend;
 
+pub(crate) use fingerprint::fingerprint;
 pub(crate) use hidden::may_hide_a_write;
 use lexer::{Lexer, Token};
 

@@ -48,11 +48,12 @@ pub(crate) struct Router {
 
 impl Router {
     pub(crate) fn new(roster: Roster, policy: Policy) -> Self {
+        let backend = roster.topology().primary.backend.kind();
         Self {
-            backend: roster.topology().primary.backend.kind(),
+            backend,
             roster,
             policy,
-            learned: Arc::default(),
+            learned: Arc::new(Learned::new(backend)),
             standing_in: Arc::default(),
             // Processes that start together would otherwise all begin with the first replica.
             turn: AtomicU64::new(fastrand::u64(..)),
@@ -154,8 +155,10 @@ impl Router {
         match wants {
             Wants::Transaction { read_only: true } => Access::Read,
             Wants::Transaction { read_only: false } => Access::Write,
-            Wants::Statement(sql) if self.learned.contains(sql) => Access::Write,
-            Wants::Statement(sql) => classify_denying(self.backend, sql, &self.policy.denied),
+            Wants::Statement(sql) => {
+                let read = || classify_denying(self.backend, sql, &self.policy.denied);
+                self.learned.access(sql, read)
+            }
         }
     }
 
@@ -430,7 +433,10 @@ mod tests {
                 let course = router.course(false);
                 (access, course, router.pick(&scope::hinted()).is_some())
             };
-            assert_eq!(choose(), (Access::Read, Course::Replicas, true));
+            // A text is kept when it comes again.
+            for _ in 0..3 {
+                assert_eq!(choose(), (Access::Read, Course::Replicas, true));
+            }
             let counted = allocation_counter::measure(|| {
                 (0..1000).for_each(|_| assert!(black_box(choose()).2));
             });

@@ -10,7 +10,8 @@ use bilten_db::sea_orm::{
 use futures_util::TryStreamExt;
 
 use crate::fixture::{
-    Shop, ask, builder_for, cluster, event, place, private, tally, ticket, until_open, who_reads,
+    Shop, ask, builder_for, cluster, event, place, port, private, tally, ticket, until_open,
+    who_reads,
 };
 use crate::pieces::Pieces;
 
@@ -157,6 +158,25 @@ async fn words_inside_quotes_do_not_make_a_write() {
     let shop = Shop::open("quotes").await;
     let db = shop.connect().await;
     for text in [
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_write_is_refused_once_whatever_its_values_and_tags() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let primary = port(postgres.primary());
+    for n in 0..5 {
+        let sql = format!("select hidden_write(), {n}, 'value {n}'");
+        let tagged = with_tags([("route", format!("/{n}").as_str())], ask::<i32>(&db, &sql)).await;
+        assert_eq!(tagged.unwrap(), primary);
+        let session = db.session();
+        assert_eq!(ask::<i32>(&session, &sql).await.unwrap(), primary);
+    }
+    assert_eq!(db.status().learned_writes, 1);
+    let log = postgres.replica(0).log_tail();
+    assert_eq!(log.matches("cannot execute INSERT").count(), 1, "{log}");
+    let rows = postgres.primary().psql("select count(*) from event");
+    assert_eq!(rows.unwrap(), "10", "each call wrote exactly once");
+}
+
         "'for update; delete'",
         "$$ insert; $$",
         "/* delete */ 'a'",
