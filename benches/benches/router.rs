@@ -3,6 +3,9 @@
 
 #![allow(missing_docs)]
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use bilten_benches::{CpuTime, runtime, timed};
 use bilten_db::{Balance, Cluster, ClusterBuilder, PoolConfig, access};
 use criterion::measurement::WallTime;
@@ -15,6 +18,11 @@ use tokio::runtime::Runtime;
 
 const POOL: u32 = 4;
 const SQL: &str = "SELECT $1::int8 AS id, $2::text AS name";
+const WIDE: &str = "SELECT \"event\".\"id\", \"event\".\"name\", \"event\".\"city\" FROM \"event\" \
+                    WHERE \"event\".\"city\" = $1 ORDER BY \"event\".\"starts_at\" DESC LIMIT $2";
+const SECOND: Duration = Duration::from_secs(1);
+/// Longer than a connection waits for the next statement before it goes back to its pool.
+const BETWEEN: Duration = Duration::from_millis(15);
 
 fn read() -> Statement {
     Statement::from_sql_and_values(DbBackend::Postgres, SQL, [7_i64.into(), "Ada".into()])
@@ -63,11 +71,44 @@ fn routed_read(criterion: &mut Criterion) {
     runtime.block_on(cluster.close());
 }
 
+/// All that is done before a statement is sent: what it needs, by a text that comes again and by one that comes once, the hints of
+/// the task, and a replica.
+fn choice(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let file = scratch("choice");
+    let cluster = Cluster::builder().sqlite(&file).readers(POOL);
+    let cluster = runtime.block_on(cluster.connect());
+    let cluster = cluster.expect("the cluster connects");
+    let mut group = criterion.benchmark_group("whole_choice");
+    for (name, sql) in [("short", SQL), ("select_of_an_entity", WIDE)] {
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| cluster.preview(std::hint::black_box(sql)));
+        });
+    }
+    let once = |n: usize| format!("{WIDE} OFFSET {n:09}");
+    let once: Vec<String> = (0..100_000).map(once).collect();
+    let mut texts = once.iter().cycle();
+    group.bench_function("select_of_an_entity_that_comes_once", |bencher| {
+        bencher.iter(|| cluster.preview(texts.next().expect("it goes round")));
+    });
+    group.finish();
+    runtime.block_on(cluster.close());
+    remove(&file);
+}
+
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("bilten-bench-{name}-{}.db", std::process::id()))
+}
+
+fn remove(file: &Path) {
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
+    }
+}
+
 fn classifier(criterion: &mut Criterion) {
-    let wide = "SELECT \"event\".\"id\", \"event\".\"name\", \"event\".\"city\" FROM \"event\" \
-                WHERE \"event\".\"city\" = $1 ORDER BY \"event\".\"starts_at\" DESC LIMIT $2";
     let mut group = criterion.benchmark_group("classify");
-    for (name, sql) in [("short", SQL), ("select_of_an_entity", wide)] {
+    for (name, sql) in [("short", SQL), ("select_of_an_entity", WIDE)] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| access::classify(DbBackend::Postgres, std::hint::black_box(sql)));
         });
@@ -112,7 +153,7 @@ fn added_cpu(criterion: &mut Criterion<CpuTime>) {
         .enable_all()
         .build()
         .expect("a runtime can be made");
-    let file = std::env::temp_dir().join(format!("bilten-bench-{}.db", std::process::id()));
+    let file = scratch("cpu");
     let cluster = Cluster::builder().sqlite(&file).readers(POOL);
     let url = format!("sqlite://{}", file.display());
     let sqlite = "SELECT ? AS id, ? AS name";
@@ -123,9 +164,7 @@ fn added_cpu(criterion: &mut Criterion<CpuTime>) {
         sqlite,
         "cpu_of_one_statement",
     );
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", file.display()));
-    }
+    remove(&file);
 
     let postgres = bilten_testbed::shared::postgres().expect("PostgreSQL is there");
     let database = postgres
@@ -172,6 +211,30 @@ fn compare_cpu(
             .iter_custom(|times| timed(&clock, runtime, times, || cluster.query_one_raw(read())));
     });
     group.finish();
+    // One that no other follows: its way back to the pool, and all that waited for the next in vain.
+    let mut group = criterion.benchmark_group(format!("{name}_that_is_alone"));
+    group.sample_size(20).measurement_time(8 * SECOND);
+    let pause = || tokio::time::sleep(BETWEEN);
+    group.bench_function("pause", |bencher| {
+        bencher.iter_custom(|times| timed(&clock, runtime, times, pause));
+    });
+    group.bench_function("plain", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&clock, runtime, times, || async {
+                plain.query_one_raw(read()).await.expect("it answers");
+                pause().await;
+            })
+        });
+    });
+    group.bench_function("cluster", |bencher| {
+        bencher.iter_custom(|times| {
+            timed(&clock, runtime, times, || async {
+                cluster.query_one_raw(read()).await.expect("it answers");
+                pause().await;
+            })
+        });
+    });
+    group.finish();
     runtime.block_on(cluster.close());
 }
 
@@ -186,7 +249,7 @@ async fn open_all(plain: &DatabaseConnection, cluster: &Cluster, read: &impl Fn(
     }
 }
 
-criterion_group!(benches, classifier, balance, routed_read);
+criterion_group!(benches, choice, classifier, balance, routed_read);
 criterion_group! {
     name = cpu;
     config = CpuTime::criterion();

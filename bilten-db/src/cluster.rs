@@ -138,6 +138,23 @@ impl Cluster {
         }
     }
 
+    /// The node that a statement of this task would be sent to now, outside of a session: to see why it goes where it does, or to
+    /// measure the choice. `None` for a read for which no replica is in rotation, so that [`Fallback`](crate::Fallback) decides.
+    ///
+    /// Sends nothing, and takes a turn of the balance as a read does.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), bilten_db::Error> {
+    /// # let db = bilten_db::Cluster::builder().primary("sqlite::memory:").connect().await?;
+    /// assert_eq!(db.preview("DELETE FROM event").as_deref(), Some("primary"));
+    /// assert_eq!(db.preview("SELECT 1"), None, "there is no replica");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn preview(&self, sql: &str) -> Option<Arc<str>> {
+        self.router().preview(sql)
+    }
+
     /// The primary as a plain connection, for migrations and whatever must not be routed.
     ///
     /// Ask again rather than keep it: after a failure of the primary its pool is replaced.

@@ -351,11 +351,24 @@ impl Router {
         } else {
             Reason::Read
         };
+        let reason = node.reason_or_stale(reason);
         Some((node, reason))
     }
 
-        let reason = node.reason_or_stale(reason);
-    /// A replica that meets `want`; one that lags only when that is better than none.
+    /// The node for this statement of this task, if it is not for the fallback to decide.
+    pub(crate) fn preview(&self, sql: &str) -> Option<Arc<str>> {
+        let on_primary = self.access(Wants::Statement(sql)) == Access::Write
+            || self.course(false) == Course::Primary;
+        match on_primary {
+            true => Some(Arc::clone(&self.topology().primary.id)),
+            false => {
+                let node = self.pick(&scope::hinted())?;
+                Some(Arc::clone(&node.id))
+            }
+        }
+    }
+
+    /// A replica that meets `want`; one that lags only when that is better than none, and then the one that lags least.
     pub(crate) fn pick(&self, want: &Want<'_>) -> Option<Arc<Node>> {
         self.pick_from(&self.topology(), want, None)
     }

@@ -27,6 +27,37 @@ async fn reads_are_dealt_evenly_over_the_replicas() {
 }
 
 #[tokio::test]
+async fn the_node_of_a_statement_is_told_without_sending_it() {
+    let shop = Shop::open("preview").await;
+    let db = shop.connect().await;
+    let told = |sql| db.preview(sql).map(|node| node.to_string());
+    let replicas: BTreeSet<_> = (0..10).filter_map(|_| told("select 1")).collect();
+    let all: BTreeSet<String> = db
+        .status()
+        .replicas()
+        .map(|replica| replica.id.clone())
+        .collect();
+    assert_eq!(replicas, all);
+    let on_primary = async { told("select 1") };
+    for primary in [
+        told("delete from event"),
+        with_route(Route::Primary, on_primary).await,
+    ] {
+        assert_eq!(primary.as_deref(), Some("primary"));
+    }
+    let group = with_route(Route::Group("reports"), async { told("select 1") });
+    assert_eq!(group.await, None, "nobody is there");
+    assert_eq!(
+        db.status()
+            .nodes
+            .iter()
+            .map(|node| node.in_flight)
+            .sum::<u32>(),
+        0
+    );
+}
+
+#[tokio::test]
 async fn every_kind_of_write_goes_to_the_primary() {
     let shop = Shop::open("writes").await;
     let db = shop.connect().await;
@@ -127,6 +158,25 @@ async fn a_hidden_write_is_refused_once_and_learned() {
     assert_eq!(rows, "5", "each call wrote exactly once");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hidden_write_is_refused_once_whatever_its_values_and_tags() {
+    let postgres = private(1);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    let primary = port(postgres.primary());
+    for n in 0..5 {
+        let sql = format!("select hidden_write(), {n}, 'value {n}'");
+        let tagged = with_tags([("route", format!("/{n}").as_str())], ask::<i32>(&db, &sql)).await;
+        assert_eq!(tagged.unwrap(), primary);
+        let session = db.session();
+        assert_eq!(ask::<i32>(&session, &sql).await.unwrap(), primary);
+    }
+    assert_eq!(db.status().learned_writes, 1);
+    let log = postgres.replica(0).log_tail();
+    assert_eq!(log.matches("cannot execute INSERT").count(), 1, "{log}");
+    let rows = postgres.primary().psql("select count(*) from event");
+    assert_eq!(rows.unwrap(), "10", "each call wrote exactly once");
+}
+
 #[tokio::test]
 async fn a_function_that_only_the_primary_answers_rightly_goes_there() {
     let shop = Shop::open("functions").await;
@@ -158,25 +208,6 @@ async fn words_inside_quotes_do_not_make_a_write() {
     let shop = Shop::open("quotes").await;
     let db = shop.connect().await;
     for text in [
-#[tokio::test(flavor = "multi_thread")]
-async fn a_hidden_write_is_refused_once_whatever_its_values_and_tags() {
-    let postgres = private(1);
-    let db = builder_for(&postgres).connect().await.unwrap();
-    let primary = port(postgres.primary());
-    for n in 0..5 {
-        let sql = format!("select hidden_write(), {n}, 'value {n}'");
-        let tagged = with_tags([("route", format!("/{n}").as_str())], ask::<i32>(&db, &sql)).await;
-        assert_eq!(tagged.unwrap(), primary);
-        let session = db.session();
-        assert_eq!(ask::<i32>(&session, &sql).await.unwrap(), primary);
-    }
-    assert_eq!(db.status().learned_writes, 1);
-    let log = postgres.replica(0).log_tail();
-    assert_eq!(log.matches("cannot execute INSERT").count(), 1, "{log}");
-    let rows = postgres.primary().psql("select count(*) from event");
-    assert_eq!(rows.unwrap(), "10", "each call wrote exactly once");
-}
-
         "'for update; delete'",
         "$$ insert; $$",
         "/* delete */ 'a'",
