@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bilten_db::sea_orm::{ConnectionTrait, DbErr, TransactionTrait};
 use bilten_db::{Cluster, Error};
@@ -51,6 +51,33 @@ async fn a_promoted_replica_takes_the_writes_and_the_old_primary_is_fenced() {
         .psql("select count(*) from event where name = 'a'")
         .unwrap();
     assert_eq!(rows, "1", "no write reached it after the fail-over");
+    let standby = postgres.replica(1).log_tail();
+    assert!(
+        !standby.contains("cannot execute"),
+        "a standby was sent a write: {standby}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_is_noticed_within_two_turns_of_the_probes_alone() {
+    // A turn is a second and a fifth at most; what happens to be slow on this machine is so only sometimes.
+    let in_time = 2 * Duration::from_millis(1_200);
+    let mut noticed = Vec::new();
+    for _ in 0..5 {
+        let postgres = private(1);
+        let db = builder_for(&postgres).connect().await.unwrap();
+        postgres.replica(0).promote().unwrap();
+        let begun = Instant::now();
+        // Nothing is sent, so nothing that fails makes anybody look.
+        eventually(LIMIT, || db.status().primary().id == "r1");
+        noticed.push(begun.elapsed());
+        if noticed.last() < Some(&in_time) {
+            let took = ask::<i32>(&db, INSERT).await.unwrap();
+            assert_eq!(took, port(postgres.replica(0)), "the first write already");
+            return;
+        }
+    }
+    panic!("noticed after {noticed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
