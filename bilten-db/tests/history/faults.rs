@@ -77,6 +77,13 @@ pub(crate) fn harm(postgres: &Postgres, mut rng: Rng, until: Instant) -> Vec<Str
     log
 }
 
+/// Shuts the primary down in order, so that its replicas have all that was written, and promotes one of them. Blocks.
+pub(crate) fn switch_over(postgres: &Postgres, to: &PostgresNode) {
+    postgres.wait_streaming().unwrap();
+    postgres.primary().stop().unwrap();
+    to.promote().unwrap();
+}
+
 type Act = fn(&PostgresNode) -> Result<(), bilten_testbed::Error>;
 
 fn between(node: &PostgresNode, begin: Act, lasts: Duration, end: Act) {

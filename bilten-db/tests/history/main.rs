@@ -10,11 +10,14 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bilten_db::Cluster;
-use bilten_testbed::{Postgres, PostgresNode};
+use bilten_db::sea_orm::ConnectionTrait;
+use bilten_testbed::{Postgres, PostgresNode, eventually_async};
 use fastrand::Rng;
 
 use crate::checker::{Event, violations};
 use crate::driver::{Flaw, Histories, TABLE, Users};
+
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn seed() -> u64 {
     let given = std::env::var("BILTEN_CHAOS_SEED").ok();
@@ -77,8 +80,37 @@ fn reads_by_port(histories: &Histories) -> BTreeMap<i32, usize> {
     reads
 }
 
+/// How many writes were acknowledged, tokens given, and sessions begun with one.
+fn writes_tokens_and_their_use(histories: &Histories) -> [usize; 3] {
+    let count = |is: fn(&Event) -> bool| histories.iter().flatten().filter(|e| is(e)).count();
+    [
+        count(|event| matches!(event, Event::Write { .. })),
+        count(|event| matches!(event, Event::Token)),
+        count(|event| matches!(event, Event::Begin { token: true })),
+    ]
+}
+
+/// All of them have something to show, or nothing was tried.
+fn assert_all_happened(what: &str, histories: &Histories) {
+    let happened = writes_tokens_and_their_use(histories);
+    assert!(
+        happened.iter().all(|n| *n > 0),
+        "{what}: {happened:?} writes, tokens, and sessions with one"
+    );
+}
+
+/// The cluster takes `id` for its primary, and writes go there.
+async fn until_primary(db: &Cluster, id: &str) {
+    let is_primary = || async {
+        let write = db.execute_unprepared("update item set version = version where key = 6");
+        db.status().primary().id == id && write.await.is_ok()
+    };
+    eventually_async(LIMIT, is_primary).await;
+}
+
+// `cargo xtask test --chaos` finds it by its name.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_session_misses_its_own_write_or_reads_backwards() {
+async fn no_session_reads_older_than_promised() {
     let seed = seed();
     let postgres = servers();
     let db = connect(&postgres).await;
@@ -92,6 +124,7 @@ async fn no_session_misses_its_own_write_or_reads_backwards() {
     let histories = users.stop().await;
     let wrong = show(&histories);
     assert!(wrong.is_empty(), "seed {seed}: {wrong:#?} {log:#?}");
+    assert_all_happened("under faults", &histories);
     let reads = reads_by_port(&histories);
     for replica in postgres.replicas() {
         let some = reads.get(&i32::from(replica.port())).copied();
@@ -101,6 +134,53 @@ async fn no_session_misses_its_own_write_or_reads_backwards() {
             replica.name()
         );
     }
+}
+
+/// The tokens and the rows of before a promotion count after it, also while the old primary is there and takes writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_session_across_a_promotion_reads_older_than_promised() {
+    let seed = seed();
+    let postgres = servers();
+    let db = connect(&postgres).await;
+    let users = Users::start(&db, seed, Flaw::None);
+    // Long enough for everybody to have a token of before.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let switch = move || {
+        faults::switch_over(&postgres, postgres.replica(1));
+        postgres
+    };
+    let postgres = tokio::task::spawn_blocking(switch).await.unwrap();
+    until_primary(&db, "early").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let restart = move || {
+        postgres.primary().restart().unwrap();
+        postgres
+    };
+    let postgres = tokio::task::spawn_blocking(restart).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let histories = users.stop().await;
+    let wrong = show(&histories);
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    assert_all_happened("across a promotion", &histories);
+
+    // Whoever comes behind it.
+    let users = Users::start(&db, seed.wrapping_add(1), Flaw::None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let histories = users.stop().await;
+    let wrong = show(&histories);
+    assert!(wrong.is_empty(), "seed {seed}: {wrong:#?}");
+    assert_all_happened("behind a promotion", &histories);
+    let early = i32::from(postgres.replica(1).port());
+    let reads = reads_by_port(&histories);
+    assert!(
+        reads.contains_key(&early),
+        "the new primary served none of {reads:?}"
+    );
+    let old = i32::from(postgres.primary().port());
+    assert!(
+        !reads.contains_key(&old),
+        "the old primary is fenced: {reads:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

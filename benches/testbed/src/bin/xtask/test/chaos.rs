@@ -1,4 +1,4 @@
-//! `cargo xtask test --chaos MINUTES`: the history test of the cache, round after round, each with a seed that replays it.
+//! `cargo xtask test --chaos MINUTES`: the history tests of the cache and of the database, round after round, each with a seed that replays it.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
