@@ -314,8 +314,10 @@ async fn lease<V: Send + Sync + 'static>(
             return Look::Missing(None);
         };
         let start = state.engine.start(key);
-        let asked = gate.call(Ask::Lease, |remote| {
-            remote.lease(key, token, hold, over.as_deref())
+        let (over_what, again) = (over.as_deref(), waited.is_some());
+        let asked = gate.call(Ask::Lease, |remote| match again {
+            false => remote.lease(key, token, hold, over_what),
+            true => remote.lease_again(key, token, hold, over_what),
         });
         let answer = asked.await;
         drop(turn);

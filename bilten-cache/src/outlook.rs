@@ -5,7 +5,7 @@ const MISSES: u8 = 8;
 
 /// Whether the second level is likely to have what a region asks it for.
 ///
-/// If so, a plain read is the cheapest question. If not, the script that takes the lease is: it answers with the value as well, and a
+/// If so, a plain read is the cheapest question. If not, the one for the lease is: it is answered with the value as well, and a
 /// load has to wait for one round trip and not for two.
 #[derive(Debug, Default)]
 pub(crate) struct Outlook {

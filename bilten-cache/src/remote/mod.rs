@@ -114,7 +114,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Takes the lease of a key for one load, unless there is a value or another lease. A value that begins like `over` does not count,
-    /// because it was found to be of no use; any other one has been stored since. All values begin with nothing.
+    /// because it was found to be of no use; any other one has been stored since. All values begin with nothing. A lease that stands with this very
+    /// token may count as taken or as another one.
     fn lease<'a>(
         &'a self,
         key: &'a str,
@@ -122,6 +123,18 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         hold: Duration,
         over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease>;
+
+    /// Asks once more, because another load had it a moment ago. The same as [`lease`](Self::lease) by itself; for a store where the first
+    /// question is the cheaper one because it leaves what is unusual to a second.
+    fn lease_again<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over: Option<&'a [u8]>,
+    ) -> Reply<'a, Lease> {
+        self.lease(key, token, hold, over)
+    }
 
     /// Stores the envelope and gives the lease back, only if `token` still holds it. One that is larger than the store takes is
     /// [`RemoteError::TooLarge`]; the lease is given back then too.

@@ -140,7 +140,7 @@ impl Redis {
     }
 
     /// Connects, for a test that works on the second level itself: see [`conformance`](crate::remote::conformance). Changes keep to the budget by
-    /// themselves. Reads of one server over fred are left to the time limit of whoever calls them: a frozen one is given up when its connection is
+    /// themselves. Reads and leases of one server over fred are left to the time limit of whoever calls them: a frozen one is given up when its connection is
     /// replaced, after a few seconds.
     ///
     /// # Errors

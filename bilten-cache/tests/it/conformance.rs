@@ -55,6 +55,38 @@ async fn each_client_conforms_over_a_unix_socket_as_an_acl_user() {
     }
 }
 
+/// The commands that the table of the docs gives a user.
+fn rights() -> Vec<String> {
+    let docs = include_str!("../../../docs/cache-from-fred.md");
+    let table = docs.split_once("| for | commands |").unwrap().1;
+    let lines = table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'));
+    let names = lines.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let commands = names.filter(|name| name.chars().all(|c| c.is_ascii_uppercase()));
+    commands
+        .map(|name| format!("+{}", name.to_lowercase()))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_user_with_the_rights_that_the_docs_name_and_no_others_conforms() {
+    let server = Server::start().unwrap();
+    let rule = [
+        "ACL", "SETUSER", "app", "on", ">secret", "~test-*", "~{test-*", "-@all",
+    ];
+    let rights = rights();
+    assert!(rights.len() > 20, "{rights:?}");
+    let rights = rights.iter().map(String::as_str);
+    let rule: Vec<&str> = rule.into_iter().chain(rights).collect();
+    server.cli(&rule).unwrap();
+    for client in [RedisClient::Fred, RedisClient::RedisRs] {
+        let redis = Redis::url(server.url()).client(client);
+        conforms(redis.username("app").password("secret")).await;
+    }
+}
+
 #[tokio::test]
 async fn each_client_conforms_behind_sentinels() {
     let sentinel = RedisSentinel::start().unwrap();

@@ -31,6 +31,8 @@ mod http_keys;
 mod http_pages;
 mod http_servers;
 mod in_hand;
+mod interleaved;
+mod interposed;
 mod killed;
 mod late;
 mod leases;

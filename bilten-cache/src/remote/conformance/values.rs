@@ -145,6 +145,9 @@ async fn stored(nodes: Nodes<'_>) -> Result<(), Found> {
     same("the holder's store", &own, &true)?;
     let found = nodes.two.lease("s", 2, LONG, None).await?;
     same("the next try", &found, &Lease::Value(value.clone()))?;
+    let free = nodes.two.lease("s", 3, LONG, ANYTHING).await?;
+    same("a try after one that found a value", &free, &Lease::Owned)?;
+    nodes.two.release("s", 3).await?;
     let again = nodes.one.store("s", 1, envelope(80), LONG).await?;
     same("a second store under the same lease", &again, &false)?;
     same("the value", &nodes.two.read("s").await?, &Some(value))

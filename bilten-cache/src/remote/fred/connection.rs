@@ -143,8 +143,8 @@ impl Connection {
         self.with(&self.options)
     }
 
-    /// The same for reads, on one server without a time limit: whoever makes them has one already, and one that is sent after it was given up
-    /// does no harm. A timer for each is a good part of what a read costs. On a cluster fred may keep a read for a server that is gone, and
+    /// The same for reads and leases, on one server without a time limit: whoever makes them has one already, and one that is sent after it was given up
+    /// does no harm: a lease ends by itself. A timer for each is a good part of what a read costs. On a cluster fred may keep a read for a server that is gone, and
     /// everything behind it.
     ///
     /// # Errors

@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::prelude::{Config, KeysInterface, LuaInterface, ServerConfig, StreamsInterface};
+use fred::prelude::{
+    Config, Expiration, KeysInterface, LuaInterface, ServerConfig, SetOptions, StreamsInterface,
+};
 use fred::types::config::Server;
 #[cfg(feature = "fred-tls")]
 use fred::types::config::TlsConnector;
 use fred::types::scripts::Script;
 use fred::types::{Key, MultipleKeys, Value};
+use futures_util::future::join3;
 
 use self::connection::Connection;
+use self::reason::is_answer;
 use self::running::Purpose;
 use super::address::{Address, Servers};
 use super::scripted::{Answer, Arg, Link, Scripted};
@@ -145,6 +149,28 @@ impl Link for FredLink {
     async fn get_many(&self, keys: Vec<String>) -> Result<Vec<Option<Bytes>>, RemoteError> {
         let values = self.commands.reader()?.mget(keys).await;
         values.map_err(|error| self.commands.explain(&error))
+    }
+
+    async fn take(
+        &self,
+        lease: String,
+        token: String,
+        hold_millis: i64,
+        [first, second]: [String; 2],
+    ) -> Result<Vec<Answer>, RemoteError> {
+        let client = self.commands.reader()?;
+        let (limit, only_new) = (Some(Expiration::PX(hold_millis)), Some(SetOptions::NX));
+        let set = client.set::<Value, _, _>(lease, token, limit, only_new, false);
+        // Each is put into fred's line when it is polled first, and they are polled in this order. A pipeline of fred would be three
+        // packets: what is in the line at the same time is one.
+        let told = join3(set, client.get(first), client.get(second)).await;
+        let answers = <[_; 3]>::from(told).into_iter().map(|answer| match answer {
+            Err(error) if is_answer(&error) => Ok(Answer::Other),
+            answer => answer
+                .map(self::answer)
+                .map_err(|error| self.commands.explain(&error)),
+        });
+        answers.collect()
     }
 
     async fn eval<const K: usize, const A: usize>(

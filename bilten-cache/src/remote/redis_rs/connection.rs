@@ -10,7 +10,7 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 
@@ -105,14 +105,28 @@ impl Connection {
 
     /// Sends one command. It fails at once where there is no line, and is not sent later.
     pub(super) async fn call(&self, cmd: &Cmd) -> RedisResult<Value> {
-        let Some(mut line) = self.current.line() else {
+        self.ask(async |mut line: Line| line.run(cmd).await).await
+    }
+
+    /// Sends several at once, as [`call`](Self::call) does one. What the server refuses is a value here.
+    pub(super) async fn call_in_turn(
+        &self,
+        commands: &Pipeline,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        let ask = async |mut line: Line| line.run_in_turn(commands, count).await;
+        self.ask(ask).await
+    }
+
+    async fn ask<T>(&self, ask: impl AsyncFnOnce(Line) -> RedisResult<T>) -> RedisResult<T> {
+        let Some(line) = self.current.line() else {
             return failure(io::ErrorKind::NotConnected);
         };
         if self.blocking {
             // A caller that gives up before the time limit counts as one that got no answer.
             self.current.silence.asked();
         }
-        let answer = tokio::time::timeout(self.limit, line.run(cmd)).await;
+        let answer = tokio::time::timeout(self.limit, ask(line)).await;
         let answer = answer.unwrap_or_else(|_| failure(io::ErrorKind::TimedOut));
         self.current.ended(&answer);
         if let Err(error) = &answer
@@ -163,7 +177,7 @@ impl Current {
         self.silence.heard();
     }
 
-    fn ended(&self, answer: &RedisResult<Value>) {
+    fn ended<T>(&self, answer: &RedisResult<T>) {
         if answer.as_ref().err().is_none_or(is_answer) {
             self.silence.heard();
         }

@@ -133,6 +133,24 @@ impl Link for RedisRsLink {
         }
     }
 
+    async fn take(
+        &self,
+        lease: String,
+        token: String,
+        hold_millis: i64,
+        then: [String; 2],
+    ) -> Result<Vec<Answer>, RemoteError> {
+        let mut commands = redis::pipe();
+        let set = commands.cmd("SET").arg(lease).arg(token);
+        set.arg("NX").arg("PX").arg(hold_millis);
+        for key in &then {
+            commands.cmd("GET").arg(key);
+        }
+        let answers = self.commands.call_in_turn(&commands, 1 + then.len()).await;
+        let answers = answers.map_err(|error| self.commands.explain(&error))?;
+        Ok(answers.into_iter().map(answer).collect())
+    }
+
     async fn eval<const K: usize, const A: usize>(
         &self,
         script: &Script,
@@ -197,6 +215,7 @@ fn answer(value: Value) -> Answer {
     match value {
         Value::Nil => Answer::Nothing,
         Value::Int(number) => Answer::Int(number),
+        Value::Okay => Answer::Bytes(Bytes::from_static(b"OK")),
         Value::BulkString(bytes) => Answer::Bytes(bytes.into()),
         Value::SimpleString(text) => Answer::Bytes(text.into()),
         Value::Array(parts) => Answer::Array(parts.into_iter().map(answer).collect()),

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError, RedisResult, ServerErrorKind};
 
 use crate::remote::RemoteError;
 use crate::remote::error::plain;
@@ -81,6 +81,6 @@ pub(super) fn needs_no_password(error: &RedisError) -> bool {
 }
 
 /// An error in the form of redis-rs for something that only we know.
-pub(super) fn failure(kind: io::ErrorKind) -> RedisResult<Value> {
+pub(super) fn failure<T>(kind: io::ErrorKind) -> RedisResult<T> {
     Err(io::Error::from(kind).into())
 }

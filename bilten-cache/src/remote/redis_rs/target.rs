@@ -6,8 +6,8 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, RedisConnectionInfo, RedisError,
-    RedisResult, Value, io::tcp::TcpSettings,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, Pipeline, RedisConnectionInfo,
+    RedisError, RedisResult, Value, io::tcp::TcpSettings,
 };
 
 use super::reason::{is_authentication, needs_no_password};
@@ -41,6 +41,18 @@ impl Line {
         };
         // A refusal is a value to redis-rs until somebody asks.
         answer?.extract_error()
+    }
+
+    /// Sends commands at once, to be answered one by one, also with a refusal.
+    pub(super) async fn run_in_turn(
+        &mut self,
+        commands: &Pipeline,
+        count: usize,
+    ) -> RedisResult<Vec<Value>> {
+        match self {
+            Self::One(line) => line.req_packed_commands(commands, 0, count).await,
+            Self::Cluster(line) => line.req_packed_commands(commands, 0, count).await,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod many;
 mod paging;
 mod reply;
 mod scripts;
+mod taking;
 mod walk;
 
 use std::fmt;
@@ -40,8 +41,8 @@ pub(super) enum Arg {
     Int(i64),
 }
 
-/// What a client must be able to do. Each call gives up by itself within the client's time limit, but for [`get`](Self::get) and
-/// [`get_many`](Self::get_many), which may leave that to the caller.
+/// What a client must be able to do. Each call gives up by itself within the client's time limit, but for [`get`](Self::get),
+/// [`get_many`](Self::get_many) and [`take`](Self::take), which may leave that to the caller.
 pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
     /// A script with its hash.
     type Script: fmt::Debug + Send + Sync;
@@ -58,6 +59,16 @@ pub(super) trait Link: fmt::Debug + Send + Sync + 'static {
         &self,
         keys: Vec<String>,
     ) -> impl Future<Output = Result<Vec<Option<Bytes>>, RemoteError>> + Send;
+
+    /// `SET NX PX` of a lease with this token and time, then `GET` of each of two other keys: sent at once on one connection, so that the server takes them
+    /// in this order. What it refused is [`Answer::Other`]. Only where keys live on one server.
+    fn take(
+        &self,
+        lease: String,
+        token: String,
+        hold_millis: i64,
+        then: [String; 2],
+    ) -> impl Future<Output = Result<Vec<Answer>, RemoteError>> + Send;
 
     /// Runs a script by its hash, which is short; with its text where the server does not know it yet, for which `what` makes keys and
     /// arguments a second time.
@@ -201,17 +212,17 @@ impl<L: Link> Remote for Scripted<L> {
         hold: Duration,
         over: Option<&'a [u8]>,
     ) -> Reply<'a, Lease> {
-        Box::pin(async move {
-            // Nothing at all is not the same as a beginning of no bytes.
-            let over = over.map_or_else(Bytes::new, |head| [b"=", head].concat().into());
-            let what = || {
-                let [value, lease] = self.pair(key);
-                let args = [hex(token), millis(hold), Arg::Bytes(over.clone())];
-                ([value, lease, self.names.demand(key)], args)
-            };
-            let answer = self.link.eval(&self.scripts.lease, what).await?;
-            reply::lease(&answer)
-        })
+        Box::pin(self.take(key, token, hold, over))
+    }
+
+    fn lease_again<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over: Option<&'a [u8]>,
+    ) -> Reply<'a, Lease> {
+        Box::pin(self.take_by_script(key, token, hold, over))
     }
 
     fn store<'a>(
@@ -456,9 +467,10 @@ fn record(scope: &str, author: Author) -> [Arg; 5] {
 }
 
 fn millis(duration: Duration) -> Arg {
-    Arg::Int(
-        i64::try_from(duration.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1),
-    )
+    Arg::Int(whole_millis(duration))
+}
+
+fn whole_millis(duration: Duration) -> i64 {
+    let millis = i64::try_from(duration.as_millis());
+    millis.unwrap_or(i64::MAX).max(1)
 }

@@ -15,13 +15,17 @@ pub(in crate::remote) enum Answer {
     Int(i64),
     Bytes(Bytes),
     Array(Vec<Self>),
-    /// Something that no script of ours returns.
+    /// Something that no script of ours returns, or one of several commands that was refused.
     Other,
 }
 
 /// Incarnations, nodes and tokens travel as sixteen hexadecimal digits: a Lua number would lose some.
 pub(super) fn hex(number: u64) -> Arg {
-    Arg::Text(format!("{number:016x}"))
+    Arg::Text(digits(number))
+}
+
+pub(super) fn digits(number: u64) -> String {
+    format!("{number:016x}")
 }
 
 pub(super) fn lease(value: &Answer) -> Result<Lease, RemoteError> {
@@ -38,7 +42,7 @@ pub(super) fn lease(value: &Answer) -> Result<Lease, RemoteError> {
 }
 
 /// What the script that keeps demands wrote, unless its time is over.
-fn demands(value: &Answer, now_millis: u64) -> Vec<Demand> {
+pub(super) fn demands(value: &Answer, now_millis: u64) -> Vec<Demand> {
     let Some(text) = text(value) else {
         // Nothing is nothing, and what is no text may have been anything.
         let unreadable = !matches!(value, Answer::Nothing);

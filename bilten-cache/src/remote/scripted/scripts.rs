@@ -112,7 +112,7 @@ return foreign or 1"
 }
 
 /// KEYS value, lease, demand. ARGV token, hold in ms, `=` and how a value begins that does not count, or nothing. What never runs out is no
-/// lease of ours, and a demand of another type may have asked for anything.
+/// lease of ours, the one with our own token is ours (it was asked for twice), and a demand of another type may have asked for anything.
 const LEASE: &str = "
 local over = ARGV[3]
 if over == '' or #over > 1 and redis.call('GETRANGE', KEYS[1], 0, #over - 2) ~= string.sub(over, 2) then
@@ -120,8 +120,10 @@ if over == '' or #over > 1 and redis.call('GETRANGE', KEYS[1], 0, #over - 2) ~= 
   if value then return value end
 end
 if not redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
-  if redis.call('PTTL', KEYS[2]) ~= -1 then return 0 end
-  redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  if redis.pcall('GET', KEYS[2]) ~= ARGV[1] then
+    if redis.call('PTTL', KEYS[2]) ~= -1 then return 0 end
+    redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+  end
 end
 local demand = redis.pcall('GET', KEYS[3])
 if type(demand) == 'table' then return {1, 'x x'} end
