@@ -6,16 +6,33 @@ use std::cell::Cell;
 use super::look::{Eye, Found, Lost};
 use super::walk::DEEPEST;
 
+/// What a look has found so far. Noted here and not only told by its error: a `Serialize` may make another one of that, or none.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// What is left. `None`: there was less than it took.
+    pub(super) room: Cell<Option<usize>>,
+    /// Whether it is nested deeper than can be read.
+    pub(super) deep: Cell<bool>,
+}
+
+impl Seen {
+    pub(super) fn with_room(room: usize) -> Self {
+        Self {
+            room: Cell::new(Some(room)),
+            deep: Cell::new(false),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extent<'n> {
-    /// `None`: there was less than it took.
-    room: &'n Cell<Option<usize>>,
+    seen: &'n Seen,
     depth: usize,
 }
 
 impl<'n> Extent<'n> {
-    pub(super) fn within(room: &'n Cell<Option<usize>>) -> Self {
-        Self { room, depth: 0 }
+    pub(super) fn of(seen: &'n Seen) -> Self {
+        Self { seen, depth: 0 }
     }
 }
 
@@ -25,8 +42,9 @@ impl Eye for Extent<'_> {
     }
 
     fn bytes(self, least: usize) -> Found {
-        let left = self.room.get().and_then(|room| room.checked_sub(least));
-        self.room.set(left);
+        let room = &self.seen.room;
+        let left = room.get().and_then(|room| room.checked_sub(least));
+        room.set(left);
         left.map(drop).ok_or(Lost::Long)
     }
 
@@ -38,7 +56,10 @@ impl Eye for Extent<'_> {
     fn deeper(self) -> Result<Self, Lost> {
         let depth = self.depth + 1;
         match depth > DEEPEST {
-            true => Err(Lost::Deep(DEEPEST)),
+            true => {
+                self.seen.deep.set(true);
+                Err(Lost::Deep(DEEPEST))
+            }
             false => Ok(Self { depth, ..self }),
         }
     }

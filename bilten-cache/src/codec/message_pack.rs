@@ -1,10 +1,9 @@
-use std::cell::Cell;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::extent::Extent;
+use super::extent::{Extent, Seen};
 use super::finite::Finite;
 use super::limited::Limited;
 use super::look::{Look, Lost};
@@ -28,16 +27,16 @@ const NIL: &[u8] = &[0xc0];
 /// it is written.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
     let shared = |error| Arc::new(error) as SharedError;
-    let room = Cell::new(Some(out.room()));
-    let looked = value.serialize(Look(Extent::within(&room)));
-    let Some(left) = room.get() else {
+    let seen = Seen::with_room(out.room());
+    let looked = value.serialize(Look(Extent::of(&seen)));
+    let Some(left) = seen.room.get() else {
         out.give_up();
         return looked.map_err(shared);
     };
-    if matches!(looked, Err(Lost::Deep(_))) {
+    if seen.deep.get() {
         // To the serializer nothing is too deep, not even what has no end: its stack would be over before.
         out.spare(out.room() - left);
-        return looked.map_err(shared);
+        return Err(shared(Lost::Deep(walk::DEEPEST)));
     }
     // Also where the look has failed: what is written of it is what it weighs.
     let mut serializer = rmp_serde::Serializer::new(&mut *out).with_struct_map();
@@ -246,6 +245,40 @@ mod tests {
         };
         let thread = std::thread::Builder::new().stack_size(2 << 20);
         thread.spawn(encoded).unwrap().join().unwrap();
+    }
+
+    /// Hides what was wrong, as trait objects do that are serialised through an error of their own; or says nothing of it.
+    struct Veiled<T> {
+        inner: T,
+        says: bool,
+    }
+
+    impl<T: Serialize> Serialize for Veiled<T> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::{Error, SerializeSeq};
+            let mut parts = serializer.serialize_seq(Some(1))?;
+            let part = parts.serialize_element(&self.inner);
+            if let (Err(error), true) = (part, self.says) {
+                return Err(S::Error::custom(error));
+            }
+            parts.end()
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_an_error_also_where_its_own_serialize_makes_another_one_of_that()
+    {
+        let encoded = |says| {
+            let inner = (0..200_000).fold(Chain(vec![]), |chain, _| Chain(vec![chain]));
+            let mut out = Limited::new(1 << 20);
+            let error = encode(&Veiled { inner, says }, &mut out).unwrap_err();
+            assert!(error.to_string().contains("nested more than 128 times"));
+            assert!(!out.is_over());
+        };
+        for says in [true, false] {
+            let thread = std::thread::Builder::new().stack_size(2 << 20);
+            thread.spawn(move || encoded(says)).unwrap().join().unwrap();
+        }
     }
 
     #[test]
