@@ -69,7 +69,7 @@ impl Gate {
         let address = remote.address().to_owned();
         Self {
             cache: Arc::clone(cache),
-            together: Together::new(Arc::clone(&remote), limits.budget),
+            together: Together::new(Arc::clone(&remote), limits.budget, limits.crowd > 0),
             remote,
             limits,
             permits: Semaphore::new(limits.concurrent),
@@ -108,8 +108,8 @@ impl Gate {
             true => self.watched(pin!(self.read_together(key))).await,
             false => self.ask(Ask::Read, |remote| remote.read(key)).await,
         };
-        if let Ok(Some(bytes)) = &answer {
-            self.together.saw(bytes.len());
+        if let Ok(found) = &answer {
+            self.together.saw(found.as_ref().map(Bytes::len));
         }
         answer
     }
