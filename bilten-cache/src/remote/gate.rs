@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, join_all};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::breaker::{Breaker, BreakerState, OnBreaker};
@@ -151,26 +152,28 @@ impl Gate {
     /// all reads, they would be misses until the last of it was done. It waits for that as long as one call may take, and is given up then:
     /// what comes faster than it goes would become more and more.
     pub(crate) async fn aside(&self) -> Result<Turn<'_>, RemoteError> {
-        let aside = self.place_in(&self.aside, 1).await?;
-        let turn = self.turn().await?;
+        let mut until = None;
+        let aside = self.place_in(&self.aside, 1, &mut until).await?;
         Ok(Turn {
+            _places: self.place_in(&self.permits, 1, &mut until).await?,
             _aside: Some(aside),
-            ..turn
         })
     }
 
     async fn turn_of(&self, calls: usize) -> Result<Turn<'_>, RemoteError> {
         let calls = u32::try_from(calls.clamp(1, self.share())).unwrap_or(u32::MAX);
         Ok(Turn {
-            _places: self.place_in(&self.permits, calls).await?,
+            _places: self.place_in(&self.permits, calls, &mut None).await?,
             _aside: None,
         })
     }
 
+    /// What has waited for one place already has no new time for the next: that is over `until` then.
     async fn place_in<'a>(
         &self,
         places: &'a Semaphore,
         calls: u32,
+        until: &mut Option<Instant>,
     ) -> Result<SemaphorePermit<'a>, RemoteError> {
         if let Ok(permit) = places.try_acquire_many(calls) {
             return Ok(permit);
@@ -178,7 +181,8 @@ impl Gate {
         if self.breaker_state() != BreakerState::Closed {
             return Err(RemoteError::BreakerOpen);
         }
-        let permit = tokio::time::timeout(self.limits.budget, places.acquire_many(calls));
+        let until = *until.get_or_insert_with(|| Instant::now() + self.limits.budget);
+        let permit = tokio::time::timeout_at(until, places.acquire_many(calls));
         let Ok(Ok(permit)) = permit.await else {
             self.meters.remote_failures.add(1);
             return Err(RemoteError::Overloaded);
@@ -461,4 +465,38 @@ pub(crate) async fn whole<T>(
 
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> RemoteError {
     RemoteError::Unavailable(format!("the store panicked: {}", panic_message(panic)))
+}
+
+#[cfg(feature = "test-util")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_util::FaultyRemote;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_behind_waits_for_both_of_its_places_as_long_as_one_call_may_take() {
+        let budget = Duration::from_secs(1);
+        let limits = Limits {
+            budget,
+            concurrent: 2,
+            crowd: 0,
+        };
+        let (cache, clock) = (Arc::from("shop"), Clock::system());
+        let meters = CacheMeters::new("shop");
+        let remote = Arc::new(FaultyRemote::new());
+        let on_breaker = OnBreaker::new(|_| {});
+        let gate = Gate::new(&cache, remote, limits, clock, meters, on_breaker);
+        let others = gate.permits.acquire_many(2).await;
+        let aside = gate.aside.acquire().await;
+        let leaves = async {
+            tokio::time::sleep(budget * 9 / 10).await;
+            drop(aside);
+        };
+        let begun = Instant::now();
+        let (turn, ()) = tokio::join!(gate.aside(), leaves);
+        assert!(matches!(turn, Err(RemoteError::Overloaded)));
+        assert_eq!(begun.elapsed(), budget);
+        drop(others);
+        assert!(gate.aside().await.is_ok());
+    }
 }
