@@ -205,7 +205,7 @@ impl CacheBuilder {
     }
 
     /// Builds the cache. A second level that cannot be reached is not an error: the cache works from memory, says so in a
-    /// warning and in [`Cache::status`], and connects when it can.
+    /// warning and in [`Cache::status`], and connects when it can. Behind a slow link it waits for the markers of what was invalidated, up to 20 s.
     ///
     /// # Errors
     ///

@@ -5,6 +5,7 @@ mod interruption;
 mod patience;
 mod syncing;
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -120,6 +121,19 @@ fn report(gate: &Gate, why: Option<&Interruption>) {
     }
 }
 
+/// How long a page took that came after so long, at most: it may have been waited for, or not.
+fn brought(took: Duration, wait: Duration) -> Duration {
+    match took > wait {
+        true => took - wait,
+        false => took,
+    }
+}
+
+/// How long a page that did not come may have been on its way: nothing is while nothing is there.
+fn lost(took: Duration, wait: Duration) -> Duration {
+    took.saturating_sub(wait)
+}
+
 /// Told once; the record is taken out.
 const FOREIGN_RECORD: &str =
     "WRONGTYPE another program wrote a record into the log, far ahead of ours";
@@ -151,7 +165,7 @@ impl Tail<'_> {
         self.answered = false;
         if !engine.coherence.has_snapshot() {
             let before = engine.coherence.incarnation();
-            sync(engine, self.gate).await?;
+            self.sync().await?;
             self.answered = true;
             if engine.coherence.incarnation() != before {
                 // Where another log stood says nothing about this one.
@@ -173,8 +187,7 @@ impl Tail<'_> {
             self.gauges.show(&Status::of(engine));
         }
         let asked = engine.clock.now();
-        let may_try = self.next_try.is_none_or(|next| Instant::now() >= next);
-        let waits = engine.recovery.has_news() || may_try && engine.recovery.len() > 0;
+        let waits = self.has_to_deliver();
         // Not beyond the next look at the log, which alone tells that it is gone. And not without any wait: that takes the way of the calls,
         // and would say nothing of the log's own.
         let left = Duration::from_nanos(self.next_pulse.saturating_sub(asked));
@@ -194,6 +207,33 @@ impl Tail<'_> {
             .coherence
             .forget_waiting(|| engine.recovery.len() > 0);
         Ok(())
+    }
+
+    /// Whether something waits that may be delivered now.
+    fn has_to_deliver(&self) -> bool {
+        let may_try = self.next_try.is_none_or(|next| Instant::now() >= next);
+        let recovery = &self.engine.recovery;
+        recovery.has_news() || may_try && recovery.len() > 0
+    }
+
+    /// Behind a slow link the markers may take many seconds. What this process has removed meanwhile others serve until they hear of it, and for
+    /// that it needs no markers.
+    async fn sync(&mut self) -> Result<(), Interruption> {
+        let sync = sync(self.engine, self.gate);
+        tokio::select! {
+            biased;
+            synced = sync => synced,
+            never = self.keep_delivering() => match never {},
+        }
+    }
+
+    async fn keep_delivering(&mut self) -> Infallible {
+        loop {
+            // What does not succeed now is told when the log is followed.
+            let failed = self.has_to_deliver() && self.deliver().await.is_err();
+            let pause = if failed { LONGEST_PAUSE } else { SHORTEST_WAIT };
+            tokio::time::sleep(pause).await;
+        }
     }
 
     /// What is refused is tried again after a while. That must not keep this process from hearing what others say.
@@ -216,13 +256,13 @@ impl Tail<'_> {
         let (remote, begun) = (self.gate.remote(), Instant::now());
         let records = within(wait + PATIENCE, || remote.tail(position, wait, most)).await;
         let (took, limit) = (begun.elapsed(), PATIENCE.min(self.gate.budget()));
-        // Where nothing more was known of, it has waited for the first one.
-        let waited = if is_at_end { wait } else { Duration::ZERO };
-        let records = records.inspect_err(|_| self.portion.failed(took, limit))?;
+        // Where nothing more was known of, it may have waited for the first one.
+        let wait = if is_at_end { wait } else { Duration::ZERO };
+        let lost = |_: &RemoteError| self.portion.failed(lost(took, wait), limit);
+        let records = records.inspect_err(lost)?;
         let is_all = records.len() < usize::from(most);
         if !is_all {
-            let took = took.saturating_sub(waited);
-            self.portion.came(took, limit, self.way);
+            self.portion.came(brought(took, wait), limit, self.way);
         }
         for record in &records {
             match self.engine.apply(record) {
@@ -377,5 +417,24 @@ mod tests {
         }
         assert_eq!(wait_within(0), SHORTEST_WAIT);
         assert_eq!(wait_within(Nanos::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_page_that_came_at_once_was_not_waited_for() {
+        let millis = Duration::from_millis;
+        assert_eq!(brought(millis(240), millis(500)), millis(240));
+        assert_eq!(brought(millis(740), millis(500)), millis(240));
+        assert_eq!(brought(millis(240), Duration::ZERO), millis(240));
+    }
+
+    #[test]
+    fn a_wait_that_was_cut_short_says_nothing_about_the_size_of_a_page() {
+        let (portion, limit) = (Portion::of(PAGE), Duration::from_millis(250));
+        for millis in [130, 300, 500] {
+            portion.failed(lost(Duration::from_millis(millis), LONGEST_WAIT), limit);
+        }
+        assert_eq!(portion.asked(), PAGE);
+        portion.failed(lost(limit, Duration::ZERO), limit);
+        assert!(portion.asked() < PAGE);
     }
 }

@@ -7,6 +7,7 @@ use bilten_cache::remote::{
     Author, Lease, Position, Pulse, Record, Remote, RemoteError, Reply, Scope, Snapshot,
 };
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 /// A way to a second level on which something happens that no server does by itself.
 pub(crate) struct Hooked {
@@ -23,6 +24,7 @@ pub(crate) struct Hooked {
     set_back: Arc<AtomicU64>,
     forgets_over: bool,
     unreadable: Option<&'static str>,
+    snapshots: Option<Arc<Semaphore>>,
 }
 
 /// A server that was frozen while another one took over, and goes on as if nothing had been.
@@ -76,6 +78,7 @@ impl Hooked {
             set_back: Arc::default(),
             forgets_over: false,
             unreadable: None,
+            snapshots: None,
         }
     }
 
@@ -152,6 +155,14 @@ impl Hooked {
     pub(crate) fn forgetting_over(self) -> Self {
         Self {
             forgets_over: true,
+            ..self
+        }
+    }
+
+    /// Tells where the log stands only while there is a place.
+    pub(crate) fn snapshots_in(self, places: &Arc<Semaphore>) -> Self {
+        Self {
+            snapshots: Some(Arc::clone(places)),
             ..self
         }
     }
@@ -272,7 +283,13 @@ impl Remote for Hooked {
     }
 
     fn snapshot(&self) -> Reply<'_, Snapshot> {
-        self.inner.snapshot()
+        Box::pin(async move {
+            let place = self.snapshots.as_ref().map(|places| places.acquire());
+            if let Some(place) = place {
+                let _ = place.await;
+            }
+            self.inner.snapshot().await
+        })
     }
 
     fn pulse(&self, number: u64) -> Reply<'_, Pulse> {

@@ -8,6 +8,7 @@ use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Ack, Cache, Pattern, Redis, RedisClient};
 use bilten_testbed::{FaultProxy, Redis as Server};
 use futures_util::future::join_all;
+use tokio::sync::Semaphore;
 
 use crate::harness::{Node, eventually, with_each_client};
 use crate::hooked::Hooked;
@@ -167,4 +168,37 @@ async fn what_waits_is_delivered_before_all_that_was_missed_has_come() {
     let status = far.cache.status();
     assert!(status.log_lag > 0, "{status}");
     assert!(store.bytes("stock:tea").is_none());
+}
+
+/// A removal needs no markers, and those of a slow link may take many seconds.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_delivered_while_the_markers_are_read() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let (way, places) = (store.another_node(), Arc::new(Semaphore::new(1)));
+    let slow = Hooked::new(Arc::new(way.clone())).snapshots_in(&places);
+    let cache = Cache::builder("shop").remote(slow).build().await.unwrap();
+    let far = Node::of(cache);
+    assert_eq!(near.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    way.cut_log(true);
+    eventually("it notices", || {
+        far.cache.status().connection == Connection::Down
+    })
+    .await;
+    store.fail(true);
+    assert_eq!(far.stock.remove("tea").await.unwrap(), Ack::Deferred);
+    store.fail(false);
+    // What it missed is not there any more, so it needs a snapshot.
+    assert_eq!(near.stock.set("jam", 1).await.unwrap(), Ack::Everywhere);
+    store.trim_log();
+    assert_eq!(near.stock.set("jam", 2).await.unwrap(), Ack::Everywhere);
+    let none = Arc::clone(&places).acquire_owned().await.unwrap();
+    way.cut_log(false);
+    eventually("it was delivered", || store.bytes("stock:tea").is_none()).await;
+    drop(none);
+    eventually("it is connected", || {
+        let status = far.cache.status();
+        status.connection == Connection::Connected && status.waiting == 0
+    })
+    .await;
 }
