@@ -312,6 +312,32 @@ impl<P: Policy> Memory<P> {
             false => sleep.share(held, weight),
         };
         self.rouse(sleep, share);
+        self.make_room(sleep, kept);
+    }
+
+    /// Where memory is full before the policy knows all, some go of which it has not heard: it cannot give them up, and does not know that there
+    /// is no room. To take them out costs less than to tell of them.
+    fn make_room(&self, sleep: &Sleep, new: &Kept) {
+        while self.weight() > self.bytes && !sleep.is_over() {
+            for (spot, kept) in sleep.next(&self.index, IN_ONE_GO) {
+                match self.weight() > self.bytes && !kept.is_same(new) {
+                    true => self.give_up(spot, &kept),
+                    false => self.tell(spot, &kept),
+                }
+            }
+        }
+    }
+
+    /// What the policy has not heard of.
+    fn give_up(&self, spot: Spot, kept: &Kept) {
+        let mut was_there = false;
+        self.policy.change(spot, || {
+            was_there = self.index.remove_exactly(spot, kept);
+            Change::Nothing
+        });
+        if was_there {
+            self.policy.not_taken(kept.key());
+        }
     }
 
     fn rouse(&self, sleep: &Sleep, most: usize) {
@@ -409,10 +435,11 @@ impl<P: Policy> Memory<P> {
     /// Gives the memory back; that nothing is served any more is the log's business.
     pub(crate) fn clear(&self) {
         let waiting = self.backlog.as_ref().map(Backlog::take);
+        let untold = self.sleep.as_ref().map(Sleep::forget);
         // In this order, for `settle`.
         self.index.clear();
         self.policy.clear();
-        drop(waiting);
+        drop((waiting, untold));
     }
 
     /// How many there are that somebody may have a use for, as far as that is known.

@@ -83,7 +83,7 @@ impl Sleep {
     }
 
     /// How many entries a fill of this weight tells the policy of, where so many are held: it knows all of them when half of the last
-    /// quarter is full, whatever the fills weigh. No fill tells so many that it takes long.
+    /// quarter is full, as long as no fill tells so many that it takes long.
     pub(super) fn share(&self, held: usize, weight: u64) -> usize {
         let held = u64::try_from(held).unwrap_or(u64::MAX);
         let half_of_the_rest = self.ends_at / (2 * QUARTERS);
@@ -110,6 +110,11 @@ impl Sleep {
             self.state.store(AWAKE, Ordering::Release);
         }
         next
+    }
+
+    /// What was to be told next, of entries that nobody keeps any more.
+    pub(super) fn forget(&self) -> Vec<(Spot, Kept)> {
+        std::mem::take(&mut self.waking().rest)
     }
 
     /// Whether it is late and up to the caller to see to it, until [`give_back`](Self::give_back).

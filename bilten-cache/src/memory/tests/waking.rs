@@ -116,7 +116,8 @@ fn what_one_large_fill_leaves_untold_a_task_tells_bit_by_bit() {
             assert_eq!((memory.policy.entries(), tasks()), (0, 0));
             fill("large", 500_000);
             let told = memory.policy.entries();
-            assert!((1..=1_025).contains(&told), "{told} by one fill");
+            // Beside those that went because there was no room.
+            assert!((1..1_025 + 16).contains(&told), "{told} by one fill");
             fill("small", 1);
             assert_eq!(tasks(), 1, "one task for all of it");
             let mut turns = 0;
@@ -124,10 +125,80 @@ fn what_one_large_fill_leaves_untold_a_task_tells_bit_by_bit() {
                 turns += 1;
                 tokio::task::yield_now().await;
             }
-            assert!(turns > 50, "{turns}: in small parts");
+            assert!(turns > 30, "{turns}: in small parts");
             assert!(!memory.is_asleep());
             assert!(memory.bytes() <= 1 << 20);
             assert_eq!(memory.strays(), 0);
         });
+    });
+}
+
+#[test]
+fn memory_holds_its_bytes_also_while_the_policy_hears_of_a_multitude() {
+    with_each(|eviction| {
+        const BYTES: u64 = 8 << 20;
+        const LARGE: u32 = 1 << 19;
+        let gone = Arc::new(AtomicU64::new(0));
+        let counts = Arc::clone(&gone);
+        let memory = Memory::new(eviction, BYTES, Clock::system(), move |_| {
+            counts.fetch_add(1, Ordering::Relaxed);
+        });
+        let memory = memory.put_to_sleep(BYTES);
+        let mut small = 0;
+        while memory.weight() < BYTES / 100 * 74 {
+            memory.insert_if(&kept(&small.to_string(), 100), |_| true);
+            small += 1;
+        }
+        assert!(small > 15_000 && memory.is_asleep());
+        for n in 0..40 {
+            memory.insert_if(&kept(&format!("large{n}"), LARGE), |_| true);
+            if !memory.is_asleep() {
+                break;
+            }
+            let weight = memory.weight();
+            assert!(weight <= BYTES, "{weight} after {n}");
+        }
+        assert!(!memory.is_asleep(), "it knows all that are left");
+        assert!(gone.load(Ordering::Relaxed) > 1_000, "each is told of");
+        assert_eq!(memory.strays(), 0);
+    });
+}
+
+#[test]
+fn in_no_order_of_fills_and_removals_is_anything_left_of_what_goes_untold() {
+    let test = || {
+        let mut memory = sleeping(1_000);
+        for key in ["a", "b", "d"] {
+            memory.insert_if(&kept(key, 1), |_| true);
+        }
+        memory.bytes = 1;
+        let memory = Arc::new(memory);
+        let other = spawn(&memory, |memory| {
+            memory.insert_if(&kept("b", 1), |_| true);
+            memory.remove("a");
+        });
+        memory.make_room(memory.sleep.as_ref().unwrap(), &kept("c", 2));
+        other.join().unwrap();
+        assert_eq!(memory.strays(), 0);
+        for key in ["a", "b", "d"] {
+            memory.remove(key);
+        }
+        assert_eq!((memory.strays(), memory.index.held()), (0, 0));
+        assert_eq!(memory.index.bytes(), 0);
+    };
+    shuttle::check_random(test, ORDERS / 3);
+}
+
+#[test]
+fn what_is_cleared_while_the_policy_wakes_is_kept_by_nobody() {
+    alone(|| {
+        let memory = sleeping(1_000);
+        for n in 0..76 {
+            memory.insert_if(&kept(&n.to_string(), 10), |_| true);
+        }
+        assert!((1..70).contains(&memory.policy.entries()), "it wakes");
+        memory.clear();
+        let rest = memory.sleep.as_ref().unwrap().forget();
+        assert!(rest.is_empty(), "{} of them", rest.len());
     });
 }
