@@ -97,6 +97,8 @@ pub enum Refusal {
     Undecodable,
     /// It is larger than the region's `max_value_bytes`: neither level gets it. Or than the second level takes: memory alone has it.
     TooLarge,
+    /// Too many calls were under way for too long: the second level does not get it.
+    Overloaded,
     /// It has more tags than 64, or one of more than 256 bytes: neither level gets it, because it could not be invalidated by all of them.
     Tags,
 }

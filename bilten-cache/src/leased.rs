@@ -28,7 +28,16 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
 ) {
     match (envelope, token, &state.engine.gate) {
         (Ok(envelope), Some(token), Some(gate)) => {
-            match put(gate, key, token, envelope.clone(), keep).await {
+            let turn = match gate.aside().await {
+                Ok(turn) => turn,
+                Err(RemoteError::Overloaded) => return left_out(state, gate, key, token).await,
+                // There is nobody to give it back to.
+                Err(_) => return,
+            };
+            let put = gate.store_in(&turn, key, token, envelope.clone(), keep);
+            let put = put.await;
+            drop(turn);
+            match put {
                 Ok(false) => look_who_has_it(state, gate, key, &envelope, kept).await,
                 Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
                 Ok(true) | Err(_) => {}
@@ -43,15 +52,15 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
     }
 }
 
-async fn put(
+/// The value found no turn in time. Others do not wait for the end of its lease, if one call more has a place at once.
+async fn left_out<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
     gate: &Gate,
     key: &str,
     token: u64,
-    envelope: Bytes,
-    keep: Duration,
-) -> Result<bool, RemoteError> {
-    let turn = gate.aside().await?;
-    gate.store_in(&turn, key, token, envelope, keep).await
+) {
+    state.refused(key, Refusal::Overloaded);
+    let _ = gate.call(|remote| remote.release(key, token)).await;
 }
 
 /// A lease is lost to a change or to another load, which know something newer, and whose record may never come. But a full store gives up

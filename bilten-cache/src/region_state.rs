@@ -225,6 +225,7 @@ impl<V: Send + Sync + 'static> RegionState<V> {
         let meter = match why {
             Refusal::Changed => &self.meters.fills_refused,
             Refusal::LeaseLost => &self.meters.stores_refused,
+            Refusal::Overloaded => &self.meters.stores_left_out,
             Refusal::Unencodable => &self.meters.unencodable,
             Refusal::Undecodable => &self.meters.undecodable,
             Refusal::TooLarge => &self.meters.too_large,

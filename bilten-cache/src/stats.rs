@@ -58,6 +58,7 @@ pub(crate) struct RegionMeters {
     pub(crate) tags_refused: Meter,
     pub(crate) fills_refused: Meter,
     pub(crate) stores_refused: Meter,
+    pub(crate) stores_left_out: Meter,
     pub(crate) keys_refused: Meter,
     pub(crate) loads_refused: Meter,
     pub(crate) load_seconds: Histogram,
@@ -96,6 +97,7 @@ impl RegionMeters {
             tags_refused: refused("tags"),
             fills_refused: refused("ticket"),
             stores_refused: refused("lease"),
+            stores_left_out: refused("no_turn"),
             keys_refused: refused("key_too_long"),
             loads_refused: refused("overloaded"),
             load_seconds: histogram!("bilten_cache_load_seconds", &labels),
@@ -119,6 +121,7 @@ impl RegionMeters {
             tags_refused: self.tags_refused.value(),
             fills_refused: self.fills_refused.value(),
             stores_refused: self.stores_refused.value(),
+            stores_left_out: self.stores_left_out.value(),
             keys_refused: self.keys_refused.value(),
             loads_refused: self.loads_refused.value(),
             ..Stats::default()
@@ -351,6 +354,8 @@ pub struct Stats {
     pub fills_refused: u64,
     /// Values that the second level refused, because their key changed meanwhile.
     pub stores_refused: u64,
+    /// Loaded values that the second level did not get, because for as long as a call may take too many others were under way.
+    pub stores_left_out: u64,
     /// Calls with a key that is too long.
     pub keys_refused: u64,
     /// Loads that did not run, because too many others did.
@@ -406,6 +411,7 @@ impl Stats {
         self.tags_refused += other.tags_refused;
         self.fills_refused += other.fills_refused;
         self.stores_refused += other.stores_refused;
+        self.stores_left_out += other.stores_left_out;
         self.keys_refused += other.keys_refused;
         self.loads_refused += other.loads_refused;
     }

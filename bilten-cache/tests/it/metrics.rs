@@ -64,6 +64,7 @@ fn counted(stats: &Stats) -> HashMap<String, u64> {
         ("refused_total/tags", stats.tags_refused),
         ("refused_total/ticket", stats.fills_refused),
         ("refused_total/lease", stats.stores_refused),
+        ("refused_total/no_turn", stats.stores_left_out),
         ("refused_total/key_too_long", stats.keys_refused),
         ("refused_total/overloaded", stats.loads_refused),
         ("remote_failures_total", stats.remote_failures),

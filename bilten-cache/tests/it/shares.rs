@@ -4,7 +4,8 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bilten_cache::remote::{Author, Each, Position, RemoteError};
+use bilten_cache::events::{Event, Refusal};
+use bilten_cache::remote::{Author, Each, Lease, Position, Remote, RemoteError};
 use bilten_cache::test_util::{Call, FaultyRemote, Moment};
 use bilten_cache::{Ack, Cache, Error, Redis, RedisClient, Region};
 use tokio::runtime::Handle;
@@ -136,6 +137,40 @@ async fn what_loads_leave_behind_waits_for_its_turn_no_longer_than_one_call_may_
         store.bytes("number:1000").is_some()
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_finds_no_turn_in_time_leaves_no_lease_behind_and_is_counted() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.remote_concurrency(2).remote_budget(SECOND);
+    let cache = cache.build().await.unwrap();
+    let region: Numbers = (cache.region("number").lease(SECOND * 60)).build().unwrap();
+    let mut events = cache.events();
+    let slow: Vec<_> = (0..8)
+        .map(|_| store.trap(Call::Store, Moment::Before))
+        .collect();
+    for key in 0..8 {
+        let load = async move |_| Ok::<_, io::Error>(key);
+        assert_eq!(*region.get_or_load(&key, load).await.unwrap(), key);
+    }
+    tokio::time::sleep(SECOND * 5).await;
+    drop(slow);
+    let left_out = region.stats().stores_left_out;
+    assert!(left_out >= 5, "{left_out} of them waited for the slow one");
+    let told = std::iter::from_fn(|| events.try_next());
+    let told = told.filter(|event| {
+        let why = Refusal::Overloaded;
+        matches!(event, Event::Refused { why: told, .. } if *told == why)
+    });
+    assert_eq!(told.count() as u64, left_out);
+    let (other, mut free) = (store.another_node(), 0);
+    for key in 0..8 {
+        let key = format!("number:{key}");
+        let lease = other.lease(&key, 99, SECOND, None).await.unwrap();
+        free += u64::from(lease == Lease::Owned);
+    }
+    assert!(free >= left_out, "{free} of {left_out}");
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ pub(crate) const CACHE: &[Spec] = &[
     counter(
         same("bilten_cache_refused_total"),
         &[CACHE_NAME, REGION, REASON],
-        "Values that were not kept, by reason: `ticket` (its key changed meanwhile, memory does not take it), `lease` (for the same reason the second level does not), `unencodable`, `too_large`, `tags` (more than 64, or one of more than 256 bytes), `key_too_long`; and `overloaded`, a load that found no place.",
+        "Values that were not kept, by reason: `ticket` (its key changed meanwhile, memory does not take it), `lease` (for the same reason the second level does not), `unencodable`, `too_large`, `tags` (more than 64, or one of more than 256 bytes), `key_too_long`, `no_turn` (the second level had too many calls under way); and `overloaded`, a load that found no place.",
     ),
     counter(
         same("bilten_cache_undecodable_total"),
