@@ -42,13 +42,14 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     seen: Option<Seen<V>>,
     load: Load<V>,
 ) {
-    let Some(need) = Box::pin(search(&state, pilot, &job, than, seen)).await else {
+    let patience = patience(&state);
+    let Some(need) = Box::pin(search(&state, pilot, &job, than, seen, patience)).await else {
         return;
     };
     let deadline = job.deadline();
     let (need, places) = match state.admit_now(&job, need.pilot.hurry()) {
         Some(places) => (need, Ok(places)),
-        None => match Box::pin(queue(&state, need, &job, than, deadline)).await {
+        None => match Box::pin(queue(&state, need, &job, than, deadline, patience)).await {
             Some(next) => next,
             None => return,
         },
@@ -65,7 +66,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     // Taken anew: the load sees everything that happened while we looked.
     let (start, at_least) = state.engine.start_load(&job.key, told);
     job.at_least = at_least;
-    let asked = state.engine.clock.now();
+    let (asked, began) = (state.engine.clock.now(), Instant::now());
     let loaded = match places.map(|places| Admitted { places, deadline }) {
         Ok(admitted) => {
             let hurry = pilot.hurry();
@@ -82,14 +83,22 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         asked,
     };
     let landed = land(&state, &job, flown, loaded);
+    let took = began.elapsed();
     // Of one call of many keys not all stand in the line at once.
     let _turn = job.how.turn().await;
     match landed {
         Some((parcel, kept)) => {
-            Box::pin(leased::store(&state, &job.key, parcel, token, kept)).await;
+            Box::pin(leased::store(&state, &job.key, parcel, token, kept, took)).await;
         }
-        None => drop(release(&state, &job.key, token).await),
+        None => Box::pin(leased::give_back(&state, &job.key, token, took)).await,
     }
+}
+
+/// Until when a flight waits for another process, if its callers leave at some time.
+fn patience<V: Send + Sync + 'static>(state: &RegionState<V>) -> Option<Instant> {
+    let options = &state.options;
+    let leave = !options.has_patient_callers();
+    leave.then(|| Instant::now() + options.longest_wait())
 }
 
 /// A flight whose load has ended.
@@ -258,6 +267,7 @@ async fn search<V: Send + Sync + 'static>(
     job: &Job,
     than: Option<u64>,
     seen: Option<Seen<V>>,
+    patience: Option<Instant>,
 ) -> Option<Need<V>> {
     let (key, manner) = (&job.key, job.how.manner);
     let seen = match seen {
@@ -276,6 +286,7 @@ async fn search<V: Send + Sync + 'static>(
         }
     };
     let want = Want::newer(than, &job.how);
+    let want = patience.map_or(want, |until| want.until(until));
     let mut stale_from = Level::Stale;
     let over = found
         .as_ref()
@@ -317,6 +328,7 @@ async fn queue<'a, V: Send + Sync + 'static>(
     job: &Job,
     than: Option<u64>,
     deadline: Instant,
+    patience: Option<Instant>,
 ) -> Queued<'a, V> {
     let over = need.over.take();
     let (key, want) = (&job.key, Want::newer(than, &job.how).but(over.as_ref()));
@@ -345,7 +357,8 @@ async fn queue<'a, V: Send + Sync + 'static>(
             Look::Busy => drop(places),
             look => return Some((need.with(look)?, Ok(places))),
         }
-        let look = lookup::look(state, key, want.until(deadline), None).await;
+        let until = patience.map_or(deadline, |until| until.min(deadline));
+        let look = lookup::look(state, key, want.until(until), None).await;
         need = need.with(look)?;
         let Some(token) = need.token else {
             // It has waited in vain.

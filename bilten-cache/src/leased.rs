@@ -9,11 +9,15 @@ use bytes::Bytes;
 use crate::entry::Entry;
 use crate::error::SharedError;
 use crate::events::Refusal;
+use crate::in_vain;
 use crate::job::Job;
 use crate::kept::Kept;
 use crate::region_state::RegionState;
 use crate::remote::{Gate, RemoteError};
 use crate::spans::Ask;
+
+/// Loads that are quicker may come to nothing one after the other: nobody has waited long for all of them.
+const LONG: Duration = Duration::from_millis(100);
 
 /// What goes to L2, and for how long.
 pub(crate) type Parcel = (Result<Bytes, SharedError>, Duration);
@@ -25,6 +29,7 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
     (envelope, keep): Parcel,
     token: Option<u64>,
     kept: Option<Kept>,
+    took: Duration,
 ) {
     match (envelope, token, &state.engine.gate) {
         (Ok(envelope), Some(token), Some(gate)) => {
@@ -39,13 +44,19 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
             drop(turn);
             match put {
                 Ok(false) => look_who_has_it(state, gate, key, &envelope, kept).await,
-                Err(RemoteError::TooLarge { .. }) => state.refused(key, Refusal::TooLarge),
+                Err(RemoteError::TooLarge { .. }) => {
+                    state.refused(key, Refusal::TooLarge);
+                    // Its lease is free already.
+                    if took >= LONG {
+                        give_back(state, key, Some(token), took).await;
+                    }
+                }
                 Ok(true) | Err(_) => {}
             }
         }
         (Err(source), ..) => {
             state.kept_in_memory_only(key, source);
-            release(state, key, token).await;
+            give_back(state, key, token, took).await;
         }
         // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
         _ => {}
@@ -60,7 +71,29 @@ async fn left_out<V: Send + Sync + 'static>(
     token: u64,
 ) {
     state.refused(key, Refusal::Overloaded);
-    let _ = gate.call(|remote| remote.release(key, token)).await;
+    let release = gate.call(Ask::Release, |remote| remote.release(key, token));
+    let _ = release.await;
+}
+
+/// Gives the lease of a load back that has brought nothing for others, and tells them so if they may have waited long for that.
+pub(crate) async fn give_back<V: Send + Sync + 'static>(
+    state: &RegionState<V>,
+    key: &str,
+    token: Option<u64>,
+    took: Duration,
+) {
+    let (Some(held), Some(gate)) = (token, &state.engine.gate) else {
+        return;
+    };
+    if took < LONG {
+        release(state, key, token).await;
+        return;
+    }
+    // If there is no turn for it, it runs out by itself.
+    let Ok(turn) = gate.aside().await else { return };
+    in_vain::tell(gate, &turn, key).await;
+    let release = gate.call_in(&turn, Ask::Release, |remote| remote.release(key, held));
+    let _ = release.await;
 }
 
 /// A lease is lost to a change or to another load, which know something newer, and whose record may never come. But a full store gives up

@@ -20,8 +20,10 @@ mod invalidate;
 mod batch;
 mod explain;
 mod flight;
+mod in_vain;
 mod leased;
 mod lookup;
+mod waiting;
 
 mod packing;
 mod region_state;

@@ -1,7 +1,6 @@
 //! Reading the second level, and taking the lease of a key that it has nothing of use for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -10,15 +9,14 @@ use crate::engine::Start;
 use crate::entry::Entry;
 use crate::envelope::beginning;
 use crate::events::Refusal;
+use crate::in_vain;
 use crate::job::How;
 use crate::kept::Kept;
 use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
 use crate::remote::{Demand, Gate, Lease};
 use crate::spans::Ask;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(4);
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+use crate::waiting::Waiting;
 
 /// What L2 had to say.
 pub(crate) enum Look<V> {
@@ -291,9 +289,8 @@ fn accept<V: Send + Sync + 'static>(
     }
 }
 
-/// Takes the lease, or waits for the value of whoever holds it, at most as long as a load may take: one whose holder died runs out long
-/// before, and one that is kept alive is that of a load. What is there and begins like `over` was
-/// looked at already: only what somebody has stored since is a value.
+/// Takes the lease, or waits for the value of whoever holds it: of one holder, because when its load has come to nothing all who wait go on. What is there
+/// and begins like `over` was looked at already: only what somebody has stored since is a value.
 async fn lease<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     gate: &Gate,
@@ -304,22 +301,24 @@ async fn lease<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
     let token = fastrand::u64(1..);
-    let mut deadline = Instant::now() + state.options.load_timeout;
-    if let Waits::Until(patience) = want.waits {
-        deadline = deadline.min(patience);
-    }
-    let (mut pause, mut waited) = (FIRST_PAUSE, None);
+    let until = match want.waits {
+        Waits::Until(patience) => Some(patience),
+        Waits::No | Waits::AsLongAsALoad => None,
+    };
+    let mut waiting = Waiting::new(&state.options, want.how, until);
     loop {
-        let Ok(turn) = want.how.turn_before(waited).await else {
+        let Ok(turn) = want.how.turn_before(waiting.turn_until()).await else {
             return Look::Missing(None);
         };
         let start = state.engine.start(key);
-        let (over_what, again) = (over.as_deref(), waited.is_some());
+        let (over_what, again) = (over.as_deref(), waiting.has_begun());
         let asked = gate.call(Ask::Lease, |remote| match again {
             false => remote.lease(key, token, hold, over_what),
             true => remote.lease_again(key, token, hold, over_what),
         });
         let answer = asked.await;
+        let asks_why = matches!(answer, Ok(Lease::Busy)) && waiting.has_begun();
+        let was_in_vain = asks_why && in_vain::is_told(gate, key).await;
         drop(turn);
         match answer {
             Ok(Lease::Owned) => return Look::Missing(Some(token)),
@@ -332,7 +331,7 @@ async fn lease<V: Send + Sync + 'static>(
                 found => {
                     let seen = found.over().cloned();
                     // Who is shown again what it has seen has a store that does not ask over which value.
-                    if seen == over || Instant::now() >= deadline {
+                    if seen == over || waiting.is_over() {
                         return Look::Missing(None);
                     }
                     over = seen;
@@ -342,12 +341,11 @@ async fn lease<V: Send + Sync + 'static>(
             // What another load brings began before this call.
             Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),
             Ok(Lease::Busy) if matches!(want.waits, Waits::No) => return Look::Busy,
-            Ok(Lease::Busy) if Instant::now() < deadline => {
+            Ok(Lease::Busy) if !was_in_vain && !waiting.is_over() => {
                 if let Some(asked) = &want.how.asked {
                     (asked.on_wait)();
                 }
-                tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-                (pause, waited) = ((pause * 2).min(LONGEST_PAUSE), Some(deadline));
+                waiting.pause().await;
                 // What the other one stores could not be taken.
                 if state.readable(key).is_none() {
                     return Look::Missing(None);

@@ -93,6 +93,15 @@ impl Options {
         self.soft_timeout.is_none() && self.late_results.is_zero()
     }
 
+    /// How long a load waits for that of another process. Where callers leave after `load_timeout`, half of it is for their own load: none of them is to
+    /// fail because of another process.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        match self.has_patient_callers() {
+            true => self.load_timeout,
+            false => self.load_timeout / 2,
+        }
+    }
+
     fn check_zero(&self) -> Result<(), Error> {
         const UNCACHED: &str = "use a positive duration; to not cache a value, return `Loaded::uncached()` from its loader";
         const POSITIVE: &str = "use a positive duration";

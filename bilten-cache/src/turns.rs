@@ -1,9 +1,11 @@
 //! How many keys of one call ask the second level at once, and how long they may take for that before they are loaded.
 
+use std::pin::pin;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 /// A turn did not come in time.
@@ -17,6 +19,63 @@ pub(crate) struct Turns {
     patience: Duration,
     /// From when the first of them asked for a lease.
     until: OnceLock<Instant>,
+    /// How many wait for another process, and how many have waited to the end.
+    waiting: AtomicUsize,
+    told: AtomicUsize,
+    news: Notify,
+}
+
+/// One key that waits for another process, with the others of its call.
+#[derive(Debug)]
+pub(crate) struct Waits<'a> {
+    turns: Option<&'a Turns>,
+    /// What it has heard of the others.
+    heard: usize,
+}
+
+impl<'a> Waits<'a> {
+    pub(crate) fn new(turns: Option<&'a Turns>) -> Self {
+        if let Some(turns) = turns {
+            turns.waiting.fetch_add(1, Ordering::Relaxed);
+        }
+        Self {
+            turns,
+            heard: turns.map_or(0, Turns::told),
+        }
+    }
+
+    /// How many keys of its call wait.
+    pub(crate) fn others(&self) -> usize {
+        self.turns
+            .map_or(1, |turns| turns.waiting.load(Ordering::Relaxed))
+    }
+
+    /// When one of the others need not wait any more, since this was asked last: often the same process loads all of them.
+    pub(crate) async fn news(&self) {
+        let Some(turns) = self.turns else {
+            return std::future::pending().await;
+        };
+        let mut more = pin!(turns.news.notified());
+        more.as_mut().enable();
+        if turns.told() == self.heard {
+            more.await;
+        }
+    }
+
+    /// Whatever was to be heard so far.
+    pub(crate) fn has_heard(&mut self) {
+        self.heard = self.turns.map_or(0, Turns::told);
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        if let Some(turns) = self.turns {
+            turns.waiting.fetch_sub(1, Ordering::Relaxed);
+            turns.told.fetch_add(1, Ordering::AcqRel);
+            turns.news.notify_waiters();
+        }
+    }
 }
 
 impl Turns {
@@ -26,7 +85,14 @@ impl Turns {
             places: Semaphore::new(at_once),
             patience,
             until: OnceLock::new(),
+            waiting: AtomicUsize::new(0),
+            told: AtomicUsize::new(0),
+            news: Notify::new(),
         }
+    }
+
+    fn told(&self) -> usize {
+        self.told.load(Ordering::Acquire)
     }
 
     /// However long it takes.

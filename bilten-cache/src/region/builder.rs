@@ -90,7 +90,9 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
 
     /// How long other processes wait for a load of this one when it has died. Defaults to 2 s; at least 10 ms, at most an hour. A load that
     /// takes longer keeps its lease alive, and the others go on waiting for it, but nobody longer than
-    /// [`load_timeout`](Self::load_timeout): who waited in vain loads for itself and leaves storing to the holder.
+    /// [`load_timeout`](Self::load_timeout), or half of it where callers may leave before their load has ended
+    /// ([`soft_timeout`](Self::soft_timeout), [`late_results`](Self::late_results)): who waited in vain loads for itself and leaves storing to the
+    /// holder.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.options.lease = lease;
         self

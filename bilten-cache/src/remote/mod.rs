@@ -146,7 +146,8 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         keep: Duration,
     ) -> Reply<'a, bool>;
 
-    /// Lengthens the lease if `token` still holds it.
+    /// Lengthens the lease if `token` still holds it. Also asked of keys that no region has: a lease of one of them is a note for those who wait
+    /// that a load came to nothing.
     fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool>;
 
     /// Gives the lease back if `token` still holds it.

@@ -71,6 +71,7 @@ mod together;
 mod trimmed;
 mod upkeep;
 mod values;
+mod waits;
 mod windows;
 mod wire;
 mod writes;

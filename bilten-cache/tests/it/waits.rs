@@ -1,0 +1,164 @@
+//! How long a load waits for that of another process, and how often it asks meanwhile.
+
+use std::io;
+use std::sync::Arc;
+
+use bilten_cache::test_util::{Call, FaultyRemote};
+use bilten_cache::{Cache, Error, Loaded, Region, RegionBuilder};
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::harness::{Node, eventually};
+use crate::staleness::SECOND;
+
+async fn region(
+    store: &FaultyRemote,
+    setting: impl FnOnce(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>,
+) -> Region<str, u32> {
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.build().await.unwrap();
+    setting(cache.region("stock")).build().unwrap()
+}
+
+/// The source of another process hangs: where callers do not wait for ever, too, each of them calls its own loader in time.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_another_process_has_time_for_its_own_load_before_its_callers_leave() {
+    let limit = SECOND * 4;
+    let settings: [fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>; 2] = [
+        |region| region.late_results(SECOND),
+        |region| region.stale_if_error(SECOND).soft_timeout(SECOND),
+    ];
+    for setting in settings {
+        let store = FaultyRemote::new();
+        let other = Node::on(&store).await;
+        let (mut hangs, _load) = other.start_load("tea");
+        hangs.started().await;
+        let region = region(&store, |region| setting(region).load_timeout(limit)).await;
+        let begun = Instant::now();
+        let load = async |_| {
+            tokio::time::sleep(SECOND).await;
+            Ok::<_, io::Error>(8)
+        };
+        let loaded = region.get_or_load("tea", load).await;
+        assert_eq!(*loaded.unwrap(), 8);
+        let waited = begun.elapsed();
+        assert!(waited >= limit / 2 && waited < limit, "{waited:?}");
+    }
+}
+
+/// What comes of a load that takes five seconds.
+type Outcome = fn() -> Result<Loaded<u32>, io::Error>;
+
+#[tokio::test(start_paused = true)]
+async fn loads_of_which_nothing_is_kept_do_not_run_one_after_the_other_through_all_processes() {
+    let outcomes: [Outcome; 2] = [
+        || Err(io::Error::other("away")),
+        || Ok(Loaded::new(7).uncached()),
+    ];
+    for outcome in outcomes {
+        let store = FaultyRemote::new();
+        let mut regions = Vec::new();
+        for _ in 0..8 {
+            regions.push(region(&store, |region| region).await);
+        }
+        let begun = Instant::now();
+        let loads = regions.iter().map(|region| async move {
+            let load = async move |_| {
+                tokio::time::sleep(SECOND * 5).await;
+                outcome()
+            };
+            let loaded: Result<Arc<u32>, Error> = region.get_or_load("tea", load).await;
+            loaded.is_ok()
+        });
+        let loaded = join_all(loads).await;
+        assert!(loaded.iter().all(|is_ok| *is_ok == outcome().is_ok()));
+        // Theirs, after the first one's: not all eight.
+        let took = begun.elapsed();
+        assert!(took < SECOND * 12, "{took:?}");
+        assert!(regions.iter().all(|region| region.stats().loads == 1));
+        // A while later they wait again.
+        tokio::time::sleep(SECOND * 10).await;
+        let load = async |_| {
+            tokio::time::sleep(SECOND * 5).await;
+            Ok::<_, io::Error>(9)
+        };
+        let loads = regions.iter().map(|region| region.get_or_load("tea", load));
+        let loaded = join_all(loads).await;
+        assert!(loaded.into_iter().all(|value| *value.unwrap() == 9));
+        let loads: u64 = regions.iter().map(|region| region.stats().loads).sum();
+        assert_eq!(loads, 8 + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_long_for_one_key_asks_seldom() {
+    let store = FaultyRemote::new();
+    let other = Node::on(&store).await;
+    let (mut held, load) = other.start_load("tea");
+    held.started().await;
+    let region = region(&store, |region| region).await;
+    let waits = tokio::spawn(async move {
+        let loaded = region.get_or_load("tea", async |_| Ok::<_, io::Error>(8));
+        *loaded.await.unwrap()
+    });
+    tokio::time::sleep(SECOND * 25).await;
+    let asked = store.calls(Call::Lease);
+    assert!((30..150).contains(&asked), "{asked}");
+    let begun = Instant::now();
+    held.finish(7);
+    assert_eq!(*load.await.unwrap().unwrap(), 7);
+    assert_eq!(waits.await.unwrap(), 7);
+    let took = begun.elapsed();
+    assert!(took <= SECOND / 2, "{took:?}");
+}
+
+type Numbers = Region<i64, i64>;
+
+const KEYS: i64 = 400;
+
+/// Loads all keys at once, when `goes_on` says so.
+fn all_keys(
+    numbers: &Numbers,
+    goes_on: &Arc<Notify>,
+) -> JoinHandle<Result<Vec<Option<Arc<i64>>>, Error>> {
+    let (numbers, goes_on) = (numbers.clone(), Arc::clone(goes_on));
+    let load = move |keys: Vec<i64>| {
+        let goes_on = Arc::clone(&goes_on);
+        async move {
+            goes_on.notified().await;
+            Ok::<_, io::Error>(keys.into_iter().map(|key| (key, key)).collect::<Vec<_>>())
+        }
+    };
+    tokio::spawn(async move { numbers.get_or_load_many(0..KEYS, load).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_that_wait_together_ask_seldom_and_hear_of_all_values_soon() {
+    let store = FaultyRemote::new();
+    let numbers = async || -> Numbers {
+        let cache = Cache::builder("shop").remote(store.another_node());
+        // However long the machine takes for all of it.
+        let cache = cache.isolated_ttl(SECOND * 600).build().await.unwrap();
+        cache.region("number").build().unwrap()
+    };
+    let (one, two) = (numbers().await, numbers().await);
+    let (goes_on, never) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+    let first = all_keys(&one, &goes_on);
+    let all = u64::try_from(KEYS).unwrap();
+    eventually("it has all leases", || store.calls(Call::Lease) == all).await;
+    let second = all_keys(&two, &never);
+    tokio::time::sleep(SECOND * 10).await;
+    let asked = store.calls(Call::Lease) - all;
+    assert!((all..all * 50).contains(&asked), "{asked}");
+    let begun = Instant::now();
+    goes_on.notify_one();
+    for found in [first, second] {
+        let found = found.await.unwrap().unwrap();
+        assert_eq!(found.iter().flatten().count() as u64, all);
+    }
+    let took = begun.elapsed();
+    assert!(took <= SECOND, "{took:?}");
+    assert_eq!(two.stats().loads, 0);
+}
