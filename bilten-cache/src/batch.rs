@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::job::{Asked, Outcome};
 use crate::loader::Loaded;
 use crate::remote::Demand;
+use crate::running::Running;
 use crate::single_flight::Hurry;
 use crate::turns::Turns;
 
@@ -22,6 +23,8 @@ pub(crate) struct Wanted<O, V> {
     /// Where its call names it.
     pub(crate) at: usize,
     pub(crate) at_least: Option<Demand>,
+    /// To be told when the call has its place.
+    pub(crate) runs: Arc<Running>,
     pub(crate) answer: oneshot::Sender<Answer<V>>,
 }
 
@@ -33,7 +36,6 @@ pub(crate) struct Batch<O, V> {
     run: Run<O, V>,
     hurry: Arc<Hurry>,
     turns: Arc<Turns>,
-    runs: Arc<AtomicBool>,
     pending: Mutex<Pending<O, V>>,
 }
 
@@ -45,13 +47,11 @@ struct Pending<O, V> {
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
-    /// Its keys ask the second level in `turns`. `run` calls the loader, in a task of its own, and answers everybody; it says with `runs` that
-    /// it has a place for that.
+    /// Its keys ask the second level in `turns`. `run` calls the loader, in a task of its own, and answers everybody.
     pub(crate) fn new(
         keys: usize,
         hurry: Arc<Hurry>,
         turns: Turns,
-        runs: Arc<AtomicBool>,
         run: impl Fn(Vec<Wanted<O, V>>) + Send + Sync + 'static,
     ) -> Arc<Self> {
         let pending = Pending {
@@ -62,7 +62,6 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
             run: Box::new(run),
             hurry,
             turns: Arc::new(turns),
-            runs,
             pending: Mutex::new(pending),
         })
     }
@@ -73,6 +72,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Batch<O, V> {
             batch: Arc::clone(self),
             at,
             decided: Arc::default(),
+            runs: Arc::default(),
         }
     }
 
@@ -101,6 +101,7 @@ pub(crate) struct Place<O: Send + 'static, V: Send + Sync + 'static> {
     batch: Arc<Batch<O, V>>,
     at: usize,
     decided: Arc<AtomicBool>,
+    runs: Arc<Running>,
 }
 
 impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
@@ -110,7 +111,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
         Asked {
             hurry: Arc::clone(&batch.hurry),
             turns: Arc::clone(&batch.turns),
-            runs: Arc::clone(&batch.runs),
+            runs: Arc::clone(&self.runs),
             over: None,
             on_wait: Arc::new(move || decide(&batch, &decided)),
         }
@@ -124,6 +125,7 @@ impl<O: Send + 'static, V: Send + Sync + 'static> Place<O, V> {
             key,
             at: self.at,
             at_least,
+            runs: Arc::clone(&self.runs),
             answer,
         };
         let first = !self.decided.swap(true, Ordering::AcqRel);
@@ -167,13 +169,7 @@ mod tests {
             }
         };
         (
-            Batch::new(
-                keys,
-                Arc::default(),
-                Turns::new(8, Duration::MAX),
-                Arc::default(),
-                run,
-            ),
+            Batch::new(keys, Arc::default(), Turns::new(8, Duration::MAX), run),
             calls,
         )
     }
@@ -212,13 +208,7 @@ mod tests {
     #[tokio::test]
     async fn a_call_that_ends_without_an_answer_is_lost_and_says_nothing_about_its_keys() {
         let gone = |wanted: Vec<Wanted<u8, u8>>| drop(wanted);
-        let batch = Batch::new(
-            1,
-            Arc::default(),
-            Turns::new(8, Duration::MAX),
-            Arc::default(),
-            gone,
-        );
+        let batch = Batch::new(1, Arc::default(), Turns::new(8, Duration::MAX), gone);
         let answer = batch.place(0).load(1, "".into(), None).await;
         assert!(matches!(answer, Err(Outcome::Lost)));
     }

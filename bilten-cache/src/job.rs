@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::error::{BoxError, Error, panic_message};
 use crate::loader::{Load, LoadContext, Loaded, Stale};
 use crate::manner::Manner;
 use crate::remote::Demand;
+use crate::running::Running;
 use crate::single_flight::Hurry;
 use crate::turns::{TooLate, Turns};
 
@@ -85,8 +85,8 @@ pub(crate) struct Asked {
     pub(crate) over: Option<Bytes>,
     /// In which they ask the second level.
     pub(crate) turns: Arc<Turns>,
-    /// Whether the call that loads all of them has its place.
-    pub(crate) runs: Arc<AtomicBool>,
+    /// Whether the call that loads this one has its place. Others of the same batch may have theirs before it.
+    pub(crate) runs: Arc<Running>,
 }
 
 /// The loads that the current task runs.
@@ -126,7 +126,14 @@ impl How {
     /// Whether its loader is at work, as far as that is known.
     pub(crate) fn runs(&self) -> bool {
         let asked = self.asked.as_ref();
-        asked.is_none_or(|asked| asked.runs.load(Ordering::Acquire))
+        asked.is_none_or(|asked| asked.runs.has_begun())
+    }
+
+    /// When its loader begins its work.
+    pub(crate) async fn begins(&self) {
+        if let Some(asked) = &self.asked {
+            asked.runs.begins().await;
+        }
     }
 
     /// To be held during a call to the second level.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::entry::Entry;
 use crate::error::SharedError;
@@ -147,15 +148,26 @@ pub(crate) async fn holding<V: Send + Sync + 'static, T>(
         return load.await;
     };
     tokio::pin!(load);
+    let (third, mut renewed) = (state.options.lease / 3, Instant::now());
+    let mut running = job.how.runs();
     loop {
         tokio::select! {
             biased;
             result = &mut load => return result,
-            () = tokio::time::sleep(state.options.lease / 3) => {}
+            () = job.how.begins(), if !running => {
+                running = true;
+                // It has its place: the lease may be about to end.
+                if renewed.elapsed() < third / 2 {
+                    continue;
+                }
+            }
+            () = tokio::time::sleep(third) => {
+                if !running {
+                    continue;
+                }
+            }
         }
-        if !job.how.runs() {
-            continue;
-        }
+        renewed = Instant::now();
         // A lost lease is no reason to stop: the callers still want the value, and L2 will refuse it.
         tokio::select! {
             biased;

@@ -47,6 +47,7 @@ mod memory;
 mod outlook;
 mod reading;
 mod recovery;
+mod running;
 mod single_flight;
 mod tasks;
 mod ticket;

@@ -4,7 +4,6 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -227,8 +226,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
         let turns = gate.map_or(Turns::new(1, Duration::ZERO), |gate| {
             Turns::new(gate.share().min(LEASES_AT_ONCE), 2 * gate.budget())
         });
-        let runs = Arc::<AtomicBool>::default();
-        let (hurried, running) = (Arc::clone(&hurry), Arc::clone(&runs));
+        let hurried = Arc::clone(&hurry);
         let caller = Span::current();
         let run = move |wanted: Vec<Wanted<O, V>>| {
             let names = wanted.iter().map(|wanted| wanted.name.clone()).collect();
@@ -237,7 +235,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             let mut job = job.clone();
             job.at_least = at_least;
             let (load, state) = (Arc::clone(&load), Arc::clone(&state));
-            let (hurry, running) = (Arc::clone(&hurried), Arc::clone(&running));
+            let hurry = Arc::clone(&hurried);
             let (tasks, name) = (state.engine.tasks.clone(), Arc::clone(&state.name));
             // Not below the flight that happens to decide last.
             let span = read_through::span(&state, Some(&caller));
@@ -252,7 +250,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
                 let deadline = job.deadline();
                 let answers = match state.admit(&job, deadline, &hurry).await {
                     Ok(_places) => {
-                        running.store(true, Ordering::Release);
+                        wanted.iter().for_each(|wanted| wanted.runs.begin());
                         state.meters.loads.add(wanted.len() as u64);
                         job.until(deadline).guard(answers).await
                     }
@@ -262,7 +260,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> Region<K, V> {
             };
             tasks.spawn(call.instrument(span));
         };
-        Ok(Batch::new(keys.len(), hurry, turns, runs, run))
+        Ok(Batch::new(keys.len(), hurry, turns, run))
     }
 
     fn refresh_in<O>(&self, place: Place<O, V>, name: O, key: &Arc<str>, made: u64)

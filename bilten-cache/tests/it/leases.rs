@@ -7,6 +7,7 @@ use std::time::Duration;
 use bilten_cache::remote::{Lease, Remote};
 use bilten_cache::test_util::{Call, FaultyRemote, ManualClock, Moment};
 use bilten_cache::{Ack, Cache, Region};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -321,4 +322,85 @@ async fn many_keys_that_wait_for_a_place_hold_up_no_process_that_has_one() {
     assert_eq!(*first.await.unwrap(), 7);
     let found = many.await.unwrap().unwrap();
     assert!(found.iter().all(|value| value.is_some()), "{found:?}");
+}
+
+/// Loads these keys with one call, which brings 1 for each when `goes_on` says so.
+fn many(
+    region: &Region<str, u32>,
+    keys: [&'static str; 2],
+    goes_on: &Arc<Notify>,
+) -> JoinHandle<Vec<Option<Arc<u32>>>> {
+    let (region, goes_on) = (region.clone(), Arc::clone(goes_on));
+    tokio::spawn(async move {
+        let load = move |keys: Vec<&'static str>| {
+            let goes_on = Arc::clone(&goes_on);
+            async move {
+                goes_on.notified().await;
+                Ok::<_, io::Error>(keys.into_iter().map(|key| (key, 1)).collect::<Vec<_>>())
+            }
+        };
+        region.get_or_load_many(keys, load).await.unwrap()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_that_get_their_place_late_keep_their_leases_from_then_on() {
+    let store = FaultyRemote::new();
+    let (_one, busy) = with_short_leases(&store).await;
+    let (first, mut held_one) = held();
+    let first = load(&busy, "jam", first);
+    held_one.started().await;
+    let goes_on = Arc::<Notify>::default();
+    let many = many(&busy, ["tea", "salt"], &goes_on);
+    eventually("it has the leases", || store.calls(Call::Lease) == 3).await;
+    // Seven tenths of the lease, and a little more than the second look at it.
+    tokio::time::sleep(Duration::from_millis(210)).await;
+    let (_two, idle) = with_short_leases(&store).await;
+    let waits = start(&idle, "tea", 2);
+    held_one.finish(7);
+    assert_eq!(*first.await.unwrap(), 7);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    goes_on.notify_one();
+    assert!(many.await.unwrap().iter().all(Option::is_some));
+    assert_eq!(waits.await.unwrap(), 1, "what the other process has loaded");
+    assert_eq!(idle.stats().loads, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_call_of_a_batch_that_waits_for_a_place_keeps_no_lease_alive() {
+    let store = FaultyRemote::new();
+    let (_one, busy) = with_short_leases(&store).await;
+    // A process that loads one of the two keys.
+    let other = store.another_node();
+    let minute = Duration::from_secs(60);
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Owned);
+    let goes_on = Arc::<Notify>::default();
+    goes_on.notify_one();
+    let many = many(&busy, ["salt", "tea"], &goes_on);
+    eventually("the first call is over", || busy.peek("salt").is_some()).await;
+    let (first, mut held_one) = held();
+    let first = load(&busy, "jam", first);
+    held_one.started().await;
+    // It dies, and the second call of the batch finds no place.
+    let asked = store.calls(Call::Lease);
+    other.release("stock:tea", 99).await.unwrap();
+    eventually("it has the lease", || {
+        store.calls(Call::Lease) > asked && busy.stats().loads == 2
+    })
+    .await;
+    let taken = async || other.lease("stock:tea", 98, minute, None).await.unwrap();
+    while taken().await == Lease::Owned {
+        other.release("stock:tea", 98).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (_two, idle) = with_short_leases(&store).await;
+    let begun = Instant::now();
+    assert_eq!(start(&idle, "tea", 2).await.unwrap(), 2);
+    let waited = begun.elapsed();
+    assert!(waited <= Duration::from_millis(500), "{waited:?}");
+    held_one.finish(7);
+    assert_eq!(*first.await.unwrap(), 7);
+    goes_on.notify_one();
+    assert!(many.await.unwrap().iter().all(Option::is_some));
 }
