@@ -171,8 +171,8 @@ impl PoolConfig {
 
     /// Prepared statements kept per connection. Defaults to 100.
     ///
-    /// With 0 each statement is prepared anew, under a name of its own all the same: that does not help behind a pooler that
-    /// mixes sessions.
+    /// With 0 each statement is prepared anew, but for one that follows itself with PostgreSQL, and under a name of its own all
+    /// the same: that does not help behind a pooler that mixes sessions.
     #[must_use]
     pub fn statement_cache(mut self, statements: usize) -> Self {
         self.statement_cache = statements;

@@ -124,12 +124,15 @@ async fn wait_out(node: &Weak<Node>, suspicion: &Notify) {
 
 /// How long to wait unless something fails; `None` for a node that is not watched without need.
 fn pause(node: &Node) -> Option<Duration> {
-    if !node.health.is_up() {
-        return Some(node.pause_left());
-    }
-    node.backend
-        .is_watched()
-        .then(|| INTERVAL.mul_f64(0.8 + 0.4 * fastrand::f64()))
+    let out = (!node.health.is_up()).then(|| node.pause_left());
+    next_look(out, node.backend.is_watched(), fastrand::f64())
+}
+
+/// A node that is `out` is tried when its pause is over, others after about a second: a fifth more or less by `dice` from
+/// 0 to 1, or processes that were started together would ask together for ever.
+fn next_look(out: Option<Duration>, is_watched: bool, dice: f64) -> Option<Duration> {
+    let regular = || INTERVAL.mul_f64(0.8 + 0.4 * dice);
+    out.or_else(|| is_watched.then(regular))
 }
 
 /// Whether a replica comes into rotation with the next good answer, and has fewer connections than it should keep.
@@ -190,6 +193,9 @@ fn has_left(router: &Router, node: &Node) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "postgres")]
+    use std::collections::HashSet;
+
     use async_trait::async_trait;
     use futures_util::FutureExt as _;
     use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
@@ -268,5 +274,34 @@ mod tests {
         let write = "CREATE TABLE event (id integer)";
         db.execute_unprepared(write).await.unwrap_err();
         assert!(asked(), "it is looked at now");
+    }
+
+    #[test]
+    fn the_next_look_is_a_fifth_early_or_late_by_the_dice() {
+        let looks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|dice| next_look(None, true, dice));
+        let millis = looks.map(|look| look.map(|look| look.as_millis()));
+        assert_eq!(millis, [800, 900, 1000, 1100, 1200].map(Some));
+        let left = Some(Duration::from_secs(7));
+        for dice in [0.0, 1.0] {
+            assert_eq!(next_look(None, false, dice), None);
+            // It has its dice already.
+            assert_eq!(next_look(left, true, dice), left);
+            assert_eq!(next_look(left, false, dice), left);
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    #[tokio::test]
+    async fn each_look_at_a_node_rolls_the_dice_anew() {
+        let postgres = bilten_testbed::shared::postgres().unwrap();
+        let url = postgres.database("watch_dice").unwrap().primary_url();
+        let db = Cluster::builder().primary(url).connect().await.unwrap();
+        db.crew().watches.stop_all();
+        let primary = Arc::clone(&db.router().topology().primary);
+        primary.health.readmit(Instant::now());
+        let looks: HashSet<Duration> = (0..50).filter_map(|_| pause(&primary)).collect();
+        assert!(looks.len() > 25, "{looks:?}");
+        let (least, most) = (INTERVAL.mul_f64(0.8), INTERVAL.mul_f64(1.2));
+        assert!(looks.iter().all(|look| (least..=most).contains(look)));
     }
 }

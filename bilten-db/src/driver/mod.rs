@@ -11,6 +11,8 @@ pub(crate) mod mysql;
 pub(crate) mod nowhere;
 pub(crate) mod open;
 mod parking;
+#[cfg(all(test, feature = "postgres"))]
+mod pings;
 pub(crate) mod pool;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;

@@ -75,7 +75,8 @@ impl Driver for Postgres {
         let mut session = options
             .clone()
             .disable_statement_logging()
-            .statement_cache_capacity(pool.statement_cache);
+            // Those that it does not keep the driver never closes: the server would hold every statement there ever was.
+            .statement_cache_capacity(pool.statement_cache.max(1));
         if read_only {
             session = session.options([("default_transaction_read_only", "on")]);
         }

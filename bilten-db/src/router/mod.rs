@@ -418,6 +418,7 @@ impl Router {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::hint::black_box;
     use std::time::Duration;
 
@@ -497,5 +498,16 @@ mod tests {
         let node = Arc::clone(&db.router().topology().primary);
         let tries = [(); 2].map(|()| db.router().may_try_again(&node, &Fault::Unsure));
         assert_eq!(tries, [true, false]);
+    }
+
+    #[tokio::test]
+    async fn each_process_begins_with_a_turn_of_its_own() {
+        let mut turns = HashSet::new();
+        for _ in 0..8 {
+            let db = Cluster::builder().primary("sqlite::memory:").connect();
+            let db = db.await.unwrap();
+            turns.insert(db.router().turn.load(Ordering::Relaxed));
+        }
+        assert_eq!(turns.len(), 8, "{turns:?}");
     }
 }

@@ -11,7 +11,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::fixture::{
-    LIMIT, ask, builder_for, cluster, is_up, patient, port, private, tally, until_up, who_reads,
+    LIMIT, ask, builder_for, cluster, is_up, patient, port, private, tally, until_open, until_up,
+    who_reads,
 };
 
 /// Fifty callers that read without a pause until they are told to stop, half of them in sessions.
@@ -126,6 +127,34 @@ async fn a_replica_shut_down_in_order_costs_no_reader_an_error() {
     postgres.replica(0).stop().unwrap();
     until_up(&db, "r1", false).await;
     readers.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_under_way_on_a_replica_that_is_shut_down_is_answered_by_another() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    until_open(&db).await;
+    let [leaving, other] = [0, 1].map(|n| postgres.replica(n));
+    // Ends on the first replica by its shutdown or not at all.
+    let sql = format!(
+        "select inet_server_port() from (select pg_sleep(case inet_server_port() when {} then 600 else 0 end)) as slow",
+        leaving.port()
+    );
+    let read = |db: Cluster, sql: String| async move { ask::<i32>(&db, &sql).await };
+    let asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+    let mut reads = Vec::new();
+    eventually(LIMIT, || {
+        reads.push(tokio::spawn(read(db.clone(), sql.clone())));
+        leaving.psql(asleep).unwrap() != "0"
+    });
+    leaving.stop().unwrap();
+    for read in reads {
+        assert_eq!(read.await.unwrap().unwrap(), port(other));
+    }
+    let log = leaving.log_tail();
+    let told = "terminating connection due to administrator command";
+    assert!(log.contains(told), "the test proves nothing: {log}");
+    assert_eq!(tally(&db, 10).await, [(port(other), 10)].into());
 }
 
 #[tokio::test(flavor = "multi_thread")]

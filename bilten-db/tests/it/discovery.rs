@@ -121,6 +121,26 @@ async fn replicas_come_and_go_with_the_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_names_of_the_system_are_looked_up() {
+    let postgres = private(1);
+    let replica = postgres.replica(0);
+    let url = format!("postgres://postgres@localhost:{}/postgres", replica.port());
+    let db = primary(&postgres).discovery(Dns::new(url));
+    let db = db.connect().await.unwrap();
+    // Where localhost is an address of IPv6 as well, nobody listens on that one.
+    until_up(&db, &id(replica), true).await;
+    assert_eq!(tally(&db, 4).await, [(port(replica), 4)].into());
+    assert_eq!(db.status().discovery.unwrap().problem, None);
+
+    let nowhere = Dns::new("postgres://postgres@no-such-host.invalid/postgres");
+    let db = primary(&postgres).discovery(nowhere);
+    let db = db.connect().await.unwrap();
+    assert!(ids(&db).is_empty());
+    assert!(db.status().discovery.unwrap().problem.is_some());
+    assert_eq!(who_reads(&db).await.unwrap(), port(postgres.primary()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_service_that_is_away_or_knows_nothing_takes_no_replica_away() {
     let postgres = private(1);
     let replica = postgres.replica(0);

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use bilten_db::scope::{Freshness, Route, with_freshness, with_route};
 use bilten_db::sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
-use bilten_db::{Cluster, Error, Fallback, Replica};
+use bilten_db::{Cluster, Error, Fallback, Replica, Session};
 use bilten_testbed::{Postgres, eventually};
 
 use crate::fixture::{LIMIT, builder_for, cluster, port, private, who_reads};
@@ -294,4 +294,37 @@ async fn a_session_that_the_primary_answered_to_keep_a_promise_stays_there() {
     assert_eq!(who_reads(&next).await.unwrap(), replica, "it has it now");
     let after = who_reads(&session).await.unwrap();
     assert_eq!(after, primary, "what was written since was shown, perhaps");
+}
+
+/// A busy machine decides nothing: each round is compared with a read of just before, and one good round is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_does_not_come_near_costs_the_budget_and_little_more() {
+    let postgres = private(1);
+    let db = known(&postgres).await;
+    let (primary, replica) = (port(postgres.primary()), postgres.replica(0));
+    let budget = Duration::from_millis(50);
+    let mut rounds = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < LIMIT {
+        // Anew each time: one that is seconds behind would not be waited for.
+        replica.resume_replay().unwrap();
+        postgres.wait_for_replicas().unwrap();
+        replica.pause_replay().unwrap();
+        let writer = db.session();
+        writer.execute_unprepared(INSERT).await.unwrap();
+        let token = writer.token().await.unwrap().unwrap();
+        let read = async |next: Session| {
+            let begun = Instant::now();
+            assert_eq!(who_reads(&next).await.unwrap(), primary);
+            begun.elapsed()
+        };
+        let usual = read(db.session().freshness(Freshness::Primary)).await;
+        let took = read(db.session_with(token).wait(budget)).await;
+        let most = budget + Duration::from_millis(10) + 2 * usual;
+        if (budget..=most).contains(&took) {
+            return;
+        }
+        rounds.push((took, usual));
+    }
+    panic!("a read that waited, and one that did not: {rounds:?}");
 }

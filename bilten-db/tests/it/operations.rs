@@ -40,10 +40,12 @@ async fn until_held(postgres: &Postgres, reads: u32) {
     .await;
 }
 
-/// Connections of the node's clients, our probes included.
+/// Connections of the clients of all nodes, our probes included.
 fn sessions_on(postgres: &Postgres) -> usize {
     let sql = "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
-    postgres.primary().psql(sql).unwrap().parse().unwrap()
+    let nodes = postgres.replicas().iter().chain([postgres.primary()]);
+    let each = nodes.map(|node| node.psql(sql).unwrap().parse::<usize>().unwrap());
+    each.sum()
 }
 
 #[tokio::test]

@@ -21,18 +21,23 @@ fn alone(shop: &Shop, pool: PoolConfig) -> bilten_db::ClusterBuilder {
 #[tokio::test]
 async fn connections_are_replaced_after_about_max_uses() {
     let shop = Shop::open("pool_uses").await;
-    let db = alone(&shop, patient().max(4).max_uses(10))
+    let db = alone(&shop, patient().max(4).max_uses(50))
         .connect()
         .await
         .unwrap();
-    let mut pids = BTreeSet::new();
-    for _ in 0..600 {
-        pids.insert(ask::<i32>(&db, "select pg_backend_pid()").await.unwrap());
-    }
-    // 60 on average; within five standard deviations.
+    let pids = async || {
+        let mut pids = BTreeSet::new();
+        for _ in 0..2500 {
+            pids.insert(ask::<i32>(&db, "select pg_backend_pid()").await.unwrap());
+        }
+        pids
+    };
+    let each = futures_util::future::join_all((0..4).map(|_| pids())).await;
+    let pids: BTreeSet<i32> = each.into_iter().flatten().collect();
+    // 10,000 uses, so 200 on average; within five standard deviations.
     assert!(
-        (20..=100).contains(&pids.len()),
-        "{} connections for 600 uses",
+        (130..=275).contains(&pids.len()),
+        "{} connections for 10,000 uses",
         pids.len()
     );
 }

@@ -1,14 +1,17 @@
 use std::time::{Duration, Instant};
 
-use bilten_db::Cluster;
 use bilten_db::retry::{HedgeConfig, RetryConfig};
 use bilten_db::scope::{Freshness, with_deadline, with_freshness};
-use bilten_db::sea_orm::{ConnectionTrait, Statement};
-use bilten_db::status::NodeStatus;
-use bilten_testbed::{Postgres, eventually_async};
+use bilten_db::sea_orm::{
+    ConnectionTrait, DatabaseBackend, DbErr, Statement, StreamTrait, TransactionTrait,
+};
+use bilten_db::status::{NodeStatus, Rotation};
+use bilten_db::{Cluster, ClusterBuilder, Error, PoolConfig};
+use bilten_testbed::{Direction, FaultProxy, Postgres, PostgresNode, eventually_async};
+use tokio::time::timeout;
 
 use crate::fixture::{
-    LIMIT, Shop, ask, builder_for, port, private, tally, until_open, until_up, who_reads,
+    LIMIT, Shop, ask, builder_for, hold, port, private, tally, until_open, until_up, who_reads,
 };
 
 /// Ends the statements of the test on a replica; those that are terminated their clients see as a lost connection.
@@ -107,7 +110,7 @@ async fn the_deadline_of_a_task_is_shared_by_its_calls() {
             .await
             .unwrap();
         let write = "select pg_sleep(60), pg_advisory_lock(1)";
-        let slow = Statement::from_string(db.get_database_backend(), write);
+        let slow = Statement::from_string(ConnectionTrait::get_database_backend(&db), write);
         let first = db.execute_raw(slow).await.unwrap_err().to_string();
         (first, who_reads(&db).await.unwrap_err().to_string())
     });
@@ -197,5 +200,123 @@ async fn a_hedge_that_keeps_a_demand_is_answered_by_the_replica_that_was_asked()
     for _ in 0..2 {
         let from = with_freshness(minute, who_reads(&db)).await.unwrap();
         assert_eq!(from, port(postgres.replica(1)));
+    }
+}
+
+/// Ends what is held up on a node, whose clients see a lost connection.
+fn cut_held(node: &PostgresNode) -> usize {
+    let sql = "select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'advisory'";
+    node.psql(sql).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_two_replicas_lose_is_answered_by_the_primary() {
+    let postgres = private(2);
+    let db = builder_for(&postgres).connect().await.unwrap();
+    until_open(&db).await;
+    let nodes = postgres.replicas();
+    let holders = [hold(&nodes[0].url()).await, hold(&nodes[1].url()).await];
+    let read = tokio::spawn({
+        let db = db.clone();
+        async move { ask::<i32>(&db, "select held()").await }
+    });
+    let mut lost = Vec::new();
+    let begun = Instant::now();
+    while !read.is_finished() {
+        for (n, node) in nodes.iter().enumerate() {
+            lost.extend(vec![n; cut_held(node)]);
+        }
+        assert!(begun.elapsed() < LIMIT, "{lost:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read.await.unwrap().unwrap(), port(postgres.primary()));
+    lost.sort_unstable();
+    assert_eq!(lost, [0, 1], "each was asked once");
+    drop(holders);
+}
+
+/// Each kind of call, and its error.
+async fn errors_of_each_call(db: &Cluster) -> Vec<(&'static str, Option<DbErr>)> {
+    let insert = "insert into event (name) values ('a')";
+    let one = Statement::from_string(DatabaseBackend::Postgres, "select 1");
+    let session = db.session();
+    vec![
+        ("read", who_reads(db).await.err()),
+        ("write", db.execute_unprepared(insert).await.err()),
+        ("begin", db.begin().await.err()),
+        ("stream", db.stream_raw(one).await.err()),
+        ("session", who_reads(&session).await.err()),
+        (
+            "session that writes",
+            session.execute_unprepared(insert).await.err(),
+        ),
+        ("session that wrote", who_reads(&session).await.err()),
+    ]
+}
+
+/// Every limit of the pool is far, and the nodes are asked whatever is known of them.
+async fn with_deadline_alone(builder: ClusterBuilder, limit: Duration) -> Cluster {
+    let far = 10 * LIMIT;
+    let pool = PoolConfig::default()
+        .connect_timeout(far)
+        .acquire_timeout(far)
+        .query_timeout(far);
+    let builder = builder.pool(pool).require_primary(false).deadline(limit);
+    let db = timeout(LIMIT, builder.connect()).await.unwrap().unwrap();
+    db.order("r1", Rotation::In).unwrap();
+    db
+}
+
+/// Invariant: whatever is wrong with the hosts, no call takes longer than its deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadline_is_kept_whatever_is_wrong_with_the_hosts() {
+    let postgres = private(1);
+    let limit = Duration::from_millis(300);
+    let nodes = [postgres.primary(), postgres.replica(0)];
+    let proxies = nodes.map(|node| FaultProxy::to_blocking(node.addr()).unwrap());
+    let urls = [0, 1].map(|n: usize| proxies[n].url_like(&nodes[n].url()).unwrap());
+    let cluster_of = |[primary, replica]: [String; 2]| {
+        with_deadline_alone(
+            Cluster::builder().primary(primary).replica("r1", replica),
+            limit,
+        )
+    };
+    // A name that is not there, and a port on which nobody listens.
+    let nowhere = "postgres://app@no-such-host.invalid/shop".to_owned();
+    let unknown = cluster_of([nowhere.clone(), nowhere]).await;
+    let closed = "postgres://app@127.0.0.1:1/shop".to_owned();
+    let refused = cluster_of([closed.clone(), closed]).await;
+    let dead = cluster_of(nodes.map(PostgresNode::url)).await;
+    let silent = cluster_of(urls).await;
+    for db in [&dead, &silent] {
+        let reads = || async { who_reads(db).await.is_ok() };
+        eventually_async(LIMIT, reads).await;
+    }
+    nodes.iter().for_each(|node| node.kill().unwrap());
+    proxies
+        .iter()
+        .for_each(|proxy| proxy.blackhole(Direction::Both));
+
+    for (db, kind) in [
+        (&unknown, "unknown"),
+        (&refused, "refused"),
+        (&dead, "dead"),
+        (&silent, "silent"),
+    ] {
+        let calls = timeout(LIMIT, errors_of_each_call(db)).await;
+        for (call, error) in calls.expect(kind) {
+            let error = error.unwrap_or_else(|| panic!("{call}: {kind}"));
+            assert!(!error.to_string().is_empty(), "{call}: {kind}");
+        }
+    }
+    // Who says nothing at all is waited for until then, and no longer.
+    let is_told = async |call: usize| {
+        let mut errors = errors_of_each_call(&silent).await;
+        let (name, error) = errors.swap_remove(call);
+        let error = error.unwrap_or_else(|| panic!("{name}"));
+        matches!(Error::of(&error), Some(Error::Deadline { limit: told, .. }) if *told == limit)
+    };
+    for call in 0..7 {
+        eventually_async(LIMIT, || is_told(call)).await;
     }
 }

@@ -5,7 +5,7 @@ use bilten_db::sea_orm::sea_query::{LockBehavior, LockType};
 use bilten_db::sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, Database, DatabaseConnection,
     EntityTrait, LoaderTrait, ModelTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement, StreamTrait,
+    Statement, StreamTrait, TransactionTrait,
 };
 use futures_util::TryStreamExt;
 
@@ -14,6 +14,7 @@ use crate::fixture::{
     who_reads,
 };
 use crate::pieces::Pieces;
+use crate::warnings::Warnings;
 
 #[tokio::test]
 async fn reads_are_dealt_evenly_over_the_replicas() {
@@ -323,11 +324,25 @@ async fn hints_send_reads_to_the_primary_or_to_replicas_only() {
 }
 
 #[tokio::test]
-async fn without_replicas_the_primary_serves_everything() {
+async fn without_replicas_the_primary_serves_everything_and_warns_of_nothing() {
+    let warnings = Warnings::of("bilten_db");
+    let _told = tracing::subscriber::set_default(warnings.clone());
     let shop = Shop::open("alone").await;
     let db = cluster().primary(&shop.primary).connect().await.unwrap();
     let tally = tally(&db, 30).await;
     assert_eq!(tally, [(shop.primary_port(), 30)].into());
+    let sql = "insert into event (name) values ('a') returning port";
+    assert_eq!(ask::<i32>(&db, sql).await.unwrap(), shop.primary_port());
+    assert_eq!(
+        ask::<i64>(&db, "select count(*) from event").await.unwrap(),
+        1
+    );
+    let session = db.session();
+    assert_eq!(who_reads(&session).await.unwrap(), shop.primary_port());
+    let tx = db.begin().await.unwrap();
+    assert_eq!(who_reads(&tx).await.unwrap(), shop.primary_port());
+    tx.rollback().await.unwrap();
+    assert_eq!(warnings.told(), 0);
     let primary: DatabaseConnection = db.primary();
     assert_eq!(who_reads(&primary).await.unwrap(), shop.primary_port());
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bilten_db::scope::with_deadline;
-use bilten_db::sea_orm::{ConnectionTrait, TransactionTrait};
+use bilten_db::sea_orm::{AccessMode, ConnectionTrait, TransactionTrait};
 use bilten_db::status::State;
 use bilten_db::{Cluster, Error, Fallback, PoolConfig};
 use tokio::task::JoinSet;
@@ -132,23 +132,22 @@ async fn readers_keep_every_promise_about_the_state() {
 async fn a_reader_cannot_write() {
     let folder = Folder::new("reader");
     let db = shop(&folder).await;
-    let path = folder.file("shop.db");
-    let misrouted = Cluster::builder()
-        .primary(format!("sqlite://{}", path.display()))
-        .replica("r1", format!("sqlite://{}", path.display()))
-        .connect()
-        .await
-        .unwrap();
-    // Seen as a read by text; only the read-only connection can tell.
-    let journal: String = ask(
-        &misrouted,
-        "select name from pragma_table_info('event') limit 1",
-    )
-    .await
-    .unwrap();
-    assert_eq!(journal, "id");
-    assert_eq!(misrouted.status().replicas().count(), 1);
-    drop(db);
+    let url = format!("sqlite://{}", folder.file("shop.db").display());
+    let named = Cluster::builder().primary(&url).replica("r1", &url);
+    let named = named.connect().await.unwrap();
+    let insert = "insert into event (name) values ('a')";
+    for cluster in [&db, &named] {
+        // The one way to ask a reader for a write; only its connection can tell, as SQLite knows no reading transaction.
+        let read_only = Some(AccessMode::ReadOnly);
+        let tx = cluster.begin_with_config(None, read_only).await.unwrap();
+        let error = tx.execute_unprepared(insert).await.unwrap_err();
+        let told = "attempt to write a readonly database";
+        assert!(error.to_string().contains(told), "{error}");
+        tx.rollback().await.unwrap();
+    }
+    db.execute_unprepared(insert).await.unwrap();
+    let rows = "select count(*) from event";
+    assert_eq!(ask::<i64>(&named, rows).await.unwrap(), 1);
 }
 
 #[tokio::test]

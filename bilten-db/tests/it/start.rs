@@ -135,6 +135,19 @@ async fn a_replica_whose_name_is_unknown_does_not_stop_the_start() {
     assert_eq!(who_reads(&db).await.unwrap(), shop.primary_port());
 }
 
+#[tokio::test]
+async fn a_primary_whose_name_is_unknown_is_told_with_what_to_do() {
+    let url = "postgres://app:s3cret@no-such-host.invalid/shop";
+    let built = Cluster::builder().primary(url).pool(patient()).connect();
+    let error = tokio::time::timeout(LIMIT, built).await.unwrap();
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+    let text = error.to_string();
+    let told = "primary at no-such-host.invalid:5432 could not be resolved: correct the host name";
+    assert_eq!(text, told);
+    assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_told_without_being_shown() {
     let postgres = Postgres::builder().replicas(1).start().unwrap();

@@ -1,4 +1,4 @@
-//! Counts what one module warns of.
+//! Counts what one module warns of, with those inside of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,7 +29,7 @@ impl Warnings {
 
 impl Subscriber for Warnings {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == self.of && *metadata.level() == Level::WARN
+        metadata.target().starts_with(self.of) && *metadata.level() == Level::WARN
     }
 
     fn event(&self, _: &Event<'_>) {

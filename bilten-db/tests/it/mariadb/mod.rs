@@ -1,6 +1,7 @@
 //! The same claims on MariaDB, where replication goes by GTID and a replica refuses writes by `read_only`.
 
 mod death;
+mod limits;
 mod routing;
 mod sessions;
 mod shape;
