@@ -110,6 +110,29 @@ const MYSQL: &[&str] = &[
     "service_get_read_locks",
     "service_get_write_locks",
     "service_release_locks",
+    // The firewall's own, which change what it lets through, there; `mysql_firewall_` and `firewall_group_` are the others.
+    "set_firewall_mode",
+    "set_firewall_group_mode",
+    "read_firewall_users",
+    "read_firewall_whitelist",
+    "read_firewall_groups",
+    "read_firewall_group_allowlist",
+    // Dictionaries of data masking, and rules of the rewriter, in the server's memory.
+    "gen_dictionary_load",
+    "gen_dictionary_drop",
+    "masking_dictionaries_flush",
+    "load_rewrite_rules",
+    "flush_rewrite_rules",
+    "audit_api_message_emit_udf",
+    "innodb_set_open_files_limit",
+    "option_tracker_option_register",
+    "option_tracker_option_unregister",
+    "option_tracker_usage_set",
+    // MariaDB's Spider: they send another server a text, or are for this one.
+    "spider_direct_sql",
+    "spider_bg_direct_sql",
+    "spider_copy_tables",
+    "spider_flush_table_mon_cache",
 ];
 
 // What waits for a position (`source_pos_wait`, `wait_for_executed_gtid_set`) is not here: it changes nothing, and means something
@@ -117,11 +140,13 @@ const MYSQL: &[&str] = &[
 const MYSQL_PREFIXES: &[&str] = &[
     "group_replication_",
     "asynchronous_connection_failover_",
-    "keyring_key_",
+    "keyring_",
     "version_tokens_",
     "audit_log_",
     "mysql_firewall_",
+    "firewall_group_",
     "masking_dictionary_",
+    "innodb_redo_log_",
 ];
 
 const SQLITE: &[&str] = &[

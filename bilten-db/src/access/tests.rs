@@ -273,6 +273,40 @@ fn mysql_comments_quotes_and_variables() {
     }
 }
 
+/// By the manual's table of loadable functions, and by what a server has by itself. A read-only session does not refuse them.
+#[test]
+fn functions_of_mysql_that_change_the_server_are_no_reads() {
+    let changes = "keyring_key_store keyring_key_fetch keyring_key_generate keyring_aws_rotate_cmk \
+        keyring_aws_rotate_keys keyring_hashicorp_update_config \
+        set_firewall_mode set_firewall_group_mode read_firewall_users read_firewall_whitelist \
+        read_firewall_groups read_firewall_group_allowlist firewall_group_enlist \
+        firewall_group_delist mysql_firewall_flush_status \
+        gen_dictionary_load gen_dictionary_drop masking_dictionaries_flush \
+        masking_dictionary_remove masking_dictionary_term_add masking_dictionary_term_remove \
+        load_rewrite_rules flush_rewrite_rules audit_api_message_emit_udf \
+        audit_log_filter_flush audit_log_encryption_password_set audit_log_rotate \
+        innodb_redo_log_archive_start innodb_redo_log_archive_stop \
+        innodb_redo_log_archive_flush innodb_redo_log_consumer_register \
+        innodb_redo_log_consumer_advance innodb_redo_log_consumer_unregister \
+        innodb_redo_log_sharp_checkpoint innodb_set_open_files_limit \
+        option_tracker_option_register option_tracker_option_unregister \
+        option_tracker_usage_set spider_direct_sql spider_bg_direct_sql spider_copy_tables \
+        spider_flush_table_mon_cache version_tokens_set version_tokens_lock_shared \
+        asynchronous_connection_failover_reset asynchronous_connection_failover_add_managed \
+        group_replication_set_as_primary service_get_write_locks";
+    for name in changes.split_whitespace() {
+        let sql = format!("select {name}('a', 'b')");
+        assert_eq!(classify(MySql, &sql), Access::Write, "{sql}");
+    }
+    let reads = "gen_dictionary gen_blocklist gen_range gen_rnd_email mask_inner mask_pan \
+        normalize_statement create_digest asymmetric_sign option_tracker_usage_get \
+        mysql_query_attribute_string mysqlx_generate_document_id";
+    for name in reads.split_whitespace() {
+        let sql = format!("select {name}('a', 'b')");
+        assert_eq!(classify(MySql, &sql), Access::Read, "{sql}");
+    }
+}
+
 #[test]
 fn sqlite_quotes_and_functions() {
     let table = [
