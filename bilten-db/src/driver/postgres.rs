@@ -14,31 +14,55 @@ use super::{Backend, Driver, Executed, Fetched, FetchedAll, FetchedOne, Sample};
 use crate::address::{host_and_port, resolvable};
 use crate::{Error, PoolConfig};
 
-/// When the server was started, or began anew without that after one of its processes was killed: then its statistics begin
-/// anew too. Before version 15 they are asked of a process that may take its time, so there they are left out.
+/// When the server was started, or began anew without that after one of its processes was killed: then all its statistics begin
+/// anew at once, while an operator begins those of one kind anew. Before version 15 they are asked of a process that may
+/// take its time, so there they are left out.
 macro_rules! started {
-    () => {
-        "(extract(epoch from greatest(pg_postmaster_start_time(), \
-            case when current_setting('server_version_num')::int >= 150000 \
-            then pg_stat_get_bgwriter_stat_reset_time() end)) * 1000000)::bigint"
+    (15) => {
+        started!(
+            ", least(pg_stat_get_bgwriter_stat_reset_time(), \
+                (select stats_reset from pg_stat_get_archiver()), \
+                (select stats_reset from pg_stat_get_wal()), \
+                (select min(stats_reset) from pg_stat_get_slru()))"
+        )
+    };
+    ($anew:expr) => {
+        concat!(
+            "(extract(epoch from greatest(pg_postmaster_start_time()",
+            $anew,
+            ")) * 1000000)::bigint"
+        )
     };
 }
 
 /// Works for an ordinary role. A node in recovery reports what it replayed, a primary what it wrote; its timeline is that of
 /// the last pages that it wrote out, so it may still name the old one for a while after a promotion.
-const SAMPLE: &str = concat!(
-    "select r, \
-    (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
-    (select system_identifier from pg_control_system()), \
-    case when r then greatest((select timeline_id from pg_control_checkpoint()), \
-        (select min_recovery_end_timeline from pg_control_recovery())) \
-    else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, ",
-    started!(),
-    ", current_database()::text \
-    from (select pg_is_in_recovery() as r) as node"
-);
+macro_rules! sample {
+    ($started:expr) => {
+        concat!(
+            "select r, \
+            (case when r then pg_last_wal_replay_lsn() else pg_current_wal_insert_lsn() end - '0/0'::pg_lsn)::bigint, \
+            (select system_identifier from pg_control_system()), \
+            case when r then greatest((select timeline_id from pg_control_checkpoint()), \
+                (select min_recovery_end_timeline from pg_control_recovery())) \
+            else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end, ",
+            $started,
+            ", current_database()::text \
+            from (select pg_is_in_recovery() as r) as node"
+        )
+    };
+}
 
-const STARTED: &str = concat!("select ", started!());
+const SAMPLE: &str = sample!(started!(""));
+const STARTED: &str = concat!("select ", started!(""));
+const SAMPLE_15: &str = sample!(started!(15));
+const STARTED_15: &str = concat!("select ", started!(15));
+
+/// Whether all statistics are in the server's memory.
+fn keeps_statistics(conn: &PgConnection) -> bool {
+    conn.server_version_num()
+        .is_some_and(|version| version >= 150_000)
+}
 
 /// A statement by itself begins when its transaction does.
 const IS_OUTSIDE: &str = "select now() = statement_timestamp()";
@@ -133,7 +157,11 @@ impl Driver for Postgres {
     }
 
     async fn sample(conn: &mut PgConnection) -> Result<Sample, sqlx::Error> {
-        let row: PgRow = conn.fetch_one(SAMPLE).await?;
+        let asked = match keeps_statistics(conn) {
+            true => SAMPLE_15,
+            false => SAMPLE,
+        };
+        let row: PgRow = conn.fetch_one(asked).await?;
         Ok(Sample {
             in_recovery: row.try_get(0)?,
             position: row
@@ -148,7 +176,11 @@ impl Driver for Postgres {
     }
 
     async fn started(conn: &mut PgConnection) -> Result<Option<i64>, sqlx::Error> {
-        conn.fetch_one(STARTED).await?.try_get(0)
+        let asked = match keeps_statistics(conn) {
+            true => STARTED_15,
+            false => STARTED,
+        };
+        conn.fetch_one(asked).await?.try_get(0)
     }
 
     fn has_stale_plan(error: &sqlx::Error) -> bool {

@@ -57,6 +57,25 @@ async fn a_session_leaves_a_replica_that_began_anew_after_a_crash() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_that_an_operator_resets_are_no_crash() {
+    let postgres = private(1);
+    let pool = patient().ping_if_idle(Duration::ZERO);
+    let db = builder_for(&postgres).pool(pool).connect().await.unwrap();
+    let replica = postgres.replica(0);
+    until_up(&db, "r1", true).await;
+    let session = db.session();
+    for kind in ["bgwriter", "archiver", "wal"] {
+        let pid: i32 = ask(&session, "select pg_backend_pid()").await.unwrap();
+        let reset = format!("select pg_stat_reset_shared('{kind}')");
+        replica.psql(&reset).unwrap();
+        // The next one is opened, and could lead to a server that was started again.
+        let end = format!("select pg_terminate_backend({pid}, 60000)");
+        assert_eq!(replica.psql(&end).unwrap(), "t");
+        assert_eq!(who_reads(&session).await.unwrap(), port(replica), "{kind}");
+    }
+}
+
 /// The start of another server is found out by a session; what the one before had proven must not lead others there.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_who_demands_a_write_reads_on_a_replica_that_was_started_again_behind_it() {
