@@ -1,20 +1,26 @@
 //! How long an answer is waited for: as long as `query_timeout` allows and the node answers anything at all.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::future::{Future, pending};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::DbErr;
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{self, sleep};
 
 use crate::fault::Fault;
 use crate::pool_config::LONGEST;
 
 /// After this long without an answer the node is looked at: it may be frozen, and the statement not slow.
 const SLOW_ANSWER: Duration = Duration::from_millis(250);
+
+/// A wait that was not looked at for so long shows nothing: its caller is busy elsewhere, and would not know of its end. Many
+/// times what it takes to be looked at, as a machine may be slow.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// What was given up in the middle has so long to hear the rest of its answer: then its place in the pool is free.
 pub(crate) const GIVEN_UP_LIMIT: Duration = Duration::from_millis(250);
@@ -33,8 +39,8 @@ pub(crate) struct Patience {
     heard: Arc<AtomicBool>,
     /// What it answered outside of single calls: statements of transactions, rows.
     answers: Arc<AtomicU64>,
-    /// How many of these wait for an answer right now.
-    inside: Arc<AtomicU32>,
+    /// Those of them that wait for an answer right now.
+    inside: Arc<Waits>,
     /// How often another server may have come to stand under the address, and how often it had when this clone was taken.
     moves: Arc<AtomicU64>,
     known_moves: u64,
@@ -103,12 +109,35 @@ impl Patience {
         tokio::select! {
             biased;
             output = answer => Ok(output),
-            fault = self.run_out(silences) => Err(fault),
+            fault = self.run_out(silences, None) => Err(fault),
+        }
+    }
+
+    /// As [`wait`](Self::wait), for a statement of a transaction.
+    pub(crate) async fn wait_inside<F: Future>(
+        &self,
+        silences: u64,
+        answer: F,
+    ) -> Result<F::Output, Fault> {
+        let inside = self.inside();
+        tokio::select! {
+            biased;
+            output = answer => Ok(output),
+            fault = self.run_out(silences, Some(&inside)) => Err(fault),
+        }
+    }
+
+    /// Ends when there is no point in waiting any longer for the next row of a stream.
+    pub(crate) fn run_out_inside(&self) -> impl Future<Output = Fault> + Send + use<> {
+        let (patience, inside) = (self.clone(), self.inside());
+        async move {
+            let silences = patience.silences();
+            patience.run_out(silences, Some(&inside)).await
         }
     }
 
     /// Ends when there is no point in waiting any longer.
-    pub(crate) async fn run_out(&self, silences: u64) -> Fault {
+    async fn run_out(&self, silences: u64, inside: Option<&Inside>) -> Fault {
         let limit = self.limit.unwrap_or(LONGEST);
         let slow = SLOW_ANSWER.min(limit);
         sleep(slow).await;
@@ -119,6 +148,7 @@ impl Patience {
             biased;
             () = sleep(limit.saturating_sub(slow)) => Fault::QueryTimeout(limit),
             _ = fallen.wait_for(|now| *now != silences) => Fault::Silent(slow + begun.elapsed()),
+            never = beats(inside) => match never {},
         }
     }
 
@@ -158,14 +188,18 @@ impl Patience {
     }
 
     /// A transaction or a stream waits for an answer until this is dropped.
-    pub(crate) fn inside(&self) -> Inside {
-        self.inside.fetch_add(1, Ordering::Relaxed);
-        Inside(Arc::clone(&self.inside))
+    fn inside(&self) -> Inside {
+        let waits = Arc::clone(&self.inside);
+        let id = waits.begun.fetch_add(1, Ordering::Relaxed);
+        waits.looked_at(id);
+        Inside { waits, id }
     }
 
-    /// How many do.
+    /// How many do, and would know of an end of their connection.
     pub(crate) fn waits_inside(&self) -> u32 {
-        self.inside.load(Ordering::Relaxed)
+        let waits = self.inside.all();
+        let lately = waits.values().filter(|at| at.elapsed() <= LATELY).count();
+        u32::try_from(lately).unwrap_or(u32::MAX)
     }
 
     /// The server of this transaction takes no writes any more.
@@ -215,13 +249,44 @@ impl Patience {
     }
 }
 
+/// When each wait of a transaction or a stream was looked at.
+#[derive(Debug, Default)]
+struct Waits {
+    begun: AtomicU64,
+    last: Mutex<HashMap<u64, time::Instant>>,
+}
+
+impl Waits {
+    fn all(&self) -> MutexGuard<'_, HashMap<u64, time::Instant>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn looked_at(&self, id: u64) {
+        self.all().insert(id, time::Instant::now());
+    }
+}
+
 /// The wait of a transaction or a stream. With its server it would be cut, so it shows that this one is there.
 #[derive(Debug)]
-pub(crate) struct Inside(Arc<AtomicU32>);
+struct Inside {
+    waits: Arc<Waits>,
+    id: u64,
+}
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.waits.all().remove(&self.id);
+    }
+}
+
+/// Notes again and again that somebody looks, for as long as somebody does.
+async fn beats(inside: Option<&Inside>) -> Infallible {
+    let Some(inside) = inside else {
+        return pending().await;
+    };
+    loop {
+        inside.waits.looked_at(inside.id);
+        sleep(SLOW_ANSWER).await;
     }
 }
 
@@ -231,5 +296,59 @@ impl fmt::Debug for Patience {
             .field("node", &self.node)
             .field("limit", &self.limit)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use super::*;
+
+    fn patience() -> Patience {
+        Patience::new("r1".into(), "nowhere".into(), None, None)
+    }
+
+    async fn is_looked_at(wait: &mut Pin<Box<impl Future>>) {
+        let looked = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(wait.as_mut().poll(context).is_pending())
+        });
+        assert!(looked.await, "it has no answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_nobody_looks_at_shows_nothing() {
+        let patience = patience();
+        let row = patience.run_out_inside();
+        let mut row = Box::pin(row);
+        let mut answer = Box::pin(patience.wait_inside(0, pending::<()>()));
+        for _ in 0..3 {
+            is_looked_at(&mut row).await;
+            is_looked_at(&mut answer).await;
+            assert_eq!(patience.waits_inside(), 2);
+            time::advance(LATELY / 2).await;
+            is_looked_at(&mut row).await;
+            time::advance(LATELY / 2 + SLOW_ANSWER).await;
+            assert_eq!(patience.waits_inside(), 1);
+            time::advance(LATELY).await;
+            assert_eq!(patience.waits_inside(), 0);
+        }
+        drop(row);
+        is_looked_at(&mut answer).await;
+        assert_eq!(patience.waits_inside(), 1);
+        drop(answer);
+        assert_eq!(patience.waits_inside(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_of_a_task_goes_on_to_show_that_its_server_is_there() {
+        let patience = patience();
+        let waits = patience.clone();
+        let task = tokio::spawn(async move { waits.wait_inside(0, pending::<()>()).await });
+        for _ in 0..20 {
+            sleep(LATELY).await;
+            assert_eq!(patience.waits_inside(), 1);
+        }
+        task.abort();
     }
 }

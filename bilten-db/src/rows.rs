@@ -134,13 +134,9 @@ impl Rows {
         let Some(patience) = &self.patience else {
             return Poll::Pending;
         };
-        let wait = self.wait.get_or_insert_with(|| {
-            let (patience, inside) = (patience.clone(), patience.inside());
-            Box::pin(async move {
-                let _inside = inside;
-                patience.run_out(patience.silences()).await
-            })
-        });
+        let wait = self
+            .wait
+            .get_or_insert_with(|| Box::pin(patience.run_out_inside()));
         match wait.as_mut().poll(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(fault) => {

@@ -143,8 +143,7 @@ impl Watch {
             )));
         }
         let silences = patience.silences_since(self.silences);
-        let _inside = patience.inside();
-        let fault = match patience.wait(silences, answer).await {
+        let fault = match patience.wait_inside(silences, answer).await {
             Ok(outcome) => {
                 self.learn(patience, outcome.as_ref().err());
                 return outcome;
