@@ -98,19 +98,22 @@ impl IndexSpec {
         let sql = self.to_sql(db.get_database_backend())?;
         with_route(Route::Primary, async {
             let mut was_ended = false;
+            let mut last = None;
             for attempt in 1..TRIES {
                 match self.ensure_once(db, &sql).await {
                     Err(Error::Db(error)) if clash_of(&error).is_some() => {
                         was_ended |= clash_of(&error) == Some(Clash::Ended);
+                        last = Some(error);
                     }
                     // Our own, perhaps, which the server has not cleared away yet.
                     Ok(Ensured::Building) if was_ended => {}
-                    done => return done,
+                    done => return done.map_err(|error| first_of(last, error)),
                 }
                 let pause = PAUSE * attempt;
                 tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64())).await;
             }
-            self.ensure_once(db, &sql).await
+            let done = self.ensure_once(db, &sql).await;
+            done.map_err(|error| first_of(last, error))
         })
         .await
     }
@@ -201,6 +204,15 @@ async fn run<C: ConnectionTrait>(db: &C, sql: &str, spec: &IndexSpec) -> Result<
 
 fn is_inside_transaction(error: &DbErr) -> bool {
     has_code(error, &["25001"])
+}
+
+/// Inside of a transaction everything after a clash fails, and only the clash tells why.
+fn first_of(clash: Option<DbErr>, error: Error) -> Error {
+    let is_aborted = matches!(&error, Error::Db(error) if has_code(error, &["25P02"]));
+    match clash.filter(|_| is_aborted) {
+        Some(clash) => clash.into(),
+        None => error,
+    }
 }
 
 /// How another session got in the way of a build.

@@ -2,8 +2,9 @@ use bilten_db::Cluster;
 use bilten_db::index::{Ensured, IndexSpec, explain, invalid, unused};
 use bilten_db::scope::{Route, with_route};
 use bilten_db::sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
+use bilten_testbed::eventually_async;
 
-use crate::fixture::{Shop, ask};
+use crate::fixture::{LIMIT, Shop, ask};
 
 fn by_name() -> IndexSpec {
     IndexSpec::new("event_name", "event")
@@ -302,4 +303,38 @@ async fn the_plan_of_a_query_runs_nothing_of_it() {
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", file.display()));
     }
+}
+
+/// Both wait for each other, and the server ends the build; in its transaction nothing is answered after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_lock_inside_of_a_transaction_is_told_as_what_it_is() {
+    let shop = Shop::open("index_in_dead_lock").await;
+    let db = shop.connect().await;
+    let table = "create table other (id int)";
+    db.execute_unprepared(table).await.unwrap();
+    let [build, other] = [db.begin().await.unwrap(), db.begin().await.unwrap()];
+    for (tx, sql) in [
+        (&build, "set local deadlock_timeout = '10ms'"),
+        (&build, "lock table other in access exclusive mode"),
+        (&other, "set local deadlock_timeout = '1h'"),
+        (&other, "lock table event in access exclusive mode"),
+    ] {
+        tx.execute_unprepared(sql).await.unwrap();
+    }
+    let waits = tokio::spawn(async move {
+        let lock = "lock table other in access exclusive mode";
+        other.execute_unprepared(lock).await.unwrap();
+        other.rollback().await.unwrap();
+    });
+    let is_waiting = "select count(*) from pg_locks where not granted \
+        and relation = 'other'::regclass";
+    eventually_async(LIMIT, async || {
+        ask::<i64>(&db.primary(), is_waiting).await.unwrap() == 1
+    })
+    .await;
+    let index = IndexSpec::new("event_name", "event").column("name");
+    let error = index.ensure(&build).await.unwrap_err().to_string();
+    assert!(error.contains("deadlock detected"), "{error}");
+    build.rollback().await.unwrap();
+    waits.await.unwrap();
 }
