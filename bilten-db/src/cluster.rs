@@ -157,7 +157,9 @@ impl Cluster {
 
     /// The primary as a plain connection, for migrations and whatever must not be routed.
     ///
-    /// Ask again rather than keep it: after a failure of the primary its pool is replaced.
+    /// Ask again rather than keep it: after a failure of the primary its pool is replaced, and while it or a clone of it is kept, statements of the
+    /// cluster leave a full pool at once for whoever may wait there. A metric callback or a pool that is taken out of it ends that: then
+    /// statements that follow each other may come before.
     ///
     /// A `Migrator` takes it, and not the cluster, of which a part could read from replicas what the last step has not yet
     /// changed there:

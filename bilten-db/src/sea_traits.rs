@@ -40,15 +40,6 @@ macro_rules! implement {
             async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
                 self.run(&QueryAll(&self.router().tagged(stmt))).await
             }
-
-            fn support_returning(&self) -> bool {
-                self.router()
-                    .topology()
-                    .primary
-                    .backend
-                    .connection()
-                    .support_returning()
-            }
         }
 
         impl StreamTrait for $type {

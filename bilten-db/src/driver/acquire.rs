@@ -14,7 +14,7 @@ use sqlx::pool::PoolConnection;
 use tokio::time::timeout;
 
 use super::Driver;
-use super::parking::Parking;
+use super::parking::{Parking, Queued};
 use super::pool::SqlxPool;
 use super::taken::Taken;
 use super::way_back::{Origin, back_in_time};
@@ -92,6 +92,18 @@ impl<D: Driver> SqlxPool<D> {
         pool.size() >= self.config.max
     }
 
+    /// A place before all who come later, for somebody who waits for a full pool; what is parked goes there.
+    fn queue(&self, pool: &Pool<D>, origin: Origin) -> Option<Queued<'_, D>> {
+        if !self.is_full(pool) {
+            return None;
+        }
+        let (parked, queued) = self.parking.come_first(origin, true);
+        if let Some(parked) = parked {
+            tokio::spawn(back_in_time(parked));
+        }
+        queued
+    }
+
     /// How long to wait, and what it means when that was not enough: with a connection to be opened the server is
     /// slow, otherwise the pool is full.
     fn acquire_limit(&self, pool: &Pool<D>) -> (Duration, Fault) {
@@ -131,7 +143,7 @@ impl<D: Driver> SqlxPool<D> {
             0 => self.parking.come_first(origin, self.is_full(&pool)),
             _ => (None, None),
         };
-        let connection = D::wrap(pool);
+        let connection = D::wrap(pool.clone());
         let taken = Taken::default();
         let begin = closed.do_until(async {
             if let Some(parked) = parked {
@@ -141,8 +153,21 @@ impl<D: Driver> SqlxPool<D> {
         });
         let mut begin = pin!(taken.told_by(begin));
         let wait = self.wait();
-        let taken = self.watched(limit, taken.or_done(begin.as_mut())).await;
-        drop((wait, queued));
+        let taken = {
+            let mut waiting = pin!(taken.or_done(begin.as_mut()));
+            match poll_fn(|context| Poll::Ready(waiting.as_mut().poll(context))).await {
+                Poll::Ready(taken) => {
+                    drop(queued);
+                    Some(taken)
+                }
+                Poll::Pending => {
+                    // What was idle a moment ago may be another's by now.
+                    let _queued = queued.or_else(|| self.queue(&pool, origin));
+                    self.watched(limit, waiting).await
+                }
+            }
+        };
+        drop(wait);
         let begun = match taken {
             Some(Some(begun)) => begun,
             Some(None) => patience.wait(silences, begin).await?,

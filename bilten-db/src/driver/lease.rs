@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
+use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -23,8 +24,15 @@ pub(crate) struct Lease<D: Driver> {
     /// How often the node had fallen silent when the connection was asked for.
     pub(crate) silences: u64,
     pub(crate) origin: Origin,
-    /// Where it may wait for the next statement, and when it left its pool.
-    parking: Option<(Arc<Parking<D>>, Instant)>,
+    /// Where it may wait for the next statement.
+    parking: Option<Place<D>>,
+}
+
+/// Where a connection may wait, when it left its pool, and which that is.
+struct Place<D: Driver> {
+    parking: Arc<Parking<D>>,
+    out: Instant,
+    pool: Pool<D>,
 }
 
 impl<D: Driver> Lease<D> {
@@ -44,8 +52,14 @@ impl<D: Driver> Lease<D> {
     }
 
     /// It may wait there for the next statement; it left its pool at `out`.
-    pub(super) fn parked_at(mut self, parking: &Arc<Parking<D>>, out: Instant) -> Self {
-        self.parking = Some((Arc::clone(parking), out));
+    pub(super) fn parked_at(
+        mut self,
+        parking: &Arc<Parking<D>>,
+        out: Instant,
+        pool: Pool<D>,
+    ) -> Self {
+        let parking = Arc::clone(parking);
+        self.parking = Some(Place { parking, out, pool });
         self
     }
 
@@ -90,8 +104,8 @@ impl<D: Driver> Lease<D> {
             conn.close_on_drop();
             return;
         }
-        if is_clean && let Some((parking, out)) = &self.parking {
-            match parking.put(conn, self.origin, *out) {
+        if is_clean && let Some(place) = &self.parking {
+            match place.parking.put(conn, self.origin, place.out, &place.pool) {
                 Some(back) => conn = back,
                 None => return,
             }

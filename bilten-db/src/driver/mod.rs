@@ -2,6 +2,7 @@
 
 mod acquire;
 pub(crate) mod adopted;
+mod blocking;
 pub(crate) mod build;
 pub(crate) mod fill;
 pub(crate) mod lease;
@@ -64,7 +65,7 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn query_all(&self, stmt: &Statement, hurried: bool) -> Result<Vec<QueryResult>, Fault>;
     async fn stream(&self, stmt: &Statement, hurried: bool) -> Result<Rows, Fault>;
     async fn begin(&self, options: TransactionOptions) -> Result<Tx, Fault>;
-    /// The present pool as SeaORM knows it.
+    /// The present pool as SeaORM knows it. Who waits for a connection there is not known here, only that somebody may.
     fn connection(&self) -> DatabaseConnection;
     fn load(&self) -> PoolLoad;
     /// What the node says about itself now, asked through the pool.
@@ -77,7 +78,7 @@ pub(crate) trait Backend: Debug + Send + Sync {
     async fn fill(&self) -> Result<(), Fault> {
         Ok(())
     }
-    /// Asks each connection that is idle now whether anybody answers on it, and throws away those where nobody does. The
+    /// Asks each connection that waits for work now whether anybody answers on it, and throws away those where nobody does. The
     /// pool is that of now, also where another one takes its place before the end.
     fn sift(&self) -> BoxFuture<'static, Sifted> {
         Box::pin(ready(Sifted::default()))
@@ -191,16 +192,6 @@ pub(crate) struct Sifted {
     pub(crate) answered: usize,
     /// So many others were in use after that.
     pub(crate) used: u32,
-}
-
-impl Sifted {
-    /// So many of those in use wait for nothing.
-    fn without(self, parked: u32) -> Self {
-        Self {
-            used: self.used.saturating_sub(parked),
-            ..self
-        }
-    }
 }
 
 /// Connections of a pool at one moment.

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, FutureExt as _};
+use futures_util::future::BoxFuture;
 use metrics::Histogram;
 use sea_orm::{
     DatabaseConnection, DbBackend, ExecResult, QueryResult, Statement, TransactionOptions,
@@ -130,18 +130,18 @@ impl<D: Driver> SqlxPool<D> {
         // Before the connection is there: a silence that begins right after it still counts.
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
-        let lease = |conn: PoolConnection<D>, out| {
+        let lease = |conn: PoolConnection<D>, out, pool| {
             let lease = Lease::new(conn, self.config.max_uses, silences, origin);
-            lease.parked_at(&self.parking, out)
+            lease.parked_at(&self.parking, out, pool)
         };
-        if let Some((conn, out)) = self.parking.take(origin) {
+        if let Some((conn, out)) = self.parking.take(origin, &pool) {
             self.waited(Duration::ZERO);
-            return Ok(lease(conn, out));
+            return Ok(lease(conn, out, pool));
         }
         let wait = self.wait();
         let acquired = self.acquire(&pool, origin, hurried).await;
         drop(wait);
-        acquired.map(|conn| lease(conn, Instant::now()))
+        acquired.map(|conn| lease(conn, Instant::now(), pool))
     }
 
     /// A wait for a connection begins, and ends where this is dropped.
@@ -319,7 +319,13 @@ where
 
     fn connection(&self) -> DatabaseConnection {
         // As it is: a fresh one is only made where there is a runtime.
-        D::wrap(self.present().pool.clone())
+        let mut handle = D::wrap(self.present().pool.clone());
+        let handed = self.parking.hand_out();
+        // What runs on it tells nothing here: the handle and its clones hold this for as long as one of them is there.
+        handle.set_metric_callback(move |_| {
+            let _held = &handed;
+        });
+        handle
     }
 
     fn load(&self) -> PoolLoad {
@@ -350,9 +356,8 @@ where
     fn sift(&self) -> BoxFuture<'static, Sifted> {
         let silences = self.patience.silences();
         let (pool, origin) = self.pool();
-        let parking = Arc::clone(&self.parking);
-        let sifted = sift(pool, (silences, origin));
-        Box::pin(sifted.map(move |sifted| sifted.without(parking.count())))
+        let parked = self.parking.take_all(origin);
+        Box::pin(sift(pool, parked, (silences, origin)))
     }
 
     fn waits_inside(&self) -> u32 {

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Pool};
 use tokio::time::timeout;
 
@@ -15,19 +16,21 @@ use crate::fault::Fault;
 /// For the answer to a ping, where a new connection was answered within less.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Asks all that are idle at once. Nobody gets one of them meanwhile; those without an answer leave the pool.
+/// Asks all that are idle and all that are `parked` at once. Nobody gets one of them meanwhile; those without an answer leave the pool.
 ///
 /// # Cancellation
 ///
-/// What was idle at the call and has not answered leaves the pool.
+/// What waited for work at the call and has not answered leaves the pool.
 pub(super) fn sift<D: Driver>(
     pool: Pool<D>,
+    parked: Vec<PoolConnection<D>>,
     (silences, origin): (u64, Origin),
 ) -> impl Future<Output = Sifted> + Send + 'static {
-    let idle: Vec<_> = std::iter::from_fn(|| pool.try_acquire()).collect();
-    let idle = idle
+    let idle = std::iter::from_fn(|| pool.try_acquire());
+    let idle = parked
         .into_iter()
-        .map(move |conn| Lease::new(conn, None, silences, origin));
+        .chain(idle)
+        .map(|conn| Lease::new(conn, None, silences, origin));
     let idle: Vec<_> = idle.collect();
     async move {
         let asked = idle.into_iter().map(|mut lease| async move {

@@ -7,17 +7,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::Pool;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use super::Driver;
-use super::way_back::{Origin, back_in_time};
+use super::blocking::block_on;
+use super::way_back::{Origin, RETURN_LIMIT, back_in_time};
 
 /// How long a connection waits at least.
 const MOMENT: Duration = Duration::from_millis(1);
-/// Four moments after it was left here a connection serves nobody any more, and so long after it left its pool it goes back: whoever
-/// waits for it there, unknown to us, gets it then.
+/// Four moments after it was left here a connection serves nobody any more, and none is left here so long after it left its pool:
+/// what takes it in that time may run for longer, so nothing is kept here while somebody waits for a full pool, or may wait there.
 const MOST: u32 = 4;
 /// After so many moments without a sign of it the task that takes connections back counts as gone, with its runtime or for as long as
 /// nobody runs that.
@@ -30,6 +32,8 @@ pub(super) struct Parking<D: Driver> {
     count: AtomicU32,
     /// `None` where nothing waits.
     moment: Option<Duration>,
+    /// Through how many handles of the pool somebody may wait for a connection, unknown to us.
+    handles: Arc<AtomicU32>,
 }
 
 struct Lot<D: Driver> {
@@ -48,14 +52,13 @@ struct Parked<D: Driver> {
     origin: Origin,
     /// When it left its pool.
     out: Instant,
-    /// When it came here; `None` when its runtime may be gone.
-    since: Option<Instant>,
+    /// When it came here.
+    since: Instant,
 }
 
 impl<D: Driver> Parked<D> {
     fn is_younger(&self, age: Duration, now: Instant) -> bool {
-        let age_of = |since: Instant| now.saturating_duration_since(since);
-        self.since.is_some_and(|since| age_of(since) <= age)
+        now.saturating_duration_since(self.since) <= age
     }
 }
 
@@ -77,6 +80,7 @@ impl<D: Driver> Parking<D> {
             lot: Mutex::new(lot),
             count: AtomicU32::new(0),
             moment,
+            handles: Arc::default(),
         }
     }
 
@@ -86,23 +90,36 @@ impl<D: Driver> Parking<D> {
     }
 
     /// One of the pool of this origin, and when it left that, unless somebody waits for one.
-    pub(super) fn take(&self, origin: Origin) -> Option<(PoolConnection<D>, Instant)> {
+    pub(super) fn take(
+        &self,
+        origin: Origin,
+        pool: &Pool<D>,
+    ) -> Option<(PoolConnection<D>, Instant)> {
         if self.count() == 0 {
             return None;
         }
         let now = Instant::now();
+        let is_wanted = self.is_wanted(pool);
         let mut lot = self.lot();
-        let parked = match lot.waiting {
-            0 => self.pop(&mut lot, origin, now),
-            _ => None,
+        let parked = match lot.waiting > 0 || is_wanted {
+            false => self.pop(&mut lot, origin, now),
+            true => None,
         };
         if let Some(parked) = parked {
             return Some((parked.conn, parked.out));
         }
-        let late = self.remove(&mut lot, |parked| !parked.is_younger(self.longest(), now));
+        let due = self.remove(&mut lot, |parked| {
+            is_wanted || !parked.is_younger(self.longest(), now)
+        });
         drop(lot);
-        send_back(late);
+        send_back(due);
         None
+    }
+
+    /// All of the pool of this origin, however long they wait.
+    pub(super) fn take_all(&self, origin: Origin) -> Vec<PoolConnection<D>> {
+        let all = self.remove(&mut self.lot(), |parked| parked.origin == origin);
+        all.into_iter().map(|parked| parked.conn).collect()
     }
 
     /// For somebody for whom the pool has none: what waits here, and a place before all others where the pool is full.
@@ -111,10 +128,14 @@ impl<D: Driver> Parking<D> {
         origin: Origin,
         is_full: bool,
     ) -> (Option<PoolConnection<D>>, Option<Queued<'_, D>>) {
+        let now = Instant::now();
         let mut lot = self.lot();
-        let parked = self.pop(&mut lot, origin, Instant::now());
+        let parked = self.pop(&mut lot, origin, now);
+        // Its runtime may be one that nobody runs.
+        let late = self.remove(&mut lot, |parked| !parked.is_younger(self.longest(), now));
         lot.waiting += u32::from(is_full);
         drop(lot);
+        send_back(late);
         let queued = is_full.then(|| Queued(self));
         (parked.map(|parked| parked.conn), queued)
     }
@@ -125,12 +146,13 @@ impl<D: Driver> Parking<D> {
         conn: PoolConnection<D>,
         origin: Origin,
         out: Instant,
+        pool: &Pool<D>,
     ) -> Option<PoolConnection<D>> {
         let now = Instant::now();
         let (Some(moment), Ok(runtime)) = (self.moment, Handle::try_current()) else {
             return Some(conn);
         };
-        if now.saturating_duration_since(out) > self.longest() {
+        if now.saturating_duration_since(out) > self.longest() || self.is_wanted(pool) {
             return Some(conn);
         }
         let mut lot = self.lot();
@@ -141,7 +163,7 @@ impl<D: Driver> Parking<D> {
             conn,
             origin,
             out,
-            since: Some(now),
+            since: now,
         });
         self.counted(&lot);
         let is_near = |last: Instant| now.saturating_duration_since(last) <= GONE * moment;
@@ -156,6 +178,24 @@ impl<D: Driver> Parking<D> {
             runtime.spawn(watch.until_empty(moment));
         }
         None
+    }
+
+    /// Somebody gets a handle of the pool itself; whether that is still there is told by what this returns.
+    pub(super) fn hand_out(&self) -> Handed {
+        self.handles.fetch_add(1, Ordering::Relaxed);
+        if Handle::try_current().is_ok() {
+            self.clear();
+        }
+        Handed(Arc::clone(&self.handles))
+    }
+
+    /// Whether somebody may wait at the pool for what is here, unknown to us.
+    fn is_wanted(&self, pool: &Pool<D>) -> bool {
+        let is_empty = || {
+            let max = pool.options().get_max_connections();
+            pool.num_idle() == 0 && pool.size() >= max
+        };
+        self.handles.load(Ordering::Relaxed) > 0 && is_empty()
     }
 
     /// Sends all back: their pool is given up.
@@ -215,6 +255,16 @@ fn send_back<D: Driver>(parked: Vec<Parked<D>>) {
     }
 }
 
+/// A handle of the pool is there for as long as this.
+#[derive(Debug)]
+pub(super) struct Handed(Arc<AtomicU32>);
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Comes before those who would take what waits here.
 pub(super) struct Queued<'a, D: Driver>(&'a Parking<D>);
 
@@ -253,19 +303,20 @@ impl<D: Driver> Watch<D> {
 
 impl<D: Driver> Drop for Watch<D> {
     /// Its runtime ends, and with that the sockets that were opened there, though they may seem to answer once more. An embedded
-    /// database has none: what waits serves nobody, and the next to come sends it back.
+    /// database has none: what waits goes back here and now, as nobody may ever come for it who knows of it.
     fn drop(&mut self) {
         if self.is_over {
             return;
         }
         let mut lot = self.parking.lot();
         lot.watched = None;
-        lot.parked.iter_mut().for_each(|parked| parked.since = None);
-        if D::DETACH {
-            let left = self.parking.remove(&mut lot, |_| true);
-            drop(lot);
-            for parked in left {
-                drop(parked.conn.detach());
+        let left = self.parking.remove(&mut lot, |_| true);
+        drop(lot);
+        for mut parked in left {
+            match D::DETACH {
+                true => drop(parked.conn.detach()),
+                // In vain, it is closed.
+                false => block_on(parked.conn.return_to_pool(), RETURN_LIMIT).unwrap_or_default(),
             }
         }
     }

@@ -1,11 +1,14 @@
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::AtomicBool;
 use std::task::Poll;
 
-use bilten_testbed::eventually_async;
+use bilten_testbed::{FaultProxy, eventually_async};
 use futures_util::future::join_all;
 use metrics::Histogram;
-use sea_orm::{DbBackend, Statement, TransactionOptions, TransactionTrait as _};
+use sea_orm::{
+    DatabaseConnection, DbBackend, Statement, TransactionOptions, TransactionTrait as _,
+};
 use sqlx::{Postgres, Sqlite};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
@@ -61,6 +64,11 @@ async fn open_three(pool: &SqlxPool<Postgres>) {
 async fn until_back(pool: &SqlxPool<Postgres>, count: u32) {
     let all = || async { pool.parking.count() == 0 && pool.load().idle == count };
     eventually_async(LIMIT, all).await;
+}
+
+/// Whether it is not ready, asked once.
+async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending())).await
 }
 
 fn runtime() -> Runtime {
@@ -122,17 +130,19 @@ async fn who_waits_for_a_full_pool_comes_first_and_nobody_else_does() {
     let now = Instant::now();
     let put = async || {
         let conn = driver.acquire().await.unwrap();
-        pool.parking.put(conn, origin, now)
+        pool.parking.put(conn, origin, now, &driver)
     };
     assert!(put().await.is_none() && put().await.is_none());
     // Of a pool that may open one more nobody waits for another's.
     let (first, queued) = pool.parking.come_first(origin, false);
     assert!(first.is_some() && queued.is_none());
-    let (second, _) = pool.parking.take(origin).unwrap();
-    assert!(pool.parking.put(second, origin, now).is_none());
+    let (second, _) = pool.parking.take(origin, &driver).unwrap();
+    assert!(pool.parking.put(second, origin, now, &driver).is_none());
     // Whoever comes gets what is there, or stands before all others.
     let (second, queued) = pool.parking.come_first(origin, true);
-    assert!(pool.parking.put(second.unwrap(), origin, now).is_some());
+    let back = pool.parking.put(second.unwrap(), origin, now, &driver);
+    assert!(back.is_some());
+    drop(back);
     drop(first);
     drop(queued);
     let back = || async { pool.load().idle > 0 };
@@ -140,9 +150,12 @@ async fn who_waits_for_a_full_pool_comes_first_and_nobody_else_does() {
     assert!(put().await.is_none());
     let queued = pool.parking.come_first(Origin { pools: 9, ..origin }, true);
     assert!(queued.0.is_none(), "of another pool");
-    assert!(pool.parking.take(origin).is_none(), "somebody waits");
+    assert!(
+        pool.parking.take(origin, &driver).is_none(),
+        "somebody waits"
+    );
     drop(queued);
-    assert!(pool.parking.take(origin).is_some());
+    assert!(pool.parking.take(origin, &driver).is_some());
 }
 
 #[tokio::test]
@@ -180,6 +193,90 @@ async fn whoever_waits_for_a_connection_gets_one_from_those_who_go_on_and_on() {
         };
         tokio::join!(go_on, begin);
     }
+}
+
+/// Its connection went to somebody who waited longer, so that one was idle when it came and none when it asked.
+#[tokio::test]
+async fn who_finds_an_idle_connection_given_to_another_comes_first_all_the_same() {
+    let pool = patient(1);
+    let (driver, origin) = pool.pool();
+    let first = driver.acquire().await.unwrap();
+    let mut other = Box::pin(driver.acquire());
+    assert!(is_pending(&mut other).await);
+    drop(first);
+    let is_idle = || async { driver.num_idle() == 1 };
+    eventually_async(LIMIT, is_idle).await;
+    let mut begin = Box::pin(pool.begin(TransactionOptions::default()));
+    assert!(is_pending(&mut begin).await);
+    let other = other.await.unwrap();
+    let back = pool.parking.put(other, origin, Instant::now(), &driver);
+    assert!(back.is_some(), "somebody waits");
+    drop(back);
+    tokio::time::timeout(LIMIT, begin).await.unwrap().unwrap();
+}
+
+/// Through a handle, somebody may wait for a full pool of whom nobody knows.
+#[tokio::test]
+async fn nothing_waits_of_a_full_pool_while_somebody_has_a_handle_of_it() {
+    let pool = patient(1);
+    pid(&pool).await;
+    assert_eq!(pool.parking.count(), 1);
+    let handle = pool.connection();
+    assert_eq!(pool.parking.count(), 0, "somebody may come for it now");
+    let kept = handle.clone();
+    drop(handle);
+    for _ in 0..3 {
+        pid(&pool).await;
+        assert_eq!(pool.parking.count(), 0);
+    }
+    let tx = kept.begin().await.unwrap();
+    drop(kept);
+    tx.commit().await.unwrap();
+    pid(&pool).await;
+    assert_eq!(pool.parking.count(), 1, "nobody has one any more");
+}
+
+#[tokio::test]
+async fn what_waits_of_a_pool_that_became_empty_goes_to_who_may_have_a_handle() {
+    let pool = patient(2);
+    let (driver, _) = pool.pool();
+    join_all((0..2).map(|_| pool.sample())).await;
+    let handle = pool.connection();
+    let both_are_back = || async { driver.num_idle() == 2 };
+    eventually_async(LIMIT, both_are_back).await;
+    pid(&pool).await;
+    assert_eq!(pool.parking.count(), 1, "there is another one");
+    let _other = driver.acquire().await.unwrap();
+    let mut waits = Box::pin(handle.begin());
+    assert!(is_pending(&mut waits).await);
+    // It comes later, and must not be the first.
+    let mut late = Box::pin(pid(&pool));
+    assert!(is_pending(&mut late).await);
+    assert_eq!(pool.parking.count(), 0);
+    let tx = tokio::time::timeout(LIMIT, waits).await.unwrap().unwrap();
+    assert!(is_pending(&mut late).await);
+    tx.rollback().await.unwrap();
+    tokio::time::timeout(LIMIT, late).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_is_asked_with_those_of_the_pool_whether_its_server_is_there() {
+    let url = bilten_testbed::shared::postgres().unwrap().primary_url();
+    let address = Postgres::address(&Postgres::parse(&url).unwrap());
+    let proxy = FaultProxy::to_blocking(address.parse().unwrap()).unwrap();
+    let config = PoolConfig::default().max(1).max_uses(None);
+    let mut pool = pool_of::<Postgres>(&proxy.url_like(&url).unwrap(), config);
+    pool.parking = Arc::new(Parking::of(Some(HOUR)));
+    pid(&pool).await;
+    assert_eq!(pool.sift().await.answered, 1);
+    let is_idle = || async { pool.load().idle == 1 };
+    eventually_async(LIMIT, is_idle).await;
+    pid(&pool).await;
+    assert_eq!(pool.parking.count(), 1);
+    proxy.strand_all();
+    let sifted = pool.sift().await;
+    assert_eq!((sifted.answered, sifted.used), (0, 0));
+    assert_eq!((pool.load().size, pool.parking.count()), (0, 0));
 }
 
 #[tokio::test]
@@ -279,13 +376,73 @@ fn a_runtime_that_ends_leaves_nothing_behind_and_another_goes_on() {
     });
 }
 
-#[test]
-fn a_database_in_memory_outlives_the_runtime_that_used_it() {
+/// A database with one connection; what waits goes back when the runtime ends, or is run.
+fn in_memory(moment: Duration) -> SqlxPool<Sqlite> {
     let mut pool = runtime().block_on(async {
         let config = PoolConfig::default().max(1).max_lifetime(None);
         pool_of::<Sqlite>("sqlite::memory:", config.idle_timeout(None).max_uses(None))
     });
-    pool.parking = Arc::new(Parking::of(Some(HOUR)));
+    pool.parking = Arc::new(Parking::of(Some(moment)));
+    pool
+}
+
+async fn begins(pool: &SqlxPool<Sqlite>, handle: Option<&DatabaseConnection>) {
+    let begun = async {
+        match handle {
+            Some(handle) => drop(handle.begin().await.unwrap()),
+            None => drop(pool.begin(TransactionOptions::default()).await.unwrap()),
+        }
+    };
+    tokio::time::timeout(LIMIT, begun).await.unwrap();
+}
+
+#[test]
+fn what_waits_of_an_embedded_database_is_there_for_all_when_the_runtime_ends() {
+    let pool = in_memory(HOUR);
+    for is_handle in [false, true] {
+        let first = runtime();
+        first.block_on(pool.sample()).unwrap();
+        assert_eq!(pool.parking.count(), 1);
+        drop(first);
+        assert_eq!((pool.parking.count(), pool.load().idle), (0, 1));
+        let second = runtime();
+        second.block_on(async {
+            let handle = is_handle.then(|| pool.connection());
+            begins(&pool, handle.as_ref()).await;
+            let is_idle = || async { pool.load().idle == 1 };
+            eventually_async(LIMIT, is_idle).await;
+        });
+    }
+}
+
+/// Nobody runs the one that takes it back, and it is there.
+#[test]
+fn what_waits_in_a_runtime_that_nobody_runs_is_there_for_whoever_begins() {
+    let pool = in_memory(MOMENT);
+    for is_handle in [false, true] {
+        let first = runtime();
+        first.block_on(async {
+            // On a machine that is busy a statement takes too long for its connection to wait.
+            while pool.parking.count() == 0 {
+                pool.sample().await.unwrap();
+            }
+        });
+        std::thread::sleep(20 * MOMENT);
+        assert_eq!(pool.parking.count(), 1);
+        let second = runtime();
+        second.block_on(async {
+            let handle = is_handle.then(|| pool.connection());
+            begins(&pool, handle.as_ref()).await;
+        });
+        // Back in the pool before its runtime ends, which would close it.
+        let is_idle = || async { pool.load().idle == 1 };
+        second.block_on(eventually_async(LIMIT, is_idle));
+    }
+}
+
+#[test]
+fn a_database_in_memory_outlives_the_runtime_that_used_it() {
+    let pool = in_memory(HOUR);
     let first = runtime();
     first.block_on(async {
         let table = Statement::from_string(DbBackend::Sqlite, "create table a as select 7 as n");
