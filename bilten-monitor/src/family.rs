@@ -276,15 +276,15 @@ impl Series {
                     reason = "it came from a u64"
                 )]
                 let count = value as u64;
-                let is_taken = counter.each(registry, now, |handle| handle.increment(count));
+                let is_taken = counter.each(registry, now, |handle, _| handle.increment(count));
                 (is_taken, &counter.ids)
             }
             Instrument::Gauge(gauge) => {
-                let is_taken = gauge.each(registry, now, |handle| handle.set(value));
+                let is_taken = gauge.each(registry, now, |handle, _| handle.set(value));
                 (is_taken, &gauge.ids)
             }
             Instrument::Histogram(histogram) => {
-                let is_taken = histogram.each(registry, now, |handle| handle.record(value));
+                let is_taken = histogram.each(registry, now, |handle, _| handle.record(value));
                 (is_taken, &histogram.ids)
             }
         };

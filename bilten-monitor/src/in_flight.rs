@@ -38,8 +38,13 @@ impl Mirror {
             clippy::cast_precision_loss,
             reason = "a number in flight is far below 2^53"
         )]
-        self.gauge
-            .each(registry, now, |gauge| gauge.set(count as f64));
+        let is_told = self
+            .gauge
+            .each(registry, now, |gauge, _| gauge.set(count as f64));
+        if !is_told {
+            // What a recorder panicked on it gets with the next look, also a zero.
+            self.shown.store(u64::MAX, Ordering::Relaxed);
+        }
     }
 }
 

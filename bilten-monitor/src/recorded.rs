@@ -25,10 +25,12 @@ impl Recorded {
 
     /// Records a value that stands for so many.
     pub(crate) fn record_many(&self, hub: &Hub, now: u64, value: f64, weight: u32) {
-        let is_taken = self.0.each(&hub.registry, now, |histogram| match weight {
-            1 => histogram.record(value),
-            many => histogram.record_many(value, many as usize),
-        });
+        let is_taken = self
+            .0
+            .each(&hub.registry, now, |histogram, _| match weight {
+                1 => histogram.record(value),
+                many => histogram.record_many(value, many as usize),
+            });
         if !is_taken {
             hub.unrecorded(weight);
         }
@@ -65,18 +67,17 @@ impl Together {
 
     /// Records one value for each metric; values beyond the metrics are left out.
     pub(crate) fn record(&self, hub: &Hub, now: u64, values: &[f64]) {
-        let is_taken = self.cached.with(&hub.registry, now, |handles, _| {
-            for (histogram, at) in handles.iter().zip(&self.takes) {
-                if let Some(value) = values.get(*at) {
-                    histogram.record(*value);
-                }
+        let value_of = |at: usize| self.takes.get(at).and_then(|at| values.get(*at));
+        let is_taken = self.cached.each(&hub.registry, now, |histogram, at| {
+            if let Some(value) = value_of(at) {
+                histogram.record(*value);
             }
         });
         if !is_taken {
             hub.unrecorded(1);
         }
-        for (id, at) in self.cached.ids.iter().zip(&self.takes) {
-            if let Some(value) = values.get(*at) {
+        for (at, id) in self.cached.ids.iter().enumerate() {
+            if let Some(value) = value_of(at) {
                 hub.sample(id, *value, 1);
             }
         }

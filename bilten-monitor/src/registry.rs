@@ -156,13 +156,13 @@ impl Registry {
         self.panics.swap(0, Ordering::Relaxed)
     }
 
-    /// Tells the recorder the unit and the help text, once for each name.
+    /// Tells the recorder the unit and the help text, once for each name; one that panics is told again.
     fn describe(&self, recorder: &dyn Recorder, id: &SeriesId) {
         let mut described = self
             .described
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if !described.insert(id.key.name().to_owned()) {
+        if described.contains(id.key.name()) {
             return;
         }
         let name: KeyName = id.key.name().to_owned().into();
@@ -171,6 +171,7 @@ impl Registry {
             Kind::Gauge => recorder.describe_gauge(name, id.unit, id.help.into()),
             Kind::Histogram => recorder.describe_histogram(name, id.unit, id.help.into()),
         }
+        described.insert(id.key.name().to_owned());
     }
 }
 
@@ -311,20 +312,31 @@ impl<H: Handle> Cached<H> {
         }
     }
 
-    /// Calls `f` for the handle of each family, and says whether a recorder was there and took it. `now` is a reading
-    /// of the monitor's clock.
-    pub(crate) fn each(&self, registry: &Registry, now: u64, f: impl Fn(&H)) -> bool {
-        self.with(registry, now, |handles, _| handles.iter().for_each(f))
+    /// Gives something to the handle of each series, by its place among `ids`, and says whether a recorder was there
+    /// and took all of it. `now` is a reading of the monitor's clock.
+    ///
+    /// A handle is somebody else's code, and this may be in the middle of a request or in a drop: its panic ends here, and
+    /// the others get theirs.
+    #[inline]
+    pub(crate) fn each(&self, registry: &Registry, now: u64, give: impl Fn(&H, usize)) -> bool {
+        let mut is_taken = true;
+        let is_live = self.with(registry, now, |handles, _| {
+            for (at, handle) in handles.iter().enumerate() {
+                is_taken &= registry.guard(|| give(handle, at));
+            }
+        });
+        is_live && is_taken
     }
 
-    /// Calls `f` with the handles, in the order of `ids`, and with whether a recorder is there to take anything. Says
-    /// whether one was, and took it.
-    ///
-    /// A handle is somebody else's code, and this may be in the middle of a request or in a drop: its panic ends here.
+    /// Calls `f` with the handles, in the order of `ids`, and with whether a recorder is there to take anything, which it
+    /// returns. `f` guards each.
     #[inline]
     pub(crate) fn with(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool)) -> bool {
         match self.lasting.get() {
-            Some(handles) => registry.guard(|| f(handles, true)),
+            Some(handles) => {
+                f(handles, true);
+                true
+            }
             None => self.with_resolved(registry, now, f),
         }
     }
@@ -333,8 +345,8 @@ impl<H: Handle> Cached<H> {
         let current = self.resolved.load();
         let fresh = |resolved: &&Resolved<H>| is_fresh(resolved, registry, now);
         if let Some(resolved) = current.as_deref().filter(fresh) {
-            let is_live = resolved.is_live;
-            registry.guard(|| f(&resolved.handles, is_live)) && is_live
+            f(&resolved.handles, resolved.is_live);
+            resolved.is_live
         } else {
             self.ask_again(registry, now, f)
         }
@@ -344,15 +356,15 @@ impl<H: Handle> Cached<H> {
     fn ask_again(&self, registry: &Registry, now: u64, f: impl FnOnce(&[H], bool)) -> bool {
         let (resolved, lasts) = self.resolve(registry, now);
         if lasts {
-            let handles = self.lasting.get_or_init(|| resolved.handles);
-            return registry.guard(|| f(handles, true));
+            f(self.lasting.get_or_init(|| resolved.handles), true);
+            return true;
         }
         let is_live = resolved.is_live;
-        let is_done = registry.guard(|| f(&resolved.handles, is_live));
+        f(&resolved.handles, is_live);
         if registry.is_for_all(resolved.from) {
             self.resolved.store(Some(Arc::new(resolved)));
         }
-        is_done && is_live
+        is_live
     }
 
     /// The handles, and whether they last.

@@ -187,7 +187,7 @@ impl Runtime {
             let waited = asked.elapsed();
             probe.had_its_turn = true;
             probe.delay.probes().answer(waited);
-            let record = |histogram: &Histogram| histogram.record(waited.as_secs_f64());
+            let record = |histogram: &Histogram, _: usize| histogram.record(waited.as_secs_f64());
             probe.delay.waited.each(&registry, now, record);
         });
     }
@@ -241,7 +241,7 @@ impl Watched for Runtime {
         *last = load;
         drop(last);
         let show = |gauge: &Cached<Gauge>, value: f64| {
-            gauge.each(&self.registry, now, |gauge| gauge.set(value));
+            gauge.each(&self.registry, now, |gauge, _| gauge.set(value));
         };
         let busy = Busy {
             workers: metrics.num_workers(),

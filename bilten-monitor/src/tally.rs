@@ -34,8 +34,8 @@ pub struct Losses {
     pub samples_dropped: u64,
     /// Values and names refused by the metric interface.
     pub rejected: u64,
-    /// Observations made while there was no recorder, or that it panicked on: no exporter will ever show them. Snapshots,
-    /// alerts and metric sinks have them all the same.
+    /// Observations made while there was no recorder, which no exporter will ever show, or that it panicked on: at least one
+    /// of their series is without them. Snapshots, alerts and metric sinks have them all the same.
     pub unrecorded: u64,
 }
 
@@ -147,10 +147,16 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new(registry: &Registry, spec: &Spec, labels: &[LabelPair]) -> Self {
+        let counter = Cached::new(registry.ids(spec, labels));
+        debug_assert_eq!(
+            counter.ids.len(),
+            1,
+            "one name in both families: {counter:?}"
+        );
         Self {
             total: AtomicU64::new(0),
             told: AtomicU64::new(0),
-            counter: Cached::new(registry.ids(spec, labels)),
+            counter,
         }
     }
 

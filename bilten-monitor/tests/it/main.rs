@@ -15,6 +15,7 @@ mod http_facts;
 mod http_layer;
 mod http_routes;
 mod http_server;
+mod moods;
 mod naming;
 mod objective;
 mod own_metrics;

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bilten_monitor::prometheus::{Exporter, Options};
@@ -362,65 +362,4 @@ async fn a_recorder_that_panics_at_each_value_is_no_matter_of_a_query_or_a_reque
     let text = log.text();
     let told = text.matches("the metrics recorder panicked").count();
     assert_eq!(told, 1, "{text}");
-}
-
-/// A recorder whose counters panic for as long as it is told to, and then count in another one.
-struct Moody {
-    panics: Arc<AtomicBool>,
-    counts: DebuggingRecorder,
-}
-
-struct MoodyCounter(Arc<AtomicBool>, Counter);
-
-impl CounterFn for MoodyCounter {
-    fn increment(&self, by: u64) {
-        if self.0.load(Ordering::SeqCst) {
-            fail();
-        }
-        self.1.increment(by);
-    }
-    fn absolute(&self, to: u64) {
-        self.1.absolute(to);
-    }
-}
-
-impl Recorder for Moody {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
-        let counts = self.counts.register_counter(key, metadata);
-        Counter::from_arc(Arc::new(MoodyCounter(Arc::clone(&self.panics), counts)))
-    }
-    fn register_gauge(&self, key: &Key, metadata: &Metadata<'_>) -> Gauge {
-        self.counts.register_gauge(key, metadata)
-    }
-    fn register_histogram(&self, key: &Key, metadata: &Metadata<'_>) -> Histogram {
-        self.counts.register_histogram(key, metadata)
-    }
-}
-
-#[test]
-fn what_a_recorder_panicked_on_is_counted_in_it_once_it_counts_again() {
-    let panics = Arc::new(AtomicBool::new(true));
-    let counts = DebuggingRecorder::new();
-    let snapshotter = counts.snapshotter();
-    let recorder = Moody {
-        panics: Arc::clone(&panics),
-        counts,
-    };
-    let builder = Monitor::builder().recorder(Arc::new(recorder));
-    let monitor = builder.build().expect("a monitor");
-    for _ in 0..3 {
-        let refused = monitor.metric("x").observe(f64::NAN);
-        refused.expect_err("no number");
-    }
-    panics.store(false, Ordering::SeqCst);
-    assert!(monitor.flush(SOON));
-    let series = snapshotter.snapshot().into_vec().into_iter();
-    let rejected = series
-        .filter(|(key, ..)| key.key().name() == "bilten.monitor.rejected")
-        .map(|(_, _, _, value)| value);
-    assert_eq!(rejected.collect::<Vec<_>>(), [DebugValue::Counter(3)]);
 }
