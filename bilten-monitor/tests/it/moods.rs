@@ -175,14 +175,14 @@ fn the_end_of_what_was_in_flight_is_shown_once_the_recorder_takes_it() {
     let running = monitor.query("q").start();
     assert!(monitor.flush(SOON));
     let [active] = kept(&snapshotter, [ACTIVE]);
-    assert_eq!(active, [DebugValue::Gauge(1.0.into())]);
+    assert_eq!(active, [DebugValue::Gauge(1.0_f64.into())]);
     mood.becomes(&["give db.client.active_operations"]);
     running.finish(Outcome::Success);
     assert!(monitor.flush(SOON));
     mood.becomes(&[]);
     assert!(monitor.flush(SOON));
     let [active] = kept(&snapshotter, [ACTIVE]);
-    assert_eq!(active, [DebugValue::Gauge(0.0.into())]);
+    assert_eq!(active, [DebugValue::Gauge(0.0_f64.into())]);
 }
 
 #[test]
