@@ -51,6 +51,7 @@ guide! {
     contributing = "contributing.md",
     db = "db.md",
     db_consistency = "db-consistency.md",
+    db_options = "db-options.md",
     db_servers = "db-servers.md",
     health = "health.md",
     index = "README.md",
