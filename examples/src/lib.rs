@@ -35,6 +35,7 @@ guide! {
     cache_from_moka = "cache-from-moka.md",
     cache_http = "cache-http.md",
     cache_invalidation = "cache-invalidation.md",
+    cache_loader = "cache-loader.md",
     cache_many = "cache-many.md",
     cache_negative = "cache-negative.md",
     cache_observing = "cache-observing.md",
