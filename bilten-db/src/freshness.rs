@@ -31,8 +31,11 @@ pub enum Freshness {
     /// Any state that a replica in rotation shows. The default.
     #[default]
     Any,
-    /// Everything up to this long ago. The primary and the replicas are asked about once a second each, and what is not known
-    /// counts as lag: below three seconds some reads go to the primary, below one second most.
+    /// Everything up to this long ago.
+    ///
+    /// Not knowing counts as lag, and what is known grows old: the primary and each replica are asked about once a second, each for
+    /// itself. So a replica that lags by nothing proves the state of a second ago on average, and of less than three at worst. Below
+    /// three seconds some reads go to the primary although nothing lags; below one second, with one replica, most do.
     MaxLag(Duration),
     /// Everything that was committed before this token was made. A session waits for a replica that is nearly there.
     AtLeast(Token),

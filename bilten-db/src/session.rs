@@ -107,8 +107,7 @@ impl Session {
 
     /// Reads from a replica only when it is known to be at most this far behind. Not limited by default.
     ///
-    /// The primary and the replicas are asked about once a second each, and what is not known counts as lag: below three
-    /// seconds some reads go to the primary, below one second most.
+    /// This is [`Freshness::MaxLag`], which says what can be known.
     #[must_use]
     pub fn max_lag(mut self, limit: Duration) -> Self {
         self.max_lag = Some(limit);
