@@ -199,6 +199,7 @@ fn postgres_quotes_and_functions() {
         ("select pg_export_snapshot()", Access::Write),
         ("select lo_create(0)", Access::Write),
         ("select LoWrite(0, 'a')", Access::Write),
+        ("explain format=json select 1", Access::Write),
         ("select loread(0, 1)", Access::Write),
         ("select pg_rotate_logfile_old()", Access::Write),
         ("select txid_current()", Access::Write),

@@ -56,6 +56,7 @@ impl Poolers {
     async fn connect_by_proxy(&self) -> (FaultProxy, Cluster) {
         let proxy = FaultProxy::to_blocking(self.replica.addr()).unwrap();
         let pool = patient().max(1).query_timeout(Some(FAR));
+        let pool = pool.idle_timeout(None);
         let built = cluster()
             .primary(self.primary.url())
             .replica("r1", proxy.url_like(&self.replica.url()).unwrap())
@@ -192,6 +193,17 @@ async fn a_pooler_that_has_no_connection_left_is_not_taken_for_a_dead_server() {
     let from = long.await.unwrap().unwrap();
     assert_eq!(from, port(replica), "nobody gave it up");
     assert!(is_up(&db, "r1") && seen(&db, "r1").ejections == 0);
+    drop(stranger);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_that_answers_shows_that_its_server_is_there() {
+    let poolers = Poolers::start("session");
+    let replica = poolers.postgres.replica(0);
+    let (proxy, db) = poolers.connect_by_proxy().await;
+    let stranger = poolers.displace_the_probe(&proxy).await;
+    assert!(is_up(&db, "r1") && seen(&db, "r1").ejections == 0);
+    assert_eq!(who_reads(&db).await.unwrap(), port(replica));
     drop(stranger);
 }
 

@@ -17,7 +17,8 @@ async fn connections_that_were_forgotten_on_the_way_leave_their_pool_unasked() {
     let postgres = private(0);
     let proxy = FaultProxy::to_blocking(postgres.primary().addr()).unwrap();
     let url = proxy.url_like(&postgres.primary().url()).unwrap();
-    let pool = patient().max(4).query_timeout(Some(FAR));
+    // Nor do they leave for having idled.
+    let pool = patient().max(4).query_timeout(Some(FAR)).idle_timeout(None);
     let db = Cluster::builder().primary(url).pool(pool);
     let db = db.connect().await.unwrap();
     let has_all = || async {
