@@ -22,11 +22,13 @@ async fn region(
     setting(cache.region("stock")).build().unwrap()
 }
 
+type Setting = fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>;
+
 /// The source of another process hangs: where callers do not wait for ever, too, each of them calls its own loader in time.
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_another_process_has_time_for_its_own_load_before_its_callers_leave() {
     let limit = SECOND * 4;
-    let settings: [fn(RegionBuilder<str, u32>) -> RegionBuilder<str, u32>; 2] = [
+    let settings: [Setting; 2] = [
         |region| region.late_results(SECOND),
         |region| region.stale_if_error(SECOND).soft_timeout(SECOND),
     ];
