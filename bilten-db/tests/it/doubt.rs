@@ -263,6 +263,11 @@ async fn only_a_write_without_an_answer_is_in_doubt() {
     assert!(!Error::outcome_is_unknown(&read), "{read}");
     assert!(matches!(Error::of(&read), Some(Error::Deadline { .. })));
 
+    // What seems to read, and goes where writes are taken, may write.
+    let hides = ask::<i32>(&db, "select hidden_write() from pg_sleep(600)");
+    let late = with_deadline(Duration::from_millis(200), hides).await;
+    assert!(Error::outcome_is_unknown(&late.unwrap_err()));
+
     // The server may still be busy with the first.
     let other = "insert into event (name) select 'other' from pg_sleep(600)";
     let write = tokio::spawn({

@@ -138,6 +138,10 @@ async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
     let built = built.replica("r1", pooler.url()).pool(pool);
     let db = built.connect().await.unwrap();
     assert_eq!(tally(&db, 20).await, [(port(replica), 20)].into());
+    // It waits for nothing, so it shows nothing.
+    let read_only = Some(AccessMode::ReadOnly);
+    let rests = db.begin_with_config(None, read_only).await.unwrap();
+    assert_eq!(who_reads(&rests).await.unwrap(), port(replica));
     way.blackhole(Direction::Both);
     way.reset_all();
     let answers = timeout(LIMIT, async {
@@ -148,6 +152,7 @@ async fn a_read_does_not_wait_for_a_server_that_is_gone_behind_its_pooler() {
     answers.await.expect("a read that waits for nothing");
     let why = reason(&db, "r1");
     assert!(why.contains("no answer to anything"), "{why}");
+    drop(rests);
 }
 
 /// The first to come after the server went waits in the pooler for it, which tells all others at once that it is gone.
