@@ -234,7 +234,8 @@ fn clash(code: &str, constraint: Option<&str>) -> Option<Clash> {
         "42P07" => Some(Clash::Taken),
         // A catalog's own uniqueness: that of the rows is told as 23505 too, and looking again does not help there.
         "23505" if constraint.is_some_and(|name| name.starts_with("pg_")) => Some(Clash::Taken),
-        "40P01" | "42704" => Some(Clash::Ended),
+        // "tuple concurrently updated": two that drop one rest at once.
+        "40P01" | "42704" | "XX000" => Some(Clash::Ended),
         _ => None,
     }
 }
@@ -274,6 +275,7 @@ mod tests {
             ("23505", None, None),
             ("40P01", None, Some(Clash::Ended)),
             ("42704", None, Some(Clash::Ended)),
+            ("XX000", None, Some(Clash::Ended)),
             ("42601", None, None),
         ];
         for (code, constraint, expected) in table {
