@@ -157,7 +157,7 @@ async fn an_index_that_another_session_makes_is_left_alone() {
         async move { by_name().ensure(&primary).await }
     });
     let exists = "select exists (select from pg_class where relname = 'event_name')";
-    bilten_testbed::eventually_async(crate::fixture::LIMIT, || async {
+    eventually_async(LIMIT, || async {
         ask::<bool>(&db.primary(), exists).await.unwrap()
     })
     .await;
@@ -189,7 +189,7 @@ async fn indexes_that_nobody_reads_are_listed() {
             .collect::<Vec<_>>()
     };
     // The server counts a little later.
-    bilten_testbed::eventually_async(crate::fixture::LIMIT, || async {
+    eventually_async(LIMIT, || async {
         primary
             .execute_unprepared("select pg_stat_force_next_flush()")
             .await
