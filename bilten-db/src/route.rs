@@ -153,11 +153,13 @@ mod tests {
         }
     }
 
+    type Row<'a> = (&'a [View], &'a [Option<Instant>], &'a [usize]);
+
     #[test]
     fn of_those_that_lag_the_one_that_lags_least_serves() {
         let now = Instant::now();
         let ago = |seconds| Some(now - Duration::from_secs(seconds));
-        let table: [(&[View], &[Option<Instant>], &[usize]); 8] = [
+        let table: [Row<'_>; 8] = [
             (&[], &[], &[]),
             (&[FREE, FREE], &[ago(9), ago(3)], &[0, 60]),
             (&[FREE, FAR], &[ago(9), ago(3)], &[0, 60]),

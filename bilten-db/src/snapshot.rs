@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn what_waits_beside_the_pool_is_told_as_idle() {
-        let told = node_status(&node(), Role::Primary).pool;
+        let told = node_status(&node(), Role::Primary, None).pool;
         assert_eq!((told.size, told.idle, told.max), (5, 3, 9));
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();

@@ -13,6 +13,7 @@ pub(crate) mod nowhere;
 pub(crate) mod open;
 mod parking;
 #[cfg(all(test, feature = "postgres"))]
+#[allow(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 mod pings;
 pub(crate) mod pool;
 #[cfg(feature = "postgres")]

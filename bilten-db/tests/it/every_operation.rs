@@ -76,7 +76,7 @@ async fn related<C: ConnectionTrait>(db: &C) -> Told {
     let with = place::Entity::find().find_with_related(numbers::Entity);
     let with = with.all(db).await.unwrap();
     // Each of these is a statement more, for rows that were found before.
-    let places: &[place::Model] = &[place.clone()];
+    let places: &[place::Model] = std::slice::from_ref(&place);
     let many = places.load_many(numbers::Entity, db).await.unwrap();
     let first = numbers::Entity::find().filter(one).all(db).await.unwrap();
     let back = first.load_one(place::Entity, db).await.unwrap();

@@ -17,8 +17,10 @@ use crate::fixture::{
     until_up, who_reads,
 };
 
+type Labels = Vec<(String, String)>;
+
 /// One look at everything: a snapshot sets back what it has shown.
-struct Measured(Vec<(String, Vec<(String, String)>, DebugValue)>);
+struct Measured(Vec<(String, Labels, DebugValue)>);
 
 impl Measured {
     fn by(snapshotter: &Snapshotter) -> Self {

@@ -32,7 +32,7 @@ async fn connections_are_replaced_after_about_max_uses() {
         }
         pids
     };
-    let each = futures_util::future::join_all((0..4).map(|_| pids())).await;
+    let each = join_all((0..4).map(|_| pids())).await;
     let pids: BTreeSet<i32> = each.into_iter().flatten().collect();
     // 10,000 uses, so 200 on average; within five standard deviations.
     assert!(

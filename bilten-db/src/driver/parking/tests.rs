@@ -215,7 +215,7 @@ async fn who_finds_an_idle_connection_given_to_another_comes_first_all_the_same(
     let back = pool.parking.put(other, origin, Instant::now(), &driver);
     assert!(back.is_some(), "somebody waits");
     drop(back);
-    tokio::time::timeout(LIMIT, begin).await.unwrap().unwrap();
+    timeout(LIMIT, begin).await.unwrap().unwrap();
 }
 
 /// Through a handle, somebody may wait for a full pool of whom nobody knows.
@@ -256,10 +256,10 @@ async fn what_waits_of_a_pool_that_became_empty_goes_to_who_may_have_a_handle() 
     let mut late = Box::pin(pid(&pool));
     assert!(is_pending(&mut late).await);
     assert_eq!(pool.parking.count(), 0);
-    let tx = tokio::time::timeout(LIMIT, waits).await.unwrap().unwrap();
+    let tx = timeout(LIMIT, waits).await.unwrap().unwrap();
     assert!(is_pending(&mut late).await);
     tx.rollback().await.unwrap();
-    tokio::time::timeout(LIMIT, late).await.unwrap();
+    timeout(LIMIT, late).await.unwrap();
 }
 
 #[tokio::test]
@@ -401,7 +401,7 @@ async fn begins(pool: &SqlxPool<Sqlite>, handle: Option<&DatabaseConnection>) {
             None => drop(pool.begin(TransactionOptions::default()).await.unwrap()),
         }
     };
-    tokio::time::timeout(LIMIT, begun).await.unwrap();
+    timeout(LIMIT, begun).await.unwrap();
 }
 
 #[test]
