@@ -9,7 +9,8 @@ use crate::options::Options;
 use crate::turns::Waits;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
-/// A pause may be as long as this from the first moment on, and as the tenth part of what was waited.
+/// A pause may be as long as this from the first moment on, so that a value is seen that soon; and as the tenth part of what was waited beyond the time
+/// of a lease, when what is waited for takes long.
 const SHORT_PAUSE: Duration = Duration::from_millis(50);
 const PART: u32 = 10;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -77,7 +78,8 @@ impl<'a> Waiting<'a> {
 /// The pause of one key. Who waits long looks seldom: what it waits for takes long.
 fn alone(pause: Duration, waited: Duration, lease: Duration) -> Duration {
     let longest = LONGEST_PAUSE.min(lease / 4).max(FIRST_PAUSE);
-    pause.min(SHORT_PAUSE.max(waited / PART)).min(longest)
+    let beyond = waited.saturating_sub(lease);
+    pause.min(SHORT_PAUSE.max(beyond / PART)).min(longest)
 }
 
 /// The pause of each of so many keys. Not longer than it takes until a lease ends whose holder has died, if nothing else is set.
@@ -111,7 +113,7 @@ mod tests {
         assert_eq!(looks(1, SHORT_PAUSE), 4);
         assert!((20..25).contains(&looks(1, Duration::from_secs(1))));
         let half_a_minute = looks(1, Duration::from_secs(30));
-        assert!((80..110).contains(&half_a_minute), "{half_a_minute}");
+        assert!((100..150).contains(&half_a_minute), "{half_a_minute}");
         let many = looks(1_000, Duration::from_secs(30));
         assert!((20..40).contains(&many), "{many}");
         assert_eq!(looks(1_000, SHORT_PAUSE), 4, "a quick load is seen soon");

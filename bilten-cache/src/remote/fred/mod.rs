@@ -151,7 +151,7 @@ impl Link for FredLink {
         values.map_err(|error| self.commands.explain(&error))
     }
 
-    #[expect(clippy::large_futures, reason = "whoever asks boxes the whole")]
+    #[allow(clippy::large_futures, reason = "whoever asks boxes the whole")]
     async fn take(
         &self,
         lease: String,

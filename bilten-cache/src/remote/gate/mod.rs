@@ -1,7 +1,3 @@
-#[cfg(feature = "test-util")]
-#[cfg(test)]
-mod tests;
-
 use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -470,3 +466,6 @@ pub(crate) async fn whole<T>(
 pub(crate) fn panicked(panic: &(dyn Any + Send)) -> RemoteError {
     RemoteError::Unavailable(format!("the store panicked: {}", panic_message(panic)))
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests;
