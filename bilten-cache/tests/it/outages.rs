@@ -176,6 +176,11 @@ async fn a_redis_killed_while_nobody_asks_is_down_at_once(client: RedisClient) {
         node.cache.status().connection == Connection::Down
     })
     .await;
+    // The line comes after the status.
+    eventually("it is told", || {
+        !logged::lines("WARN", node.cache.name()).is_empty()
+    })
+    .await;
     let told = logged::lines("WARN", node.cache.name());
     assert_eq!(told.len(), 1, "{told:#?}");
     server.restart().unwrap();

@@ -92,7 +92,8 @@ pub(crate) async fn commands_go_to_each_primary_together(
         let found = format!("{client:?} {what}: {ran} commands in {reads} reads");
         assert!(after.fewest > before.fewest, "{found}: not all primaries");
         assert!(ran >= commands * 300, "{found}");
-        assert!(reads < ran / 2, "{found}");
+        // One after the other they would be read one by one, and beside them what the log says.
+        assert!(reads < ran * 9 / 10, "{found}");
     }
 }
 

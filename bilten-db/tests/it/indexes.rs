@@ -333,8 +333,9 @@ async fn a_dead_lock_inside_of_a_transaction_is_told_as_what_it_is() {
     })
     .await;
     let index = IndexSpec::new("event_name", "event").column("name");
-    let error = index.ensure(&build).await.unwrap_err().to_string();
-    assert!(error.contains("deadlock detected"), "{error}");
+    let error = index.ensure(&build).await.unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("deadlock detected"), "{cause}");
     build.rollback().await.unwrap();
     waits.await.unwrap();
 }
