@@ -17,7 +17,7 @@ pub(super) struct Faults {
 #[derive(Debug, Default)]
 struct Said {
     takes: HashMap<Call, Duration>,
-    fail: HashMap<Call, bool>,
+    fail: HashMap<Call, RemoteError>,
     /// The share of all calls that fails, and what decides which.
     some: Option<(f64, Rng)>,
 }
@@ -27,8 +27,12 @@ impl Faults {
         self.said().takes.insert(call, time);
     }
 
-    pub(super) fn fails(&self, call: Call, yes: bool) {
-        self.said().fail.insert(call, yes);
+    pub(super) fn fails(&self, call: Call, error: Option<RemoteError>) {
+        let fail = &mut self.said().fail;
+        match error {
+            Some(error) => fail.insert(call, error),
+            None => fail.remove(&call),
+        };
     }
 
     pub(super) fn fail_some(&self, share: f64, seed: u64) {
@@ -50,15 +54,17 @@ impl Faults {
             .some
             .as_mut()
             .is_some_and(|(share, rng)| rng.f64() < *share);
-        if unlucky || said.fail.get(&call).copied().unwrap_or(false) {
-            return Err(RemoteError::Unavailable(format!(
-                "made to fail in {call:?}"
-            )));
+        if unlucky {
+            return Err(made_to_fail(call));
         }
-        Ok(())
+        said.fail.get(&call).cloned().map_or(Ok(()), Err)
     }
 
     fn said(&self) -> MutexGuard<'_, Said> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn made_to_fail(call: Call) -> RemoteError {
+    RemoteError::Unavailable(format!("made to fail in {call:?}"))
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::clock::ManualClock;
-use super::faults::Faults;
+use super::faults::{Faults, made_to_fail};
 use super::late::{HeldBack, Requests};
 use super::store::{Store, Time};
 use super::trap::{Call, Moment, Trap, Traps};
@@ -118,7 +118,14 @@ impl FaultyRemote {
 
     /// Makes each call of this kind fail before it has done anything, of every node, or no longer.
     pub fn fails(&self, call: Call, yes: bool) {
-        self.inner.faults.fails(call, yes);
+        let error = yes.then(|| made_to_fail(call));
+        self.inner.faults.fails(call, error);
+    }
+
+    /// The same with an error of one's own.
+    #[cfg(test)]
+    pub(crate) fn fails_with(&self, call: Call, error: Option<RemoteError>) {
+        self.inner.faults.fails(call, error);
     }
 
     /// Makes this share of all calls fail, from 0 for none to 1 for all, as chance has it. With the same seed the same ones do, as long

@@ -21,8 +21,17 @@ pub(super) struct Asks {
     pub(super) hears: oneshot::Sender<Answer>,
 }
 
+/// How a call ended, which says how many keys the next one may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Came,
+    /// The store's own limit came before that of the callers.
+    TooLate,
+    Failed,
+}
+
 /// What is done for a call. Whoever has it may go on with it.
-pub(super) type Work = Shared<BoxFuture<'static, ()>>;
+pub(super) type Work = Shared<BoxFuture<'static, End>>;
 
 /// One call for many, which answers all of them. Whoever has it may see to it.
 #[derive(Debug, Clone)]
@@ -47,7 +56,7 @@ impl Call {
 }
 
 /// Answers everybody. Nothing here looks at a clock: that would be the one of a runtime which may stand still.
-async fn ask_for(remote: Arc<dyn Remote>, asked: Vec<Asks>) {
+async fn ask_for(remote: Arc<dyn Remote>, asked: Vec<Asks>) -> End {
     let keys: Vec<Arc<str>> = asked.iter().map(|asks| Arc::clone(&asks.key)).collect();
     let read = AssertUnwindSafe(async { remote.read_many(&keys).await }).catch_unwind();
     let found = match read.await {
@@ -57,19 +66,27 @@ async fn ask_for(remote: Arc<dyn Remote>, asked: Vec<Asks>) {
         )),
         Ok(Err(error)) => Err(error),
         // The store, or what it uses of a runtime that has ended: each asks for itself.
-        Err(_) => return,
+        Err(_) => return End::Failed,
     };
     match found {
         Ok(found) => {
             for (asks, value) in asked.into_iter().zip(found) {
                 let _ = asks.hears.send(Ok(value));
             }
+            End::Came
         }
         // What is refused of all of them may be well of each but one.
-        Err(RemoteError::Refused(_)) if keys.len() > 1 => ask_each(&*remote, asked).await,
+        Err(RemoteError::Refused(_)) if keys.len() > 1 => {
+            ask_each(&*remote, asked).await;
+            End::Failed
+        }
         Err(error) => {
             for asks in asked {
                 let _ = asks.hears.send(Err(error.clone()));
+            }
+            match error {
+                RemoteError::Timeout => End::TooLate,
+                _ => End::Failed,
             }
         }
     }

@@ -1,6 +1,5 @@
 mod call;
-#[cfg(feature = "test-util")]
-#[cfg(test)]
+#[cfg(all(test, feature = "test-util"))]
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use self::call::{Answer, Asks, Call, Work};
+use self::call::{Answer, Asks, Call, End, Work};
 use super::gate::whole;
 use super::{Portion, Remote, RemoteError};
 
@@ -233,12 +232,15 @@ impl Together {
         let begun = Instant::now();
         let done = tokio::time::timeout_at(call.until, call.work.clone()).await;
         match done {
-            Ok(()) if call.keys >= usize::from(self.portion.asked()) => {
+            Ok(End::Came) if call.keys >= usize::from(self.portion.asked()) => {
                 let (took, no_way) = (begun.elapsed(), Duration::ZERO);
                 self.portion.came(took, self.budget, no_way);
             }
+            Ok(End::TooLate) if call.keys > 1 => {
+                self.portion.failed(begun.elapsed(), self.budget);
+            }
             Err(_) if call.keys > 1 => self.portion.failed(self.budget, self.budget),
-            Ok(()) | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 
@@ -254,13 +256,9 @@ impl Drop for Ended<'_> {
     fn drop(&mut self) {
         let Self(together, call) = self;
         let mut waiting = together.waiting();
-        let at = waiting.under_way.iter();
-        let at = at
-            .enumerate()
-            .find(|(_, other)| other.work.ptr_eq(&call.work));
-        let gone = at
-            .map(|(at, _)| at)
-            .map(|at| waiting.under_way.swap_remove(at));
+        let mut others = waiting.under_way.iter();
+        let at = others.position(|other| other.work.ptr_eq(&call.work));
+        let gone = at.map(|at| waiting.under_way.swap_remove(at));
         drop(waiting);
         drop(gone);
     }

@@ -237,6 +237,41 @@ fn a_link_that_does_not_bring_many_values_in_time_is_asked_for_fewer() {
     });
 }
 
+/// redis-rs gives a call up by itself, a little before its callers do.
+#[test]
+fn a_store_that_gives_up_by_itself_is_asked_for_fewer_too() {
+    let (store, together) = together();
+    runtime().block_on(async {
+        let keys: Vec<Arc<str>> = (0..300).map(|n| n.to_string().into()).collect();
+        let read = async |most: usize| {
+            let answers = join_all(keys[..most].iter().map(|key| together.read(key))).await;
+            while !together.waiting().under_way.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            answers
+        };
+        store.takes(Call::Read, BUDGET * 9 / 10);
+        store.fails_with(Call::Read, Some(RemoteError::Timeout));
+        assert!(read(100).await.iter().all(Result::is_err));
+        let less = together.portion.asked();
+        assert!(less < MOST, "{less}");
+        // What fails at once says nothing about its size, neither way.
+        store.takes(Call::Read, Duration::ZERO);
+        for error in [
+            RemoteError::Timeout,
+            RemoteError::ConnectionRefused,
+            RemoteError::Refused("made to refuse".to_owned()),
+        ] {
+            store.fails_with(Call::Read, Some(error));
+            assert!(read(100).await.iter().all(Result::is_err));
+            assert_eq!(together.portion.asked(), less);
+        }
+        store.fails_with(Call::Read, None);
+        assert!(read(100).await.iter().all(Result::is_ok));
+        assert!(together.portion.asked() > less, "and more again");
+    });
+}
+
 #[test]
 fn nothing_is_read_together_before_it_is_known_how_large_values_are() {
     let store = Arc::new(FaultyRemote::new().reading_together());
