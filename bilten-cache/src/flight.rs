@@ -16,6 +16,7 @@ use crate::engine::Start;
 use crate::envelope::Draft;
 use crate::error::{Error, in_full};
 use crate::events::{Event, Refusal};
+use crate::instead;
 use crate::job::{How, Job, Outcome};
 use crate::kept::Kept;
 use crate::leased::{self, Parcel, holding, release};
@@ -145,12 +146,12 @@ fn land<V: Send + Sync + 'static>(
             pilot.land(Ok((loaded.value, Level::Loader)));
         }
         Err(error) if Outcome::is_absent(&error) => {
-            left_out(state, key);
+            instead::put_off(state, key);
             pilot.land(Err(error));
         }
         Err(error) => {
             failed(state, key, &error);
-            let instead = fall_back(state, key, flown.stale, flown.before, error);
+            let instead = instead::fall_back(state, key, flown.stale, flown.before, error);
             pilot.land(instead.map(|value| (value, flown.stale_from)));
         }
     }
@@ -430,34 +431,6 @@ async fn pass_on<T>(job: &Job, hurry: &Hurry, load: impl Future<Output = T>) -> 
         () = hurry.needed() => asked.hurry.up(),
     }
     load.await
-}
-
-/// The stale value instead of the error, if the region allows it and nothing changed since it was found.
-fn fall_back<V: Send + Sync + 'static>(
-    state: &RegionState<V>,
-    key: &Arc<str>,
-    in_hand: Option<Kept>,
-    before: Start,
-    error: Error,
-) -> Result<Arc<V>, Error> {
-    let in_hand = in_hand.filter(|_| state.engine.is_current(key, &before));
-    let Some(entry) = state.retained(key).or(in_hand) else {
-        return Err(error);
-    };
-    let instead = state.if_error(&entry);
-    let goes_on = instead.is_some() || state.is_served(&entry);
-    // Once for each value: then nobody else hears of it.
-    if entry.retry_at(state.retry_at()) && goes_on {
-        tracing::warn!(region = %state.name, error = in_full(&error), "load failed, the old value is served");
-    }
-    instead.ok_or(error)
-}
-
-/// While the old value is served all the same, not every reader has to ask for it again.
-fn left_out<V: Send + Sync + 'static>(state: &RegionState<V>, key: &Arc<str>) {
-    if let Some(entry) = state.retained(key).filter(|entry| state.is_served(entry)) {
-        entry.retry_at(state.retry_at());
-    }
 }
 
 /// L1 if `start` allows it, then those who wait. What is left is for L2, whose write nobody waits for.

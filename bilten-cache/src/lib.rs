@@ -21,6 +21,7 @@ mod batch;
 mod explain;
 mod flight;
 mod in_vain;
+mod instead;
 mod leased;
 mod lookup;
 mod waiting;

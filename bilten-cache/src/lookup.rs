@@ -36,14 +36,14 @@ pub(crate) enum Look<V> {
 pub(crate) struct Want<'a> {
     than: Option<u64>,
     how: &'a How,
-    waits: Waits,
+    patience: Patience,
     over: Option<&'a Bytes>,
 }
 
 /// For a lease that another load has.
 #[derive(Clone, Copy)]
-enum Waits {
-    No,
+enum Patience {
+    None,
     AsLongAsALoad,
     Until(Instant),
 }
@@ -54,7 +54,7 @@ impl<'a> Want<'a> {
         Self {
             than,
             how,
-            waits: Waits::AsLongAsALoad,
+            patience: Patience::AsLongAsALoad,
             over: how.asked.as_ref().and_then(|asked| asked.over.as_ref()),
         }
     }
@@ -79,7 +79,7 @@ impl<'a> Want<'a> {
     /// Without a wait for another load.
     pub(crate) fn at_once(self) -> Self {
         Self {
-            waits: Waits::No,
+            patience: Patience::None,
             ..self
         }
     }
@@ -87,7 +87,7 @@ impl<'a> Want<'a> {
     /// With a wait for another load, until then at most.
     pub(crate) fn until(self, deadline: Instant) -> Self {
         Self {
-            waits: Waits::Until(deadline),
+            patience: Patience::Until(deadline),
             ..self
         }
     }
@@ -301,9 +301,9 @@ async fn lease<V: Send + Sync + 'static>(
     let hold = state.options.lease;
     // Of this load, not of this process: a second load must not be able to store for the first.
     let token = fastrand::u64(1..);
-    let until = match want.waits {
-        Waits::Until(patience) => Some(patience),
-        Waits::No | Waits::AsLongAsALoad => None,
+    let until = match want.patience {
+        Patience::Until(deadline) => Some(deadline),
+        Patience::None | Patience::AsLongAsALoad => None,
     };
     let mut waiting = Waiting::new(&state.options, want.how, until);
     loop {
@@ -340,7 +340,7 @@ async fn lease<V: Send + Sync + 'static>(
             },
             // What another load brings began before this call.
             Ok(Lease::Busy) if !want.reads() => return Look::Missing(None),
-            Ok(Lease::Busy) if matches!(want.waits, Waits::No) => return Look::Busy,
+            Ok(Lease::Busy) if matches!(want.patience, Patience::None) => return Look::Busy,
             Ok(Lease::Busy) if !was_in_vain && !waiting.is_over() => {
                 if let Some(asked) = &want.how.asked {
                     (asked.on_wait)();

@@ -238,12 +238,12 @@ impl Gate {
         if !self.breaker().admits(began) {
             return Err(RemoteError::BreakerOpen);
         }
-        let mut waits = Waits {
+        let mut unanswered = Unanswered {
             gate: self,
             began: Some(began),
         };
         let answer = call.await;
-        waits.began = None;
+        unanswered.began = None;
         self.note(answer.as_ref().err());
         answer
     }
@@ -442,12 +442,12 @@ impl Gate {
 }
 
 /// A call that waits for its answer.
-struct Waits<'a> {
+struct Unanswered<'a> {
     gate: &'a Gate,
     began: Option<Nanos>,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         if let Some(began) = self.began {
             self.gate.given_up(began);

@@ -1,5 +1,5 @@
-use std::fmt;
 use std::time::Duration;
+use std::{fmt, io};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -43,7 +43,7 @@ impl Line {
         answer?.extract_error()
     }
 
-    /// Sends commands at once, to be answered one by one, also with a refusal.
+    /// Sends commands at once, to be answered one by one, also with a refusal. On a cluster nobody says in which order they are done.
     pub(super) async fn run_in_turn(
         &mut self,
         commands: &Pipeline,
@@ -51,7 +51,7 @@ impl Line {
     ) -> RedisResult<Vec<Value>> {
         match self {
             Self::One(line) => line.req_packed_commands(commands, 0, count).await,
-            Self::Cluster(line) => line.req_packed_commands(commands, 0, count).await,
+            Self::Cluster(_) => Err(io::Error::from(io::ErrorKind::Unsupported).into()),
         }
     }
 }
