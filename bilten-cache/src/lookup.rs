@@ -9,7 +9,7 @@ use crate::engine::Start;
 use crate::entry::Entry;
 use crate::envelope::beginning;
 use crate::events::Refusal;
-use crate::in_vain;
+use crate::in_vain::Heard;
 use crate::job::How;
 use crate::kept::Kept;
 use crate::manner::{Manner, Use};
@@ -306,6 +306,7 @@ async fn lease<V: Send + Sync + 'static>(
         Patience::None | Patience::AsLongAsALoad => None,
     };
     let mut waiting = Waiting::new(&state.options, want.how, until);
+    let mut heard = Heard::default();
     loop {
         let Ok(turn) = want.how.turn_before(waiting.turn_until()).await else {
             return Look::Missing(None);
@@ -318,7 +319,7 @@ async fn lease<V: Send + Sync + 'static>(
         });
         let answer = asked.await;
         let asks_why = matches!(answer, Ok(Lease::Busy)) && waiting.has_begun();
-        let was_in_vain = asks_why && in_vain::is_told(gate, key).await;
+        let was_in_vain = asks_why && heard.has_news(gate, key).await;
         drop(turn);
         match answer {
             Ok(Lease::Owned) => return Look::Missing(Some(token)),

@@ -138,6 +138,9 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
 
     /// Stores the envelope and gives the lease back, only if `token` still holds it. One that is larger than the store takes is
     /// [`RemoteError::TooLarge`]; the lease is given back then too.
+    ///
+    /// Also asked of keys that no region has: a value of one of them, which is kept for some seconds, is a note for those who wait that a load
+    /// came to nothing.
     fn store<'a>(
         &'a self,
         key: &'a str,
@@ -146,8 +149,7 @@ pub trait Remote: fmt::Debug + Send + Sync + 'static {
         keep: Duration,
     ) -> Reply<'a, bool>;
 
-    /// Lengthens the lease if `token` still holds it. Also asked of keys that no region has: a lease of one of them is a note for those who wait
-    /// that a load came to nothing.
+    /// Lengthens the lease if `token` still holds it.
     fn renew<'a>(&'a self, key: &'a str, token: u64, hold: Duration) -> Reply<'a, bool>;
 
     /// Gives the lease back if `token` still holds it.

@@ -94,6 +94,39 @@ async fn loads_of_which_nothing_is_kept_do_not_run_one_after_the_other_through_a
     }
 }
 
+/// However often the key is asked for: what was told is about one load.
+#[tokio::test(start_paused = true)]
+async fn one_load_that_failed_ends_no_wait_for_a_later_one() {
+    let store = FaultyRemote::new();
+    let mut regions = Vec::new();
+    for _ in 0..8 {
+        regions.push(region(&store, |region| region).await);
+    }
+    let fails = async |_| {
+        tokio::time::sleep(SECOND).await;
+        Err::<u32, _>(io::Error::other("away"))
+    };
+    assert!(regions[0].get_or_load("tea", fails).await.is_err());
+    let loads = || -> u64 { regions.iter().map(|region| region.stats().loads).sum() };
+    for round in 1..7 {
+        let before = loads();
+        let load = async move |_| {
+            tokio::time::sleep(SECOND / 3).await;
+            Ok::<_, io::Error>(round)
+        };
+        let loaded = regions.iter().map(|region| region.get_or_load("tea", load));
+        for value in join_all(loaded).await {
+            assert_eq!(*value.unwrap(), round);
+        }
+        assert_eq!(loads() - before, 1, "round {round}");
+        tokio::time::sleep(SECOND).await;
+        assert!(store.bytes("stock:tea").is_some(), "it is stored");
+        let _ = regions[0].remove("tea").await.unwrap();
+        let forgotten = || regions.iter().all(|region| region.peek("tea").is_none());
+        eventually("all have forgotten it", forgotten).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_waits_long_for_one_key_asks_seldom() {
     let store = FaultyRemote::new();
