@@ -48,8 +48,8 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         return;
     };
     let deadline = job.deadline();
-    let (need, places) = match state.admit_now(&job, need.pilot.hurry()) {
-        Some(places) => (need, Ok(places)),
+    let (need, admitted) = match state.admit_now(&job, need.pilot.hurry()) {
+        Some(places) => (need, Ok(Admitted { places, deadline })),
         None => match Box::pin(queue(&state, need, &job, than, deadline, patience)).await {
             Some(next) => next,
             None => return,
@@ -68,7 +68,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let (start, at_least) = state.engine.start_load(&job.key, told);
     job.at_least = at_least;
     let (asked, began) = (state.engine.clock.now(), Instant::now());
-    let loaded = match places.map(|places| Admitted { places, deadline }) {
+    let loaded = match admitted {
         Ok(admitted) => {
             let hurry = pilot.hurry();
             run(&state, &job, token, stale.as_ref(), load, hurry, admitted).await
@@ -319,30 +319,31 @@ async fn search<V: Send + Sync + 'static>(
     need.with(look)
 }
 
-type Queued<'a, V> = Option<(Need<V>, Result<[Place<'a>; 2], Error>)>;
+type Queued<'a, V> = Option<(Need<V>, Result<Admitted<'a>, Error>)>;
 
 /// Waits for a place among the loads. Meanwhile it holds no lease, because another process may have a place; and while it waits for another
 /// process it holds no place. `None`: the flight has landed, with what somebody else has loaded.
+///
+/// Whoever waits for another process in vain has the time of a load after that, as without a queue. Where its callers leave, `patience` keeps
+/// some for it.
 async fn queue<'a, V: Send + Sync + 'static>(
     state: &'a RegionState<V>,
     mut need: Need<V>,
     job: &Job,
     than: Option<u64>,
-    deadline: Instant,
+    mut deadline: Instant,
     patience: Option<Instant>,
 ) -> Queued<'a, V> {
     let over = need.over.take();
     let (key, want) = (&job.key, Want::newer(than, &job.how).but(over.as_ref()));
-    let Some(mut held) = need.token.take() else {
-        let places = state.admit(job, deadline, need.pilot.hurry()).await;
-        return Some((need, places));
-    };
-    // If that failed, it may stand all the same, and nobody is to wait for it in vain.
-    let mut in_doubt = !release(state, key, Some(held)).await;
     loop {
+        let held = need.token.take();
+        // If that failed, it may stand all the same, and nobody is to wait for it in vain.
+        let in_doubt = !release(state, key, held).await;
         let places = state.admit(job, deadline, need.pilot.hurry()).await;
-        let Ok(places) = places else {
-            return Some((need, places));
+        let admitted = places.map(|places| Admitted { places, deadline });
+        let (Some(held), true) = (held, admitted.is_ok()) else {
+            return Some((need, admitted));
         };
         if in_doubt {
             match leased::renew(state, key, held).await {
@@ -350,28 +351,24 @@ async fn queue<'a, V: Send + Sync + 'static>(
                 // Without an answer it may stand, and who asked for another one would wait for it.
                 stands => {
                     need.token = stands.map(|_| held);
-                    return Some((need, Ok(places)));
+                    return Some((need, admitted));
                 }
             }
         }
         match lookup::look(state, key, want.at_once(), None).await {
-            Look::Busy => drop(places),
-            look => return Some((need.with(look)?, Ok(places))),
+            Look::Busy => drop(admitted),
+            look => return Some((need.with(look)?, admitted)),
         }
         let until = patience.map_or(deadline, |until| until.min(deadline));
         let look = lookup::look(state, key, want.until(until), None).await;
         need = need.with(look)?;
-        let Some(token) = need.token else {
-            // It has waited in vain.
-            let places = state.admit(job, deadline, need.pilot.hurry()).await;
-            return Some((need, places));
-        };
-        if let Some(places) = state.admit_now(job, need.pilot.hurry()) {
-            return Some((need, Ok(places)));
+        if need.token.is_none() && patience.is_none() {
+            deadline = job.deadline();
+        } else if need.token.is_some()
+            && let Some(places) = state.admit_now(job, need.pilot.hurry())
+        {
+            return Some((need, Ok(Admitted { places, deadline })));
         }
-        need.token = None;
-        held = token;
-        in_doubt = !release(state, key, Some(held)).await;
     }
 }
 

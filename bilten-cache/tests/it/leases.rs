@@ -295,6 +295,37 @@ async fn a_load_that_takes_all_its_time_holds_up_others_no_longer_than_theirs() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_waits_for_another_process_in_vain_has_the_time_of_a_load_also_behind_a_queue() {
+    let (store, limit) = (FaultyRemote::new(), Duration::from_secs(4));
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let region = cache.build().await.unwrap().region::<str, u32>("stock");
+    let region = region.max_concurrent_loads(1).load_timeout(limit);
+    let region = region.build().unwrap();
+    let (first, mut first_held) = held();
+    let first = load(&region, "jam", first);
+    first_held.started().await;
+    let (begun, queued) = (Instant::now(), region.clone());
+    let queued = tokio::spawn(async move {
+        let load = async move |_| {
+            tokio::time::sleep(limit * 3 / 4).await;
+            Ok::<_, io::Error>(8)
+        };
+        queued.get_or_load("tea", load).await
+    });
+    eventually("it waits for a place", || store.calls(Call::Release) == 1).await;
+    // Another process has the lease when it gets the place, and its source hangs.
+    let other = store.another_node();
+    let minute = Duration::from_secs(60);
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Owned);
+    first_held.finish(1);
+    assert_eq!(*first.await.unwrap(), 1);
+    assert_eq!(*queued.await.unwrap().unwrap(), 8);
+    let waited = begun.elapsed();
+    assert!(waited >= limit && waited < limit * 2, "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_keys_that_wait_for_a_place_hold_up_no_process_that_has_one() {
     let store = FaultyRemote::new();
     let (_one, busy) = with_short_leases(&store).await;
