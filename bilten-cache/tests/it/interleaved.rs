@@ -1,7 +1,7 @@
 //! The lease is taken by three commands, and others come to their turn between them: whatever they do, one load stores, and it knows all that it has to.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bilten_cache::remote::{Author, Demand, Lease, Remote, Scope, Wanted};
 use bilten_cache::{Redis, RedisClient};
@@ -18,6 +18,7 @@ with_each_client! {
     what_is_loaded_across_a_removal_is_stored_nowhere,
     a_load_across_a_demand_is_told_or_stores_nothing,
     a_lease_that_a_client_asks_for_twice_is_the_load_s,
+    a_value_that_has_come_does_not_wait_until_its_lease_is_given_back,
     a_lease_whose_caller_has_left_ends_by_itself,
     a_lease_whose_connection_was_cut_ends_by_itself,
 }
@@ -39,11 +40,15 @@ struct Place {
 
 impl Place {
     async fn with(client: RedisClient) -> Self {
+        Self::within(client, 3 * DEADLINE).await
+    }
+
+    async fn within(client: RedisClient, budget: Duration) -> Self {
         let server = Server::start().unwrap();
         let way = Interposed::before(server.addr()).await;
         let open = |url| {
             let redis = Redis::url(url).client(client);
-            redis.into_remote("shop", 3 * DEADLINE)
+            redis.into_remote("shop", budget)
         };
         let (far, near) = (open(way.url()).await, open(server.url()).await);
         Self {
@@ -193,6 +198,23 @@ async fn a_lease_that_a_client_asks_for_twice_is_the_load_s(client: RedisClient)
     }
     assert!(place.stores("tea").await);
     assert!(!place.has_lease("tea"));
+}
+
+async fn a_value_that_has_come_does_not_wait_until_its_lease_is_given_back(client: RedisClient) {
+    let budget = DEADLINE / 5;
+    let mut place = Place::within(client, budget).await;
+    place.near.claim("tea", 2, LONG, author()).await.unwrap();
+    assert!(place.near.store("tea", 2, LATER, LONG).await.unwrap());
+    place.way.stop_behind(COMMANDS, "{tea}");
+    let far = Arc::clone(&place.far);
+    let begun = Instant::now();
+    let lease = tokio::spawn(async move { far.lease("tea", 1, LONG, None).await });
+    // From here on nothing gets through.
+    let _stopped = place.way.stopped().await;
+    let lease = lease.await.unwrap().unwrap();
+    assert_eq!(lease, Lease::Value(LATER));
+    let took = begun.elapsed();
+    assert!(took < budget / 2, "{took:?} of {budget:?}");
 }
 
 async fn freed(place: &Place, key: &str) {

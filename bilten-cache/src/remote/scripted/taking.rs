@@ -12,7 +12,7 @@
 //!   load once more and put an older value in place of a newer one; and a demand that was kept meanwhile would be missed.
 //!
 //! Where there was a value the lease was taken for nothing, and goes back before the value is handed on. Who asks meanwhile waits a moment, as for any load. An
-//! answer that never arrives leaves the lease until its time is over, as that of the script does. `SET NX` that a client sent twice is refused
+//! answer that never arrives leaves the lease until whoever asked has loaded and gives it back, or until its time is over, as that of the script does. `SET NX` that a client sent twice is refused
 //! by itself the second time: the script knows the token again.
 //!
 //! All of this needs their order, so it is for one server, with one connection. On a cluster each command that a server redirects is sent
@@ -21,6 +21,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::reply::{self, Answer, digits, hex};
 use super::{Arg, Link, Scripted, millis, whole_millis};
@@ -69,23 +70,31 @@ impl<L: Link> Scripted<L> {
         }
         let [value, lease] = self.pair(key);
         let reads = [value, self.names.demand(key)];
+        let begun = Instant::now();
         let answers = self
             .link
             .take(lease, digits(token), whole_millis(hold), reads);
         let is_ours = match taken(answers.await?) {
             Taken::Told(lease) => return Ok(lease),
             Taken::ForNothing(value) => {
-                // If it fails it runs out by itself, and whoever reads meanwhile finds the value.
-                let _ = self.release(key, token).await;
+                self.give_back(key, token, begun).await;
                 return Ok(Lease::Value(value));
             }
             Taken::Unclear { is_ours } => is_ours,
         };
         let answer = self.take_by_script(key, token, hold, None).await;
         if is_ours && !matches!(answer, Ok(Lease::Owned | Lease::OwnedAfter(_))) {
-            let _ = self.release(key, token).await;
+            self.give_back(key, token, begun).await;
         }
         answer
+    }
+
+    /// Gives back what was taken for nothing, which must not cost the answer: it is sent, and not waited for as long as a call may take. If it fails the
+    /// lease runs out by itself, and whoever reads meanwhile finds the value.
+    async fn give_back(&self, key: &str, token: u64, begun: Instant) {
+        let left = self.limit.saturating_sub(begun.elapsed());
+        let release = self.release(key, token);
+        let _ = tokio::time::timeout(left.min(self.limit / 8), release).await;
     }
 
     pub(super) async fn take_by_script(
