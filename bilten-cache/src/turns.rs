@@ -27,13 +27,13 @@ pub(crate) struct Turns {
 
 /// One key that waits for another process, with the others of its call.
 #[derive(Debug)]
-pub(crate) struct Waits<'a> {
+pub(crate) struct Waiter<'a> {
     turns: Option<&'a Turns>,
     /// What it has heard of the others.
     heard: usize,
 }
 
-impl<'a> Waits<'a> {
+impl<'a> Waiter<'a> {
     pub(crate) fn new(turns: Option<&'a Turns>) -> Self {
         if let Some(turns) = turns {
             turns.waiting.fetch_add(1, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl<'a> Waits<'a> {
     }
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         if let Some(turns) = self.turns {
             turns.waiting.fetch_sub(1, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::job::How;
 use crate::options::Options;
-use crate::turns::Waits;
+use crate::turns::Waiter;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(4);
 /// A pause may be as long as this from the first moment on, so that a value is seen that soon; and as the tenth part of what was waited beyond the time
@@ -25,7 +25,7 @@ pub(crate) struct Waiting<'a> {
     began: Instant,
     until: Instant,
     pause: Duration,
-    waits: Option<Waits<'a>>,
+    waiter: Option<Waiter<'a>>,
 }
 
 impl<'a> Waiting<'a> {
@@ -39,7 +39,7 @@ impl<'a> Waiting<'a> {
             began,
             until: until.map_or(longest, |until| until.min(longest)),
             pause: FIRST_PAUSE,
-            waits: None,
+            waiter: None,
         }
     }
 
@@ -49,7 +49,7 @@ impl<'a> Waiting<'a> {
 
     /// Whether it has waited already.
     pub(crate) fn has_begun(&self) -> bool {
-        self.waits.is_some()
+        self.waiter.is_some()
     }
 
     /// Until when its next turn is waited for. `None`: as long as the first one.
@@ -57,21 +57,23 @@ impl<'a> Waiting<'a> {
         self.has_begun().then_some(self.until)
     }
 
-    /// Waits until it is time to look again: for some time in any case, and for more where many keys of one call wait, unless one of them has news.
+    /// Waits until it is time to look again: for some time in any case, and for more where many keys of one call wait, unless one of them has news. Not
+    /// beyond the end of the wait: what is left then is for the load.
     pub(crate) async fn pause(&mut self) {
         let waited = self.began.elapsed();
         let alone = alone(self.pause, waited, self.lease);
         self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
         let turns = self.how.asked.as_ref().map(|asked| &*asked.turns);
-        let waits = self.waits.get_or_insert_with(|| Waits::new(turns));
-        let together = together(waits.others(), waited, self.lease);
-        tokio::time::sleep(alone.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let waiter = self.waiter.get_or_insert_with(|| Waiter::new(turns));
+        let together = together(waiter.others(), waited, self.lease);
+        let alone_until = Instant::now() + alone.mul_f64(0.5 + fastrand::f64() / 2.0);
+        tokio::time::sleep_until(alone_until.min(self.until)).await;
         let more = together.saturating_sub(alone);
         if !more.is_zero() {
-            let more = more.mul_f64(fastrand::f64());
-            let _ = tokio::time::timeout(more, waits.news()).await;
+            let until = Instant::now() + more.mul_f64(fastrand::f64());
+            let _ = tokio::time::timeout_at(until.min(self.until), waiter.news()).await;
         }
-        waits.has_heard();
+        waiter.has_heard();
     }
 }
 

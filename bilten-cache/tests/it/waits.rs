@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use bilten_cache::remote::{Lease, Remote};
 use bilten_cache::test_util::{Call, FaultyRemote};
 use bilten_cache::{Cache, Error, Loaded, Region, RegionBuilder};
 use futures_util::future::join_all;
@@ -169,16 +170,51 @@ fn all_keys(
     tokio::spawn(async move { numbers.get_or_load_many(0..KEYS, load).await })
 }
 
+/// A region of many keys, in a process of its own.
+async fn numbers(
+    store: &FaultyRemote,
+    setting: impl FnOnce(RegionBuilder<i64, i64>) -> RegionBuilder<i64, i64>,
+) -> Numbers {
+    let cache = Cache::builder("shop").remote(store.another_node());
+    // However long the machine takes for all of it.
+    let cache = cache.isolated_ttl(SECOND * 600).build().await.unwrap();
+    setting(cache.region("number")).build().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_has_all_the_time_that_is_left_for_its_own_load() {
+    let (store, limit) = (FaultyRemote::new(), SECOND * 40);
+    let other = store.another_node();
+    let late = |r: RegionBuilder<i64, i64>| r.late_results(SECOND).load_timeout(limit);
+    let numbers = numbers(&store, late).await;
+    let mut waits = Vec::new();
+    for key in 0..16 {
+        let name = format!("number:{key}");
+        let lease = other.lease(&name, 99, limit * 2, None).await;
+        assert_eq!(lease.unwrap(), Lease::Owned);
+        let numbers = numbers.clone();
+        waits.push(tokio::spawn(async move {
+            // Half of the time, and hardly less.
+            let load = async move |_| {
+                tokio::time::sleep(limit / 2 - SECOND / 50).await;
+                Ok::<_, io::Error>(key)
+            };
+            numbers.get_or_load(&key, load).await
+        }));
+    }
+    for (key, waits) in (0..).zip(waits) {
+        assert_eq!(*waits.await.unwrap().unwrap(), key);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_keys_that_wait_together_ask_seldom_and_hear_of_all_values_soon() {
     let store = FaultyRemote::new();
-    let numbers = async || -> Numbers {
-        let cache = Cache::builder("shop").remote(store.another_node());
-        // However long the machine takes for all of it.
-        let cache = cache.isolated_ttl(SECOND * 600).build().await.unwrap();
-        cache.region("number").build().unwrap()
-    };
-    let (one, two) = (numbers().await, numbers().await);
+    let as_it_is = |region| region;
+    let (one, two) = (
+        numbers(&store, as_it_is).await,
+        numbers(&store, as_it_is).await,
+    );
     let (goes_on, never) = (Arc::<Notify>::default(), Arc::<Notify>::default());
     let first = all_keys(&one, &goes_on);
     let all = u64::try_from(KEYS).unwrap();
