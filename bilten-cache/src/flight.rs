@@ -83,15 +83,18 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
         start,
         asked,
     };
-    let landed = land(&state, &job, flown, loaded);
-    let took = began.elapsed();
+    let left = land(&state, &job, flown, loaded);
+    // Others have waited for the loader, and not for its place.
+    let took = job.how.worked(began);
     // Of one call of many keys not all stand in the line at once.
     let _turn = job.how.turn().await;
-    match landed {
-        Some((parcel, kept)) => {
+    match left {
+        Left::Value(parcel, kept) => {
             Box::pin(leased::store(&state, &job.key, parcel, token, kept, took)).await;
         }
-        None => Box::pin(leased::give_back(&state, &job.key, token, took)).await,
+        Left::Nothing(long) => {
+            Box::pin(leased::give_back(&state, &job.key, token, took >= long)).await;
+        }
     }
 }
 
@@ -114,13 +117,20 @@ struct Flown<V> {
     asked: Nanos,
 }
 
-/// Hands on what the load brought. What is left is for L2, if anything is.
+/// What a load leaves for L2.
+enum Left {
+    Value(Parcel, Option<Kept>),
+    /// Others are told so, if they have waited so long for it.
+    Nothing(Duration),
+}
+
+/// Hands on what the load brought.
 fn land<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     job: &Job,
     flown: Flown<V>,
     loaded: Result<Loaded<V>, Error>,
-) -> Option<(Parcel, Option<Kept>)> {
+) -> Left {
     let (key, manner) = (&job.key, job.how.manner);
     let Flown { pilot, start, .. } = flown;
     match loaded.map(|loaded| manner.applied_to(loaded)) {
@@ -131,7 +141,9 @@ fn land<V: Send + Sync + 'static>(
                 Ok(packed) => {
                     let start = manner.uses(Use::MemoryWrite).then_some(start);
                     let (kept, parcel) = serve(state, key, start, packed, pilot);
-                    return parcel.map(|parcel| (parcel, kept));
+                    if let Some(parcel) = parcel {
+                        return Left::Value(parcel, kept);
+                    }
                 }
                 Err(large) => {
                     pilot.land(Ok((large.value, Level::Loader)));
@@ -148,6 +160,7 @@ fn land<V: Send + Sync + 'static>(
         Err(error) if Outcome::is_absent(&error) => {
             instead::put_off(state, key);
             pilot.land(Err(error));
+            return Left::Nothing(leased::LONG_FOR_NOTHING);
         }
         Err(error) => {
             failed(state, key, &error);
@@ -155,7 +168,7 @@ fn land<V: Send + Sync + 'static>(
             pilot.land(instead.map(|value| (value, flown.stale_from)));
         }
     }
-    None
+    Left::Nothing(leased::LONG)
 }
 
 /// Loads for one caller, whose key is kept nowhere.

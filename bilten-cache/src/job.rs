@@ -129,6 +129,15 @@ impl How {
         asked.is_none_or(|asked| asked.runs.has_begun())
     }
 
+    /// How long its loader has been at work, which was asked for then.
+    pub(crate) fn worked(&self, asked: Instant) -> Duration {
+        let began = match &self.asked {
+            Some(of_many) => of_many.runs.since(),
+            None => Some(asked),
+        };
+        began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
     /// When its loader begins its work.
     pub(crate) async fn begins(&self) {
         if let Some(asked) = &self.asked {

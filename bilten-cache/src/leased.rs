@@ -18,7 +18,10 @@ use crate::remote::{Gate, RemoteError};
 use crate::spans::Ask;
 
 /// Loads that are quicker may come to nothing one after the other: nobody has waited long for all of them.
-const LONG: Duration = Duration::from_millis(100);
+pub(crate) const LONG: Duration = Duration::from_millis(100);
+
+/// The same for a key of a call that has no value for it: of such keys there may be many, and to tell of one costs three calls in place of one.
+pub(crate) const LONG_FOR_NOTHING: Duration = Duration::from_secs(1);
 
 /// What goes to L2, and for how long.
 pub(crate) type Parcel = (Result<Bytes, SharedError>, Duration);
@@ -32,35 +35,35 @@ pub(crate) async fn store<V: Send + Sync + 'static>(
     kept: Option<Kept>,
     took: Duration,
 ) {
-    match (envelope, token, &state.engine.gate) {
-        (Ok(envelope), Some(token), Some(gate)) => {
-            let turn = match gate.aside().await {
-                Ok(turn) => turn,
-                Err(RemoteError::Overloaded) => return left_out(state, gate, key, token).await,
-                // There is nobody to give it back to.
-                Err(_) => return,
-            };
-            let put = gate.store_in(&turn, key, token, envelope.clone(), keep);
-            let put = put.await;
-            drop(turn);
-            match put {
-                Ok(false) => look_who_has_it(state, gate, key, &envelope, kept).await,
-                Err(RemoteError::TooLarge { .. }) => {
-                    state.refused(key, Refusal::TooLarge);
-                    // Its lease is free already.
-                    if took >= LONG {
-                        give_back(state, key, Some(token), took).await;
-                    }
-                }
-                Ok(true) | Err(_) => {}
+    let envelope = match envelope {
+        Ok(envelope) => envelope,
+        Err(source) => {
+            state.kept_in_memory_only(key, source);
+            return give_back(state, key, token, took >= LONG).await;
+        }
+    };
+    // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
+    let (Some(token), Some(gate)) = (token, &state.engine.gate) else {
+        return;
+    };
+    let put = async {
+        let turn = gate.aside().await?;
+        let put = gate.store_in(&turn, key, token, envelope.clone(), keep);
+        put.await
+    };
+    let put = put.await;
+    match put {
+        Ok(false) => look_who_has_it(state, gate, key, &envelope, kept).await,
+        Err(RemoteError::Overloaded) => left_out(state, gate, key, token).await,
+        Err(RemoteError::TooLarge { .. }) => {
+            state.refused(key, Refusal::TooLarge);
+            // Its lease is free already.
+            if took >= LONG {
+                give_back(state, key, Some(token), true).await;
             }
         }
-        (Err(source), ..) => {
-            state.kept_in_memory_only(key, source);
-            give_back(state, key, token, took).await;
-        }
-        // Without a lease nobody knows whether the value is still the newest: L2 does not get it.
-        _ => {}
+        // Where it failed, there is nobody to give the lease back to.
+        Ok(true) | Err(_) => {}
     }
 }
 
@@ -76,17 +79,17 @@ async fn left_out<V: Send + Sync + 'static>(
     let _ = release.await;
 }
 
-/// Gives the lease of a load back that has brought nothing for others, and tells them so if they may have waited long for that.
+/// Gives the lease of a load back that has brought nothing for others, and `tells` them so if they may have waited long for that.
 pub(crate) async fn give_back<V: Send + Sync + 'static>(
     state: &RegionState<V>,
     key: &str,
     token: Option<u64>,
-    took: Duration,
+    tells: bool,
 ) {
     let (Some(held), Some(gate)) = (token, &state.engine.gate) else {
         return;
     };
-    if took < LONG {
+    if !tells {
         release(state, key, token).await;
         return;
     }

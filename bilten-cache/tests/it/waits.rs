@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::harness::{Node, eventually};
+use crate::harness::{Node, eventually, held};
 use crate::staleness::SECOND;
 
 async fn region(
@@ -205,6 +205,76 @@ async fn who_has_waited_has_all_the_time_that_is_left_for_its_own_load() {
     for (key, waits) in (0..).zip(waits) {
         assert_eq!(*waits.await.unwrap().unwrap(), key);
     }
+}
+
+/// Most of what it asks for does not exist.
+#[tokio::test(start_paused = true)]
+async fn keys_that_a_load_says_nothing_about_cost_one_call_each_after_it() {
+    let store = FaultyRemote::new();
+    let numbers = numbers(&store, |region| region).await;
+    let load = |keys: Vec<i64>| async move {
+        tokio::time::sleep(SECOND / 2).await;
+        let there = keys.into_iter().filter(|key| *key < 10);
+        Ok::<_, io::Error>(there.map(|key| (key, key)).collect::<Vec<_>>())
+    };
+    let found = numbers.get_or_load_many(0..100, load).await.unwrap();
+    assert_eq!(found.iter().flatten().count(), 10);
+    eventually("all leases are free", || {
+        store.calls(Call::Release) == 90 && store.calls(Call::Store) == 10
+    })
+    .await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(
+        (store.calls(Call::Lease), store.calls(Call::Store)),
+        (100, 10)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_call_that_found_no_place_cost_one_call_each_after_it() {
+    let store = FaultyRemote::new();
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let cache = cache.isolated_ttl(SECOND * 600).max_concurrent_loads(1);
+    let cache = cache.build().await.unwrap();
+    let stock: Region<str, u32> = cache.region("stock").build().unwrap();
+    let numbers = cache.region("number").load_timeout(SECOND);
+    let numbers: Numbers = numbers.build().unwrap();
+    let (load, mut held) = held();
+    let first = tokio::spawn(async move { stock.get_or_load("tea", |_| load.run()).await });
+    held.started().await;
+    let load = |_: Vec<i64>| std::future::ready(Ok::<_, io::Error>(Vec::<(i64, i64)>::new()));
+    let found = numbers.get_or_load_many(0..100, load).await;
+    assert!(matches!(found, Err(Error::Overloaded { .. })), "{found:?}");
+    eventually("all leases are free", || store.calls(Call::Release) == 100).await;
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(
+        (store.calls(Call::Lease), store.calls(Call::Store)),
+        (101, 0)
+    );
+    held.finish(1);
+    assert_eq!(*first.await.unwrap().unwrap(), 1);
+}
+
+/// Nobody has a value for the key, which takes all of them five seconds to find out.
+#[tokio::test(start_paused = true)]
+async fn slow_loads_that_bring_nothing_do_not_run_one_after_the_other_either() {
+    let store = FaultyRemote::new();
+    let mut all = Vec::new();
+    for _ in 0..8 {
+        all.push(numbers(&store, |region| region).await);
+    }
+    let begun = Instant::now();
+    let loads = all.iter().map(|numbers| {
+        numbers.get_or_load_many([7], |_: Vec<i64>| async {
+            tokio::time::sleep(SECOND * 5).await;
+            Ok::<_, io::Error>(Vec::<(i64, i64)>::new())
+        })
+    });
+    for found in join_all(loads).await {
+        assert_eq!(found.unwrap(), [None]);
+    }
+    let took = begun.elapsed();
+    assert!(took < SECOND * 12, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
