@@ -58,6 +58,7 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
     let Need {
         pilot,
         token,
+        unsure,
         told,
         stale,
         stale_from,
@@ -96,6 +97,8 @@ pub(crate) async fn fly<V: Send + Sync + 'static>(
             Box::pin(leased::give_back(&state, &job.key, token, took >= long)).await;
         }
     }
+    // What was asked for on this way is done before this, if it gets there at all.
+    release(&state, &job.key, unsure).await;
 }
 
 /// Until when a flight waits for another process, if its callers leave at some time.
@@ -213,6 +216,8 @@ struct Need<V> {
     pilot: Pilot<Landed<V>, Start>,
     /// Of the lease, if there is one.
     token: Option<u64>,
+    /// Of a lease that may be ours, and under which nothing is stored.
+    unsure: Option<u64>,
     /// What the load must reflect, by the second level.
     told: Vec<Demand>,
     stale: Option<Kept>,
@@ -233,6 +238,7 @@ impl<V> Need<V> {
                 return None;
             }
             Look::Missing(token) => self.token = token,
+            Look::Unsure(token) => self.unsure = Some(token),
             Look::MissingAfter(token, told) => (self.token, self.told) = (Some(token), told),
             Look::Stale(..) | Look::Busy => {}
         }
@@ -323,6 +329,7 @@ async fn search<V: Send + Sync + 'static>(
     let need = Need {
         pilot,
         token: None,
+        unsure: None,
         told: Vec::new(),
         stale,
         stale_from,

@@ -14,7 +14,7 @@ use crate::job::How;
 use crate::kept::Kept;
 use crate::manner::{Manner, Use};
 use crate::region_state::RegionState;
-use crate::remote::{Demand, Gate, Lease};
+use crate::remote::{Demand, Gate, Lease, RemoteError};
 use crate::spans::Ask;
 use crate::waiting::Waiting;
 
@@ -25,7 +25,9 @@ pub(crate) enum Look<V> {
     Stale(Arc<V>, Kept, Bytes),
     /// Nothing of use; with the token of our lease, if we got one.
     Missing(Option<u64>),
-    /// The same with our lease, and what the load must reflect.
+    /// The same, and nobody has said whether the lease of this token is ours: nothing may be stored under it.
+    Unsure(u64),
+    /// Nothing of use, with our lease, and what the load must reflect.
     MissingAfter(u64, Vec<Demand>),
     /// Another load has the lease, and nobody has waited for it.
     Busy,
@@ -352,6 +354,8 @@ async fn lease<V: Send + Sync + 'static>(
                     return Look::Missing(None);
                 }
             }
+            // It may get there all the same, and others would wait for the end of it.
+            Err(RemoteError::Timeout | RemoteError::Unavailable(_)) => return Look::Unsure(token),
             Ok(Lease::Busy) | Err(_) => return Look::Missing(None),
         }
     }

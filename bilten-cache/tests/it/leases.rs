@@ -326,6 +326,26 @@ async fn who_waits_for_another_process_in_vain_has_the_time_of_a_load_also_behin
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_was_taken_without_an_answer_is_free_after_the_load() {
+    let (store, minute) = (FaultyRemote::new(), Duration::from_secs(60));
+    let cache = Cache::builder("shop").remote(store.another_node());
+    let region = cache.build().await.unwrap().region::<str, u32>("stock");
+    let region = region.lease(minute).build().unwrap();
+    let (lost, other) = (store.hold_back(Call::Lease), store.another_node());
+    let (by, mut by_held) = held();
+    let loaded = load(&region, "tea", by);
+    by_held.started().await;
+    assert!(lost.deliver(), "it gets there after all");
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Busy);
+    by_held.finish(7);
+    assert_eq!(*loaded.await.unwrap(), 7);
+    eventually("it is given back", || store.calls(Call::Release) == 1).await;
+    let lease = other.lease("stock:tea", 99, minute, None).await;
+    assert_eq!(lease.unwrap(), Lease::Owned, "nothing is stored under it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_keys_that_wait_for_a_place_hold_up_no_process_that_has_one() {
     let store = FaultyRemote::new();
     let (_one, busy) = with_short_leases(&store).await;
