@@ -145,6 +145,11 @@ async fn each_planted_flaw_breaks_its_rule() {
             Flaw::LeasesOverAnyValue,
             "a lease over a value is over the one that was seen",
         ),
+        (Flaw::LeasesAnewToAnybody, "a lease goes to one load"),
+        (
+            Flaw::ForgetsDemandsAnew,
+            "a lease tells what a load must reflect",
+        ),
         (Flaw::LosesKeys, "a walk that knows keys finds every one"),
         (Flaw::LosesHeads, "the head of a value is how it begins"),
         (Flaw::DiscardsAnything, "only what begins so is discarded"),
@@ -208,6 +213,8 @@ enum Flaw {
     PrunesSilently,
     PrunesEarly,
     LeasesOverAnyValue,
+    LeasesAnewToAnybody,
+    ForgetsDemandsAnew,
     LosesKeys,
     LosesHeads,
     DiscardsAnything,
@@ -260,6 +267,23 @@ impl Remote for Flawed {
                 Lease::OwnedAfter(_) if self.flaw == Flaw::ForgetsDemands => Ok(Lease::Owned),
                 lease => Ok(lease),
             }
+        })
+    }
+
+    fn lease_again<'a>(
+        &'a self,
+        key: &'a str,
+        token: u64,
+        hold: Duration,
+        over: Option<&'a [u8]>,
+    ) -> Reply<'a, Lease> {
+        Box::pin(async move {
+            let lease = self.lease(key, token, hold, over).await?;
+            Ok(match (lease, self.flaw) {
+                (Lease::Busy, Flaw::LeasesAnewToAnybody)
+                | (Lease::OwnedAfter(_), Flaw::ForgetsDemandsAnew) => Lease::Owned,
+                (lease, _) => lease,
+            })
         })
     }
 

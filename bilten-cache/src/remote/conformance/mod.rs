@@ -11,6 +11,7 @@
 //! # Ok(()) }
 //! ```
 
+mod asks;
 mod log;
 mod many;
 mod sources;

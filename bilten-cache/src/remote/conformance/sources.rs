@@ -1,6 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::asks::Ask;
 use super::{ANYTHING, Found, Nodes, Violation, rule, same};
 use crate::remote::{Author, Demand, Lease, PAGE, Position, Remote, RemoteError, Scope, Wanted};
 
@@ -55,9 +56,16 @@ async fn demand(node: &dyn Remote, wanted: &Wanted, by: Author) -> Result<Positi
     at.ok_or_else(|| Found("a demand is not kept".into()))
 }
 
-/// What the lease of a key tells, in any order.
+/// What the lease of a key tells, in any order, however it is asked for.
 async fn lease(node: &dyn Remote, key: &str) -> Result<Vec<String>, Found> {
-    let lease = node.lease(key, 7, LONG, ANYTHING).await?;
+    let told = told_by(Ask::First, node, key).await?;
+    let again = told_by(Ask::Again, node, key).await?;
+    same("what a second question is told", &again, &told)?;
+    Ok(told)
+}
+
+async fn told_by(ask: Ask, node: &dyn Remote, key: &str) -> Result<Vec<String>, Found> {
+    let lease = ask.lease(node, key, 7, LONG, ANYTHING).await?;
     node.release(key, 7).await?;
     let mut told: Vec<String> = match lease {
         Lease::Owned => Vec::new(),

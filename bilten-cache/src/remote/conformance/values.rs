@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::asks::Ask;
 use super::{ANYTHING, Found, Nodes, Violation, rule, same};
 use crate::envelope::{EXPIRED_BYTE, POSITION_OFFSET};
 use crate::remote::{Author, Lease, Remote, Scope};
@@ -13,33 +14,35 @@ pub(super) async fn check(nodes: Nodes<'_>) -> Result<(), Violation> {
     rule("a key that nobody wrote has no value", absent(nodes)).await?;
     rule("what one node writes the other reads", written(nodes)).await?;
     rule("many keys are read in their order", read_together(nodes)).await?;
-    rule("a lease goes to one load", exclusive(nodes)).await?;
-    rule("a lease runs out by itself", expiring(nodes)).await?;
-    rule("only its holder lengthens a lease", renewed(nodes)).await?;
-    rule("only its holder gives a lease back", released(nodes)).await?;
-    rule("a value is stored only under its lease", stored(nodes)).await?;
-    rule("a claim takes value and lease", claimed(nodes)).await?;
-    rule("of two claims the last one stores", claimed_twice(nodes)).await?;
-    rule(
-        "a claim that was taken over stores nothing",
-        taken_over(nodes),
-    )
-    .await?;
-    rule(
-        "an invalidation removes value and lease",
-        invalidated(nodes),
-    )
-    .await?;
-    rule(
-        "an expiry marks the value and breaks the lease",
-        expired(nodes),
-    )
-    .await?;
-    rule(
-        "a lease over a value is over the one that was seen",
-        over_a_value(nodes),
-    )
-    .await
+    for ask in Ask::BOTH {
+        rule("a lease goes to one load", exclusive(nodes, ask)).await?;
+        rule("a lease runs out by itself", expiring(nodes, ask)).await?;
+        rule("only its holder lengthens a lease", renewed(nodes, ask)).await?;
+        rule("only its holder gives a lease back", released(nodes, ask)).await?;
+        rule("a value is stored only under its lease", stored(nodes, ask)).await?;
+        rule("a claim takes value and lease", claimed(nodes, ask)).await?;
+        rule(
+            "a claim that was taken over stores nothing",
+            taken_over(nodes, ask),
+        )
+        .await?;
+        rule(
+            "an invalidation removes value and lease",
+            invalidated(nodes, ask),
+        )
+        .await?;
+        rule(
+            "an expiry marks the value and breaks the lease",
+            expired(nodes, ask),
+        )
+        .await?;
+        rule(
+            "a lease over a value is over the one that was seen",
+            over_a_value(nodes, ask),
+        )
+        .await?;
+    }
+    rule("of two claims the last one stores", claimed_twice(nodes)).await
 }
 
 /// Envelopes longer than the header, with bytes that no text has.
@@ -84,32 +87,35 @@ async fn read_together(nodes: Nodes<'_>) -> Result<(), Found> {
     same("the lengths", &lengths.collect::<Vec<_>>(), &due.to_vec())
 }
 
-async fn exclusive(nodes: Nodes<'_>) -> Result<(), Found> {
-    let first = nodes.one.lease("l", 1, LONG, None).await?;
+async fn exclusive(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("l");
+    let first = ask.lease(nodes.one, key, 1, LONG, None).await?;
     same("the first try", &first, &Lease::Owned)?;
-    let second = nodes.two.lease("l", 2, LONG, None).await?;
+    let second = ask.lease(nodes.two, key, 2, LONG, None).await?;
     same("the second try", &second, &Lease::Busy)?;
-    let other = nodes.two.lease("l2", 2, LONG, None).await?;
+    let other = ask.lease(nodes.two, &ask.key("l2"), 2, LONG, None).await?;
     same("the lease of another key", &other, &Lease::Owned)
 }
 
-async fn expiring(nodes: Nodes<'_>) -> Result<(), Found> {
-    nodes.one.lease("e", 1, SHORT, None).await?;
-    while nodes.two.lease("e", 2, LONG, None).await? != Lease::Owned {
+async fn expiring(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("e");
+    ask.lease(nodes.one, key, 1, SHORT, None).await?;
+    while ask.lease(nodes.two, key, 2, LONG, None).await? != Lease::Owned {
         tokio::time::sleep(SHORT / 4).await;
     }
-    let late = nodes.one.store("e", 1, envelope(64), LONG).await?;
+    let late = nodes.one.store(key, 1, envelope(64), LONG).await?;
     same("a store under the lease that ran out", &late, &false)
 }
 
-async fn renewed(nodes: Nodes<'_>) -> Result<(), Found> {
-    let hold = Duration::from_millis(500);
+async fn renewed(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("r");
+    let hold = Duration::from_millis(250);
     loop {
         let begun = Instant::now();
-        nodes.one.lease("r", 1, hold, None).await?;
-        let foreign = nodes.two.renew("r", 2, LONG).await?;
+        ask.lease(nodes.one, key, 1, hold, None).await?;
+        let foreign = nodes.two.renew(key, 2, LONG).await?;
         same("the renewal of somebody else", &foreign, &false)?;
-        let own = nodes.one.renew("r", 1, LONG).await?;
+        let own = nodes.one.renew(key, 1, LONG).await?;
         // A machine that stood still for a while may have lost the lease in time.
         if own || begun.elapsed() < hold {
             same("the holder's renewal", &own, &true)?;
@@ -117,54 +123,57 @@ async fn renewed(nodes: Nodes<'_>) -> Result<(), Found> {
         }
     }
     tokio::time::sleep(hold).await;
-    let later = nodes.two.lease("r", 2, LONG, None).await?;
+    let later = ask.lease(nodes.two, key, 2, LONG, None).await?;
     same("a try after the first time", &later, &Lease::Busy)?;
-    let never = nodes.one.renew("never leased", 1, LONG).await?;
+    let never = nodes.one.renew(&ask.key("never leased"), 1, LONG).await?;
     same("the renewal of no lease", &never, &false)
 }
 
-async fn released(nodes: Nodes<'_>) -> Result<(), Found> {
-    nodes.one.lease("g", 1, LONG, None).await?;
-    nodes.two.release("g", 2).await?;
-    let still = nodes.two.lease("g", 2, LONG, None).await?;
+async fn released(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("g");
+    ask.lease(nodes.one, key, 1, LONG, None).await?;
+    nodes.two.release(key, 2).await?;
+    let still = ask.lease(nodes.two, key, 2, LONG, None).await?;
     same("a try after a foreign release", &still, &Lease::Busy)?;
-    nodes.one.release("g", 1).await?;
-    let free = nodes.two.lease("g", 2, LONG, None).await?;
+    nodes.one.release(key, 1).await?;
+    let free = ask.lease(nodes.two, key, 2, LONG, None).await?;
     same("a try after the holder's release", &free, &Lease::Owned)
 }
 
-async fn stored(nodes: Nodes<'_>) -> Result<(), Found> {
+async fn stored(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("s");
     let value = envelope(64);
-    let without = nodes.one.store("s", 1, value.clone(), LONG).await?;
+    let without = nodes.one.store(key, 1, value.clone(), LONG).await?;
     same("a store without a lease", &without, &false)?;
-    nodes.one.lease("s", 1, LONG, None).await?;
-    let foreign = nodes.two.store("s", 2, value.clone(), LONG).await?;
+    ask.lease(nodes.one, key, 1, LONG, None).await?;
+    let foreign = nodes.two.store(key, 2, value.clone(), LONG).await?;
     same("a store under somebody else's lease", &foreign, &false)?;
-    same("the value", &nodes.two.read("s").await?, &None)?;
-    let own = nodes.one.store("s", 1, value.clone(), LONG).await?;
+    same("the value", &nodes.two.read(key).await?, &None)?;
+    let own = nodes.one.store(key, 1, value.clone(), LONG).await?;
     same("the holder's store", &own, &true)?;
-    let found = nodes.two.lease("s", 2, LONG, None).await?;
+    let found = ask.lease(nodes.two, key, 2, LONG, None).await?;
     same("the next try", &found, &Lease::Value(value.clone()))?;
-    let free = nodes.two.lease("s", 3, LONG, ANYTHING).await?;
+    let free = ask.lease(nodes.two, key, 3, LONG, ANYTHING).await?;
     same("a try after one that found a value", &free, &Lease::Owned)?;
-    nodes.two.release("s", 3).await?;
-    let again = nodes.one.store("s", 1, envelope(80), LONG).await?;
+    nodes.two.release(key, 3).await?;
+    let again = nodes.one.store(key, 1, envelope(80), LONG).await?;
     same("a second store under the same lease", &again, &false)?;
-    same("the value", &nodes.two.read("s").await?, &Some(value))
+    same("the value", &nodes.two.read(key).await?, &Some(value))
 }
 
-async fn claimed(nodes: Nodes<'_>) -> Result<(), Found> {
-    write(nodes.one, "b", envelope(64)).await?;
-    nodes.one.lease("b", 1, LONG, ANYTHING).await?;
-    nodes.two.claim("b", 2, LONG, author(2)).await?;
-    same("the value", &nodes.one.read("b").await?, &None)?;
-    let busy = nodes.one.lease("b", 3, LONG, None).await?;
+async fn claimed(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("b");
+    write(nodes.one, key, envelope(64)).await?;
+    ask.lease(nodes.one, key, 1, LONG, ANYTHING).await?;
+    nodes.two.claim(key, 2, LONG, author(2)).await?;
+    same("the value", &nodes.one.read(key).await?, &None)?;
+    let busy = ask.lease(nodes.one, key, 3, LONG, None).await?;
     same("a try after somebody's claim", &busy, &Lease::Busy)?;
-    let late = nodes.one.store("b", 1, envelope(80), LONG).await?;
+    let late = nodes.one.store(key, 1, envelope(80), LONG).await?;
     same("a store under the lease before the claim", &late, &false)?;
-    let own = nodes.two.store("b", 2, envelope(64), LONG).await?;
+    let own = nodes.two.store(key, 2, envelope(64), LONG).await?;
     same("the claimant's store", &own, &true)?;
-    let length = nodes.one.read("b").await?.map(|value| value.len());
+    let length = nodes.one.read(key).await?.map(|value| value.len());
     same("the length of the value", &length, &Some(64))
 }
 
@@ -180,67 +189,73 @@ async fn claimed_twice(nodes: Nodes<'_>) -> Result<(), Found> {
     same("the length of the value", &length, &Some(64))
 }
 
-async fn taken_over(nodes: Nodes<'_>) -> Result<(), Found> {
-    nodes.one.claim("t", 1, LONG, author(1)).await?;
-    let scope = Scope::Key("t".into());
+async fn taken_over(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("t");
+    nodes.one.claim(key, 1, LONG, author(1)).await?;
+    let scope = Scope::Key(key.into());
     nodes.two.invalidate(&scope, author(2)).await?;
-    let late = nodes.one.store("t", 1, envelope(64), LONG).await?;
+    let late = nodes.one.store(key, 1, envelope(64), LONG).await?;
     same("a store after an invalidation", &late, &false)?;
-    nodes.one.claim("t", 1, SHORT, author(1)).await?;
-    while nodes.two.lease("t", 2, LONG, None).await? != Lease::Owned {
+    nodes.one.claim(key, 1, SHORT, author(1)).await?;
+    while ask.lease(nodes.two, key, 2, LONG, None).await? != Lease::Owned {
         tokio::time::sleep(SHORT / 4).await;
     }
-    let late = nodes.one.store("t", 1, envelope(64), LONG).await?;
+    let late = nodes.one.store(key, 1, envelope(64), LONG).await?;
     same("a store after the claim ran out", &late, &false)?;
-    same("the value", &nodes.two.read("t").await?, &None)
+    same("the value", &nodes.two.read(key).await?, &None)
 }
 
-async fn invalidated(nodes: Nodes<'_>) -> Result<(), Found> {
-    write(nodes.one, "i", envelope(64)).await?;
-    nodes.one.lease("i", 1, LONG, ANYTHING).await?;
-    let scope = Scope::Key("i".into());
+async fn invalidated(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("i");
+    write(nodes.one, key, envelope(64)).await?;
+    ask.lease(nodes.one, key, 1, LONG, ANYTHING).await?;
+    let scope = Scope::Key(key.into());
     nodes.two.invalidate(&scope, author(2)).await?;
-    same("the value", &nodes.one.read("i").await?, &None)?;
-    let late = nodes.one.store("i", 1, envelope(64), LONG).await?;
+    same("the value", &nodes.one.read(key).await?, &None)?;
+    let late = nodes.one.store(key, 1, envelope(64), LONG).await?;
     same("a store after the invalidation", &late, &false)
 }
 
-async fn expired(nodes: Nodes<'_>) -> Result<(), Found> {
-    let scope = Scope::Expired("x".into());
+async fn expired(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("x");
+    let scope = Scope::Expired(key.into());
     nodes.one.invalidate(&scope, author(1)).await?;
-    same("the value of no key", &nodes.two.read("x").await?, &None)?;
-    write(nodes.one, "x", envelope(64)).await?;
-    let before = nodes.one.read("x").await?.unwrap_or_default();
-    nodes.one.lease("x", 1, LONG, ANYTHING).await?;
+    same("the value of no key", &nodes.two.read(key).await?, &None)?;
+    write(nodes.one, key, envelope(64)).await?;
+    let before = nodes.one.read(key).await?.unwrap_or_default();
+    ask.lease(nodes.one, key, 1, LONG, ANYTHING).await?;
     nodes.two.invalidate(&scope, author(2)).await?;
     let mut due = before.to_vec();
     due[POSITION_OFFSET] = EXPIRED_BYTE;
-    same("the value", &nodes.one.read("x").await?, &Some(due.into()))?;
-    let late = nodes.one.store("x", 1, envelope(80), LONG).await?;
+    same("the value", &nodes.one.read(key).await?, &Some(due.into()))?;
+    let late = nodes.one.store(key, 1, envelope(80), LONG).await?;
     same("a store after the expiry", &late, &false)
 }
 
-async fn over_a_value(nodes: Nodes<'_>) -> Result<(), Found> {
+async fn over_a_value(nodes: Nodes<'_>, ask: Ask) -> Result<(), Found> {
+    let key = &*ask.key("o");
     let (old, new) = (envelope(64), Bytes::from_static(&[0xFF; 80]));
-    write(nodes.one, "o", old.clone()).await?;
+    write(nodes.one, key, old.clone()).await?;
     let seen = Some(&old[..56]);
-    let over = nodes.one.lease("o", 1, LONG, seen).await?;
+    let over = ask.lease(nodes.one, key, 1, LONG, seen).await?;
     same("a try over the value", &over, &Lease::Owned)?;
-    let second = nodes.two.lease("o", 2, LONG, seen).await?;
+    let second = ask.lease(nodes.two, key, 2, LONG, seen).await?;
     same("the second try over the value", &second, &Lease::Busy)?;
-    let stored = nodes.one.store("o", 1, new.clone(), LONG).await?;
+    let stored = nodes.one.store(key, 1, new.clone(), LONG).await?;
     same("the store over the value", &stored, &true)?;
-    let late = nodes.two.lease("o", 2, LONG, seen).await?;
+    let late = ask.lease(nodes.two, key, 2, LONG, seen).await?;
     let due = Lease::Value(new.clone());
     same("a try over the value that was there before", &late, &due)?;
-    let short = nodes.two.lease("o", 2, LONG, Some(&[0xFF; 81])).await?;
+    let short = ask
+        .lease(nodes.two, key, 2, LONG, Some(&[0xFF; 81]))
+        .await?;
     same("a try over a longer value", &short, &due)?;
-    let any = nodes.two.lease("o", 2, LONG, ANYTHING).await?;
+    let any = ask.lease(nodes.two, key, 2, LONG, ANYTHING).await?;
     same("a try over any value", &any, &Lease::Owned)?;
     nodes
         .two
-        .invalidate(&Scope::Key("o".into()), author(2))
+        .invalidate(&Scope::Key(key.into()), author(2))
         .await?;
-    let none = nodes.two.lease("o", 3, LONG, seen).await?;
+    let none = ask.lease(nodes.two, key, 3, LONG, seen).await?;
     same("a try over a value that has gone", &none, &Lease::Owned)
 }
