@@ -23,6 +23,9 @@ use crate::stats::Stats;
 use crate::status::{Shutdown, Status, Swept};
 use crate::sweep;
 
+/// What is remembered of a set of tags, by every process and in Redis, for as long as entries live.
+const MAX_SET_BYTES: usize = 1_024;
+
 /// A cache: one budget of memory, one second level, one log of invalidations.
 ///
 /// Cheap to clone; its tasks and connections end with the last clone and the last [`Region`](crate::Region). What waits for a second
@@ -133,6 +136,7 @@ impl Cache {
     ///
     /// Of one tag that is what [`invalidate_tag`](Self::invalidate_tag) does. Of none it is a [`clear`](Self::clear): every entry carries all
     /// of them. A set that no entry can carry, of more than 64 tags or with one longer than 256 bytes, has nothing to do.
+    /// One of more than 1 KiB together is about as many of them as are less.
     ///
     /// A process of a version before this one takes the record for one about everything, and misses once where it would not have to.
     ///
@@ -169,6 +173,7 @@ impl Cache {
         if on_none {
             return self.nothing_to_do();
         }
+        let scope = scope.within(MAX_SET_BYTES);
         invalidate::invalidate_after(&self.shared.engine, scope, after).await
     }
 

@@ -35,6 +35,21 @@ impl Scope {
         }
     }
 
+    /// The same about some of its tags, if all of them are more than so many bytes together: that takes more entries, and never fewer.
+    pub(crate) fn within(self, bytes: usize) -> Self {
+        let Self::Tags(tags) = &self else { return self };
+        let mut taken = 0;
+        let fits = |tag: &&Arc<str>| {
+            taken += tag.len();
+            taken <= bytes
+        };
+        let some = tags.iter().take_while(fits).count().max(1);
+        match some == tags.len() {
+            true => self,
+            false => Self::all_of(tags[..some].iter().cloned()),
+        }
+    }
+
     /// The key, if it is about one only: then no marker is needed.
     #[must_use]
     pub fn key(&self) -> Option<&Arc<str>> {
@@ -308,6 +323,21 @@ mod tests {
         assert_eq!(Scope::decode("T:4:jazz6:berlin"), Some(both));
         assert_eq!(Scope::all_of(["jazz", "jazz"]), Scope::Tag("jazz".into()));
         assert_eq!(Scope::all_of([""; 0]), Scope::All);
+    }
+
+    #[test]
+    fn a_set_of_many_bytes_is_about_some_of_its_tags() {
+        let tags: Vec<String> = (10..74)
+            .map(|n| format!("{n}{}", "x".repeat(254)))
+            .collect();
+        let all = Scope::all_of(tags.iter().map(String::as_str));
+        let some = Scope::all_of(tags[..4].iter().map(String::as_str));
+        assert_eq!(all.clone().within(1_024), some);
+        assert_eq!(some.clone().within(1_024), some);
+        assert_eq!(all.within(1), Scope::Tag(tags[0].as_str().into()));
+        let small = Scope::all_of((0..64).map(|n| n.to_string()));
+        assert_eq!(small.clone().within(1_024), small);
+        assert_eq!(Scope::All.within(0), Scope::All);
     }
 
     #[test]

@@ -120,3 +120,34 @@ async fn a_set_that_no_entry_can_carry_is_nothing_to_do_and_an_empty_one_takes_a
     let _ = node.cache.invalidate_all_of_tags([""; 0]).await;
     assert_eq!(node.stock.peek("tea"), None);
 }
+
+/// What is remembered of it stays with everybody.
+#[tokio::test]
+async fn a_set_of_long_tags_takes_what_carries_some_of_them_and_is_remembered_by_these() {
+    let store = FaultyRemote::new();
+    let (one, two) = (Node::on(&store).await, Node::on(&store).await);
+    let tags: Vec<String> = (10..26)
+        .map(|n| format!("{n}{}", "x".repeat(254)))
+        .collect();
+    for (key, some) in [
+        ("all", &tags[..]),
+        ("most", &tags[..15]),
+        ("last", &tags[15..]),
+    ] {
+        let value = Loaded::new(1).tags(some.iter().map(String::as_str));
+        let _ = one.stock.set(key, value).await.unwrap();
+        assert!(two.stock.get(key).await.is_some());
+    }
+    let ack = one.cache.invalidate_all_of_tags(tags).await;
+    assert_eq!(ack, Ack::Everywhere);
+    in_step(&one, &two).await;
+    for (key, stays) in [("all", false), ("most", false), ("last", true)] {
+        assert_eq!(two.stock.get(key).await.is_some(), stays, "{key}");
+    }
+    let snapshot = store.snapshot().await.unwrap();
+    let longest = snapshot
+        .markers
+        .iter()
+        .map(|(scope, _)| scope.encode().len());
+    assert!(longest.max().unwrap() < 1_200);
+}
