@@ -28,9 +28,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Addresses and secrets are not here: give those to [`CacheBuilder::redis`](crate::CacheBuilder::redis).
+//! With the features `disk` and `http` a configuration has a section of each name too. Addresses and secrets are not here: give those to
+//! [`CacheBuilder::redis`](crate::CacheBuilder::redis).
 
 mod cache;
+#[cfg(feature = "disk")]
+mod disk;
+#[cfg(feature = "http")]
+mod http;
 mod human;
 mod region;
 #[cfg(test)]
@@ -43,6 +48,10 @@ use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 pub use self::cache::CacheSettings;
+#[cfg(feature = "disk")]
+pub use self::disk::DiskSettings;
+#[cfg(feature = "http")]
+pub use self::http::HttpSettings;
 pub use self::region::RegionSettings;
 use crate::error::Error;
 
@@ -55,6 +64,12 @@ use crate::error::Error;
 pub struct Settings {
     /// The cache.
     pub cache: CacheSettings,
+    /// Its second level on disk, if there is to be one.
+    #[cfg(feature = "disk")]
+    pub disk: Option<DiskSettings>,
+    /// The layer that keeps HTTP responses in it.
+    #[cfg(feature = "http")]
+    pub http: HttpSettings,
     /// Its regions by name.
     #[serde(deserialize_with = "regions")]
     pub regions: BTreeMap<String, RegionSettings>,
@@ -169,7 +184,7 @@ mod tests {
     }
 
     /// A text, the path of what is wrong with it, and a part of what is said about that.
-    const WRONG: [(&str, &str, &str); 25] = [
+    const WRONG: &[(&str, &str, &str)] = &[
         (r#"{"cach": {}}"#, "cach", "no such setting"),
         (r#"{"cache": {"memry": 1}}"#, "cache.memry", "`memory`"),
         (
@@ -283,11 +298,67 @@ mod tests {
             "regions.a.schema_version",
             "-1",
         ),
+        #[cfg(feature = "disk")]
+        (r#"{"disk": {}}"#, "disk.folder", "it is missing"),
+        #[cfg(feature = "disk")]
+        (r#"{"disk": {"folder": ""}}"#, "disk.folder", "it is empty"),
+        #[cfg(feature = "disk")]
+        (
+            r#"{"disk": {"folder": "f", "bytes": "1000kB"}}"#,
+            "disk.bytes",
+            "below 1 MiB",
+        ),
+        #[cfg(feature = "disk")]
+        (
+            r#"{"disk": {"folder": "f", "byte": 1}}"#,
+            "disk.byte",
+            "`bytes`",
+        ),
+        #[cfg(not(feature = "disk"))]
+        (
+            r#"{"disk": {"folder": "f"}}"#,
+            "disk",
+            "there is no such setting",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"time_to_live": "20ms"}}"#,
+            "http.time_to_live",
+            "below one second",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"longest_life": "0s"}}"#,
+            "http.longest_life",
+            "zero",
+        ),
+        #[cfg(feature = "http")]
+        (r#"{"http": {"variants": 0}}"#, "http.variants", "zero"),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"max_body_bytes": "2GiB"}}"#,
+            "http.max_body_bytes",
+            "at most 1 GiB",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"tag_header": "Cache Tag"}}"#,
+            "http.tag_header",
+            "`Cache Tag`",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"sorted_query": true, "query_parameters": []}}"#,
+            "http.sorted_query",
+            "`query_parameters`",
+        ),
+        #[cfg(not(feature = "http"))]
+        (r#"{"http": {}}"#, "http", "there is no such setting"),
     ];
 
     #[test]
     fn whatever_is_wrong_is_named_with_its_path() {
-        for (text, path, part) in WRONG {
+        for &(text, path, part) in WRONG {
             let error = read(text).unwrap_err();
             assert!(error.starts_with(&format!("{path}: ")), "{error}");
             assert!(error.contains(part), "{error}");

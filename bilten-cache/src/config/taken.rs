@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use super::Settings;
 use crate::clock::Clock;
+#[cfg(feature = "http")]
+use crate::http::HttpCacheBuilder;
 use crate::options::Options;
+#[cfg(feature = "disk")]
+use crate::remote::DiskOptions;
 use crate::{Cache, CacheBuilder, RegionBuilder};
 
 type Region = RegionBuilder<str, Option<u32>>;
@@ -65,6 +69,50 @@ const OF_CACHES: [Row<CacheBuilder>; 8] = [
     ("source_lag", r#""16s""#, |c| c.source_lag(SECONDS(16))),
     ("max_concurrent_loads", "17", |c| c.max_concurrent_loads(17)),
     ("read_only", "true", CacheBuilder::read_only),
+];
+
+#[cfg(feature = "disk")]
+const OF_DISKS: [Row<DiskOptions>; 2] = [
+    ("bytes", r#""11MiB""#, |d| d.bytes(11 << 20)),
+    ("sync", "true", |d| d.sync(true)),
+];
+
+/// The same of the layer for HTTP.
+#[cfg(feature = "http")]
+const OF_LAYERS: [Row<HttpCacheBuilder>; 19] = [
+    ("region", r#""pages""#, |h| h.region("pages")),
+    ("time_to_live", r#""11s""#, |h| h.time_to_live(SECONDS(11))),
+    ("stale_while_revalidate", r#""12s""#, |h| {
+        h.stale_while_revalidate(SECONDS(12))
+    }),
+    ("stale_if_error", r#""13s""#, |h| {
+        h.stale_if_error(SECONDS(13))
+    }),
+    ("revalidate_within", r#""14s""#, |h| {
+        h.revalidate_within(SECONDS(14))
+    }),
+    ("longest_life", r#""15s""#, |h| h.longest_life(SECONDS(15))),
+    ("authorized", "true", |h| h.authorized(true)),
+    ("request_directives", "false", |h| {
+        h.request_directives(false)
+    }),
+    ("by_host", "false", |h| h.by_host(false)),
+    ("sorted_query", "true", HttpCacheBuilder::sorted_query),
+    ("query_parameters", r#"["page", "city"]"#, |h| {
+        h.query_parameters(["page", "city"])
+    }),
+    ("tag_header", r#""Cache-Tag""#, |h| {
+        h.tag_header(::http::HeaderName::from_static("cache-tag"))
+    }),
+    ("max_body_bytes", r#""16KiB""#, |h| {
+        h.max_body_bytes(16 << 10)
+    }),
+    ("variants", "17", |h| h.variants(17)),
+    ("pass_for", r#""18s""#, |h| h.pass_for(SECONDS(18))),
+    ("retry_after", r#""19s""#, |h| h.retry_after(SECONDS(19))),
+    ("load_timeout", r#""20s""#, |h| h.load_timeout(SECONDS(20))),
+    ("cache_status", "false", |h| h.cache_status(false)),
+    ("x_cache", "true", |h| h.x_cache(true)),
 ];
 
 fn read(text: &str) -> Result<Settings, String> {
@@ -129,4 +177,43 @@ fn each_setting_of_a_cache_does_what_its_setter_does() {
     }
     let there = settings_in(r#"{"cache": {"other": 1}}"#);
     assert_eq!(sorted(&OF_CACHES), there);
+}
+
+#[cfg(feature = "disk")]
+#[test]
+fn each_setting_of_a_disk_does_what_its_setter_does() {
+    let disk = || DiskOptions::folder("/var/cache/shop");
+    let words = |disk: DiskOptions| format!("{disk:?}");
+    let read = |more: &str| {
+        let text = format!(r#"{{"disk": {{"folder": "/var/cache/shop"{more}}}}}"#);
+        words(DiskOptions::from(&read(&text).unwrap().disk.unwrap()))
+    };
+    assert_eq!(read(""), words(disk()));
+    for (name, said, setter) in OF_DISKS {
+        let taken = read(&format!(r#", "{name}": {said}"#));
+        assert_eq!(taken, words(setter(disk())), "{name}");
+        assert_ne!(taken, words(disk()), "{name}");
+    }
+    let mut there = settings_in(r#"{"disk": {"other": 1}}"#);
+    there.retain(|name| name != "folder");
+    assert_eq!(sorted(&OF_DISKS), there);
+}
+
+#[cfg(feature = "http")]
+#[tokio::test]
+async fn each_setting_of_a_layer_does_what_its_setter_does() {
+    let cache = Cache::builder("shop").build().await.unwrap();
+    let default = cache.http().setup;
+    for (name, said, setter) in OF_LAYERS {
+        let settings = read(&format!(r#"{{"http": {{"{name}": {said}}}}}"#)).unwrap();
+        let taken = cache.http().settings(&settings.http).setup;
+        assert_eq!(taken, setter(cache.http()).setup, "{name}");
+        assert_ne!(taken, default, "{name}");
+        // What is not said stays.
+        let nothing = read("{}").unwrap().http;
+        let kept = setter(cache.http()).settings(&nothing).setup;
+        assert_eq!(kept, taken, "{name}");
+    }
+    let there = settings_in(r#"{"http": {"other": 1}}"#);
+    assert_eq!(sorted(&OF_LAYERS), there);
 }

@@ -7,9 +7,8 @@ use http::request::Parts;
 
 use super::layer::HttpCache;
 use super::page::{Stored, codec};
-use super::policy::Rules;
+use super::setup::Setup;
 use super::shared::{KeyOf, Shared};
-use super::status::Report;
 use super::uri::Query;
 use crate::Cache;
 use crate::error::Error;
@@ -47,55 +46,23 @@ impl Cache {
 #[must_use = "a builder does nothing until `build()`"]
 pub struct HttpCacheBuilder {
     cache: Cache,
-    region: String,
-    rules: Rules,
     key_of: Option<Arc<KeyOf>>,
-    query: Query,
-    by_host: bool,
-    obey: bool,
-    tag_header: Option<HeaderName>,
-    max_body_bytes: usize,
-    variants: u32,
-    pass_for: Duration,
-    retry_after: Duration,
-    load_timeout: Duration,
-    report: Report,
+    pub(crate) setup: Setup,
 }
 
 impl HttpCacheBuilder {
     fn new(cache: Cache) -> Self {
         Self {
             cache,
-            region: "http".to_owned(),
-            rules: Rules {
-                time_to_live: None,
-                stale_while_revalidate: Duration::ZERO,
-                stale_if_error: Duration::ZERO,
-                revalidate_within: Duration::from_secs(3600),
-                longest: Duration::from_secs(24 * 3600),
-                authorized: false,
-            },
             key_of: None,
-            query: Query::Exact,
-            by_host: true,
-            obey: true,
-            tag_header: None,
-            max_body_bytes: 1 << 20,
-            variants: 64,
-            pass_for: Duration::from_secs(10),
-            retry_after: Duration::from_secs(5),
-            load_timeout: Duration::from_secs(30),
-            report: Report {
-                cache_status: true,
-                x_cache: false,
-            },
+            setup: Setup::default(),
         }
     }
 
     /// The region that holds the pages. Defaults to `http`, so that keys read like URLs: `http://shop.example/events?page=2`.
     /// Routers that see the same path for different things, such as nested ones, need a region each.
     pub fn region(mut self, name: impl Into<String>) -> Self {
-        self.region = name.into();
+        self.setup.region = name.into();
         self
     }
 
@@ -103,61 +70,61 @@ impl HttpCacheBuilder {
     /// applies to requests with `Cookie`: nobody said that what one user sees is for all. That holds in processes too which share
     /// the pages and have no such setting.
     pub fn time_to_live(mut self, time_to_live: Duration) -> Self {
-        self.rules.time_to_live = Some(time_to_live);
+        self.setup.rules.time_to_live = Some(time_to_live);
         self
     }
 
     /// The window for responses that do not name one. Defaults to zero. Never applies to `must-revalidate`, `proxy-revalidate`,
     /// `no-cache`, and `s-maxage` on its own, which all forbid it.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
-        self.rules.stale_while_revalidate = window;
+        self.setup.rules.stale_while_revalidate = window;
         self
     }
 
     /// The window in which a stale response stands in for an origin that fails (500, 502, 503, 504, an error, a panic, too much time), for
     /// responses that do not name one. Defaults to zero.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
-        self.rules.stale_if_error = window;
+        self.setup.rules.stale_if_error = window;
         self
     }
 
     /// How long a stale response is kept that has an `ETag` or `Last-Modified`, so that its handler may answer 304. Defaults to an
     /// hour.
     pub fn revalidate_within(mut self, window: Duration) -> Self {
-        self.rules.revalidate_within = window;
+        self.setup.rules.revalidate_within = window;
         self
     }
 
     /// The longest that a response is kept, whatever it says. Defaults to a day. Invalidations are remembered as long.
     pub fn longest_life(mut self, limit: Duration) -> Self {
-        self.rules.longest = limit;
+        self.setup.rules.longest = limit;
         self
     }
 
     /// Lets requests with `Authorization` take part: their responses are stored if they say `public`, `s-maxage` or `must-revalidate`
     /// (RFC 9111 3.5), and they are answered with what was stored. Defaults to no: they go by.
     pub fn authorized(mut self, yes: bool) -> Self {
-        self.rules.authorized = yes;
+        self.setup.rules.authorized = yes;
         self
     }
 
     /// Whether `Cache-Control` of requests counts. Defaults to yes. Turn it off where strangers must not be able to reach the origin
     /// whenever they like, with `no-cache`.
     pub fn request_directives(mut self, yes: bool) -> Self {
-        self.obey = yes;
+        self.setup.obey = yes;
         self
     }
 
     /// Whether pages of different hosts are different. Defaults to yes. Without it, nobody fills the store by inventing hosts; turn it off
     /// only where no handler looks at the host.
     pub fn by_host(mut self, yes: bool) -> Self {
-        self.by_host = yes;
+        self.setup.by_host = yes;
         self
     }
 
     /// Makes the order of query parameters irrelevant. Handlers see them sorted by name.
     pub fn sorted_query(mut self) -> Self {
-        self.query = Query::Sorted;
+        self.setup.query = Query::Sorted;
         self
     }
 
@@ -165,7 +132,7 @@ impl HttpCacheBuilder {
     /// others, so nobody can put something of his own into what all see. The bound against endless query strings. By default every
     /// query is a page of its own.
     pub fn query_parameters<T: Into<String>>(mut self, names: impl IntoIterator<Item = T>) -> Self {
-        self.query = Query::Only(names.into_iter().map(Into::into).collect());
+        self.setup.query = Query::Only(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -182,52 +149,52 @@ impl HttpCacheBuilder {
     /// A response header with tags, separated by commas or spaces, besides [`CacheTags`](super::CacheTags). It is taken off the
     /// response. Defaults to none.
     pub fn tag_header(mut self, name: HeaderName) -> Self {
-        self.tag_header = Some(name);
+        self.setup.tag_header = Some(name);
         self
     }
 
     /// The largest body that is stored, in bytes. Defaults to 1 MiB. A larger one streams through.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
-        self.max_body_bytes = bytes;
+        self.setup.max_body_bytes = bytes;
         self
     }
 
     /// How many places a URI has for variants by `Vary`, besides the first one. Defaults to 64. A variant has two of them to choose
     /// from; if both are taken, it pushes another out. All processes should have the same number.
     pub fn variants(mut self, places: u32) -> Self {
-        self.variants = places;
+        self.setup.variants = places;
         self
     }
 
     /// How long a process remembers that a URI's responses are not stored, so that its requests need not wait for each other to
     /// find out. Defaults to 10 s; zero does not remember.
     pub fn pass_for(mut self, time: Duration) -> Self {
-        self.pass_for = time;
+        self.setup.pass_for = time;
         self
     }
 
     /// How long an origin that failed is not asked again while there is a stale response. Defaults to 5 s.
     pub fn retry_after(mut self, pause: Duration) -> Self {
-        self.retry_after = pause;
+        self.setup.retry_after = pause;
         self
     }
 
     /// How long a request whose answer may be stored may take until its last byte. Defaults to 30 s. Then those who wait get 504. A body that is
     /// not whole after four fifths of it goes on to its reader and is not stored.
     pub fn load_timeout(mut self, limit: Duration) -> Self {
-        self.load_timeout = limit;
+        self.setup.load_timeout = limit;
         self
     }
 
     /// Whether responses carry `Cache-Status` (RFC 9211): hit or why not, and the seconds of freshness left. Defaults to yes.
     pub fn cache_status(mut self, yes: bool) -> Self {
-        self.report.cache_status = yes;
+        self.setup.report.cache_status = yes;
         self
     }
 
     /// Whether responses carry `X-Cache`: `HIT`, `STALE`, `MISS`, `REVALIDATED` or `BYPASS`. Defaults to no.
     pub fn x_cache(mut self, yes: bool) -> Self {
-        self.report.x_cache = yes;
+        self.setup.report.x_cache = yes;
         self
     }
 
@@ -237,78 +204,32 @@ impl HttpCacheBuilder {
     ///
     /// [`Error::Config`] names the setting that has no meaning, or that differs from those of another layer on the same region.
     pub fn build(self) -> Result<HttpCache, Error> {
-        self.check()?;
-        let pages = self.cache.region_with::<str, Stored>(&self.region, codec());
+        let setup = self.setup.checked()?;
+        let pages = self
+            .cache
+            .region_with::<str, Stored>(&setup.region, codec());
         let pages = pages
-            .time_to_live(self.rules.longest)
-            .load_timeout(self.load_timeout)
+            .time_to_live(setup.rules.longest)
+            .load_timeout(setup.load_timeout)
             .schema_version(SCHEMA)
             .weigher(Stored::weight)
-            .max_value_bytes(self.max_body_bytes.saturating_add(HEAD_BYTES))
+            .max_value_bytes(setup.max_body_bytes.saturating_add(HEAD_BYTES))
             .build()?;
-        let marks = self
-            .cache
-            .memory_region(format!("{}-marks", self.region))
-            .build()?;
+        let marks = self.cache.memory_region(format!("{}-marks", setup.region));
         Ok(HttpCache::new(Shared {
             cache: self.cache.name().to_owned(),
             pages,
-            marks,
-            rules: self.rules,
+            marks: marks.build()?,
             key_of: self.key_of,
-            query: self.query,
-            by_host: self.by_host,
-            obey: self.obey,
-            tag_header: self.tag_header,
-            max_body_bytes: self.max_body_bytes,
-            variants: self.variants,
-            pass_for: self.pass_for,
-            retry_after: self.retry_after,
-            report: self.report,
+            setup,
         }))
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        let zero = |field, remedy| Err(Error::config(field, "it is zero", remedy));
-        if self
-            .rules
-            .time_to_live
-            .is_some_and(|time| time < Duration::from_secs(1))
-        {
-            let remedy =
-                "use a second or more, or leave it out to store only what says how long it is good";
-            return Err(Error::config(
-                "time_to_live",
-                "it is below one second",
-                remedy,
-            ));
-        }
-        if self.rules.longest.is_zero() {
-            return zero("longest_life", "use a positive duration");
-        }
-        if self.variants == 0 {
-            return zero(
-                "variants",
-                "use 1 or more; a response with `Vary: *` is never stored",
-            );
-        }
-        if self.max_body_bytes > 1 << 30 {
-            let problem = format!("it is {}", self.max_body_bytes);
-            return Err(Error::config(
-                "max_body_bytes",
-                problem,
-                "use at most 1 GiB",
-            ));
-        }
-        Ok(())
     }
 }
 
 impl fmt::Debug for HttpCacheBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpCacheBuilder")
-            .field("region", &self.region)
-            .field("rules", &self.rules)
+            .field("setup", &self.setup)
             .finish_non_exhaustive()
     }
 }

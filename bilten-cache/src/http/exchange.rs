@@ -34,8 +34,8 @@ where
     let kind = Kind::of(
         request.method(),
         request.headers(),
-        shared.rules.authorized,
-        shared.obey,
+        shared.setup.rules.authorized,
+        shared.setup.obey,
     );
     match kind {
         Kind::Forward(why, detail) => {

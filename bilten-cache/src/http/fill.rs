@@ -80,7 +80,7 @@ where
 
     /// Asks for the whole resource in its one form, or whether the old page is still good.
     fn prepare(&mut self) {
-        if let Some(uri) = self.shared.query.rewrite(self.request.uri()) {
+        if let Some(uri) = self.shared.setup.query.rewrite(self.request.uri()) {
             *self.request.uri_mut() = uri;
         }
         let headers = self.request.headers_mut();
@@ -166,7 +166,7 @@ where
         } = self;
         let _ = reply.send(Reply::Filling(parts, for_client));
         let until = Instant::now() + time.mul_f32(0.8);
-        match collect(body, pieces, shared.max_body_bytes, until).await {
+        match collect(body, pieces, shared.setup.max_body_bytes, until).await {
             Some(body) => shared.loaded(Page {
                 body,
                 generation,
@@ -212,7 +212,8 @@ impl Shared {
     }
 
     fn has_room<B: Body>(&self, body: &B) -> bool {
-        usize::try_from(body.size_hint().lower()).is_ok_and(|bytes| bytes <= self.max_body_bytes)
+        usize::try_from(body.size_hint().lower())
+            .is_ok_and(|bytes| bytes <= self.setup.max_body_bytes)
     }
 }
 

@@ -59,6 +59,7 @@ mod policy;
 mod policy_tests;
 mod reader;
 mod service;
+mod setup;
 mod shared;
 mod status;
 mod tags;
@@ -69,4 +70,8 @@ pub use self::body::CachedBody;
 pub use self::builder::HttpCacheBuilder;
 pub use self::layer::HttpCache;
 pub use self::service::CachedService;
+#[cfg(feature = "config")]
+pub(crate) use self::setup::Setup;
 pub use self::tags::CacheTags;
+#[cfg(feature = "config")]
+pub(crate) use self::uri::Query;

@@ -9,16 +9,16 @@ use super::directives::{RequestDirectives, ResponseDirectives};
 
 /// What an operator allows. The response decides the rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rules {
+pub(crate) struct Rules {
     /// How long a response is fresh that does not say so itself.
-    pub(super) time_to_live: Option<Duration>,
-    pub(super) stale_while_revalidate: Duration,
-    pub(super) stale_if_error: Duration,
+    pub(crate) time_to_live: Option<Duration>,
+    pub(crate) stale_while_revalidate: Duration,
+    pub(crate) stale_if_error: Duration,
     /// How long one is kept that can be validated.
-    pub(super) revalidate_within: Duration,
+    pub(crate) revalidate_within: Duration,
     /// The longest life of all.
-    pub(super) longest: Duration,
-    pub(super) authorized: bool,
+    pub(crate) longest: Duration,
+    pub(crate) authorized: bool,
 }
 
 /// What the stored response is good for. In seconds.

@@ -3,18 +3,19 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::header::{AUTHORIZATION, COOKIE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, response};
+use http::{HeaderMap, response};
 
 use super::answer;
 use super::page::{Page, Stored};
-use super::policy::{Refusal, Rules, judge};
-use super::status::{Did, Forward, Report};
+use super::policy::{Refusal, judge};
+use super::setup::Setup;
+use super::status::{Did, Forward};
 use super::tags;
-use super::uri::{self, Query};
+use super::uri;
 use super::vary::Selecting;
 use crate::Region;
 use crate::key::MAX_KEY_BYTES;
@@ -42,17 +43,8 @@ pub(super) struct Shared {
     pub(super) cache: String,
     pub(super) pages: Region<str, Stored>,
     pub(super) marks: Region<str, Mark>,
-    pub(super) rules: Rules,
     pub(super) key_of: Option<Arc<KeyOf>>,
-    pub(super) query: Query,
-    pub(super) by_host: bool,
-    pub(super) obey: bool,
-    pub(super) tag_header: Option<HeaderName>,
-    pub(super) max_body_bytes: usize,
-    pub(super) variants: u32,
-    pub(super) pass_for: Duration,
-    pub(super) retry_after: Duration,
-    pub(super) report: Report,
+    pub(super) setup: Setup,
 }
 
 /// What the store has for one request.
@@ -84,7 +76,7 @@ impl Shared {
     pub(super) fn key(&self, request: &Parts) -> Option<String> {
         let key = match &self.key_of {
             Some(key_of) => key_of(request)?,
-            None => uri::key(request, self.by_host, &self.query)?,
+            None => uri::key(request, self.setup.by_host, &self.setup.query)?,
         };
         (key.len() + KEY_ROOM <= MAX_KEY_BYTES).then_some(key)
     }
@@ -93,7 +85,7 @@ impl Shared {
     pub(super) fn related(&self, request: &Parts, named: &str) -> Option<String> {
         match self.key_of {
             Some(_) => None,
-            None => uri::related(request, self.by_host, &self.query, named),
+            None => uri::related(request, self.setup.by_host, &self.setup.query, named),
         }
     }
 
@@ -121,7 +113,7 @@ impl Shared {
                 .page()
                 .is_some_and(|page| page.selecting.matches(request))
         };
-        let [one, two] = other.selecting.again(request).places(self.variants);
+        let [one, two] = other.selecting.again(request).places(self.setup.variants);
         let place = |n| format!("{key}#{:x}.{n}", other.generation);
         let mut key = place(one);
         let mut held = self.pages.held(&key).await;
@@ -150,8 +142,8 @@ impl Shared {
 
     pub(super) async fn mark(&self, key: &str, mark: Mark) {
         let time = match mark {
-            Mark::Pass => self.pass_for,
-            Mark::Failed => self.retry_after,
+            Mark::Pass => self.setup.pass_for,
+            Mark::Failed => self.setup.retry_after,
         };
         if !time.is_zero() {
             let made = Loaded::new(mark).time_to_live(time);
@@ -168,14 +160,14 @@ impl Shared {
     ) -> Result<Page, Refusal> {
         let now = SystemTime::now();
         let policy = judge(
-            &self.rules,
+            &self.setup.rules,
             request,
             response.status,
             &response.headers,
             now,
         )?;
         let selecting = Selecting::of(&response.headers, request)?;
-        let headers = answer::kept(&response.headers, self.tag_header.as_ref(), now);
+        let headers = answer::kept(&response.headers, self.setup.tag_header.as_ref(), now);
         let head: usize = headers
             .iter()
             .map(|(name, value)| name.as_str().len() + value.len())
@@ -189,7 +181,7 @@ impl Shared {
             body: bytes::Bytes::new(),
             policy,
             selecting,
-            tags: tags::of(response, self.tag_header.as_ref()),
+            tags: tags::of(response, self.setup.tag_header.as_ref()),
             generation: 0,
         })
     }
@@ -201,7 +193,7 @@ impl Shared {
         request: &HeaderMap,
         mut news: response::Parts,
     ) -> Result<Page, Refusal> {
-        let told = tags::of(&news, self.tag_header.as_ref());
+        let told = tags::of(&news, self.setup.tag_header.as_ref());
         news.headers = answer::updated(page, &news.headers);
         news.status = page.status;
         let mut next = self.examine(request, &news)?;
@@ -218,7 +210,7 @@ impl Shared {
     pub(super) fn loaded(&self, page: Page) -> Loaded<Stored> {
         use http::header::{ETAG, LAST_MODIFIED};
         let asks = page.headers.contains_key(ETAG) || page.headers.contains_key(LAST_MODIFIED);
-        let (tags, keep) = (page.tags.clone(), page.policy.keep(&self.rules, asks));
+        let (tags, keep) = (page.tags.clone(), page.policy.keep(&self.setup.rules, asks));
         Loaded::new(Stored::Page(page))
             .tags(tags)
             .time_to_live(keep)
@@ -226,10 +218,10 @@ impl Shared {
 
     /// Writes what was done into a response.
     pub(super) fn tell(&self, did: Did, headers: &mut HeaderMap) {
-        if let Some(header) = &self.tag_header {
+        if let Some(header) = &self.setup.tag_header {
             headers.remove(header);
         }
-        did.write(headers, &self.cache, self.report);
+        did.write(headers, &self.cache, self.setup.report);
     }
 }
 
@@ -238,7 +230,7 @@ impl fmt::Debug for Shared {
         f.debug_struct("Shared")
             .field("cache", &self.cache)
             .field("region", &self.pages.name())
-            .field("rules", &self.rules)
+            .field("rules", &self.setup.rules)
             .finish_non_exhaustive()
     }
 }

@@ -114,9 +114,9 @@ impl Did {
 
 /// Which of the headers are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Report {
-    pub(super) cache_status: bool,
-    pub(super) x_cache: bool,
+pub(crate) struct Report {
+    pub(crate) cache_status: bool,
+    pub(crate) x_cache: bool,
 }
 
 /// A cache's name as a token if it is one. Names have letters, digits and `_ - .` only.

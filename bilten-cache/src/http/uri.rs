@@ -9,7 +9,7 @@ use http::uri::PathAndQuery;
 
 /// What of a request's query tells pages apart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Query {
+pub(crate) enum Query {
     /// All of it, byte by byte.
     #[default]
     Exact,

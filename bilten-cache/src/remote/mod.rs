@@ -47,6 +47,8 @@ pub use self::demand::{Demand, Wanted};
 pub(crate) use self::disk::Disk;
 #[cfg(feature = "disk")]
 pub use self::disk::DiskOptions;
+#[cfg(all(feature = "disk", feature = "config"))]
+pub(crate) use self::disk::LEAST_DISK_BYTES;
 pub(crate) use self::error::Cause;
 pub use self::error::RemoteError;
 pub(crate) use self::gate::{Gate, Limits, Turn, panicked, whole};

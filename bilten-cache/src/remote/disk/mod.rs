@@ -31,6 +31,8 @@ use self::desk::Desk;
 use self::failure::{Failure, unusable};
 use self::folder::Folder;
 pub use self::options::DiskOptions;
+#[cfg(feature = "config")]
+pub(crate) use self::options::LEAST_BYTES as LEAST_DISK_BYTES;
 use self::time::Time;
 use self::worker::{Job, Look, Shelf, Worker};
 use super::RemoteError;

@@ -1,5 +1,8 @@
 use std::path::{Path, PathBuf};
 
+/// With less there is no room for the store's own pages beside a few values.
+pub(crate) const LEAST_BYTES: u64 = 1 << 20;
+
 /// Where and how large a second level on disk is; a path alone is one with the defaults.
 ///
 /// ```

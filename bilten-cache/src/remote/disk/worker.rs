@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::folder::Folder;
 use super::leases::Leases;
 use super::opening::{Opened, guarded, open};
+use super::options::LEAST_BYTES;
 use super::overlaps::Overlaps;
 use super::recent::Recent;
 use crate::remote::{Position, RemoteError};
@@ -23,7 +24,6 @@ const TICK: Duration = Duration::from_secs(1);
 /// Changes that one transaction may hold.
 const TOGETHER: usize = 256;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-const LEAST_BYTES: u64 = 1 << 20;
 
 /// A change. What it returns tells its caller, once it is in the file.
 pub(super) type Work = Box<dyn FnOnce(&mut Desk<'_>) -> Result<Tell, Failure> + Send>;
