@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use super::interruption::Interruption;
 use super::patience::{PATIENCE, within};
@@ -18,22 +17,22 @@ pub(super) const DELIVERS: Duration = Duration::from_millis(200);
 /// Until what failed altogether is tried again.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// Hands everything that waits to L2, however often that takes.
+/// Hands everything that waits to L2, however often that takes, and to whichever log there is.
 pub(crate) async fn deliver_all(engine: &Engine, gate: &Gate) {
-    while !matches!(deliver(engine, gate, Duration::MAX).await, Ok(None)) {
+    while !matches!(deliver(engine, gate, || true).await, Ok(None)) {
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Hands the invalidations that waited to L2, the oldest first, until one fails or the time is over. The first one alone, in case it is
+/// Hands the invalidations that waited to L2, the oldest first, until one fails or it is not to go on. The first one alone, in case it is
 /// refused, then several at once: which of them comes first makes no difference. So those that were refused wait behind all others
 /// from then on, and while nothing else waits one of them is tried at a time. With the last refusal.
 pub(super) async fn deliver(
     engine: &Engine,
     gate: &Gate,
-    lasts: Duration,
+    goes_on: impl Fn() -> bool,
 ) -> Result<Option<RemoteError>, Interruption> {
-    let (begun, mut count) = (Instant::now(), 1);
+    let mut count = 1;
     let (mut delivered, mut refusal) = (false, None);
     loop {
         let batch = engine.recovery.oldest(count);
@@ -55,7 +54,7 @@ pub(super) async fn deliver(
             }
         }
         delivered |= some;
-        if !some || begun.elapsed() >= lasts {
+        if !some || !goes_on() {
             break;
         }
         count = AT_ONCE;

@@ -19,7 +19,7 @@ pub(crate) use self::delivery::deliver_all;
 use self::delivery::{DELIVERS, deliver};
 use self::interruption::Interruption;
 use self::patience::{PATIENCE, within};
-use self::syncing::{renew, sync};
+use self::syncing::{load, look, renew, sync};
 use crate::ageing::Ageing;
 use crate::clock::{Nanos, nanos};
 use crate::engine::{Engine, Followed};
@@ -171,6 +171,10 @@ impl Tail<'_> {
                 // Where another log stood says nothing about this one.
                 self.ageing = Ageing::default();
             }
+            if !engine.coherence.has_snapshot() {
+                // Something came meanwhile that it does not know. Nothing is to be waited for before the next one.
+                return Ok(());
+            }
         }
         let asked = engine.clock.now();
         if asked >= self.next_pulse {
@@ -217,28 +221,39 @@ impl Tail<'_> {
     }
 
     /// Behind a slow link the markers may take many seconds. What this process has removed meanwhile others serve until they hear of it, and for
-    /// that it needs no markers.
+    /// that it needs no markers. In a log that is not known yet it has no place: there it comes after them.
     async fn sync(&mut self) -> Result<(), Interruption> {
-        let sync = sync(self.engine, self.gate);
+        let looked = look(self.engine, self.gate).await?;
+        let (is_followed, doubts) = (looked.is_followed, looked.doubts);
+        let load = load(self.engine, self.gate, looked);
+        if !is_followed {
+            return load.await;
+        }
         tokio::select! {
             biased;
-            synced = sync => synced,
-            never = self.keep_delivering() => match never {},
+            synced = load => synced,
+            never = self.keep_delivering(doubts) => match never {},
         }
     }
 
-    async fn keep_delivering(&mut self) -> Infallible {
-        loop {
+    /// As long as there are so many doubts: another one, and it is not that log any more.
+    async fn keep_delivering(&mut self, doubts: u64) -> Infallible {
+        while self.engine.coherence.doubts() == doubts {
             // What does not succeed now is told when the log is followed.
             let failed = self.has_to_deliver() && self.deliver().await.is_err();
             let pause = if failed { LONGEST_PAUSE } else { SHORTEST_WAIT };
             tokio::time::sleep(pause).await;
         }
+        std::future::pending().await
     }
 
     /// What is refused is tried again after a while. That must not keep this process from hearing what others say.
     async fn deliver(&mut self) -> Result<(), Interruption> {
-        let Some(refusal) = deliver(self.engine, self.gate, DELIVERS).await? else {
+        let (begun, coherence) = (Instant::now(), &self.engine.coherence);
+        let doubts = coherence.doubts();
+        // What finds another log than the one that is followed empties memory, once and not for each.
+        let goes_on = || begun.elapsed() < DELIVERS && coherence.doubts() == doubts;
+        let Some(refusal) = deliver(self.engine, self.gate, goes_on).await? else {
             (self.next_try, self.try_pause) = (None, FIRST_PAUSE);
             return Ok(());
         };

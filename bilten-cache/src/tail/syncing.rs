@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::interruption::Interruption;
 use super::patience::{PATIENCE, within};
+use crate::clock::Nanos;
 use crate::engine::Engine;
 use crate::remote::{Gate, RemoteError, Scope};
 
@@ -28,8 +29,23 @@ pub(super) async fn renew(engine: &Engine, gate: &Gate) -> Result<(), RemoteErro
     Ok(())
 }
 
+/// What was known when a snapshot was asked for.
+pub(super) struct Looked {
+    pub(super) doubts: u64,
+    seen: u64,
+    asked: Nanos,
+    /// Whether it is the log that was followed: what is delivered to another one puts the snapshot in doubt, each time.
+    pub(super) is_followed: bool,
+}
+
 /// Loads position, incarnation and markers, without which nothing in L2 can be trusted.
 pub(super) async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruption> {
+    let looked = look(engine, gate).await?;
+    load(engine, gate, looked).await
+}
+
+/// Which log it is, before its markers are asked for.
+pub(super) async fn look(engine: &Engine, gate: &Gate) -> Result<Looked, Interruption> {
     renew(engine, gate).await?;
     let coherence = &engine.coherence;
     let (doubts, seen) = (coherence.doubts(), coherence.seen());
@@ -43,6 +59,25 @@ pub(super) async fn sync(engine: &Engine, gate: &Gate) -> Result<(), Interruptio
         }
         _ => {}
     }
+    let at = pulse.position;
+    let is_followed = at.is_some_and(|at| at.incarnation == coherence.incarnation());
+    Ok(Looked {
+        doubts,
+        seen,
+        asked,
+        is_followed,
+    })
+}
+
+/// Loads the markers, and follows their log from there on.
+pub(super) async fn load(engine: &Engine, gate: &Gate, looked: Looked) -> Result<(), Interruption> {
+    let coherence = &engine.coherence;
+    let Looked {
+        doubts,
+        seen,
+        asked,
+        ..
+    } = looked;
     let snapshot = within(LONGEST_SNAPSHOT, || gate.remote().snapshot()).await?;
     let is_older = coherence.is_older(snapshot.position, seen, None);
     if is_older {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bilten_cache::status::Connection;
-use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::test_util::{Call, FaultyRemote};
 use bilten_cache::{Ack, Cache, Pattern, Redis, RedisClient};
 use bilten_testbed::{FaultProxy, Redis as Server};
 use futures_util::future::join_all;
@@ -199,6 +199,65 @@ async fn what_waits_is_delivered_while_the_markers_are_read() {
     eventually("it is connected", || {
         let status = far.cache.status();
         status.connection == Connection::Connected && status.waiting == 0
+    })
+    .await;
+}
+
+const SNAPSHOT: Duration = Duration::from_secs(5);
+
+/// What is delivered to a log that is not followed yet puts its markers in doubt, and empties memory: not once for each. Whether the outage was
+/// noticed or was over before.
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_delivered_to_another_log_after_its_markers_have_come() {
+    for is_noticed in [true, false] {
+        let store = FaultyRemote::new();
+        let node = Node::on(&store).await;
+        assert_eq!(node.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+        store.fail(true);
+        for n in 0..100 {
+            let removed = node.stock.remove(&*format!("jam-{n}")).await.unwrap();
+            assert_eq!(removed, Ack::Deferred);
+        }
+        if is_noticed {
+            eventually("it notices", || {
+                node.cache.status().connection == Connection::Down
+            })
+            .await;
+        }
+        store.lose_everything();
+        store.takes(Call::Snapshot, SNAPSHOT);
+        let (snapshots, flushes) = (store.calls(Call::Snapshot), node.cache.stats().flushes);
+        store.fail(false);
+        eventually("all is delivered and it is connected", || {
+            let status = node.cache.status();
+            status.waiting == 0 && status.connection == Connection::Connected
+        })
+        .await;
+        assert_eq!(store.calls(Call::Snapshot) - snapshots, 1, "{is_noticed}");
+        let flushed = node.cache.stats().flushes - flushes;
+        assert!((1..=2).contains(&flushed), "{is_noticed}: {flushed}");
+    }
+}
+
+/// Until then its second level is of no use.
+#[tokio::test(start_paused = true)]
+async fn markers_that_a_change_put_in_doubt_are_asked_for_again_at_once() {
+    let store = FaultyRemote::new();
+    let node = Node::on(&store).await;
+    let snapshots = store.calls(Call::Snapshot);
+    store.takes(Call::Snapshot, SNAPSHOT);
+    store.lose_everything();
+    let asked = |times| store.calls(Call::Snapshot) == snapshots + times;
+    eventually("it asks for the new log's", || asked(1)).await;
+    let begun = tokio::time::Instant::now();
+    // The first record of a log that is not followed yet.
+    let removed = node.stock.remove("tea").await.unwrap();
+    assert_eq!(removed, Ack::Everywhere);
+    eventually("it asks again", || asked(2)).await;
+    let took = begun.elapsed();
+    assert!(took < SNAPSHOT + Duration::from_millis(100), "{took:?}");
+    eventually("it is connected", || {
+        node.cache.status().connection == Connection::Connected
     })
     .await;
 }
