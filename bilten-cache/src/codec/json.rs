@@ -22,16 +22,21 @@ const DEEPEST: u32 = 127;
 /// Compact JSON, as serde_json writes it, that notices whether a `null` was written, and ends where nobody could read on.
 struct Watching<'n> {
     null: &'n Cell<bool>,
+    /// Noted here too: a `Serialize` may make another error of that, or none, and what was written until there is no JSON.
+    deep: &'n Cell<bool>,
     depth: u32,
+}
+
+fn too_deep() -> String {
+    format!("it is nested more than {DEEPEST} times, which is not read again")
 }
 
 impl Watching<'_> {
     fn open<W: io::Write + ?Sized>(&mut self, writer: &mut W, with: u8) -> io::Result<()> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            let problem =
-                format!("it is nested more than {DEEPEST} times, which is not read again");
-            return Err(io::Error::other(problem));
+            self.deep.set(true);
+            return Err(io::Error::other(too_deep()));
         }
         writer.write_all(&[with])
     }
@@ -71,15 +76,18 @@ impl Formatter for Watching<'_> {
 ///
 /// What its `Serialize` says, a float that is NaN or infinite, a `Some` that is written as null, and more nesting than can be read.
 pub(super) fn encode<V: Serialize>(value: &V, out: &mut Limited) -> Result<(), SharedError> {
-    let null = Cell::new(false);
+    let (null, deep) = (Cell::new(false), Cell::new(false));
     let watching = Watching {
         null: &null,
+        deep: &deep,
         depth: 0,
     };
     let mut serializer = serde_json::Serializer::with_formatter(&mut *out, watching);
-    value
-        .serialize(&mut serializer)
-        .map_err(|error| Arc::new(error) as SharedError)?;
+    let written = value.serialize(&mut serializer);
+    if deep.get() {
+        return Err(Arc::new(io::Error::other(too_deep())));
+    }
+    written.map_err(|error| Arc::new(error) as SharedError)?;
     // Only then can something be lost, so most values are walked once.
     if null.get() {
         let eye = Finite {
@@ -147,6 +155,34 @@ mod tests {
         assert!(serde_json::from_slice::<serde_json::Value>(&bytes).is_ok());
         let error = encode(&nested(DEEPEST + 1)).unwrap_err().to_string();
         assert!(error.contains("nested more than 127 times"), "{error}");
+    }
+
+    /// Makes another error of what was wrong within it, or says nothing of it.
+    struct Veiled {
+        inner: serde_json::Value,
+        says: bool,
+    }
+
+    impl Serialize for Veiled {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::{Error, SerializeSeq};
+            let mut parts = serializer.serialize_seq(Some(1))?;
+            if parts.serialize_element(&self.inner).is_err() && self.says {
+                return Err(S::Error::custom("something is wrong"));
+            }
+            parts.end()
+        }
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_is_found_also_where_its_own_serialize_makes_another_error_of_that() {
+        for says in [true, false] {
+            let inner = (0..=DEEPEST).fold(serde_json::json!(1), |value, _| {
+                serde_json::Value::Array(vec![value])
+            });
+            let error = encode(&Veiled { inner, says }).unwrap_err().to_string();
+            assert!(error.contains("nested more than 127 times"), "{error}");
+        }
     }
 
     #[test]
