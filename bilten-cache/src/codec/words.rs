@@ -58,6 +58,12 @@ const BEGINNINGS: &[&str] = &[
     "wrong msgpack marker",
 ];
 
+/// What serde says of an enum, before and behind the name of its type.
+const OF_ENUMS: &[(&str, &str)] = &[
+    ("data did not match any variant of untagged enum ", ""),
+    ("no variant of enum ", " found in flattened data"),
+];
+
 /// What serde calls a value that it does not show.
 const KINDS: &[&str] = &[
     "Option value",
@@ -105,6 +111,9 @@ fn words(told: &str) -> Option<String> {
     if let Some(begins) = BEGINNINGS.iter().find(|begins| told.starts_with(**begins)) {
         return Some((*begins).to_owned());
     }
+    if OF_ENUMS.iter().any(|around| names_a_type(told, *around)) {
+        return Some(told.to_owned());
+    }
     let (what, rest) = told.split_once(' ')?;
     match (what, rest.split_once(' ')?) {
         ("invalid", ("type:" | "value:", found)) => Some(unexpected(told, found)),
@@ -122,6 +131,14 @@ fn words(told: &str) -> Option<String> {
         ("unknown", (kind @ ("variant" | "field"), name)) => Some(unknown(kind, name)),
         _ => None,
     }
+}
+
+fn names_a_type(told: &str, (before, behind): (&str, &str)) -> bool {
+    let name = told
+        .strip_prefix(before)
+        .and_then(|told| told.strip_suffix(behind));
+    let is_part = |character: char| character.is_alphanumeric() || character == '_';
+    name.is_some_and(|name| !name.is_empty() && name.chars().all(is_part))
 }
 
 /// Without the value; with what was expected where it is certain that it is that.
@@ -238,6 +255,14 @@ mod tests {
                 "missing field `name` at line 1 column 2",
             ),
             (
+                "data did not match any variant of untagged enum Price_2 at line 1 column 9",
+                "data did not match any variant of untagged enum Price_2 at line 1 column 9",
+            ),
+            (
+                "no variant of enum Price found in flattened data",
+                "no variant of enum Price found in flattened data",
+            ),
+            (
                 "EOF while parsing a value at line 1 column 0",
                 "EOF while parsing a value at line 1 column 0",
             ),
@@ -273,6 +298,9 @@ mod tests {
             "its `Serialize` panicked: `TOKEN` TOKEN",
             "it cannot be read back: TOKEN",
             "uncategorized error: TOKEN",
+            "data did not match any variant of untagged enum Price: TOKEN",
+            "no variant of enum TOKEN for you found in flattened data",
+            "no variant of enum TOKEN",
         ] {
             let shown = without_values(&[told, " at line 1 column 40"].concat());
             assert!(!shown.contains("TOKEN"), "{told}: {shown}");
