@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bilten_cache::remote::{Author, Remote, Scope};
 use bilten_cache::test_util::{Call, FaultyRemote};
+use bilten_cache::{Ack, Cache};
 use tokio::time::Instant;
 
 use crate::harness::{DEADLINE, Node, eventually};
@@ -96,4 +97,25 @@ async fn records_come_twice_or_backwards_to_the_node_that_was_told_so() {
     let both = way().doubling_records().reversing_records();
     assert_eq!(numbers(both, 2).await, [3, 2, 1, 3, 2, 1]);
     assert_eq!(numbers(way().doubling_records(), 3).await, [0; 0]);
+}
+
+#[tokio::test]
+async fn records_that_come_twice_are_followed_however_many_there_are() {
+    let store = FaultyRemote::new();
+    for _ in 0..1_100 {
+        store.append_unreadable();
+    }
+    let way = store.another_node().doubling_records();
+    let node = Node::of(Cache::builder("shop").remote(way).build().await.unwrap());
+    let near = Node::on(&store).await;
+    let flushes = node.cache.stats().flushes;
+    assert_eq!(near.stock.set("tea", 1).await.unwrap(), Ack::Everywhere);
+    let end = store.log_position();
+    eventually("it has heard of it", || {
+        node.cache.status().log_position >= end && node.cache.status().log_lag == 0
+    })
+    .await;
+    assert_eq!(node.stock.get("tea").await.as_deref(), Some(&1));
+    let stats = node.cache.stats();
+    assert_eq!((stats.log_gaps, stats.flushes), (0, flushes));
 }
