@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fmt::{Debug, Write};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use bilten_cache::test_util::FaultyRemote;
+use bilten_cache::test_util::{Call, FaultyRemote};
 use bilten_cache::{Ack, Cache};
+use tokio::time::Instant;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Instrument, Subscriber};
@@ -21,8 +23,10 @@ struct Paths(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    by_id: HashMap<u64, String>,
+    by_id: HashMap<u64, (String, Instant)>,
     all: Vec<String>,
+    /// What has ended, and how long it took.
+    ended: Vec<(String, Duration)>,
 }
 
 struct Words(String);
@@ -46,9 +50,18 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Paths {
         let parent = context.span(id).and_then(|span| span.parent());
         let mut inner = self.0.lock().unwrap();
         let above = parent.and_then(|parent| inner.by_id.get(&parent.id().into_u64()).cloned());
+        let above = above.map(|(path, _)| path);
         let path = above.map_or(words.0.clone(), |above| format!("{above} > {}", words.0));
-        inner.by_id.insert(id.into_u64(), path.clone());
+        let now = Instant::now();
+        inner.by_id.insert(id.into_u64(), (path.clone(), now));
         inner.all.push(path);
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        let mut inner = self.0.lock().unwrap();
+        if let Some((path, begun)) = inner.by_id.remove(&id.into_u64()) {
+            inner.ended.push((path, begun.elapsed()));
+        }
     }
 }
 
@@ -56,6 +69,10 @@ impl Paths {
     /// Those since the last look.
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().all)
+    }
+
+    fn ended(&self) -> Vec<(String, Duration)> {
+        std::mem::take(&mut self.0.lock().unwrap().ended)
     }
 }
 
@@ -69,7 +86,10 @@ async fn load(node: &Node) {
     assert_eq!(*read.instrument(request()).await.unwrap(), 1);
 }
 
-#[tokio::test]
+/// What each call to the second level takes.
+const TAKES: Duration = Duration::from_millis(10);
+
+#[tokio::test(start_paused = true)]
 async fn a_trace_shows_what_a_miss_and_a_change_did_below_who_asked_and_nothing_of_a_hit() {
     let paths = Paths::default();
     let subscriber = tracing_subscriber::registry().with(paths.clone());
@@ -79,7 +99,17 @@ async fn a_trace_shows_what_a_miss_and_a_change_did_below_who_asked_and_nothing_
         let cache = Cache::builder("shop").remote(store.another_node());
         let cache = if crowded { cache.crowded() } else { cache };
         let node = Node::of(cache.build().await.unwrap());
+        for call in [
+            Call::Read,
+            Call::Lease,
+            Call::Store,
+            Call::Claim,
+            Call::Invalidate,
+        ] {
+            store.takes(call, TAKES);
+        }
         paths.take();
+        paths.ended();
         load(&node).await;
         eventually("it is stored", || store.bytes("stock:tea").is_some()).await;
         let miss = [
@@ -120,7 +150,17 @@ async fn a_trace_shows_what_a_miss_and_a_change_did_below_who_asked_and_nothing_
                 .all(|name| found.iter().any(|path| path == name)),
             "{found:?}"
         );
+        let below = "invalidate keys > remote invalidate".to_owned();
+        assert!(found.contains(&below), "{found:?}");
         node.cache.shutdown(DEADLINE).await;
+        // Each lasts as long as what it is about.
+        for (path, lasted) in paths.ended() {
+            let last = path.rsplit(" > ").next().unwrap();
+            let is_of_a_call = ["remote", "invalidate", "write"]
+                .iter()
+                .any(|name| last.starts_with(name));
+            assert!(!is_of_a_call || lasted >= TAKES, "{path}: {lasted:?}");
+        }
     }
     // In memory alone too.
     let node = Node::alone().await;

@@ -1,11 +1,14 @@
 //! What takes the entries that carry all of several tags, and nothing else.
 
 use std::io;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bilten_cache::remote::{Demand, Remote, Scope};
 use bilten_cache::test_util::FaultyRemote;
 use bilten_cache::{Ack, Loaded};
+use futures_util::poll;
 use tokio::sync::oneshot;
 
 use crate::harness::{Node, in_step};
@@ -71,9 +74,20 @@ async fn a_set_of_tags_takes_a_load_that_brings_all_of_them_home() {
         has_begun.await.unwrap();
         let ack = node.cache.invalidate_all_of_tags(["jazz", "berlin"]).await;
         assert_eq!(ack, Ack::Everywhere);
+        // Whoever comes now joins no load of which nobody knows the tags.
+        let later = async |_| Ok::<_, io::Error>(2);
+        let mut later = pin!(node.stock.get_or_load(key, later));
+        let came = poll!(&mut later);
         go.send(()).unwrap();
         assert_eq!(*reader.await.unwrap().unwrap(), 1);
-        assert_eq!(node.stock.peek(key).is_some(), kept, "{key}");
+        assert_eq!(node.stock.peek(key).as_deref() == Some(&1), kept, "{key}");
+        if !kept {
+            let later = match came {
+                Poll::Ready(later) => later,
+                Poll::Pending => later.await,
+            };
+            assert_eq!(*later.unwrap(), 2);
+        }
     }
 }
 
