@@ -13,8 +13,7 @@ use crate::interposed::{Interposed, Then};
 
 with_each_client! {
     of_two_loads_that_come_at_once_one_has_the_lease,
-    a_write_between_the_commands_is_the_answer_or_stays,
-    a_write_that_begins_between_the_commands_is_the_one_to_store,
+    a_write_between_the_commands_is_the_answer_or_the_one_to_store,
     what_is_loaded_across_a_removal_is_stored_nowhere,
     a_load_across_a_demand_is_told_or_stores_nothing,
     a_lease_that_a_client_asks_for_twice_is_the_load_s,
@@ -110,43 +109,38 @@ async fn of_two_loads_that_come_at_once_one_has_the_lease(client: RedisClient) {
     }
 }
 
-async fn a_write_between_the_commands_is_the_answer_or_stays(client: RedisClient) {
+/// Whether it has ended by then, or only begun.
+async fn a_write_between_the_commands_is_the_answer_or_the_one_to_store(client: RedisClient) {
     let mut place = Place::with(client).await;
-    for behind in 1..=COMMANDS {
-        let key = format!("key-{behind}");
+    for (ends, behind) in [true, false]
+        .into_iter()
+        .flat_map(|ends| (1..=COMMANDS).map(move |behind| (ends, behind)))
+    {
+        let key = format!("key-{ends}-{behind}");
         let lease = place
             .lease(&key, behind, async |near| {
                 near.claim(&key, 2, LONG, author()).await.unwrap();
-                assert!(near.store(&key, 2, LATER, LONG).await.unwrap());
+                if ends {
+                    assert!(near.store(&key, 2, LATER, LONG).await.unwrap());
+                }
             })
             .await;
-        if behind == 1 {
+        if ends && behind == 1 {
             assert_eq!(lease, Lease::Value(LATER));
         }
-        assert!(!place.stores(&key).await, "behind {behind}: {lease:?}");
+        assert!(!place.stores(&key).await, "{key}: {lease:?}");
+        if !ends {
+            let stored = place.near.store(&key, 2, LATER, LONG).await.unwrap();
+            assert!(stored, "{key}: its lease is not touched");
+        }
         let there = place.near.read(&key).await.unwrap();
-        assert_eq!(there, Some(LATER), "behind {behind}");
-        assert!(!place.has_lease(&key), "behind {behind}");
+        assert_eq!(there, Some(LATER), "{key}");
+        assert!(!place.has_lease(&key), "{key}");
     }
     // And before all of them, where the lease is taken for nothing.
-    let lease = place.far.lease("key-1", 1, LONG, None).await.unwrap();
+    let lease = place.far.lease("key-true-1", 1, LONG, None).await.unwrap();
     assert_eq!(lease, Lease::Value(LATER));
-    assert!(!place.has_lease("key-1"), "it is given back");
-}
-
-async fn a_write_that_begins_between_the_commands_is_the_one_to_store(client: RedisClient) {
-    let mut place = Place::with(client).await;
-    for behind in 1..=COMMANDS {
-        let key = format!("key-{behind}");
-        let lease = place
-            .lease(&key, behind, async |near| {
-                near.claim(&key, 2, LONG, author()).await.unwrap();
-            })
-            .await;
-        assert!(!place.stores(&key).await, "behind {behind}: {lease:?}");
-        let stored = place.near.store(&key, 2, LATER, LONG).await.unwrap();
-        assert!(stored, "behind {behind}: its lease is not touched");
-    }
+    assert!(!place.has_lease("key-true-1"), "it is given back");
 }
 
 async fn what_is_loaded_across_a_removal_is_stored_nowhere(client: RedisClient) {

@@ -41,7 +41,8 @@ fn on_disk(folder: &std::path::Path) -> u64 {
 #[tokio::test]
 async fn the_disk_keeps_to_its_budget_and_lets_go_what_ends_first() {
     let folder = tempfile::tempdir().unwrap();
-    let options = DiskOptions::folder(folder.path()).bytes(4 << 20);
+    let budget = 4 << 20;
+    let options = DiskOptions::folder(folder.path()).bytes(budget);
     let disk = Disk::open("shop", options).await.unwrap();
     let (long, short) = (Duration::from_secs(3_600), Duration::from_secs(600));
     assert!(write(&disk, "long", 3_000, long).await);
@@ -55,8 +56,8 @@ async fn the_disk_keeps_to_its_budget_and_lets_go_what_ends_first() {
         assert!(stored.into_iter().all(|stored| stored));
     }
     let took = on_disk(folder.path());
-    // About twice the budget, as the documentation has it.
-    assert!((1 << 20..9 << 20).contains(&took), "{took}");
+    // "Up to about twice the budget", as the documentation has it: a quarter of it for "about".
+    assert!((budget / 4..budget * 9 / 4).contains(&took), "{took}");
     assert!(disk.read("long").await.unwrap().is_some());
     assert!(disk.read("k0").await.unwrap().is_none());
     assert!(disk.read("k2999").await.unwrap().is_some());
