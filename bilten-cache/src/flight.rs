@@ -344,8 +344,7 @@ type Queued<'a, V> = Option<(Need<V>, Result<Admitted<'a>, Error>)>;
 /// Waits for a place among the loads. Meanwhile it holds no lease, because another process may have a place; and while it waits for another
 /// process it holds no place. `None`: the flight has landed, with what somebody else has loaded.
 ///
-/// Whoever waits for another process in vain has the time of a load after that, as without a queue. Where its callers leave, `patience` keeps
-/// some for it.
+/// Whoever has waited for another process has the time of a load after that, as without a queue. Where its callers leave, `patience` keeps some for it.
 async fn queue<'a, V: Send + Sync + 'static>(
     state: &'a RegionState<V>,
     mut need: Need<V>,
@@ -356,6 +355,8 @@ async fn queue<'a, V: Send + Sync + 'static>(
 ) -> Queued<'a, V> {
     let over = need.over.take();
     let (key, want) = (&job.key, Want::newer(than, &job.how).but(over.as_ref()));
+    // Once: nobody waits for ever.
+    let mut begins_anew = patience.is_none();
     loop {
         let held = need.token.take();
         // If that failed, it may stand all the same, and nobody is to wait for it in vain.
@@ -382,9 +383,10 @@ async fn queue<'a, V: Send + Sync + 'static>(
         let until = patience.map_or(deadline, |until| until.min(deadline));
         let look = lookup::look(state, key, want.until(until), None).await;
         need = need.with(look)?;
-        if need.token.is_none() && patience.is_none() {
+        if std::mem::take(&mut begins_anew) {
             deadline = job.deadline();
-        } else if need.token.is_some()
+        }
+        if need.token.is_some()
             && let Some(places) = state.admit_now(job, need.pilot.hurry())
         {
             return Some((need, Ok(Admitted { places, deadline })));

@@ -136,7 +136,7 @@ impl Cache {
     ///
     /// Of one tag that is what [`invalidate_tag`](Self::invalidate_tag) does. Of none it is a [`clear`](Self::clear): every entry carries all
     /// of them. A set that no entry can carry, of more than 64 tags or with one longer than 256 bytes, has nothing to do.
-    /// One of more than 1 KiB together is about as many of them as are less.
+    /// One of more than 1 KiB together is about the first of them, in the order of the alphabet, that are less.
     ///
     /// A process of a version before this one takes the record for one about everything, and misses once where it would not have to.
     ///

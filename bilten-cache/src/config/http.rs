@@ -7,6 +7,7 @@ use serde::de::{self, Deserializer, Unexpected, Visitor};
 use super::human::{Size, Span};
 use crate::error::Error;
 use crate::http::{HttpCacheBuilder, Query, Setup};
+use crate::options::LONGEST;
 
 /// What a configuration says about a layer that keeps HTTP responses; the settings have the names of the setters of [`HttpCacheBuilder`], of which
 /// `key` is left to code; `max_body_bytes` is a size, and `sorted_query` says yes or no.
@@ -67,12 +68,19 @@ impl TryFrom<Said> for HttpSettings {
             ));
         }
         let settings = Self { said };
-        settings.over(Setup::default()).checked()?;
+        settings.over(Self::of_any_program()).checked()?;
         Ok(settings)
     }
 }
 
 impl HttpSettings {
+    /// What a program may have that agrees with these: whether its own settings do, shows when it builds the layer.
+    fn of_any_program() -> Setup {
+        let mut setup = Setup::default();
+        setup.rules.longest = LONGEST;
+        setup
+    }
+
     fn over(&self, mut setup: Setup) -> Setup {
         // All of them, or the compiler says which one was forgotten.
         let Said {

@@ -336,6 +336,30 @@ mod tests {
         (r#"{"http": {"variants": 0}}"#, "http.variants", "zero"),
         #[cfg(feature = "http")]
         (
+            r#"{"http": {"load_timeout": "0s"}}"#,
+            "http.load_timeout",
+            "zero",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"max_body_bytes": 0}}"#,
+            "http.max_body_bytes",
+            "zero",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"region": "my pages"}}"#,
+            "http.region",
+            "`my pages` is not a name",
+        ),
+        #[cfg(feature = "http")]
+        (
+            r#"{"http": {"time_to_live": "2d", "longest_life": "1d"}}"#,
+            "http.time_to_live",
+            "`longest_life`",
+        ),
+        #[cfg(feature = "http")]
+        (
             r#"{"http": {"max_body_bytes": "2GiB"}}"#,
             "http.max_body_bytes",
             "at most 1 GiB",

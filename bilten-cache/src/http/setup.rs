@@ -8,6 +8,7 @@ use super::policy::Rules;
 use super::status::Report;
 use super::uri::Query;
 use crate::error::Error;
+use crate::region::check_name;
 
 /// All of it but what only code can say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,7 @@ impl Setup {
     /// [`Error::Config`] names the setting that has no meaning.
     pub(crate) fn checked(self) -> Result<Self, Error> {
         let zero = |field, remedy| Err(Error::config(field, "it is zero", remedy));
+        check_name("region", &self.region)?;
         let shortest = Duration::from_secs(1);
         if self.rules.time_to_live.is_some_and(|time| time < shortest) {
             return Err(Error::config(
@@ -71,6 +73,22 @@ impl Setup {
         }
         if self.rules.longest.is_zero() {
             return zero("longest_life", "use a positive duration");
+        }
+        if self.rules.time_to_live > Some(self.rules.longest) {
+            return Err(Error::config(
+                "time_to_live",
+                format!("it is above `longest_life`, {:?}", self.rules.longest),
+                "use less, or a longer `longest_life`",
+            ));
+        }
+        if self.load_timeout.is_zero() {
+            return zero("load_timeout", "use a positive duration");
+        }
+        if self.max_body_bytes == 0 {
+            return zero(
+                "max_body_bytes",
+                "use 1 or more; without the layer nothing is stored",
+            );
         }
         if self.variants == 0 {
             return zero(

@@ -133,7 +133,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     /// [`Error::Config`] names the setting: a zero duration, a name with other characters than `A-Z a-z 0-9 _ - . :`, or
     /// a name that is taken by a region with other types or settings, or that is the beginning of another one's.
     pub fn build(self) -> Result<Region<K, V>, Error> {
-        check_name(&self.name)?;
+        check_name("region name", &self.name)?;
         let options = self.options.checked()?;
         if options.negative_time_to_live.is_some() && self.is_negative.is_none() {
             return Err(Error::config(
@@ -184,7 +184,7 @@ impl<K: Key + ?Sized, V: Send + Sync + 'static> RegionBuilder<K, V> {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(field: &'static str, name: &str) -> Result<(), Error> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
     let problem = if name.is_empty() {
         "it is empty".to_owned()
@@ -196,7 +196,7 @@ fn check_name(name: &str) -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::config(
-        "region name",
+        field,
         problem,
         "use letters, digits and `_ - .`, with `:` only between them",
     ))
@@ -218,11 +218,11 @@ mod tests {
     #[test]
     fn a_name_is_plain_text() {
         for name in ["event", "events:list", "A-1.b_c"] {
-            assert!(check_name(name).is_ok(), "{name}");
+            assert!(check_name("region name", name).is_ok(), "{name}");
         }
         for name in ["", ":a", "a:", "a b", "a*", "{a}", "ü", &"x".repeat(129)] {
             assert!(
-                check_name(name)
+                check_name("region name", name)
                     .unwrap_err()
                     .to_string()
                     .starts_with("region name: "),

@@ -19,6 +19,8 @@ use tracing::Instrument;
 
 pub use self::after::After;
 pub use self::builder::RegionBuilder;
+#[cfg(feature = "http")]
+pub(crate) use self::builder::check_name;
 pub use self::call::Call;
 #[cfg(feature = "http")]
 pub(crate) use self::held::Held;

@@ -296,6 +296,16 @@ async fn a_load_that_takes_all_its_time_holds_up_others_no_longer_than_theirs() 
 
 #[tokio::test(start_paused = true)]
 async fn who_waits_for_another_process_in_vain_has_the_time_of_a_load_also_behind_a_queue() {
+    waits_behind_a_queue(None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_a_lease_late_has_the_time_of_a_load_also_behind_a_queue() {
+    waits_behind_a_queue(Some(Duration::from_millis(100))).await;
+}
+
+/// Another process holds the lease for ever, or lets it go so long before the end of the wait.
+async fn waits_behind_a_queue(lets_go: Option<Duration>) {
     let (store, limit) = (FaultyRemote::new(), Duration::from_secs(4));
     let cache = Cache::builder("shop").remote(store.another_node());
     let region = cache.build().await.unwrap().region::<str, u32>("stock");
@@ -320,9 +330,14 @@ async fn who_waits_for_another_process_in_vain_has_the_time_of_a_load_also_behin
     assert_eq!(lease.unwrap(), Lease::Owned);
     first_held.finish(1);
     assert_eq!(*first.await.unwrap(), 1);
+    if let Some(before) = lets_go {
+        tokio::time::sleep_until(begun + limit - before).await;
+        other.release("stock:tea", 99).await.unwrap();
+    }
     assert_eq!(*queued.await.unwrap().unwrap(), 8);
     let waited = begun.elapsed();
-    assert!(waited >= limit && waited < limit * 2, "{waited:?}");
+    let wait = limit - lets_go.unwrap_or_default();
+    assert!(waited >= wait && waited < limit * 2, "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]
