@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use sea_orm::{
     AccessMode, ConnAcquireErr, DbErr, RuntimeErr, TransactionOptions, TransactionTrait,
 };
-use sqlx::Pool;
 use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Pool};
 use tokio::time::timeout;
 
 use super::Driver;
@@ -50,7 +51,8 @@ impl<D: Driver> SqlxPool<D> {
                     return Ok(parked);
                 }
                 let mut closed = pool.close_event();
-                let acquired = first_free(pool, (&self.parking, origin), acquiring);
+                let acquired =
+                    first_free(pool, (&self.parking, origin), self.test_limit(), acquiring);
                 let acquired = closed.do_until(acquired);
                 match Box::pin(self.watched(limit, acquired)).await {
                     Some(Ok(acquired)) => acquired,
@@ -71,9 +73,10 @@ impl<D: Driver> SqlxPool<D> {
         limit: Duration,
     ) -> Result<PoolConnection<D>, Fault> {
         let (own, parking) = (pool.clone(), Arc::clone(&self.parking));
+        let test_limit = self.test_limit();
         let mut opening = Box::pin(async move {
             let acquiring = pin!(own.acquire());
-            first_free(&own, (&parking, origin), acquiring).await
+            first_free(&own, (&parking, origin), test_limit, acquiring).await
         });
         let mut closed = pool.close_event();
         let opened = self.watched(HURRY, closed.do_until(&mut opening)).await;
@@ -86,6 +89,12 @@ impl<D: Driver> SqlxPool<D> {
                 Err(overdue)
             }
         }
+    }
+
+    /// How long an idle connection has to answer before it is used; `None` where none is tested.
+    fn test_limit(&self) -> Option<Duration> {
+        let limit = self.config.connect_timeout;
+        self.config.ping_if_idle.map(|_| limit)
     }
 
     fn is_full(&self, pool: &Pool<D>) -> bool {
@@ -191,19 +200,40 @@ async fn back_soon<D: Driver>(conn: PoolConnection<D>) {
 
 /// A new connection, or one that comes back while the server does not give it: at its limit it refuses new ones, and the
 /// pool would go on asking for as long as it may.
+///
+/// The driver hands out what is idle untested here and does not tell how long it was, so it is asked first: what is waited
+/// for may be the answer to such a question, and the other one as dead.
 async fn first_free<D: Driver>(
     pool: &Pool<D>,
     (parking, origin): (&Parking<D>, Origin),
+    test_limit: Option<Duration>,
     mut acquiring: Pin<&mut impl Future<Output = Acquired<D>>>,
 ) -> Acquired<D> {
     loop {
         if let Ok(acquired) = timeout(SLOW_ACQUIRE, &mut acquiring).await {
             return acquired;
         }
-        let parked = || parking.come_first(origin, false).0;
-        if let Some(back) = pool.try_acquire().or_else(parked) {
+        if let Some(parked) = parking.come_first(origin, false).0 {
+            return Ok(parked);
+        }
+        let Some(mut back) = pool.try_acquire() else {
+            continue;
+        };
+        let Some(limit) = test_limit else {
+            return Ok(back);
+        };
+        let answers = {
+            let answer = pin!(timeout(limit, back.ping()));
+            match select(acquiring.as_mut(), answer).await {
+                Either::Left((acquired, _)) => return acquired,
+                Either::Right((answer, _)) => matches!(answer, Ok(Ok(()))),
+            }
+        };
+        if answers {
             return Ok(back);
         }
+        // Closed without a word to whoever does not listen.
+        drop(back.detach());
     }
 }
 
