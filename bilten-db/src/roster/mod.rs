@@ -21,6 +21,10 @@ use crate::status::Rotation;
 /// Nobody else takes writes, and nothing proves that this one has what the last primary wrote.
 const FENCED: &str = "takes writes, and the primary takes none any more, but nothing proves that it has all that was written there: if it is meant to be the primary, call remove_replica() and add_replica() with it; otherwise make it a standby";
 
+/// Nobody writes beside anybody.
+const ITSELF: &str =
+    "is the primary itself under another name: name each server once, or a standby here";
+
 /// The parts at one moment.
 #[derive(Debug)]
 pub(crate) struct Topology {
@@ -263,12 +267,16 @@ impl Roster {
         }
         let topology = self.topology();
         let ours = node.identity().may_replace(&topology.primary.identity());
+        let writes = ours && sample.in_recovery == Some(false);
+        // As it said last: in a moment of doubt it is the same server still.
+        let told_last = topology.primary.last_seen();
+        let is_itself = told_last.is_some_and(|seen| seen.sample.is_same_server(sample));
         // Whoever writes there writes beside the primary; a stranger has a right to.
-        node.metrics
-            .fenced(ours && sample.in_recovery == Some(false));
-        let is_fenced = ours && node.past.is_rival() && sample.in_recovery == Some(false);
+        node.metrics.fenced(writes && !is_itself);
+        let is_fenced = writes && node.past.is_rival();
         match is_fenced && topology.vacant(Instant::now()).is_some() {
             true => node.eject(FENCED),
+            false if writes && is_itself => node.eject(ITSELF),
             false => node.eject(reason),
         }
     }

@@ -39,3 +39,30 @@ fn who_takes_writes_beside_the_primary_is_told_until_it_stands_by() {
         assert_eq!(told(), ["r2"]);
     });
 }
+
+/// A name that moves to the new primary with a fail-over, or a name for reads where no replica is.
+#[test]
+fn the_primary_under_a_second_name_writes_beside_nobody() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let told = || fenced(&snapshotter);
+    metrics::with_local_recorder(&recorder, || {
+        let (roster, nodes) = failed_over(2);
+        let since = |started: i64| Sample {
+            started: Some(started),
+            ..on(2, false)
+        };
+        roster.observe(&nodes[1], Instant::now(), since(10));
+        roster.observe(&nodes[0], Instant::now(), since(10));
+        assert!(told().is_empty(), "one server under two names");
+        let reason = nodes[0].health.reason().unwrap();
+        assert!(reason.contains("itself"), "{reason}");
+        // In doubt for a moment, it is the same server still.
+        nodes[1].doubt();
+        roster.observe(&nodes[0], Instant::now(), since(10));
+        assert!(told().is_empty(), "one server under two names");
+        roster.observe(&nodes[1], Instant::now(), since(10));
+        roster.observe(&nodes[0], Instant::now(), since(11));
+        assert_eq!(told(), ["primary"], "another server");
+    });
+}
