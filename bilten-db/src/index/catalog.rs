@@ -31,6 +31,8 @@ pub(super) enum State {
     Building,
     /// What a failed concurrent build left behind: kept up to date by every write, used by no query.
     Invalid,
+    /// Of a partitioned table, and not each partition has its part yet.
+    InParts,
 }
 
 /// Who may not look into the session of another role sees that it makes an index, and not which. It holds the table against other builds
@@ -54,7 +56,7 @@ const POSTGRES: &str = concat!(
     is_being_made!(),
     ", \
     array_to_string(array(select o & 1 from unnest(i.indoption) with ordinality as k(o, nth) order by k.nth), ''), \
-    m.amname::text, i.indexrelid::bigint \
+    m.amname::text, i.indexrelid::bigint, c.relkind = 'I' \
     from pg_index i join pg_class c on c.oid = i.indexrelid join pg_class t on t.oid = i.indrelid \
         join pg_am m on m.oid = c.relam \
     where c.relname = $1 and c.relnamespace = (select relnamespace from pg_class where oid = to_regclass($2))"
@@ -64,14 +66,14 @@ const SQLITE: &str = "select 1, l.\"unique\", l.partial, m.tbl_name, \
     (select group_concat(coalesce(name, ''), char(1)) from (select name from pragma_index_info(m.name) order by seqno)), \
     -1, 0, \
     (select group_concat(way, '') from (select \"desc\" as way from pragma_index_xinfo(m.name) where key = 1 order by seqno)), \
-    null, 0 from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
+    null, 0, 0 from sqlite_master m join pragma_index_list(m.tbl_name) l on l.name = m.name \
     where m.type = 'index' and m.name = ? collate nocase";
 
 /// MySQL before 8.0 and MariaDB before 10.8 take `DESC` and pass over it.
 const MYSQL: &str = "select 1, min(non_unique) = 0, 0, min(table_name), \
     group_concat(coalesce(column_name, '') order by seq_in_index separator '\\u0001'), -1, 0, \
     if(0 /*!80000 + 1 */ /*M!100800 + 1 */, group_concat(if(collation = 'D', '1', '0') order by seq_in_index separator ''), null), \
-    nullif(lower(min(index_type)), 'hash'), 0 \
+    nullif(lower(min(index_type)), 'hash'), 0, 0 \
     from information_schema.statistics where index_name = ? and table_name = ? and table_schema = database() \
     having count(*) > 0";
 
@@ -130,6 +132,7 @@ fn found(row: &QueryResult, backend: DbBackend) -> Result<Found, DbErr> {
     let state = match (flag(0)?, flag(6)?) {
         (true, _) => State::Valid,
         (false, true) => State::Building,
+        (false, false) if flag(10)? => State::InParts,
         (false, false) => State::Invalid,
     };
     let names: String = row.try_get_by_index(4)?;

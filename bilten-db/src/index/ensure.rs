@@ -42,7 +42,7 @@ impl IndexSpec {
     /// An index of the same name with other columns, other directions or another [`method`](Self::method) is an error: to
     /// change an index, give it a new name. Filters are compared only by whether there is one; where NULLs stand,
     /// collations and operator classes are not compared, nor the direction on servers that pass over it (MySQL before 8.0,
-    /// MariaDB before 10.8).
+    /// MariaDB before 10.8). One of a partitioned table that not each partition has its part of is an error too, and stays as it is.
     ///
     /// ```
     /// # use bilten_db::{Cluster, sea_orm::ConnectionTrait};
@@ -86,8 +86,8 @@ impl IndexSpec {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the index has no meaning for this database, another one has its name, or a concurrent
-    /// build was asked for inside of a transaction. [`Error::Db`] when the database refuses, for instance because rows
+    /// [`Error::Invalid`] when the index has no meaning for this database, another one has its name, it is not whole, or a
+    /// concurrent build was asked for inside of a transaction. [`Error::Db`] when the database refuses, for instance because rows
     /// are not unique.
     ///
     /// # Cancellation
@@ -133,6 +133,11 @@ impl IndexSpec {
                 run(db, &dropped, self).await?;
                 self.make(db, sql, Ensured::Rebuilt).await
             }
+            Some(found) if found.state == State::InParts => Err(Error::invalid(
+                format!("index `{}`", self.name),
+                "is not whole: not each partition has its part",
+                "attach the index of each partition to it (ALTER INDEX .. ATTACH PARTITION), or drop it",
+            )),
             Some(found) => self.compare(&found).map(|()| Ensured::Present),
         }
     }

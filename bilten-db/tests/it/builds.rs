@@ -325,3 +325,30 @@ async fn a_build_that_a_dead_lock_ends_is_made_anew() {
     assert_eq!(by_name().ensure(&db).await.unwrap(), Ensured::Present);
     assert!(invalid(&db).await.unwrap().is_empty());
 }
+
+/// PostgreSQL's way to build one of a partitioned table without stopping writers: part by part.
+#[tokio::test]
+async fn an_index_that_an_operator_attaches_part_by_part_is_left_alone() {
+    let shop = Shop::open("build_in_parts").await;
+    let db = shop.connect().await;
+    let begun = "create table visit (name text, port int) partition by list (port); \
+        create table visit_1 partition of visit for values in (1); \
+        create table visit_2 partition of visit for values in (2); \
+        create index visit_name on only visit (name); \
+        create index visit_1_name on visit_1 (name); \
+        alter index visit_name attach partition visit_1_name";
+    db.execute_unprepared(begun).await.unwrap();
+    let numbers = "select to_regclass('visit_name')::oid::bigint * 4294967296 \
+        + to_regclass('visit_1_name')::oid::bigint";
+    let before: i64 = ask(&db.primary(), numbers).await.unwrap();
+    let spec = || IndexSpec::new("visit_name", "visit").column("name");
+    for spec in [spec(), spec().concurrently()] {
+        let error = spec.ensure(&db).await.unwrap_err().to_string();
+        assert!(error.contains("is not whole"), "{error}");
+        assert_eq!(ask::<i64>(&db.primary(), numbers).await.unwrap(), before);
+    }
+    let rest = "create index visit_2_name on visit_2 (name); \
+        alter index visit_name attach partition visit_2_name";
+    db.execute_unprepared(rest).await.unwrap();
+    assert_eq!(spec().ensure(&db).await.unwrap(), Ensured::Present);
+}
