@@ -67,6 +67,8 @@ pub struct Session {
     left: AtomicBool,
     /// Its replica was not as new as asked, so the primary goes on: that was promised.
     outrun: AtomicBool,
+    /// A replica that lags too much has answered.
+    showed_stale: AtomicBool,
     replica: OnceCell<Option<Pinned>>,
 }
 
@@ -101,6 +103,7 @@ impl Session {
             on_primary: AtomicBool::new(false),
             left: AtomicBool::new(false),
             outrun: AtomicBool::new(false),
+            showed_stale: AtomicBool::new(false),
             replica: OnceCell::new(),
         }
     }
@@ -172,14 +175,15 @@ impl Session {
 
     /// Whether the replica that serves the reads lags more than
     /// [`ClusterBuilder::max_lag`](crate::ClusterBuilder::max_lag) allows, so that what they show may be older than that: it was all that
-    /// [`Fallback::StaleReplica`](crate::Fallback::StaleReplica) had, or it fell behind after the first read.
+    /// [`Fallback::StaleReplica`](crate::Fallback::StaleReplica) had, or it fell behind after the first read. Once such a replica has
+    /// answered it stays so, whatever becomes of the replica: what was shown is as old as before.
     #[must_use]
     pub fn is_stale(&self) -> bool {
         let is_left = [&self.left, &self.outrun].map(|left| left.load(Ordering::Acquire));
         let pinned = self.replica.get().and_then(Option::as_ref);
-        !self.stays_on_primary()
-            && is_left == [false; 2]
-            && pinned.is_some_and(|pinned| pinned.node.is_lagging())
+        let lags = || pinned.is_some_and(|pinned| pinned.node.is_lagging());
+        self.showed_stale.load(Ordering::Acquire)
+            || (!self.stays_on_primary() && is_left == [false; 2] && lags())
     }
 
     /// The point that the next session must have reached to see the writes of this one.
@@ -296,7 +300,8 @@ impl Session {
 
     async fn read<C: Call>(&self, pinned: &Pinned, call: &C) -> Result<C::Output, DbErr> {
         let node = &pinned.node;
-        let attempt = Attempt::from(node.reason_or_stale(Reason::Pinned));
+        let reason = node.reason_or_stale(Reason::Pinned);
+        let attempt = Attempt::from(reason);
         let want = self.want();
         if !node.is_of(want.group) {
             // No replica of the other group is known to be as far as the one that answered before.
@@ -319,7 +324,12 @@ impl Session {
         let is_sure = !tells || (node.is_sure_of_start().await && pinned.is_the_same());
         let fault = match outcome {
             _ if !is_sure => Fault::Unsure,
-            Ok(output) => return Ok(output),
+            Ok(output) => {
+                if reason == Reason::Stale {
+                    self.showed_stale.store(true, Ordering::Release);
+                }
+                return Ok(output);
+            }
             Err(fault) => fault,
         };
         match step(Access::Read, true, fault.trouble()) {

@@ -63,11 +63,24 @@ fn a_stale_answer_is_that_of_the_replica_that_lags_least_and_is_told_as_stale() 
             assert_eq!(tally(&session, 5).await, [(least, 5)].into());
             assert!(session.is_stale() && session.node().as_deref() == Some("r2"));
             assert_eq!(stale(), 5);
+            // What it has shown is no younger when its replica is well again.
+            let well = |n| {
+                postgres.replica(n).resume_replay().unwrap();
+                let id = format!("r{}", n + 1);
+                let db = &db;
+                eventually_async(LIMIT, move || {
+                    let id = id.clone();
+                    async move { seen(db, &id).state == State::Up }
+                })
+            };
+            well(1).await;
+            assert!(session.is_stale());
+            postgres.replica(1).pause_replay().unwrap();
+            postgres.primary().psql(WRITE).unwrap();
+            until_lagging(&db, "r2").await;
 
             // One that lags no more is asked, and nothing is stale.
-            postgres.replica(0).resume_replay().unwrap();
-            let back = || async { seen(&db, "r1").state == State::Up };
-            eventually_async(LIMIT, back).await;
+            well(0).await;
             assert_eq!(
                 tally(&db, 20).await,
                 [(port(postgres.replica(0)), 20)].into()
