@@ -216,24 +216,47 @@ async fn first_free<D: Driver>(
         if let Some(parked) = parking.come_first(origin, false).0 {
             return Ok(parked);
         }
-        let Some(mut back) = pool.try_acquire() else {
+        let Some(back) = pool.try_acquire() else {
             continue;
         };
         let Some(limit) = test_limit else {
             return Ok(back);
         };
-        let answers = {
-            let answer = pin!(timeout(limit, back.ping()));
+        let mut tested = Tested(Some(back));
+        let told = {
+            let answer = pin!(timeout(limit, tested.answers()));
             match select(acquiring.as_mut(), answer).await {
-                Either::Left((acquired, _)) => return acquired,
-                Either::Right((answer, _)) => matches!(answer, Ok(Ok(()))),
+                Either::Left((acquired, _)) => Err(acquired),
+                Either::Right((answers, _)) => Ok(answers.unwrap_or(false)),
             }
         };
-        if answers {
-            return Ok(back);
+        match told {
+            Err(acquired) => return acquired,
+            Ok(answers) => {
+                if let Some(back) = tested.0.take_if(|_| answers) {
+                    return Ok(back);
+                }
+            }
         }
-        // Closed without a word to whoever does not listen.
-        drop(back.detach());
+    }
+}
+
+/// A connection that is asked whether it works. Left before it has answered it is closed, without a word to whoever does not listen: in the
+/// pool the answer to this question would be taken for that to the next one.
+struct Tested<D: Driver>(Option<PoolConnection<D>>);
+
+impl<D: Driver> Tested<D> {
+    async fn answers(&mut self) -> bool {
+        match &mut self.0 {
+            Some(conn) => conn.ping().await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+impl<D: Driver> Drop for Tested<D> {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
     }
 }
 

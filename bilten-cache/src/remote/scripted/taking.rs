@@ -89,8 +89,8 @@ impl<L: Link> Scripted<L> {
         answer
     }
 
-    /// Gives back what was taken for nothing, which must not cost the answer: it is sent where the server knows the script, and not waited for as long as a call may take. If it fails the
-    /// lease runs out by itself, and whoever reads meanwhile finds the value.
+    /// Gives back what was taken for nothing, which must not cost the answer: it is sent where the server knows the script, and not waited for as
+    /// long as a call may take. If it fails the lease runs out by itself, and whoever reads meanwhile finds the value.
     async fn give_back(&self, key: &str, token: u64, begun: Instant) {
         let left = self.limit.saturating_sub(begun.elapsed());
         let release = self.release(key, token);
