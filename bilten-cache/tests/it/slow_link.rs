@@ -203,6 +203,47 @@ async fn what_waits_is_delivered_while_the_markers_are_read() {
     .await;
 }
 
+/// What waits is not delivered on to a log that nobody follows, one after the other, each time with memory emptied.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_lost_while_its_markers_are_read_ends_what_is_delivered_meanwhile() {
+    let store = FaultyRemote::new();
+    let near = Node::on(&store).await;
+    let (way, places) = (store.another_node(), Arc::new(Semaphore::new(1)));
+    let slow = Hooked::new(Arc::new(way.clone())).snapshots_in(&places);
+    let cache = Cache::builder("shop").remote(slow).build().await.unwrap();
+    let far = Node::of(cache);
+    way.cut_log(true);
+    eventually("it notices", || {
+        far.cache.status().connection == Connection::Down
+    })
+    .await;
+    assert_eq!(near.stock.set("jam", 1).await.unwrap(), Ack::Everywhere);
+    store.trim_log();
+    assert_eq!(near.stock.set("jam", 2).await.unwrap(), Ack::Everywhere);
+    let none = Arc::clone(&places).acquire_owned().await.unwrap();
+    // Nothing may be delivered before its log is lost.
+    store.fails(Call::Invalidate, true);
+    for n in 0..100 {
+        let removed = far.stock.remove(&*format!("tea-{n}")).await.unwrap();
+        assert_eq!(removed, Ack::Deferred);
+    }
+    way.cut_log(false);
+    // Time to find the log that it follows, and to ask for its markers.
+    tokio::time::sleep(SNAPSHOT).await;
+    let flushes = far.cache.stats().flushes;
+    store.lose_everything();
+    store.fails(Call::Invalidate, false);
+    tokio::time::sleep(SNAPSHOT).await;
+    let flushed = far.cache.stats().flushes - flushes;
+    assert_eq!(flushed, 1, "the first of them has found another log");
+    drop(none);
+    eventually("all is delivered", || {
+        let status = far.cache.status();
+        status.connection == Connection::Connected && status.waiting == 0
+    })
+    .await;
+}
+
 const SNAPSHOT: Duration = Duration::from_secs(5);
 
 /// What is delivered to a log that is not followed yet puts its markers in doubt, and empties memory: not once for each. Whether the outage was

@@ -300,6 +300,7 @@ async fn many_keys_that_wait_together_ask_seldom_and_hear_of_all_values_soon() {
         assert_eq!(found.iter().flatten().count() as u64, all);
     }
     let took = begun.elapsed();
-    assert!(took <= SECOND, "{took:?}");
+    // The longest pause of one key: what is paused beyond that, because there are many, ends with the first that has its value.
+    assert!(took <= SECOND * 6 / 10, "{took:?}");
     assert_eq!(two.stats().loads, 0);
 }
