@@ -22,8 +22,7 @@ use crate::status::Rotation;
 const FENCED: &str = "takes writes, and the primary takes none any more, but nothing proves that it has all that was written there: if it is meant to be the primary, call remove_replica() and add_replica() with it; otherwise make it a standby";
 
 /// Nobody writes beside anybody.
-const ITSELF: &str =
-    "is the primary itself under another name: name each server once, or a standby here";
+const ITSELF: &str = "takes writes, as it is the primary itself under another name: name each server once, or a standby here";
 
 /// The parts at one moment.
 #[derive(Debug)]
