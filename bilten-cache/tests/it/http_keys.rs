@@ -284,7 +284,16 @@ async fn each_senseless_setting_of_the_layer_is_named() {
         field(cache.http().max_body_bytes(2 << 30).build()),
         "max_body_bytes"
     );
-    assert_eq!(field(cache.http().region("a b").build()), "region name");
+    assert_eq!(
+        field(cache.http().max_body_bytes(0).build()),
+        "max_body_bytes"
+    );
+    let beyond = cache.http().time_to_live(seconds(3));
+    assert_eq!(
+        field(beyond.longest_life(seconds(2)).build()),
+        "time_to_live"
+    );
+    assert_eq!(field(cache.http().region("a b").build()), "region");
     cache.http().build().unwrap();
     assert_eq!(
         field(cache.http().load_timeout(seconds(1)).build()),
